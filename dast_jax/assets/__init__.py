@@ -1,0 +1,1 @@
+"""The small base model, tokenizer and problems that the quickstart runs on."""

@@ -1,0 +1,1 @@
+"""Query sources, schemas, prompts and packing."""

@@ -1,0 +1,238 @@
+"""The plain records that flow between the rooms. No jax here, and no behaviour beyond small views.
+
+Data goes one way: queries → requests → rollouts → verdicts → responses → training examples.
+Anything that exists once per query or per trial of a large pool lives in columns (numpy arrays);
+the one-object-per-item records are views at the edges.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+
+__all__ = [
+    "LEVELS",
+    "Exemplar",
+    "FinishReason",
+    "Pool",
+    "PromptKind",
+    "Query",
+    "Requests",
+    "Responses",
+    "Rollout",
+    "SFTExample",
+    "StageKey",
+    "Tally",
+    "TrainingSet",
+    "Verdict",
+    "VerdictKind",
+]
+
+LEVELS = ("easy", "middle", "hard", "unsolved")
+"""Difficulty levels, by index 0..3, easiest first (arXiv 2503.09029)."""
+
+
+class VerdictKind(enum.StrEnum):
+    """The four verdicts; they are never merged."""
+
+    CORRECT = "correct"
+    INCORRECT = "incorrect"
+    NO_ANSWER = "no_answer"
+    TIMED_OUT = "timed_out"
+
+
+class FinishReason(enum.StrEnum):
+    """Why a response ended: the EOS token, a stop string, or the limit of new tokens."""
+
+    EOS = "eos"
+    STOP = "stop"
+    LENGTH = "length"
+
+
+class PromptKind(enum.IntEnum):
+    """How a query is put to the policy."""
+
+    ZERO_SHOT = 0
+    FEW_SHOT = 1
+    MATCHED = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A problem with a checkable answer.
+
+    `answer` is the bare reference answer ("18"), `solution` the reference solution that ends in it
+    (None where the data has none), `level` the data set's own difficulty label, `source` says where
+    the row came from, for messages ("train.jsonl row 3").
+    """
+
+    id: str
+    question: str
+    answer: str
+    solution: str | None = None
+    level: str | None = None
+    task: str = "math"
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """A solved problem shown in a few-shot prompt."""
+
+    question: str
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the verifier said of one prediction, what it extracted as the answer, and why."""
+
+    kind: VerdictKind
+    extracted: str | None = None
+    reason: str = ""
+
+    @property
+    def correct(self) -> bool:
+        return self.kind is VerdictKind.CORRECT
+
+
+@dataclass(frozen=True, slots=True)
+class StageKey:
+    """Names one sampling stage; with query, trial and position it determines every token's noise."""
+
+    seed: int
+    round: int
+    stage: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Trials to sample, in columns of equal length n: int32 query index, int32 trial, int8 prompt kind."""
+
+    query: np.ndarray
+    trial: np.ndarray
+    kind: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    @classmethod
+    def none(cls) -> Requests:
+        return cls(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int8))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One sampled response, as the sampler hands it over.
+
+    `tokens` are the ids of the new tokens, the final EOS included when it was sampled; `text` is
+    decoded without it and cut at the stop string. `logprob` is the sum over `tokens` of the
+    untempered policy's log-probabilities (nats); `entropy` their mean token entropy (nats).
+    """
+
+    query: int
+    trial: int
+    kind: int
+    text: str
+    tokens: tuple[int, ...]
+    logprob: float
+    entropy: float
+    finish_reason: FinishReason
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts per query for the stage under way, int32 [n_queries] each.
+
+    `requested` and `finished` count trials; `correct` the correct ones among the finished;
+    `distinct` the correct ones whose normalised text had not been seen for that query.
+    """
+
+    requested: np.ndarray
+    finished: np.ndarray
+    correct: np.ndarray
+    distinct: np.ndarray
+
+    @classmethod
+    def zeros(cls, n: int) -> Tally:
+        return cls(*(np.zeros(n, np.int32) for _ in fields(cls)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Responses:
+    """Verified responses in columns of equal length n.
+
+    query, round, trial int32; kind int8; verdict int8 (index into `tuple(VerdictKind)`);
+    length int32 (new tokens); finish int8 (index into `tuple(FinishReason)`); text and
+    extracted object arrays of str (extracted may hold None); logprob, entropy float32.
+    """
+
+    query: np.ndarray
+    round: np.ndarray
+    trial: np.ndarray
+    kind: np.ndarray
+    verdict: np.ndarray
+    length: np.ndarray
+    finish: np.ndarray
+    text: np.ndarray
+    extracted: np.ndarray
+    logprob: np.ndarray
+    entropy: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """bool [n]."""
+        return self.verdict == tuple(VerdictKind).index(VerdictKind.CORRECT)
+
+    def take(self, index: np.ndarray) -> Responses:
+        """The rows at `index` (positions or a boolean mask)."""
+        return Responses(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    @staticmethod
+    def concatenate(parts: Sequence[Responses]) -> Responses:
+        """All rows of `parts`, in order; at least one part is needed."""
+        return Responses(
+            **{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Responses)}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SFTExample:
+    """A zero-shot training text: prompt tokens carry no weight, response tokens (EOS included) do."""
+
+    query: int
+    prompt: tuple[int, ...]
+    response: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSet:
+    """What a method wants trained: texts by query, before tokenization.
+
+    `query` int32 [n]; `text` object [n], the response to train on; `is_reference` bool [n] marks
+    reference solutions. `shortfall` says, per level name, how many examples the quotas lacked.
+    """
+
+    query: np.ndarray
+    text: np.ndarray
+    is_reference: np.ndarray
+    shortfall: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The training queries a method works on; index i is query i everywhere."""
+
+    queries: tuple[Query, ...]
+
+    def __len__(self) -> int:
+        return len(self.queries)

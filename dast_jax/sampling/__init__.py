@@ -1,0 +1,1 @@
+"""The batched sampling engine (device) and its scheduler (host)."""

@@ -1,0 +1,1 @@
+"""Losses, the compiled training step, and checkpoints."""
