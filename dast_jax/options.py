@@ -103,7 +103,7 @@ def build(cls: type[T], mapping: Mapping[str, Any] | None, *, where: str = "") -
         mapping = {}
     if not isinstance(mapping, Mapping):
         raise UserError(f"{where or 'config'}: expected a section of keys, got {_show(mapping)}")
-    hints = _hints(cls)
+    hints = _hints(typing.cast(type, cls))
     known = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, value in mapping.items():

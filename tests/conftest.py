@@ -1,0 +1,32 @@
+"""Set up before anything imports jax: four virtual CPU devices, one compilation cache, no network."""
+
+import getpass
+import os
+import tempfile
+from pathlib import Path
+
+
+def _cache_dir() -> str:
+    """A compilation cache that test processes, their subprocesses and later runs share."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    path = Path(tempfile.gettempdir()) / f"dast_jax-test-cache-{user}"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return str(path)
+
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    devices = "--xla_force_host_platform_device_count=4"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {devices}".strip()
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache_dir())
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["WANDB_MODE"] = "disabled"
