@@ -1,0 +1,63 @@
+"""Attention behind one function per phase; what differs by platform is decided here and nowhere else."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+__all__ = ["attention", "decode_attention"]
+
+_MASKED = -1e30  # finite, so that a row with nothing to attend to gives numbers, not NaN
+
+
+def attention(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T KV H"],
+    v: Float[Array, "B T KV H"],
+    segment_ids: Int[Array, "B T"] | None = None,
+) -> Float[Array, "B T N H"]:
+    """Causal attention within segments, softmax(q kᵀ / √H) v, softmax in float32.
+
+    Causality is by place in the row. Key/value head i serves the query heads i·N/KV … (i+1)·N/KV − 1.
+    """
+    batch, length, heads, head_dim = q.shape
+    kv_heads = k.shape[2]
+    grouped = q.reshape(batch, length, kv_heads, heads // kv_heads, head_dim)
+    precision = matmul_precision(q.dtype)
+    scores = jnp.einsum(
+        "btkgh,bskh->bkgts", grouped, k, precision=precision, preferred_element_type=jnp.float32
+    ) * (head_dim**-0.5)
+    mask = jnp.tril(jnp.ones((length, length), bool))[None]
+    if segment_ids is not None:
+        mask = mask & (segment_ids[:, :, None] == segment_ids[:, None, :])
+    scores = jnp.where(mask[:, None, None], scores, _MASKED)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    out = jnp.einsum("bkgts,bskh->btkgh", weights, v, precision=precision)
+    return out.reshape(q.shape)
+
+
+def decode_attention(
+    q: Float[Array, "S N H"],
+    k: Float[Array, "S T KV H"],
+    v: Float[Array, "S T KV H"],
+    positions: Int[Array, " S"],
+) -> Float[Array, "S N H"]:
+    """Attention of one new token per slot to its cache entries 0 … positions (inclusive)."""
+    slots, heads, head_dim = q.shape
+    length, kv_heads = k.shape[1], k.shape[2]
+    grouped = q.reshape(slots, kv_heads, heads // kv_heads, head_dim)
+    precision = matmul_precision(q.dtype)
+    scores = jnp.einsum(
+        "skgh,stkh->skgt", grouped, k, precision=precision, preferred_element_type=jnp.float32
+    ) * (head_dim**-0.5)
+    visible = jnp.arange(length)[None, :] <= positions[:, None]
+    scores = jnp.where(visible[:, None, None], scores, _MASKED)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    out = jnp.einsum("skgt,stkh->skgh", weights, v, precision=precision)
+    return out.reshape(q.shape)
+
+
+def matmul_precision(dtype: jnp.dtype) -> jax.lax.Precision:
+    """Returns HIGHEST for float32 (TPU and GPU would round the operands otherwise), DEFAULT for the rest."""
+    return jax.lax.Precision.HIGHEST if dtype == jnp.float32 else jax.lax.Precision.DEFAULT

@@ -1,0 +1,397 @@
+"""Hugging Face Llama folders, in and out: `config.json` and safetensors (tokenizers: `tokenizer.py`).
+
+A parameter of ours is one array for all layers, axes in the order of the computation; a tensor of theirs
+is one layer's matrix, transposed. `LEAVES` is the whole correspondence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import nnx
+
+from dast_jax.errors import UserError
+from dast_jax.models.llama import LlamaConfig, RopeScaling
+
+__all__ = [
+    "Folder",
+    "build_params",
+    "config_from_dict",
+    "config_to_dict",
+    "expected_shape",
+    "hf_names",
+    "open_folder",
+    "save_model",
+]
+
+LEAVES: dict[tuple[str, ...], str] = {
+    ("embedding",): "model.embed_tokens.weight",
+    ("layers", "attention_norm", "scale"): "model.layers.{}.input_layernorm.weight",
+    ("layers", "q", "kernel"): "model.layers.{}.self_attn.q_proj.weight",
+    ("layers", "k", "kernel"): "model.layers.{}.self_attn.k_proj.weight",
+    ("layers", "v", "kernel"): "model.layers.{}.self_attn.v_proj.weight",
+    ("layers", "o", "kernel"): "model.layers.{}.self_attn.o_proj.weight",
+    ("layers", "q", "bias"): "model.layers.{}.self_attn.q_proj.bias",
+    ("layers", "k", "bias"): "model.layers.{}.self_attn.k_proj.bias",
+    ("layers", "v", "bias"): "model.layers.{}.self_attn.v_proj.bias",
+    ("layers", "o", "bias"): "model.layers.{}.self_attn.o_proj.bias",
+    ("layers", "mlp_norm", "scale"): "model.layers.{}.post_attention_layernorm.weight",
+    ("layers", "gate", "kernel"): "model.layers.{}.mlp.gate_proj.weight",
+    ("layers", "up", "kernel"): "model.layers.{}.mlp.up_proj.weight",
+    ("layers", "down", "kernel"): "model.layers.{}.mlp.down_proj.weight",
+    ("layers", "gate", "bias"): "model.layers.{}.mlp.gate_proj.bias",
+    ("layers", "up", "bias"): "model.layers.{}.mlp.up_proj.bias",
+    ("layers", "down", "bias"): "model.layers.{}.mlp.down_proj.bias",
+    ("norm", "scale"): "model.norm.weight",
+    ("lm_head",): "lm_head.weight",
+}
+
+_SHARD_BYTES = 5_000_000_000
+
+
+# --- config.json ---------------------------------------------------------------------------------
+
+
+def config_from_dict(data: dict[str, Any], where: str) -> LlamaConfig:
+    """Returns the config of a Hugging Face `config.json`, of transformers 4 or 5; `where` names the file.
+
+    transformers 5 keeps everything rotary in `rope_parameters`; 4 has `rope_theta` and `rope_scaling`.
+    Raises `UserError` if the model is not a Llama or asks for what `llama.py` does not do.
+    """
+    kinds = data.get("architectures") or [data.get("model_type")]
+    if data.get("model_type", "llama") != "llama" or "LlamaForCausalLM" not in (
+        data.get("architectures") or ["LlamaForCausalLM"]
+    ):
+        raise UserError(
+            f"{where}: this is {kinds[0]} (model_type {data.get('model_type')!r}), and only Llama models "
+            "(LlamaForCausalLM) can be read; choose another model.path."
+        )
+    if data.get("hidden_act", "silu") not in ("silu", "swish"):
+        raise UserError(f"{where}: hidden_act is {data['hidden_act']!r}, and only 'silu' is supported.")
+    try:
+        hidden, heads = int(data["hidden_size"]), int(data["num_attention_heads"])
+        theta, scaling = _rope_from_dict(data, where)
+        eos = data.get("eos_token_id")
+        return LlamaConfig(
+            vocab_size=int(data["vocab_size"]),
+            hidden_size=hidden,
+            intermediate_size=int(data["intermediate_size"]),
+            num_layers=int(data["num_hidden_layers"]),
+            num_heads=heads,
+            num_kv_heads=int(data.get("num_key_value_heads") or heads),
+            head_dim=int(data.get("head_dim") or hidden // heads),
+            rope_theta=theta,
+            rope_scaling=scaling,
+            rms_norm_eps=float(data.get("rms_norm_eps", 1e-6)),
+            tie_word_embeddings=bool(data.get("tie_word_embeddings", False)),
+            attention_bias=bool(data.get("attention_bias", False)),
+            mlp_bias=bool(data.get("mlp_bias", False)),
+            max_position_embeddings=int(data.get("max_position_embeddings", 2048)),
+            bos_token_id=data.get("bos_token_id"),
+            eos_token_ids=() if eos is None else tuple(eos) if isinstance(eos, list) else (int(eos),),
+            pad_token_id=data.get("pad_token_id"),
+        )
+    except KeyError as error:
+        raise UserError(f"{where}: the key {error} is missing; is this a Llama's config.json?") from None
+
+
+def _rope_from_dict(data: dict[str, Any], where: str) -> tuple[float, RopeScaling | None]:
+    """Returns theta and the scaling, whichever of the two schemas the config follows."""
+    rope = data.get("rope_parameters") or data.get("rope_scaling") or {}
+    theta = rope.get("rope_theta") or data.get("rope_theta") or 10000.0
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if kind == "default":
+        return float(theta), None
+    if kind not in ("linear", "llama3"):
+        raise UserError(f"{where}: rope type {kind!r} is not supported (default, linear and llama3 are).")
+    keys = (
+        ("low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+        if kind == "llama3"
+        else ()
+    )
+    missing = [key for key in ("factor", *keys) if key not in rope]
+    if missing:
+        raise UserError(f"{where}: the {kind} rope scaling lacks {', '.join(missing)}.")
+    return float(theta), RopeScaling(
+        rope_type=kind,
+        factor=float(rope["factor"]),
+        **{key: type_of(rope[key]) for key, type_of in zip(keys, (float, float, int), strict=False)},
+    )
+
+
+def config_to_dict(config: LlamaConfig, dtype: str = "float32") -> dict[str, Any]:
+    """Returns the `config.json` that transformers 4 and 5, and vLLM, read: both rope schemas at once."""
+    scaling: dict[str, Any] | None = None
+    if config.rope_scaling is not None:
+        s = config.rope_scaling
+        scaling = {"rope_type": s.rope_type, "factor": s.factor}
+        if s.rope_type == "llama3":
+            scaling |= {
+                "low_freq_factor": s.low_freq_factor,
+                "high_freq_factor": s.high_freq_factor,
+                "original_max_position_embeddings": s.original_max_position_embeddings,
+            }
+    eos = config.eos_token_ids
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "hidden_act": "silu",
+        "rms_norm_eps": config.rms_norm_eps,
+        "rope_theta": config.rope_theta,
+        "rope_scaling": scaling,
+        "rope_parameters": {"rope_theta": config.rope_theta, **(scaling or {"rope_type": "default"})},
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "attention_bias": config.attention_bias,
+        "mlp_bias": config.mlp_bias,
+        "max_position_embeddings": config.max_position_embeddings,
+        "initializer_range": 0.02,
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": None if not eos else eos[0] if len(eos) == 1 else list(eos),
+        "pad_token_id": config.pad_token_id,
+        "dtype": dtype,
+        "torch_dtype": dtype,
+    }
+
+
+# --- one parameter ↔ the tensors of all layers ----------------------------------------------------
+
+
+def hf_names(path: tuple[str, ...], config: LlamaConfig) -> list[str]:
+    """Returns the Hugging Face tensor names behind one parameter: one per layer, or just one."""
+    name = LEAVES[path]
+    return [name.format(i) for i in range(config.num_layers)] if path[0] == "layers" else [name]
+
+
+class _Fold(NamedTuple):
+    """How a Hugging Face [out, in] matrix maps to our kernel: transpose, then split into `shape`."""
+
+    transpose: bool
+    shape: tuple[int, ...]
+
+
+def _fold(path: tuple[str, ...], c: LlamaConfig) -> _Fold:
+    d, n, kv, h, f, v = (
+        c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim, c.intermediate_size, c.vocab_size,
+    )  # fmt: skip
+    name, leaf = (path[-2], path[-1]) if path[0] != "embedding" and path[0] != "lm_head" else (path[0], "")
+    if leaf == "bias":
+        shapes = {"q": (n, h), "k": (kv, h), "v": (kv, h), "o": (d,), "gate": (f,), "up": (f,), "down": (d,)}
+        return _Fold(False, shapes[name])
+    if leaf == "scale":
+        return _Fold(False, (d,))
+    kernels = {
+        "q": (d, n, h), "k": (d, kv, h), "v": (d, kv, h), "o": (n, h, d), "gate": (d, f),
+        "up": (d, f), "down": (f, d), "lm_head": (d, v),
+    }  # fmt: skip
+    return _Fold(False, (v, d)) if name == "embedding" else _Fold(True, kernels[name])
+
+
+def expected_shape(path: tuple[str, ...], config: LlamaConfig) -> tuple[int, ...]:
+    """Returns the shape that the Hugging Face tensor of one layer must have."""
+    transpose, shape = _fold(path, config)
+    if not transpose:
+        return shape if path[-1] != "bias" else (int(np.prod(shape)),)
+    split = 2 if path[-2:-1] == ("o",) else 1  # the axes that make up "in"
+    return int(np.prod(shape[split:])), int(np.prod(shape[:split]))
+
+
+def _unfold(array: np.ndarray, path: tuple[str, ...], config: LlamaConfig) -> np.ndarray:
+    """One layer of our parameter → the Hugging Face tensor."""
+    transpose, _ = _fold(path, config)
+    shape = expected_shape(path, config)
+    return array.reshape(shape[::-1]).T if transpose else array.reshape(shape)
+
+
+def build_params(
+    template: nnx.State,
+    config: LlamaConfig,
+    read: Callable[[str], np.ndarray],
+    place: Callable[[tuple[str, ...], np.ndarray], Any],
+) -> nnx.State:
+    """Returns `template` (an abstract parameter state) with values in it.
+
+    `read(name)` gives a Hugging Face tensor, `place(path, array)` turns the stacked host array of one
+    parameter into a device array; parameters go one by one, so that the host holds one at a time. Raises
+    `UserError` if a tensor has another shape than the config says.
+    """
+
+    def load(path: tuple[str, ...], dtype: np.dtype) -> np.ndarray:
+        fold, shape = _fold(path, config), expected_shape(path, config)
+        names = hf_names(path, config)
+        out = np.empty((len(names), *fold.shape), dtype)
+        for i, name in enumerate(names):
+            tensor = read(name)
+            if tensor.shape != shape:
+                raise UserError(
+                    f"tensor {name} has shape {list(tensor.shape)} where the config says {list(shape)}; "
+                    "the weights do not belong to this config."
+                )
+            out[i] = (tensor.T if fold.transpose else tensor).reshape(fold.shape)
+        return out if path[0] == "layers" else out[0]
+
+    flat = nnx.to_flat_state(template)
+    return nnx.from_flat_state(
+        [(path, leaf.replace(place(path, load(path, leaf.get_value().dtype)))) for path, leaf in flat]
+    )
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+class Folder:
+    """An opened Hugging Face folder: its config, and its tensors by name."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise UserError(
+                f"model folder {self.path} does not exist; give a Hugging Face folder or a .gguf file."
+            )
+        config_file = self.path / "config.json"
+        if not config_file.is_file():
+            raise UserError(f"{self.path} has no config.json, so it is not a Hugging Face model folder.")
+        self.config = config_from_dict(_read_json(config_file), str(config_file))
+        self._files = self._index()
+
+    def generation_eos_ids(self) -> tuple[int, ...]:
+        """Returns the EOS ids of `generation_config.json`, if there is one."""
+        file = self.path / "generation_config.json"
+        eos = _read_json(file).get("eos_token_id") if file.is_file() else None
+        return () if eos is None else tuple(eos) if isinstance(eos, list) else (int(eos),)
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns one tensor as it is stored."""
+        file = self._files.get(name)
+        if file is None:
+            raise UserError(
+                f"{self.path}: the weights lack the tensor {name}; the folder is not a complete Llama."
+            )
+        with safetensors.safe_open(file, framework="numpy") as tensors:
+            return tensors.get_tensor(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def _index(self) -> dict[str, Path]:
+        single, index = self.path / "model.safetensors", self.path / "model.safetensors.index.json"
+        if single.is_file():
+            files = [single]
+        elif index.is_file():
+            files = [
+                self.path / name for name in sorted(set(_read_json(index).get("weight_map", {}).values()))
+            ]
+        else:
+            raise UserError(
+                f"{self.path} has no model.safetensors (nor model.safetensors.index.json); "
+                "save the model with safe serialization first."
+            )
+        found: dict[str, Path] = {}
+        for file in files:
+            if not file.is_file():
+                raise UserError(f"{file} is missing, though {index.name} lists it; download the model again.")
+            try:
+                with safetensors.safe_open(file, framework="numpy") as tensors:
+                    found |= dict.fromkeys(tensors.keys(), file)
+            except safetensors.SafetensorError as error:
+                raise UserError(f"{file} cannot be read ({error}); download the model again.") from None
+        return found
+
+
+def open_folder(path: str | os.PathLike[str]) -> Folder:
+    """Returns the opened folder; raises `UserError` if it is missing, incomplete or not a Llama."""
+    return Folder(path)
+
+
+def save_model(
+    directory: str | os.PathLike[str], config: LlamaConfig, params: nnx.State, tokenizer: Any = None
+) -> None:
+    """Writes a folder that transformers and vLLM load: weights, configs, and the tokenizer if given.
+
+    Weights keep the dtype of `params`; above 5 GB they are split over several files. `config.json`
+    comes last, each file by rename, so that an interrupted save is never taken for a model.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    if tokenizer is not None:
+        tokenizer.save(directory)
+    flat = dict(nnx.to_flat_state(params))
+    _write_tensors(directory, config, flat)
+    dtype = str(np.dtype(flat["embedding",].get_value().dtype))
+    written = config_to_dict(config, dtype)
+    generation = {key: written[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    _write_json(directory / "generation_config.json", generation)
+    _write_json(directory / "config.json", written)
+
+
+def _write_tensors(directory: Path, config: LlamaConfig, flat: dict[tuple[str, ...], Any]) -> None:
+    shards: list[list[tuple[tuple[str, ...], int, str]]] = [[]]
+    sizes, total = 0, 0
+    for path, leaf in flat.items():
+        names = hf_names(path, config)
+        each = leaf.get_value().nbytes // len(names)
+        for i, name in enumerate(names):
+            if sizes and sizes + each > _SHARD_BYTES:
+                shards.append([])
+                sizes = 0
+            shards[-1].append((path, i, name))
+            sizes, total = sizes + each, total + each
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        single = len(shards) == 1
+        file = "model.safetensors" if single else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        weight_map |= dict.fromkeys((name for _, _, name in shard), file)
+        temporary = directory / (file + ".tmp")
+        safetensors.numpy.save_file(dict(_tensors(shard, flat, config)), temporary, metadata={"format": "pt"})
+        os.replace(temporary, directory / file)
+    index = directory / "model.safetensors.index.json"
+    if len(shards) > 1:
+        _write_json(index, {"metadata": {"total_size": total}, "weight_map": weight_map})
+        (directory / "model.safetensors").unlink(missing_ok=True)
+    else:
+        index.unlink(missing_ok=True)
+
+
+def _tensors(shard, flat, config) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the named tensors of one file; each parameter is fetched from the devices once."""
+    last: tuple[str, ...] | None = None
+    for path, i, name in shard:
+        if path != last:
+            stacked, last = _fetch(flat[path].get_value()), path
+        layer = stacked[i] if path[0] == "layers" else stacked
+        yield name, np.ascontiguousarray(_unfold(layer, path, config))
+
+
+def _fetch(array: Any) -> np.ndarray:
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+    return np.asarray(array)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is not valid JSON ({error}); download the model again.") from None
+
+
+def _write_json(file: Path, data: dict[str, Any]) -> None:
+    temporary = file.with_name(file.name + ".tmp")
+    temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, file)

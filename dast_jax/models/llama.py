@@ -1,0 +1,298 @@
+"""Llama in Flax NNX: one module tree, each layer's parameters stacked on a leading `layers` axis.
+
+The layers run as one `jax.lax.scan`, so that compile time does not grow with depth. Parameters are
+kept in `param_dtype` and cast to `dtype` where they are used; norms, softmax and logits are float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from dast_jax.models.attention import attention, decode_attention, matmul_precision
+from dast_jax.models.sharding import constrain
+
+__all__ = ["KVCache", "Llama", "LlamaConfig", "RopeScaling", "rope_frequencies"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RopeScaling:
+    """How rotary frequencies are stretched for long contexts: `linear`, or Llama 3.1's `llama3`."""
+
+    rope_type: str
+    factor: float
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LlamaConfig:
+    """Shape and constants of a Llama, in this house's names (`models/hf.py` translates)."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    rope_theta: float = 10000.0
+    rope_scaling: RopeScaling | None = None
+    rms_norm_eps: float = 1e-5
+    tie_word_embeddings: bool = False
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    max_position_embeddings: int = 2048
+    bos_token_id: int | None = None
+    eos_token_ids: tuple[int, ...] = ()
+    pad_token_id: int | None = None
+
+
+class KVCache(NamedTuple):
+    """Keys (rotated) and values of every layer: two arrays [L, B, T, KV, H]."""
+
+    k: Float[Array, "L B T KV H"]
+    v: Float[Array, "L B T KV H"]
+
+
+def rope_frequencies(config: LlamaConfig) -> np.ndarray:
+    """Returns the float32 rotary frequencies [head_dim / 2], scaled as the config says.
+
+    `llama3` (Llama 3.1, table of `rope_scaling`): wavelengths above the original context divided by
+    `low_freq_factor` are stretched by `factor`, those below it divided by `high_freq_factor` are
+    kept, and the ones between are interpolated.
+    """
+    exponents = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
+    # Rounded to float32 after the power and again after the reciprocal, as the reference does: at position
+    # 10,000 one unit in the last place of a frequency already turns a head by 5e-4 radians.
+    powers = (np.float64(config.rope_theta) ** exponents.astype(np.float64)).astype(np.float32)
+    frequencies = (np.float32(1) / powers).astype(np.float32)
+    scaling = config.rope_scaling
+    if scaling is None:
+        return frequencies
+    slow = (frequencies / np.float32(scaling.factor)).astype(np.float32)
+    if scaling.rope_type == "linear":
+        return slow
+    wavelengths = np.float32(2 * np.pi) / frequencies
+    context = scaling.original_max_position_embeddings
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    smooth = (np.float32(context) / wavelengths - np.float32(low)) / np.float32(high - low)
+    between = (np.float32(1) - smooth) * slow + smooth * frequencies
+    scaled = np.where(wavelengths > context / low, slow, frequencies)
+    middle = (wavelengths <= context / low) & (wavelengths >= context / high)
+    return np.where(middle, between, scaled).astype(np.float32)
+
+
+def _rotations(positions: Int[Array, "..."], config: LlamaConfig) -> tuple[Array, Array]:
+    """Returns float32 cosines and sines [..., 1, head_dim / 2] for the heads axis to broadcast over."""
+    angles = positions[..., None].astype(jnp.float32) * rope_frequencies(config)
+    return jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
+
+
+def _rotate(x: Float[Array, "... heads H"], rotations: tuple[Array, Array]) -> Float[Array, "... heads H"]:
+    """Turns each pair (x[i], x[i + H/2]) by its angle, in float32."""
+    cos, sin = rotations
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return turned.astype(x.dtype)
+
+
+class RMSNorm(nnx.Module):
+    """x / rms(x) · scale, in float32 (arXiv 1910.07467)."""
+
+    def __init__(self, shape: tuple[int, ...], axes: tuple[str, ...], eps: float, param_dtype: jnp.dtype):
+        self.scale = nnx.Param(jnp.ones(shape, param_dtype), logical_axes=axes)
+        self.eps = eps
+
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        wide = x.astype(jnp.float32)
+        inverse = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.eps)
+        return (wide * inverse * self.scale[...].astype(jnp.float32)).astype(x.dtype)
+
+
+class Linear(nnx.Module):
+    """x · kernel + bias over named axes; the kernel [L, in…, out…] is one layer's slice when called."""
+
+    def __init__(
+        self,
+        equation: str,
+        shape: tuple[int, ...],
+        axes: tuple[str, ...],
+        bias_axes: tuple[int, ...] | None,
+        *,
+        rngs: nnx.Rngs,
+        dtype: jnp.dtype,
+        param_dtype: jnp.dtype,
+    ):
+        self.equation = equation
+        self.dtype = dtype
+        self.kernel = nnx.Param(_normal(rngs, shape, param_dtype), logical_axes=axes)
+        self.bias = nnx.data(None)
+        if bias_axes is not None:
+            bias = jnp.zeros(tuple(shape[i] for i in bias_axes), param_dtype)
+            self.bias = nnx.Param(bias, logical_axes=tuple(axes[i] for i in bias_axes))
+
+    def __call__(self, x: Array) -> Array:
+        out = jnp.einsum(
+            self.equation, x, self.kernel[...].astype(self.dtype), precision=matmul_precision(self.dtype)
+        )
+        return out if self.bias is None else out + self.bias[...].astype(self.dtype)
+
+
+class Layer(nnx.Module):
+    """One pre-norm Llama layer; built with all layers stacked, called on one layer's slice."""
+
+    def __init__(self, config: LlamaConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype, param_dtype: jnp.dtype):
+        c = config
+        layers, d, n, kv, h, f = (
+            c.num_layers, c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim, c.intermediate_size,
+        )  # fmt: skip
+        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
+
+        def linear(equation, shape, axes, bias_axes, use_bias):
+            axes = ("layers", *axes)
+            return Linear(equation, (layers, *shape), axes, (0, *bias_axes) if use_bias else None, **kinds)
+
+        attention_bias, mlp_bias = c.attention_bias, c.mlp_bias
+        self.attention_norm = RMSNorm((layers, d), ("layers", "embed"), c.rms_norm_eps, param_dtype)
+        self.q = linear("...d,dnh->...nh", (d, n, h), ("embed", "heads", "head_dim"), (2, 3), attention_bias)
+        self.k = linear(
+            "...d,dnh->...nh", (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), attention_bias
+        )
+        self.v = linear(
+            "...d,dnh->...nh", (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), attention_bias
+        )
+        self.o = linear("...nh,nhd->...d", (n, h, d), ("heads", "head_dim", "embed"), (3,), attention_bias)
+        self.mlp_norm = RMSNorm((layers, d), ("layers", "embed"), c.rms_norm_eps, param_dtype)
+        self.gate = linear("...d,df->...f", (d, f), ("embed", "mlp"), (2,), mlp_bias)
+        self.up = linear("...d,df->...f", (d, f), ("embed", "mlp"), (2,), mlp_bias)
+        self.down = linear("...f,fd->...d", (f, d), ("mlp", "embed"), (2,), mlp_bias)
+
+    def qkv(self, x: Float[Array, "... D"], rotations: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        """Returns rotated queries [..., N, H], rotated keys [..., KV, H] and values [..., KV, H]."""
+        x = self.attention_norm(x)
+        return _rotate(self.q(x), rotations), _rotate(self.k(x), rotations), self.v(x)
+
+    def finish(self, x: Float[Array, "... D"], attended: Float[Array, "... N H"]) -> Float[Array, "... D"]:
+        """Adds the attention output and the MLP to the residual stream."""
+        x = x + self.o(attended)
+        y = self.mlp_norm(x)
+        return x + self.down(jax.nn.silu(self.gate(y)) * self.up(y))
+
+
+class Llama(nnx.Module):
+    """The whole model. Split it once (`nnx.split`) and `jax.jit` pure functions of its parameters."""
+
+    def __init__(
+        self,
+        config: LlamaConfig,
+        *,
+        rngs: nnx.Rngs,
+        dtype: jnp.dtype = jnp.float32,
+        param_dtype: jnp.dtype = jnp.float32,
+        remat: bool = False,
+    ):
+        dtype, param_dtype = jnp.dtype(dtype), jnp.dtype(param_dtype)
+        self.config = config
+        self.dtype = dtype
+        self.remat = remat
+        vocab, d = config.vocab_size, config.hidden_size
+        self.embedding = nnx.Param(_normal(rngs, (vocab, d), param_dtype), logical_axes=("vocab", "embed"))
+        self.layers = Layer(config, rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        self.norm = RMSNorm((d,), ("embed",), config.rms_norm_eps, param_dtype)
+        self.lm_head = nnx.data(None)
+        if not config.tie_word_embeddings:
+            self.lm_head = nnx.Param(_normal(rngs, (d, vocab), param_dtype), logical_axes=("embed", "vocab"))
+
+    def __call__(
+        self,
+        tokens: Int[Array, "B T"],
+        positions: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"] | None = None,
+    ) -> Float[Array, "B T D"]:
+        """Returns the final-normed hidden states; attention is causal within a segment (0 = padding)."""
+        hidden, _ = self._forward(tokens, positions, segment_ids, keep_cache=False)
+        return hidden
+
+    def prefill(
+        self, tokens: Int[Array, "B T"], lengths: Int[Array, " B"]
+    ) -> tuple[Float[Array, "B D"], KVCache]:
+        """Runs right-padded prompts; returns the hidden state at `lengths - 1` and the cache.
+
+        Cache entries at and past a prompt's length come from padding; `decode` overwrites each before
+        it is first seen.
+        """
+        batch, length = tokens.shape
+        positions = jnp.broadcast_to(jnp.arange(length), (batch, length))
+        hidden, cache = self._forward(tokens, positions, None, keep_cache=True)
+        last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
+        return last, cache
+
+    def decode(
+        self, tokens: Int[Array, " S"], positions: Int[Array, " S"], cache: KVCache
+    ) -> tuple[Float[Array, "S D"], KVCache]:
+        """One step for every slot: writes k and v at `positions`, attends to entries ≤ `positions`.
+
+        Returns the final-normed hidden states and the updated cache (in place, if donated or looped over).
+        """
+        graphdef, stacked = nnx.split(self.layers)
+        rotations = _rotations(positions, self.config)
+        x = self._embed(tokens)
+        slots = jnp.arange(tokens.shape[0])
+        keys, values = cache
+        for i in range(self.config.num_layers):
+            layer = nnx.merge(graphdef, jax.tree.map(lambda p, i=i: p[i], stacked))
+            q, k, v = layer.qkv(x, rotations)
+            keys = keys.at[i, slots, positions].set(k.astype(keys.dtype))
+            values = values.at[i, slots, positions].set(v.astype(values.dtype))
+            x = layer.finish(x, decode_attention(q, keys[i], values[i], positions))
+        return self.norm(x), KVCache(keys, values)
+
+    def unembed(self) -> Float[Array, "D V"]:
+        """Returns the output matrix: the transposed embedding where tied."""
+        return self.embedding[...].T if self.lm_head is None else self.lm_head[...]
+
+    def logits(self, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
+        """Returns float32 logits."""
+        return jnp.einsum(
+            "...d,dv->...v",
+            hidden,
+            self.unembed().astype(hidden.dtype),
+            precision=matmul_precision(hidden.dtype),
+            preferred_element_type=jnp.float32,
+        )
+
+    def _embed(self, tokens: Int[Array, "..."]) -> Float[Array, "... D"]:
+        return self.embedding[...][tokens].astype(self.dtype)
+
+    def _forward(self, tokens, positions, segment_ids, *, keep_cache: bool):
+        graphdef, stacked = nnx.split(self.layers)
+        rotations = _rotations(positions, self.config)
+
+        def body(x, layer_params):
+            layer = nnx.merge(graphdef, layer_params)
+            x = constrain(x, "batch", "length", "activation_embed")
+            q, k, v = layer.qkv(x, rotations)
+            q = constrain(q, "batch", "length", "heads", "head_dim")
+            k = constrain(k, "batch", "length", "kv_heads", "head_dim")
+            v = constrain(v, "batch", "length", "kv_heads", "head_dim")
+            x = layer.finish(x, attention(q, k, v, segment_ids))
+            return x, ((k, v) if keep_cache else None)
+
+        if self.remat:
+            body = jax.checkpoint(body, prevent_cse=False)
+        x, cache = jax.lax.scan(body, self._embed(tokens), stacked)
+        x = constrain(self.norm(x), "batch", "length", "activation_embed")
+        return x, (KVCache(*cache) if keep_cache else None)
+
+
+def _normal(rngs: nnx.Rngs, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """Initial weights as Llama's config has them: normal, standard deviation 0.02."""
+    return 0.02 * jax.random.normal(rngs.params(), shape, dtype)

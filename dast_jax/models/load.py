@@ -1,0 +1,101 @@
+"""One way in for every model: `load_model(path)`, be it a Hugging Face folder or a .gguf file."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from dast_jax.errors import UserError
+from dast_jax.models.hf import build_params, open_folder
+from dast_jax.models.llama import Llama, LlamaConfig
+from dast_jax.models.sharding import param_shardings
+from dast_jax.models.tokenizer import Tokenizer, load_tokenizer
+
+__all__ = ["LoadedModel", "abstract_model", "load_model"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model ready to run: `nnx.merge(graphdef, params)` inside jit gives the `Llama`."""
+
+    config: LlamaConfig
+    graphdef: nnx.GraphDef
+    params: nnx.State
+    tokenizer: Tokenizer
+
+
+def abstract_model(
+    config: LlamaConfig, *, dtype: str = "float32", compute_dtype: str = "float32", remat: bool = False
+) -> tuple[nnx.GraphDef, nnx.State]:
+    """Returns the graph and the parameters as shapes only; nothing is allocated.
+
+    `dtype` is what the parameters are kept in, `compute_dtype` what the matrix products run in.
+    """
+    make = functools.partial(
+        Llama, config, dtype=jnp.dtype(compute_dtype), param_dtype=jnp.dtype(dtype), remat=remat
+    )
+    return nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    *,
+    dtype: str = "float32",
+    compute_dtype: str = "float32",
+    remat: bool = False,
+    mesh: Mesh | None = None,
+) -> LoadedModel:
+    """Reads a model folder or .gguf file and lays its parameters out over `mesh` (one device if None).
+
+    Raises `UserError` if the path is missing, not a Llama, incomplete, or has no usable tokenizer.
+    """
+    path = Path(path)
+    config, read, tokenizer = _open_gguf(path) if path.suffix == ".gguf" else _open_folder(path)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise UserError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} tokens and the model only {config.vocab_size} "
+            "embeddings; they do not belong together."
+        )
+    config = dataclasses.replace(config, eos_token_ids=tokenizer.eos_ids)
+    graphdef, template = abstract_model(config, dtype=dtype, compute_dtype=compute_dtype, remat=remat)
+    try:
+        params = build_params(template, config, read, _placer(template, mesh))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return LoadedModel(config=config, graphdef=graphdef, params=params, tokenizer=tokenizer)
+
+
+def _open_folder(path: Path) -> tuple[LlamaConfig, Any, Tokenizer]:
+    folder = open_folder(path)
+    tokenizer = load_tokenizer(path, eos_ids=(*folder.generation_eos_ids(), *folder.config.eos_token_ids))
+    return folder.config, folder.read, tokenizer
+
+
+def _open_gguf(path: Path) -> tuple[LlamaConfig, Any, Tokenizer]:
+    from dast_jax.models.gguf import open_gguf
+
+    file = open_gguf(path)
+    return file.config, file.read, file.tokenizer()
+
+
+def _placer(template: nnx.State, mesh: Mesh | None) -> Any:
+    """Returns the function that puts a host array on the device(s), split as the table says."""
+    if mesh is None:
+        return lambda path, array: jnp.asarray(array)
+    shardings = dict(nnx.to_flat_state(param_shardings(template, mesh)))
+
+    def place(path: tuple[str, ...], array: np.ndarray) -> jax.Array:
+        return jax.make_array_from_callback(
+            array.shape, shardings[path].get_value(), lambda index: array[index]
+        )
+
+    return place
