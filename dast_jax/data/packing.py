@@ -1,0 +1,150 @@
+"""Packs training examples into rows of one length, and iterates over batches of rows with Grain."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grain
+import numpy as np
+
+from dast_jax.records import SFTExample
+
+__all__ = ["Batch", "PackedRows", "batches", "pack", "steps_per_epoch"]
+
+Batch = dict[str, np.ndarray]
+"""tokens, segment_ids, positions, targets int32 and weights float32, each [..., T]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedRows:
+    """Packed rows, made when asked for: `rows[i]` is a `Batch` of shape [T].
+
+    `members` holds, per row, the indices of its examples; `skipped` the indices of examples that
+    are longer than a row. In a row, segments count from 1 and 0 is padding, positions restart at 0
+    in each segment, `targets` are the next tokens, and only targets that belong to a response have
+    weight 1. A row's last input is its example's last token but one, so an example of n tokens
+    takes n - 1 places.
+    """
+
+    examples: Sequence[SFTExample]
+    members: tuple[tuple[int, ...], ...]
+    skipped: tuple[int, ...]
+    sequence_length: int
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, index: int) -> Batch:
+        row = padding_row(self.sequence_length, self.pad_id)
+        start = 0
+        for segment, member in enumerate(self.members[index], start=1):
+            example = self.examples[member]
+            tokens = np.asarray(example.prompt + example.response, np.int32)
+            end = start + len(tokens) - 1
+            row["tokens"][start:end] = tokens[:-1]
+            row["targets"][start:end] = tokens[1:]
+            row["segment_ids"][start:end] = segment
+            row["positions"][start:end] = np.arange(len(tokens) - 1)
+            row["weights"][start + len(example.prompt) - 1 : end] = 1.0
+            start = end
+        return row
+
+    @property
+    def tokens(self) -> int:
+        """Input tokens that are not padding."""
+        return sum(_places(self.examples[i]) for row in self.members for i in row)
+
+    @property
+    def response_tokens(self) -> int:
+        """Tokens that carry weight."""
+        return sum(len(self.examples[i].response) for row in self.members for i in row)
+
+
+def padding_row(sequence_length: int, pad_id: int) -> Batch:
+    """A row of padding: segment 0 and weight 0 everywhere, shape [T]."""
+    zeros = np.zeros(sequence_length, np.int32)
+    return {
+        "tokens": np.full(sequence_length, pad_id, np.int32),
+        "segment_ids": zeros.copy(),
+        "positions": zeros.copy(),
+        "targets": zeros.copy(),
+        "weights": np.zeros(sequence_length, np.float32),
+    }
+
+
+def pack(
+    examples: Sequence[SFTExample], sequence_length: int, *, pad_id: int = 0, seed: int = 0
+) -> PackedRows:
+    """Best-fit decreasing: longest examples first, each into the fullest row that still takes it.
+
+    Deterministic in its arguments. `seed` orders examples of equal length, so that repeats of one
+    text do not sit together. Raises ValueError for an example without prompt or response.
+    """
+    for index, example in enumerate(examples):
+        if not example.prompt or not example.response:
+            raise ValueError(f"training example {index} (query {example.query}) lacks prompt or response")
+    places = np.array([_places(e) for e in examples], np.int64)
+    shuffled = np.random.default_rng(np.random.SeedSequence([seed])).permutation(len(places))
+    order = shuffled[np.argsort(-places[shuffled], kind="stable")]
+    members: list[list[int]] = []
+    skipped: list[int] = []
+    rows_with: dict[int, list[int]] = {}  # free places → rows that have exactly so many
+    spaces: list[int] = []  # the keys of rows_with, sorted
+    for index in order.tolist():
+        need = int(places[index])
+        if need > sequence_length:
+            skipped.append(index)
+            continue
+        at = bisect_left(spaces, need)
+        if at == len(spaces):
+            row, space = len(members), sequence_length
+            members.append([])
+        else:
+            space = spaces[at]
+            row = rows_with[space].pop()
+            if not rows_with[space]:
+                del rows_with[space], spaces[at]
+        members[row].append(index)
+        space -= need
+        if space:
+            if space not in rows_with:
+                rows_with[space] = []
+                insort(spaces, space)
+            rows_with[space].append(row)
+    return PackedRows(
+        examples=examples,
+        members=tuple(tuple(row) for row in members),
+        skipped=tuple(sorted(skipped)),
+        sequence_length=sequence_length,
+        pad_id=pad_id,
+    )
+
+
+def steps_per_epoch(rows: PackedRows, batch_size: int) -> int:
+    """Batches that one pass over the rows takes."""
+    return -(-len(rows) // batch_size)
+
+
+def batches(rows: PackedRows, *, batch_size: int, epochs: int, seed: int) -> grain.DatasetIterator:
+    """Iterates over `epochs` passes in batches of shape [batch_size, T].
+
+    Rows are shuffled by (seed, epoch); each pass ends in a batch filled up with padding rows. The
+    iterator's `get_state()` (JSON-able) and `set_state()` save and restore the place.
+    """
+    fill = -len(rows) % batch_size
+    padding = [padding_row(rows.sequence_length, rows.pad_id)] * fill
+    passes: list[grain.MapDataset] = []
+    for epoch in range(epochs):
+        key = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+        passes.append(grain.MapDataset.source(rows).shuffle(seed=key))
+        if fill:
+            passes.append(grain.MapDataset.source(padding))
+    dataset = grain.MapDataset.concatenate(passes).batch(batch_size)
+    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)))
+
+
+def _places(example: SFTExample) -> int:
+    return len(example.prompt) + len(example.response) - 1

@@ -1,0 +1,134 @@
+"""Durable policies and training states, by Orbax.
+
+Both live in a folder of numbered versions. A version is written beside the others and appears under its
+number only when complete; older ones go afterwards. So a save that is killed at any moment leaves the
+former version as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from dast_jax.errors import InterruptedRunError, UserError
+
+__all__ = ["TrainCheckpoints", "load_policy", "save_policy"]
+
+
+def save_policy(directory: str | Path, params: Any) -> None:
+    """Writes `params` (any pytree of arrays) into `directory`, in place of what it held.
+
+    Raises InterruptedRunError when the disk is full; what was there before is then still there.
+    """
+    with _manager(directory) as manager:
+        _save(manager, (manager.latest_step() or 0) + 1, params, {})
+
+
+def load_policy(directory: str | Path, like: Any) -> Any:
+    """Reads what `save_policy` wrote, with the structure, dtypes and shardings of `like`.
+
+    `like` holds arrays or `jax.ShapeDtypeStruct`s; a sharding other than at saving reshards on reading.
+    Raises UserError when `directory` holds no policy.
+    """
+    if not Path(directory).is_dir():
+        raise UserError(f"{directory}: no such policy checkpoint; check the run's folder.")
+    with _manager(directory) as manager:
+        restored = _restore(manager, like)
+    if restored is None:
+        raise UserError(f"{directory}: holds no complete policy checkpoint; check the run's folder.")
+    return restored[0]
+
+
+class TrainCheckpoints:
+    """Checkpoints of one training stage in one folder, of which the last is kept.
+
+    `due()` says whether `seconds` have passed since the last save (or since this object was made).
+    """
+
+    def __init__(self, directory: str | Path, *, seconds: float = 300.0):
+        self._directory = Path(directory)
+        self._seconds = seconds
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time for another checkpoint."""
+        return time.monotonic() - self._last >= self._seconds
+
+    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+        """Writes `state` (a pytree of arrays) and `meta` (JSON) as version `step`; returns when durable.
+
+        A step that was saved before is not saved again. Raises InterruptedRunError when the disk is full.
+        """
+        with _manager(self._directory) as manager:
+            if manager.latest_step() != step:
+                _save(manager, step, state, meta)
+        self._last = time.monotonic()
+
+    def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
+        """The last complete (state, meta), laid out like `like`; None when there is none."""
+        if not self._directory.is_dir():
+            return None
+        with _manager(self._directory) as manager:
+            return _restore(manager, like)
+
+    def clear(self) -> None:
+        """Removes all versions: the stage's result is safe elsewhere."""
+        if self._directory.is_dir():
+            with _manager(self._directory) as manager:
+                for step in manager.all_steps():
+                    manager.delete(step)
+
+
+@contextlib.contextmanager
+def _manager(directory: str | Path) -> Iterator[ocp.CheckpointManager]:
+    # Synchronous: the steps that follow donate the arrays that are being written.
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
+    )
+    with _disk_full_is_an_interruption(directory):
+        manager = ocp.CheckpointManager(Path(directory).absolute(), options=options)
+        try:
+            yield manager
+        finally:
+            manager.close()
+
+
+def _save(manager: ocp.CheckpointManager, step: int, tree: Any, meta: dict[str, Any]) -> None:
+    arguments = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta))
+    manager.save(step, args=arguments)
+    manager.wait_until_finished()
+
+
+def _restore(manager: ocp.CheckpointManager, like: Any) -> tuple[Any, dict[str, Any]] | None:
+    step = manager.latest_step()
+    if step is None:
+        return None
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    restored = manager.restore(
+        step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
+    )
+    return restored["state"], restored["meta"]
+
+
+@contextlib.contextmanager
+def _disk_full_is_an_interruption(directory: str | Path) -> Iterator[None]:
+    """Tells a full disk (whichever layer noticed it first) from other failures."""
+    try:
+        yield
+    except Exception as error:
+        seen: BaseException | None = error
+        while seen is not None:
+            if getattr(seen, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(seen):
+                raise InterruptedRunError(
+                    f"the disk is full: {directory} could not be written; free some space and run the same "
+                    "command again to go on."
+                ) from error
+            seen = seen.__cause__ or seen.__context__
+        raise

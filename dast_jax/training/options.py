@@ -1,0 +1,63 @@
+"""Options of the training stage. No jax here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dast_jax.options import opt
+
+__all__ = ["TrainingOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How a round's examples become the next policy.
+
+    The defaults of `learning_rate`, `epochs`, `batch_size`, `schedule`, `warmup_fraction`,
+    `weight_decay`, `clip_norm` and `sequence_length` are the SFT settings of the DAST authors'
+    repository, except that `batch_size` counts packed rows where theirs counts examples.
+    """
+
+    loss: str = opt("sft", help="What is minimised.", choices=("sft",))
+    start: str = opt(
+        "continue",
+        help="Where each round's training starts: the last policy, or the base model.",
+        choices=("continue", "restart"),
+    )
+    learning_rate: float = opt(2e-5, help="Peak learning rate.", min=0.0)
+    epochs: int = opt(1, help="Passes over the round's training set.", min=1)
+    batch_size: int = opt(32, help="Packed rows per optimizer step.", min=1)
+    micro_batch_size: int = opt(
+        0,
+        help="Packed rows per forward and backward pass; must divide batch_size. 0 means all of them.",
+        min=0,
+    )
+    sequence_length: int = opt(
+        512,
+        help="Tokens per packed row. Longer examples are skipped and counted, never cut.",
+        min=2,
+    )
+    schedule: str = opt(
+        "cosine",
+        help="How the learning rate goes on after warm-up.",
+        choices=("cosine", "linear", "constant"),
+    )
+    warmup_fraction: float = opt(
+        0.05, help="Share of the steps in which the learning rate rises to its peak.", min=0.0, max=1.0
+    )
+    weight_decay: float = opt(0.01, help="AdamW's decoupled decay; norms and biases have none.", min=0.0)
+    clip_norm: float = opt(0.3, help="Largest global gradient norm. 0 means no clipping.", min=0.0)
+    b1: float = opt(0.9, help="Decay of Adam's first moment.", min=0.0, max=1.0)
+    b2: float = opt(0.999, help="Decay of Adam's second moment.", min=0.0, max=1.0)
+    eps: float = opt(1e-8, help="Adam's epsilon.", min=0.0)
+    head_chunk: int = opt(
+        128,
+        help="Positions per row whose logits exist at one time; the peak is rows x head_chunk x vocabulary.",
+        min=1,
+    )
+    checkpoint_seconds: float = opt(
+        300.0,
+        help="Seconds between checkpoints inside a stage. 0 means after every step.",
+        changes_result=False,
+        min=0.0,
+    )
