@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag of one face (`--data`): required or not, repeatable (a list then), or setting config key `key`."""
+    """A flag of one face (`--data`): required or not, repeatable (a list then), or setting the key `key`."""
 
     name: str
     _: KW_ONLY

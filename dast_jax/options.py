@@ -23,9 +23,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from dast_jax.errors import UserError
+from dast_jax.yaml_text import NUMBER, dump_yaml, load_yaml, parse_yaml
 
 __all__ = [
     "REQUIRED",
@@ -112,7 +111,11 @@ def build(cls: type[T], mapping: Mapping[str, Any] | None, *, where: str = "") -
             raise UserError(f"{key}: unknown key{nearest(str(name), known, where)}")
         values[name] = _convert(hints[name], value, key, known[name])
     for name, field in known.items():
-        if name not in values and _default(field) is REQUIRED:
+        if name in values:
+            continue
+        if dataclasses.is_dataclass(hints[name]) and not _own_default(field):
+            values[name] = build(typing.cast(type, hints[name]), {}, where=_join(where, name))
+        elif _default(field) is REQUIRED:
             raise UserError(f"{_join(where, name)}: this key is required; {field_help(field) or 'set it'}")
     try:
         return cls(**values)
@@ -210,9 +213,6 @@ def _without_choices(field: dataclasses.Field[Any]) -> dataclasses.Field[Any]:
     return dataclasses.field(metadata={**field.metadata, "choices": None})
 
 
-_NUMBER = re.compile(r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
-
-
 def _convert_scalar(hint: Any, value: Any, key: str) -> Any:
     if hint is bool:
         if not isinstance(value, bool):
@@ -223,11 +223,11 @@ def _convert_scalar(hint: Any, value: Any, key: str) -> Any:
             return value
         if isinstance(value, float) and value.is_integer():  # 2e6 is a natural way to write a count
             return int(value)
-        if isinstance(value, str) and _NUMBER.fullmatch(value) and float(value).is_integer():
+        if isinstance(value, str) and NUMBER.fullmatch(value) and float(value).is_integer():
             return int(float(value)) if re.search("[.eE]", value) else int(value)
         raise UserError(f"{key}: expected a whole number, got {_show(value)}")
     if hint is float:
-        if isinstance(value, str) and _NUMBER.fullmatch(value):
+        if isinstance(value, str) and NUMBER.fullmatch(value):
             value = float(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
             raise UserError(f"{key}: expected a number, got {_show(value)}")
@@ -329,6 +329,14 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return REQUIRED
 
 
+def _own_default(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field that holds a dataclass has a default other than that dataclass's own defaults."""
+    factory = field.default_factory
+    return field.default is not dataclasses.MISSING or not (
+        factory is dataclasses.MISSING or dataclasses.is_dataclass(factory)
+    )
+
+
 @functools.cache
 def _hints(cls: Any) -> dict[str, Any]:
     if not dataclasses.is_dataclass(cls):
@@ -368,104 +376,7 @@ def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
 
-# --- YAML and overrides -----------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with the scalars of version 1.2: `1e-5` is a number, `no`, `10:30` and dates are text.
-
-    Repeated keys are refused instead of the last one winning silently.
-    """
-
-    yaml_implicit_resolvers: typing.ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = key_node.value
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice (line {line})", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), None)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), None
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), None)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^(?:[-+]?(?:[0-9][0-9_]*\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
-        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-    ),
-    None,
-)
-
-
-def parse_yaml(text: str, *, where: str = "config") -> Any:
-    """The value of YAML `text`; a `UserError` that names `where` and the line when it is not YAML."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"{where}{place}: not valid YAML ({problem})") from error
-    except ValueError as error:  # a number that YAML's constructor chokes on
-        raise UserError(f"{where}: not valid YAML ({error})") from error
-
-
-def load_yaml(path: str | Path) -> dict[str, Any]:
-    """The sections of a YAML config file, `{}` for an empty one; `UserError` when it is not a config."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such config file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"{path}: cannot be read as a config ({reason})") from error
-    value = parse_yaml(text, where=str(path))
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: a config is sections of keys, and this is {_show(value)}")
-    return value
-
-
-def dump_yaml(mapping: Mapping[str, Any]) -> str:
-    """YAML text that `parse_yaml` reads back to the same values, keys in their given order."""
-    return yaml.dump(dict(mapping), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes by the stricter YAML 1.1 rules, which version 1.2 reads the same; short lists stay on a line."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _represent_list(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.Node:
-    scalars = all(not isinstance(v, list | dict) for v in data)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=scalars)
-
-
-def _represent_text(dumper: yaml.SafeDumper, data: str) -> yaml.Node:
-    style = '"' if "\n" in data or isinstance(_plain_scalar(data), float) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
-
-
-def _plain_scalar(text: str) -> Any:
-    """What this module's YAML makes of unquoted `text` that looks like a number ("1e-5"), else None."""
-    return yaml.load(text, Loader=_Loader) if _NUMBER.fullmatch(text) else None
-
-
-_Dumper.add_representer(list, _represent_list)
-_Dumper.add_representer(str, _represent_text)
+# --- overrides --------------------------------------------------------------------------------------
 
 
 def apply_overrides(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,297 @@
+"""One config for a run, composed of the rooms' options; read from YAML, overridden, checked, compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dast_jax.data.options import DataOptions, PromptOptions
+from dast_jax.errors import UserError
+from dast_jax.faces import Schema
+from dast_jax.models.options import MeshOptions, ModelOptions
+from dast_jax.options import OptionInfo, apply_overrides, build, describe, load_yaml, nearest, opt, to_dict
+from dast_jax.paths import resolve_path
+from dast_jax.sampling.options import SamplingOptions
+from dast_jax.training.options import TrainingOptions
+from dast_jax.verifiers.options import VerifierOptions
+
+__all__ = [
+    "SECTIONS",
+    "EvaluationOptions",
+    "LoggingOptions",
+    "RunConfig",
+    "RunOptions",
+    "RunSchema",
+    "build_config",
+    "config_dict",
+    "config_path",
+    "load_config",
+    "packaged_configs",
+    "resolve_path",
+    "result_keys",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a run lives and how long it goes on."""
+
+    dir: str = opt(help="folder of the run; the same folder again resumes it", changes_result=False)
+    seed: int = opt(0, "seed of everything random: sampling noise, shuffles, choices", min=0, max=2**31 - 1)
+    rounds: int = opt(
+        2, "self-training rounds after round 0; may be raised to extend a run", min=0, changes_result=False
+    )
+    flush_responses: int = opt(
+        256, "verified responses held in memory before they are written", min=1, changes_result=False
+    )
+    flush_seconds: float = opt(
+        30.0, "seconds after which held responses are written anyway", min=0, changes_result=False
+    )
+    note: str = opt("", "free text, kept with the run", changes_result=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """On what, how often and how responses are drawn when a policy is measured."""
+
+    sets: dict[str, str] = opt({}, "test sets: a name of your choice for each data source")
+    limit: int = opt(0, "only the first so many queries of each set; 0 takes all", min=0)
+    every_round: bool = opt(True, "measure after every round, not only after the last")
+    trials: int = opt(1, "responses per query; above 1, pass@k and majority@k are reported too", min=1)
+    level_trials: int = opt(
+        0,
+        "label sets that have no levels by so many trials of the base model; 0 leaves them unlabelled",
+        min=0,
+    )
+    temperature: float = opt(0.0, "softmax temperature; 0 takes the likeliest token", min=0)
+    top_k: int = opt(0, "keep only the k likeliest tokens; 0 keeps all", min=0)
+    top_p: float = opt(1.0, "keep the likeliest tokens that hold this probability", min=0, max=1)
+    max_new_tokens: int = opt(
+        0, "a response ends after this many tokens; 0 takes sampling.max_new_tokens", min=0
+    )
+
+    def __post_init__(self) -> None:
+        if self.trials > 1 and self.temperature == 0:
+            raise ValueError(
+                f"trials: {self.trials} greedy trials are all the same; raise temperature, or set trials to 1"
+            )
+
+    def sampling(self, base: SamplingOptions) -> SamplingOptions:
+        """`base` (shapes, stop strings) with the choices made here."""
+        new_tokens = self.max_new_tokens or base.max_new_tokens
+        return dataclasses.replace(
+            base,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            trials=self.trials,
+            max_new_tokens=new_tokens,
+            min_new_tokens=min(base.min_new_tokens, new_tokens),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingOptions:
+    """Where metrics go, beside `metrics.jsonl`."""
+
+    tensorboard: bool = opt(True, "write TensorBoard events into the run's folder", changes_result=False)
+    wandb: bool = opt(False, "log to Weights & Biases (needs the wandb package)", changes_result=False)
+    wandb_project: str = opt("dast_jax", "project at Weights & Biases", changes_result=False)
+    log_every: int = opt(1, "write every so many training steps", min=1, changes_result=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that describes a run. `method` holds the options of the method named `method_name`."""
+
+    run: RunOptions
+    model: ModelOptions
+    mesh: MeshOptions
+    data: DataOptions
+    prompts: PromptOptions
+    sampling: SamplingOptions
+    verifier: VerifierOptions
+    method_name: str
+    method: Any
+    training: TrainingOptions
+    evaluation: EvaluationOptions
+    logging: LoggingOptions
+    profile: bool = False
+
+
+_PLAIN_SECTIONS: dict[str, type] = {
+    "run": RunOptions,
+    "model": ModelOptions,
+    "mesh": MeshOptions,
+    "data": DataOptions,
+    "prompts": PromptOptions,
+    "sampling": SamplingOptions,
+    "verifier": VerifierOptions,
+    "training": TrainingOptions,
+    "evaluation": EvaluationOptions,
+    "logging": LoggingOptions,
+}
+
+SECTIONS = (*_PLAIN_SECTIONS, "method", "profile")
+"""The top-level keys of a run's config."""
+
+_METHOD_NAME = OptionInfo(
+    key="method.name",
+    type="text",
+    default="dast",
+    help="self-training method, a module of dast_jax.methods",
+    choices=None,
+    changes_result=True,
+)
+_PROFILE = OptionInfo(
+    key="profile",
+    type="bool",
+    default=False,
+    help="leave a JAX profiler trace in the run's folder",
+    choices=None,
+    changes_result=False,
+)
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """The config in the file `path`, or packaged under that name, with `key=value` overrides laid over it.
+
+    Raises `UserError` that names the file or the key.
+    """
+    mapping = load_yaml(config_path(path)) if path is not None else {}
+    return build_config(apply_overrides(mapping, overrides))
+
+
+def build_config(mapping: Mapping[str, Any]) -> RunConfig:
+    """A `RunConfig` from nested mappings, strictly checked."""
+    for name in mapping:
+        if name not in SECTIONS:
+            raise UserError(f"{name}: unknown key{nearest(str(name), SECTIONS)}")
+    sections: dict[str, Any] = {
+        name: build(cls, mapping.get(name), where=name) for name, cls in _PLAIN_SECTIONS.items()
+    }
+    method_name, method_mapping = _split_method(mapping)
+    method: Any = build(_method_options(method_name), method_mapping, where="method")
+    profile = mapping.get("profile", False)
+    if not isinstance(profile, bool):
+        raise UserError(f"profile: expected true or false, got {profile!r}")
+    return RunConfig(**sections, method_name=method_name, method=method, profile=profile)
+
+
+def config_path(name: str | Path) -> Path:
+    """The file that `--config NAME` means: a path, else a packaged config.
+
+    Both `quickstart` and `configs/quickstart.yaml` find the packaged one from any folder. Raises `UserError` that offers the nearest packaged name.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    packaged = packaged_configs()
+    if path.parent in (Path(), Path("configs")) and path.suffix in ("", ".yaml") and path.stem in packaged:
+        return packaged[path.stem]
+    if path.is_dir():
+        raise UserError(f"{name}: is a folder; name a YAML file")
+    raise UserError(f"{name}: no such config file{nearest(path.stem, packaged)}")
+
+
+def packaged_configs() -> dict[str, Path]:
+    """Name → file of the configs that come with the package."""
+    package = Path(__file__).parent
+    for folder in (package / "configs", package.parent / "configs"):  # installed; in a checkout
+        found = {p.stem: p for p in sorted(folder.glob("*.yaml"))}
+        if found:
+            return found
+    return {}
+
+
+def _split_method(mapping: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    section = mapping.get("method")
+    if section is None:
+        section = {}
+    if not isinstance(section, Mapping):
+        raise UserError(f"method: expected a section with `name`, got {section!r}")
+    rest = dict(section)
+    name = rest.pop("name", _METHOD_NAME.default)
+    if not isinstance(name, str):
+        raise UserError(f"method.name: expected text, got {name!r}")
+    return name, rest
+
+
+def _method_options(name: str) -> type:
+    """The options dataclass `Options` of the method `name`."""
+    import dast_jax.methods as package
+
+    names = [m.name for m in pkgutil.iter_modules(package.__path__)]
+    if name in names and name.isidentifier():
+        module = importlib.import_module(f"{package.__name__}.{name}")
+        if hasattr(module, "Options"):
+            return module.Options
+    known = [n for n in names if n != "base" and not n.startswith("_")]
+    raise UserError(f"method.name: there is no method {name!r}{nearest(name, known)}")
+
+
+# --- showing and comparing ----------------------------------------------------------------------------
+
+
+def config_dict(config: RunConfig) -> dict[str, Any]:
+    """The whole config as nested plain values; `build_config` takes it back."""
+    result: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name == "method":
+            result["method"] = {"name": config.method_name, **to_dict(value)}
+        elif field.name != "method_name":
+            result[field.name] = to_dict(value) if dataclasses.is_dataclass(value) else value
+    return result
+
+
+def result_keys(config: RunConfig) -> dict[str, Any]:
+    """Dotted key → plain value of every key that changes the result of a run."""
+    plain = config_dict(config)
+    keys = {}
+    for info in _describe(config.method_name):
+        if info.changes_result:
+            value: Any = plain
+            for part in info.key.split("."):
+                value = value[part]
+            keys[info.key] = value
+    return keys
+
+
+def _describe(method_name: str) -> list[OptionInfo]:
+    infos: list[OptionInfo] = []
+    for field in dataclasses.fields(RunConfig):
+        if field.name in _PLAIN_SECTIONS:
+            infos += describe(_PLAIN_SECTIONS[field.name], where=field.name)
+        elif field.name == "method":
+            infos += [_METHOD_NAME, *describe(_method_options(method_name), where="method")]
+        elif field.name == "profile":
+            infos.append(_PROFILE)
+    return infos
+
+
+class RunSchema(Schema[RunConfig]):
+    """A run's config for `faces.parse_arguments`: the method's keys depend on `method.name`."""
+
+    def __init__(self) -> None:
+        super().__init__(RunConfig)
+
+    def load(self, path: str) -> dict[str, Any]:
+        return load_yaml(config_path(path))
+
+    def build(self, mapping: Mapping[str, Any]) -> RunConfig:
+        return build_config(mapping)
+
+    def describe(self, mapping: Mapping[str, Any]) -> list[OptionInfo]:
+        return _describe(_split_method(mapping)[0])
+
+    def plain(self, config: RunConfig) -> dict[str, Any]:
+        return config_dict(config)
