@@ -15,6 +15,7 @@ import numpy as np
 from dast_jax.records import LEVELS, FinishReason, Requests, Responses, Tally
 
 __all__ = [
+    "DEFAULT_CUTS",
     "EASY",
     "HARD",
     "MIDDLE",
@@ -46,10 +47,15 @@ class Cuts(NamedTuple):
     hard: float = 0.25
 
 
+DEFAULT_CUTS = Cuts()
+
+
 # --- levels -----------------------------------------------------------------------------------------
 
 
-def levels_from_counts(correct: np.ndarray, trials: np.ndarray | int, cuts: Cuts = Cuts()) -> np.ndarray:  # noqa: B008
+def levels_from_counts(
+    correct: np.ndarray, trials: np.ndarray | int, cuts: Cuts = DEFAULT_CUTS
+) -> np.ndarray:
     """Levels int8 [n] (index into `LEVELS`) of queries with `correct` of `trials` trials correct, int [n].
 
     With p = correct / trials: easy p >= cuts.easy, middle cuts.hard <= p < cuts.easy, hard
@@ -70,9 +76,9 @@ def levels_from_counts(correct: np.ndarray, trials: np.ndarray | int, cuts: Cuts
 
 
 def smallest_trials(cuts: Cuts) -> int:
-    """The fewest trials per query with which every level can occur at all (5 for the default cuts)."""
+    """The fewest trials per query with which the hard level can occur at all (5 for the default cuts)."""
     trials = 1
-    while set(levels_from_counts(np.arange(trials + 1), trials, cuts).tolist()) != set(range(len(LEVELS))):
+    while 1 / trials >= cuts.hard:
         trials += 1
     return trials
 
@@ -152,7 +158,7 @@ class TallyCounter:
     def __init__(self, n_queries: int, carried: Responses | None = None):
         """Counts for `n_queries` queries, starting with the `carried` responses of earlier rounds."""
         self.tally = Tally.zeros(n_queries)
-        self._seen: set[tuple[int, bytes]] = set()
+        self._seen: set[int] = set()  # one int per response, as a pool of 10^6 queries has 10^7 of them
         if carried is not None and len(carried):
             self.tally.requested += np.bincount(carried.query, minlength=n_queries).astype(np.int32)
             self.add(carried)
@@ -168,10 +174,7 @@ class TallyCounter:
         self.tally.finished[query] += 1
         self.tally.correct[query] += correct
         if correct and not truncated:
-            key = (query, _digest(text))
-            if key not in self._seen:
-                self._seen.add(key)
-                self.tally.distinct[query] += 1
+            self._see(query, text)
 
     def add(self, responses: Responses) -> None:
         """Count verified responses, many at once."""
@@ -180,7 +183,10 @@ class TallyCounter:
         self.tally.correct += np.bincount(responses.query[responses.correct], minlength=n).astype(np.int32)
         rows = np.flatnonzero(usable(responses))
         for query, text in zip(responses.query[rows].tolist(), responses.text[rows], strict=True):
-            key = (query, _digest(text))
-            if key not in self._seen:
-                self._seen.add(key)
-                self.tally.distinct[query] += 1
+            self._see(query, text)
+
+    def _see(self, query: int, text: str) -> None:
+        key = query << 64 | int.from_bytes(_digest(text), "big")
+        if key not in self._seen:
+            self._seen.add(key)
+            self.tally.distinct[query] += 1

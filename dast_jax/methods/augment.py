@@ -1,0 +1,84 @@
+"""From verified responses to a training set with a quota per query. Pure functions on columns."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dast_jax.difficulty import response_keys, usable
+from dast_jax.records import LEVELS, Pool, Responses, TrainingSet
+
+__all__ = ["build_training_set", "distinct_rows", "reference_set"]
+
+
+def reference_set(pool: Pool) -> TrainingSet:
+    """D_o: the reference solution of every query that has one."""
+    query = np.flatnonzero([bool(q.solution) for q in pool.queries]).astype(np.int32)
+    text = np.array([pool.queries[i].solution for i in query], dtype=object)
+    return TrainingSet(query=query, text=text, is_reference=np.ones(len(query), bool))
+
+
+def distinct_rows(responses: Responses) -> np.ndarray:
+    """Row numbers int64 [m] of the usable responses whose normalised text is new for their query.
+
+    Of equal texts the first by (round, trial) is taken; the rows come ordered by (query, round, trial),
+    whatever the order of `responses`.
+    """
+    rows = np.flatnonzero(usable(responses))
+    if not len(rows):
+        return rows
+    key = response_keys(responses.text[rows])
+    query, round, trial = responses.query[rows], responses.round[rows], responses.trial[rows]
+    order = np.lexsort((trial, round, key, query))
+    same = (np.diff(query[order]) == 0) & (key[order][1:] == key[order][:-1])
+    first = order[np.concatenate([[True], ~same])]
+    return rows[first[np.lexsort((trial[first], round[first], query[first]))]]
+
+
+def build_training_set(
+    pool: Pool, responses: Responses, *, quotas: np.ndarray, levels: np.ndarray, max_repeats: int
+) -> TrainingSet:
+    """D_a ∪ D_o with `quotas` examples per query, int [n]; `levels` int [n] for the shortfall's names.
+
+    A query gives its reference solution, then its distinct usable responses by (round, trial) up to the
+    quota. What is short is filled by repeating those responses evenly, then the reference solution,
+    until each text appears `max_repeats` times; the rest is reported as shortfall. Ordered by query.
+    """
+    references = reference_set(pool)
+    has_reference = np.zeros(len(pool), np.int64)
+    has_reference[references.query] = 1
+
+    rows = distinct_rows(responses)
+    rank = _rank_within(responses.query[rows])
+    kept = rank < (quotas - has_reference)[responses.query[rows]]
+    rows, rank = rows[kept], rank[kept]
+    own = responses.query[rows]
+
+    count = np.bincount(own, minlength=len(pool))
+    short = quotas - has_reference - count
+    repeat_own = np.clip(short, 0, count * (max_repeats - 1))
+    short = short - repeat_own
+    repeat_reference = np.clip(short, 0, has_reference * (max_repeats - 1))
+    short = np.maximum(short - repeat_reference, 0)
+
+    per_text, extra = np.divmod(repeat_own, np.maximum(count, 1))
+    own_times = 1 + per_text[own] + (rank < extra[own])
+    reference_times = 1 + repeat_reference[references.query]
+
+    query = np.concatenate([np.repeat(references.query, reference_times), np.repeat(own, own_times)])
+    text = np.concatenate(
+        [np.repeat(references.text, reference_times), np.repeat(responses.text[rows], own_times)]
+    )
+    is_reference = np.arange(len(query)) < reference_times.sum()
+    order = np.argsort(query, kind="stable")
+    return TrainingSet(
+        query=query[order].astype(np.int32),
+        text=text[order],
+        is_reference=is_reference[order],
+        shortfall={name: int(short[levels == i].sum()) for i, name in enumerate(LEVELS)},
+    )
+
+
+def _rank_within(query: np.ndarray) -> np.ndarray:
+    """0, 1, 2, … within each run of equal values of the sorted `query`, int64 [m]."""
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(query) != 0])) if len(query) else query
+    return np.arange(len(query)) - np.repeat(starts, np.diff(np.append(starts, len(query))))

@@ -1,0 +1,243 @@
+"""DAST: difficulty-aware self-training, arXiv 2503.09029.
+
+    estimate   K few-shot trials per query by M_0; levels easy / middle / hard / unsolved by pass rate
+    round 0    train on D_o, the reference solutions
+    round t    quota per query by level (DAST-P); sample each query, shown exemplars of its own level
+               (DAST-L), until its quota of correct, distinct responses is met or its trials are spent;
+               train on D_a ∪ D_o, zero-shot
+
+`proportion` and `length` switch the two parts off: both on is DAST-S, one of them on is DAST-P or DAST-L,
+both off is plain rejection sampling. From the paper: four levels from few-shot trials of the initial
+policy, fixed during self-training; round 0 on D_o, later rounds on D_a ∪ D_o; more responses for harder
+levels; exemplars of the query's own level control the length. The paper gives no numbers for K, the cut
+points or the quotas, nor how exemplars are drawn: everything marked [ours] below and in `Options` is this
+package's choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dast_jax.difficulty import Cuts, levels_from_counts, smallest_trials
+from dast_jax.errors import UserError
+from dast_jax.methods.augment import build_training_set, reference_set
+from dast_jax.methods.exemplars import ExemplarBank
+from dast_jax.options import opt
+from dast_jax.records import LEVELS, Exemplar, Pool, PromptKind, Requests, Responses, Tally, TrainingSet
+
+__all__ = ["Dast", "Options", "make"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of `method.name: dast`; the defaults are [ours] unless they say otherwise."""
+
+    trials: int = opt(16, "K, the few-shot trials per query that estimate its level", min=1)
+    easy_cut: float = opt(0.75, "a query is easy from this pass rate up", min=0, max=1)
+    hard_cut: float = opt(
+        0.25, "a query is hard below this pass rate, and middle from it to easy_cut", min=0, max=1
+    )
+    re_estimate: str = opt(
+        "never",
+        "when levels are estimated again: never (the paper's way), or every_round with K fresh trials",
+        choices=("never", "every_round"),
+    )
+    proportion: bool = opt(True, "DAST-P: more training examples for harder levels")
+    length: bool = opt(True, "DAST-L: sample with exemplars of the query's own level")
+    base_quota: int = opt(4, "training examples per query, before the level's multiplier", min=1)
+    multipliers: dict[str, int] = opt(
+        {"easy": 1, "middle": 1, "hard": 3, "unsolved": 2},
+        "quota multiplier of each level",
+        choices=LEVELS,
+        min=1,
+    )
+    max_repeats: int = opt(4, "most times that one text may appear for a query, to fill a quota", min=1)
+    max_trials: int = opt(
+        64, "most trials per query and round; trials reused from the level estimate count", min=1
+    )
+    exemplars: int = opt(4, "exemplars in a few-shot prompt", min=0)
+    loss: str = opt("sft", "sft (DAST-S) or dpo (DAST-D)", choices=("sft", "dpo"))
+
+    def __post_init__(self) -> None:
+        if self.loss == "dpo":
+            raise UserError("method.loss: dpo (DAST-D) comes with a later release; use sft")
+        if not 0 < self.hard_cut < self.easy_cut <= 1:
+            raise UserError(
+                f"method.hard_cut, method.easy_cut: need 0 < hard_cut < easy_cut <= 1, "
+                f"got {self.hard_cut:g} and {self.easy_cut:g}"
+            )
+        if self.trials < smallest_trials(self.cuts):
+            raise UserError(
+                f"method.trials: {self.trials} trials leave the hard level empty, as no pass rate lies "
+                f"between 0 and hard_cut ({self.hard_cut:g}); use at least {smallest_trials(self.cuts)}"
+            )
+        if self.max_trials < self.trials:
+            raise UserError(
+                f"method.max_trials: {self.max_trials} is less than method.trials ({self.trials}), "
+                "whose trials count toward it; raise it"
+            )
+
+    @property
+    def cuts(self) -> Cuts:
+        return Cuts(easy=self.easy_cut, hard=self.hard_cut)
+
+
+def make(pool: Pool, options: Options, seed: int) -> Dast:
+    """The method bound to its pool; raises `UserError` when no query of it has a reference solution."""
+    if not any(query.solution for query in pool.queries):
+        raise UserError(
+            f"data.train: none of its {len(pool):,} queries has a reference solution, which DAST trains on "
+            "in round 0; give the data a solution column"
+        )
+    return Dast(pool, options, seed)
+
+
+class Dast:
+    """The method as `methods.base.Method` has it; see the module's docstring for the algorithm."""
+
+    def __init__(self, pool: Pool, options: Options, seed: int):
+        self._pool = pool
+        self._options = options
+        self._seed = seed
+        self._has_reference = np.array([bool(q.solution) for q in pool.queries])
+        self._levels: np.ndarray | None = None
+        self._quotas: np.ndarray | None = None
+        self._round = 0
+        self._estimating = False
+        self._earlier: Responses | None = None
+        self._random: ExemplarBank | None = None
+        self._matched: ExemplarBank | None = None
+
+    # --- whom to sample next, and with which prompt ---
+
+    def wanted_rounds(self, round: int) -> Sequence[int]:
+        """The last round: its correct responses may be exemplars, and round 1 reuses its trials."""
+        return (round - 1,) if round else ()
+
+    def start_round(self, round: int, earlier: Responses) -> Responses:
+        """Round 1 carries over the trials of the estimate, unless it makes an estimate of its own."""
+        self._round = round
+        self._estimating = round == 0 or self._options.re_estimate == "every_round"
+        self._earlier = earlier
+        self._random = ExemplarBank.of_references(self._pool, seed=self._seed, round=round)
+        self._matched = None
+        carried = round == 1 and not self._estimating
+        return earlier.take(earlier.round == 0 if carried else np.zeros(0, np.int64))
+
+    def requests(self, tally: Tally) -> Requests:
+        """First the estimate's K trials of every query; when all have finished, top up to the quotas."""
+        if self._estimating:
+            missing = np.maximum(self._options.trials - tally.requested, 0)
+            if missing.any():
+                return _requests(missing, tally, PromptKind.FEW_SHOT)
+            if (tally.finished < self._options.trials).any():
+                return Requests.none()
+            self._set_levels(tally.correct)
+        if self._round == 0:
+            return Requests.none()
+        kind = PromptKind.MATCHED if self._options.length else PromptKind.FEW_SHOT
+        return _requests(self._trials_to_ask(tally), tally, kind)
+
+    def _trials_to_ask(self, tally: Tally) -> np.ndarray:
+        """Further trials per query, int [n]: the deficit over the yield seen so far, within the budget.
+
+        [ours] The yield is distinct correct responses per trial, half a success in one trial as prior. A
+        query asks for no more at once than its deficit or the trials it has had, so few ticks are spent
+        on it (the trials double) and few trials beyond the target, which `training_set` drops by number.
+        """
+        deficit = np.maximum(self.quotas() - self._has_reference - tally.distinct, 0)
+        rate = (tally.distinct + 0.5) / (tally.finished + 1.0)
+        wanted = np.minimum(np.rint(deficit / rate), np.maximum(deficit, tally.finished)).astype(np.int64)
+        outstanding = tally.requested - tally.finished
+        budget = np.maximum(self._options.max_trials - tally.requested, 0)
+        return np.where(deficit > 0, np.clip(wanted - outstanding, 0, budget), 0)
+
+    def exemplars(self, query: int, kind: int) -> tuple[Exemplar, ...]:
+        """Random reference solutions (few-shot), or solved problems of the query's own level (matched)."""
+        if kind == PromptKind.ZERO_SHOT:
+            return ()
+        bank = self._matched_bank() if kind == PromptKind.MATCHED else self._random
+        assert bank is not None, "start_round comes first"
+        return bank.draw(query, self._options.exemplars)
+
+    def _matched_bank(self) -> ExemplarBank:
+        if self._matched is None:
+            assert self._levels is not None, "levels come first"
+            assert self._earlier is not None, "start_round comes first"
+            self._matched = ExemplarBank.by_level(
+                self._pool, self._levels, self._earlier, seed=self._seed, round=self._round
+            )
+        return self._matched
+
+    # --- what to train on ---
+
+    def quotas(self) -> np.ndarray:
+        """Training examples per query, int64 [n], its reference solution included.
+
+        Proportion off [ours]: the same total over the pool, spread evenly; the queries that get one more
+        when it does not divide are drawn by the seed.
+        """
+        assert self._levels is not None, "levels come first"
+        if self._quotas is None:
+            self._quotas = self._make_quotas(self._levels)
+        return self._quotas
+
+    def _make_quotas(self, levels: np.ndarray) -> np.ndarray:
+        multiplier = np.array([self._options.multipliers[name] for name in LEVELS])
+        quotas = self._options.base_quota * multiplier[levels]
+        if self._options.proportion:
+            return quotas
+        share, rest = divmod(int(quotas.sum()), len(quotas))
+        even = np.full(len(quotas), share)
+        even[np.random.default_rng([self._seed, 1]).permutation(len(quotas))[:rest]] += 1
+        return even
+
+    def training_set(self, responses: Responses) -> TrainingSet:
+        """D_o in round 0; later D_a ∪ D_o, short quotas filled by repeats where proportion is on."""
+        if self._estimating:
+            first = (responses.round == self._round) & (responses.trial < self._options.trials)
+            counted = responses.query[first & responses.correct]
+            self._set_levels(np.bincount(counted, minlength=len(self._pool)))
+        if self._round == 0:
+            return reference_set(self._pool)
+        assert self._levels is not None
+        return build_training_set(
+            self._pool,
+            responses,
+            quotas=self.quotas(),
+            levels=self._levels,
+            max_repeats=self._options.max_repeats if self._options.proportion else 1,
+        )
+
+    # --- what to remember ---
+
+    def levels(self) -> np.ndarray | None:
+        """The levels in force, int8 [n], or None before the first estimate."""
+        return self._levels
+
+    def _set_levels(self, correct: np.ndarray) -> None:
+        self._levels = levels_from_counts(correct, self._options.trials, self._options.cuts)
+        self._quotas = None
+        self._estimating = False
+
+    def state(self) -> Mapping[str, np.ndarray]:
+        return {} if self._levels is None else {"levels": self._levels.copy()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self._levels = np.asarray(state["levels"], np.int8).copy() if "levels" in state else None
+        self._quotas = None
+
+    def notes(self) -> Mapping[str, int]:
+        """How many queries take exemplars of a neighbouring level, as their own has too few."""
+        return self._matched.notes(self._options.exemplars) if self._matched is not None else {}
+
+
+def _requests(count: np.ndarray, tally: Tally, kind: PromptKind) -> Requests:
+    """`count` trials per query, int [n], numbered on from those requested so far; ordered by query."""
+    query = np.repeat(np.arange(len(count)), count)
+    within = np.arange(len(query)) - np.repeat(np.cumsum(count) - count, count)
+    trial = tally.requested[query] + within
+    return Requests(query.astype(np.int32), trial.astype(np.int32), np.full(len(query), kind, np.int8))
