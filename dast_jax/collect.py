@@ -1,0 +1,105 @@
+"""The sampling stage of a round: the method asks, the sampler answers, the verifier judges, the log keeps.
+
+This is where the four rooms meet, and the only place where their order matters: the requests of
+tick t depend on exactly the verdicts of the responses that finished by tick t − lag, waited for if
+need be, so a stage does not depend on which verdict happened to arrive first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from dast_jax.difficulty import TallyCounter
+from dast_jax.methods.base import Method
+from dast_jax.records import Exemplar, FinishReason, Pool, Requests, Responses, Rollout, Verdict
+from dast_jax.store import ResponseLog
+from dast_jax.verifiers import Verifier
+
+__all__ = ["VERDICT_LAG", "CollectStage"]
+
+VERDICT_LAG = 1
+"""Ticks between a response's end and its verdict's first influence: verification overlaps decoding."""
+
+
+class CollectStage:
+    """A `sampling.scheduler.RequestSource` that collects one round's verified responses into `log`.
+
+    `carried` are the earlier responses that count toward this round (`Method.start_round`).
+    """
+
+    def __init__(
+        self,
+        *,
+        method: Method,
+        pool: Pool,
+        carried: Responses,
+        build_prompt: Callable[[str, tuple[Exemplar, ...]], tuple[int, ...]],
+        verifier: Verifier,
+        log: ResponseLog,
+    ):
+        self._method = method
+        self._pool = pool
+        self._build_prompt = build_prompt
+        self._verifier = verifier
+        self._log = log
+        self._known = log.stored()
+        self._counter = TallyCounter(len(pool), carried)
+        self._carried = len(carried)
+        self._in_flight = 0
+        self._unsettled: deque[tuple[int, Rollout, Future[Verdict]]] = deque()
+        self._exhausted = False
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Trials of this stage requested so far, finished, and, carried ones included, correct."""
+        tally = self._counter.tally
+        requested, finished = int(tally.requested.sum()), int(tally.finished.sum())
+        return requested - self._carried, finished - self._carried, int(tally.correct.sum())
+
+    def next(self, tick: int) -> Requests:
+        """The method's requests, given the verdicts of all responses that finished by `tick` − lag."""
+        self._settle(tick - VERDICT_LAG)
+        requests = self._method.requests(self._counter.tally)
+        self._counter.request(requests)
+        self._in_flight += len(requests)
+        self._exhausted = not (len(requests) or self._in_flight or self._unsettled)
+        return requests
+
+    def prompt(self, query: int, kind: int) -> tuple[int, ...]:
+        """Token ids of the prompt the method wants for this query."""
+        return self._build_prompt(self._pool.queries[query].question, self._method.exemplars(query, kind))
+
+    def finished(self, responses: list[Rollout], tick: int) -> None:
+        """Send the responses to the verifier; a replayed one brings its stored verdict along."""
+        for rollout in responses:
+            self._in_flight -= 1
+            stored = self._known.get((rollout.query, rollout.trial))
+            if stored is None:
+                query = self._pool.queries[rollout.query]
+                pending = self._verifier.submit(query.answer, rollout.text, query.task)
+            else:
+                pending = Future()
+                pending.set_result(stored[1])
+            self._unsettled.append((tick, rollout, pending))
+
+    def known(self, query: int, trial: int) -> Rollout | None:
+        """The response stored before an interruption, if there is one."""
+        stored = self._known.get((query, trial))
+        return stored[0] if stored else None
+
+    def done(self) -> bool:
+        return self._exhausted
+
+    def _settle(self, tick: int) -> None:
+        """Wait for the verdicts of responses that finished by `tick`; count and log them."""
+        while self._unsettled and self._unsettled[0][0] <= tick:
+            _, rollout, pending = self._unsettled.popleft()
+            verdict = pending.result()
+            truncated = rollout.finish_reason is FinishReason.LENGTH
+            self._counter.finish(
+                rollout.query, correct=verdict.correct, truncated=truncated, text=rollout.text
+            )
+            if (rollout.query, rollout.trial) not in self._known:
+                self._log.append(rollout, verdict)

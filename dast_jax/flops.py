@@ -1,0 +1,28 @@
+"""Compute accounting: 6·N per trained and 2·N per sampled token, as AdaSTaR's tables count it (arXiv 2505.16322).
+
+N is the number of weights, embeddings included. `useful` counts tokens of prompts, responses and
+examples; `padded` counts every position that the compiled programs computed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dast_jax.sampling.scheduler import SamplingStats
+    from dast_jax.training.trainer import TrainStats
+
+__all__ = ["sampling_flops", "training_flops"]
+
+
+def sampling_flops(parameters: int, *work: SamplingStats) -> dict[str, int]:
+    """{"useful", "padded"} FLOPs of sampling stages: 2·N per prompt token run and per token decoded."""
+    return {
+        "useful": 2 * parameters * sum(w.prompt_tokens + w.generated_tokens for w in work),
+        "padded": 2 * parameters * sum(w.padded_prompt_tokens + w.padded_generated_tokens for w in work),
+    }
+
+
+def training_flops(parameters: int, stats: TrainStats) -> dict[str, int]:
+    """{"useful", "padded"} FLOPs of one training stage: 6·N per token of every epoch."""
+    return {"useful": 6 * parameters * stats.tokens, "padded": 6 * parameters * stats.padded_tokens}

@@ -1,0 +1,76 @@
+"""Does the policy still follow the length of its exemplars? DAST-L lives on it (arXiv 2503.09029).
+
+[ours] Zero-shot training can erase exemplar-following, so each evaluation asks the same queries twice,
+after long exemplars of the hard levels and after brief ones of the easy level, and compares lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dast_jax.records import LEVELS, Exemplar, Pool, StageKey
+
+if TYPE_CHECKING:
+    from dast_jax.sampling.engine import Engine
+    from dast_jax.sampling.scheduler import SamplingStats
+
+__all__ = ["length_ratio"]
+
+_QUERIES = 32
+_EXEMPLARS = 4
+_TAIL = 0.25
+"""Share of a level's solutions, from the long or the brief end, that exemplars are drawn from."""
+
+
+def length_ratio(
+    engine: Engine,
+    pool: Pool,
+    levels: np.ndarray | None,
+    build_prompt: Callable[[str, tuple[Exemplar, ...]], tuple[int, ...]],
+    *,
+    key: StageKey,
+) -> tuple[float | None, SamplingStats | None]:
+    """Mean response length (tokens) after long exemplars over that after brief ones, same queries and noise.
+
+    `levels` int8 [n_queries] indexes `LEVELS`; while there are none, exemplars come from the whole pool.
+    Returns (None, None) where the pool has too few solved examples to make both kinds of exemplar.
+    """
+    from dast_jax.sampling.scheduler import StaticRequests, sample
+
+    everything = np.ones(len(pool), bool)
+    hard = everything if levels is None else levels >= LEVELS.index("hard")
+    easy = everything if levels is None else levels == LEVELS.index("easy")
+    long = _solutions(pool, np.flatnonzero(hard), longest=True)
+    brief = _solutions(pool, np.flatnonzero(easy), longest=False)
+    if min(len(long), len(brief)) <= _EXEMPLARS:
+        return None, None
+    rng = np.random.default_rng([key.seed, len(pool)])
+    asked = np.sort(rng.choice(len(pool), min(_QUERIES, len(pool)), replace=False))
+    prompts = [
+        build_prompt(pool.queries[query].question, _draw(pool, candidates, int(query), key.seed))
+        for candidates in (long, brief)
+        for query in asked
+    ]
+    source = StaticRequests(prompts, trials=1)
+    work = sample(engine, source, key=key)
+    lengths = np.array([len(row[0].tokens) for row in source.rollouts]).reshape(2, len(asked))
+    return float(lengths[0].mean() / lengths[1].mean()), work
+
+
+def _solutions(pool: Pool, among: np.ndarray, *, longest: bool) -> list[int]:
+    """The queries of `among` whose reference solutions are in the long (or brief) tail, by characters."""
+    solved = [int(i) for i in among if pool.queries[i].solution]
+    solved.sort(key=lambda i: (len(pool.queries[i].solution or ""), i), reverse=longest)
+    return solved[: max(_EXEMPLARS + 1, int(len(solved) * _TAIL))]
+
+
+def _draw(pool: Pool, candidates: list[int], query: int, seed: int) -> tuple[Exemplar, ...]:
+    rng = np.random.default_rng([seed, query])
+    others = [i for i in candidates if i != query]
+    chosen = rng.choice(others, _EXEMPLARS, replace=False)
+    return tuple(
+        Exemplar(question=pool.queries[i].question, response=pool.queries[i].solution or "") for i in chosen
+    )

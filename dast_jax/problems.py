@@ -1,0 +1,75 @@
+"""The queries of a run: the training pool and the evaluation sets, checked before anything is sampled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dast_jax.config import RunConfig
+from dast_jax.data.contamination import find_overlap
+from dast_jax.data.sources import load_queries
+from dast_jax.errors import UserError
+from dast_jax.records import Pool, Query
+
+__all__ = ["EvaluationSet", "Problems", "load_problems"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSet:
+    """A named test set; `overlap` counts its questions that also stand in the training pool."""
+
+    name: str
+    source: str
+    queries: tuple[Query, ...]
+    skipped: tuple[str, ...]
+    overlap: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problems:
+    """The training pool and the evaluation sets; `skipped` names queries whose prompt does not fit."""
+
+    source: str
+    pool: Pool
+    skipped: tuple[str, ...]
+    evaluation: Mapping[str, EvaluationSet]
+
+
+def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
+    """Load the sets that `config` names. `fits(question)` says whether the zero-shot prompt is short enough.
+
+    Overlong queries are skipped and named in a warning; test questions that also stand in the
+    training data are counted and named in a warning. Raises `UserError` when nothing is left.
+    """
+    train, skipped = _fitting(load_queries(config.data.train, options=config.data), fits, config.data.train)
+    sets = {}
+    for name, source in config.evaluation.sets.items():
+        limited = config.data.for_evaluation(limit=config.evaluation.limit)
+        queries, too_long = _fitting(load_queries(source, options=limited), fits, source)
+        overlap = find_overlap(train, queries)
+        if overlap.count:
+            log.warning("evaluation.sets.%s: %s", name, overlap.message(config.data.train, source))
+        sets[name] = EvaluationSet(
+            name=name, source=source, queries=queries, skipped=too_long, overlap=overlap.count
+        )
+    return Problems(source=config.data.train, pool=Pool(train), skipped=skipped, evaluation=sets)
+
+
+def _fitting(
+    queries: Sequence[Query], fits: Callable[[str], bool], source: str
+) -> tuple[tuple[Query, ...], tuple[str, ...]]:
+    kept = tuple(query for query in queries if fits(query.question))
+    if len(kept) == len(queries):
+        return kept, ()
+    kept_ids = {query.id for query in kept}
+    skipped = tuple(query.id for query in queries if query.id not in kept_ids)
+    names = ", ".join(skipped[:5]) + (", …" if len(skipped) > 5 else "")
+    if not kept:
+        raise UserError(
+            f"{source}: no query's prompt fits the longest sampling.prompt_buckets; raise it or use other data"
+        )
+    log.warning("%s: %d queries skipped, their prompts are too long: %s", source, len(skipped), names)
+    return kept, skipped
