@@ -23,8 +23,8 @@ import numpy as np
 
 from dast_jax.difficulty import Cuts, levels_from_counts, smallest_trials
 from dast_jax.errors import UserError
-from dast_jax.methods.augment import build_training_set, reference_set
-from dast_jax.methods.exemplars import ExemplarBank
+from dast_jax.methods._augment import build_training_set, reference_set
+from dast_jax.methods._exemplars import ExemplarBank
 from dast_jax.options import opt
 from dast_jax.records import LEVELS, Exemplar, Pool, PromptKind, Requests, Responses, Tally, TrainingSet
 
