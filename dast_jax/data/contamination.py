@@ -27,8 +27,8 @@ class Overlap:
         names = ", ".join(query.id for query, _ in self.pairs[:5]) + (", …" if self.count > 5 else "")
         one = self.count == 1
         return (
-            f"{self.count:,} question{'' if one else 's'} of {test} also stand{'s' if one else ''} in {train} "
-            f"({self.exact:,} word for word): {names}"
+            f"{self.count:,} question{'' if one else 's'} of {test} also stand{'s' if one else ''} "
+            f"in {train} ({self.exact:,} word for word): {names}"
         )
 
 
@@ -43,8 +43,8 @@ def find_overlap(train: Sequence[Query], test: Sequence[Query]) -> Overlap:
 
 
 def normalise_question(text: str) -> str:
-    """`text` with Unicode compatibility forms, case and white space evened out.
+    """`text` with Unicode composition, case and white space evened out.
 
-    Punctuation stays: `7+12` and `7-12` are different questions.
+    Punctuation and exponents stay: `7+12` and `7-12`, x² and x2 are different questions.
     """
-    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return "".join(unicodedata.normalize("NFC", text).casefold().split())

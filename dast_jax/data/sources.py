@@ -95,7 +95,7 @@ def _read_file(source: str, path: Path) -> list[tuple[int, Row]]:
 
 
 def _read_jsonl(source: str, path: Path) -> list[tuple[int, Row]]:
-    rows = []
+    rows: list[tuple[int, Row]] = []
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -152,7 +152,7 @@ def _read_hub(source: str, hub: re.Match[str]) -> list[tuple[int, Row]]:
 
 def _no_schema(source: str, rows: Sequence[tuple[int, Row]]) -> str:
     columns = sorted({str(name) for _, row in rows[:100] for name in row})
-    if len(columns) == 1 and columns[0] in ("question", "problem", "answer"):
+    if {"question", "problem", "answer"} & set(columns):
         numbers = [number for number, _ in rows]
         raise UserError(f"{source}: {_rows(numbers)} no question or no answer; mend the rows")
     raise UserError(
