@@ -1,0 +1,333 @@
+"""The sampler's compiled half: a fixed number of slots and three programs (prefill, insert, decode).
+
+The state is donated from call to call and never leaves the device; per tick one small integer array comes
+back to the host. Which request sits in which slot, and when, is decided by `sampling/scheduler.py`.
+
+The noise of a token is a function of (seed, round, stage, query, trial, index of the token in the
+response): threefry keys, folded in that order. Every other operation treats slots, prefill rows and pool
+rows alike and apart, so a response does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from dast_jax.errors import UserError
+from dast_jax.models.llama import LlamaConfig
+from dast_jax.records import StageKey
+from dast_jax.sampling.filters import Choice, choose
+from dast_jax.sampling.options import SamplingOptions
+from dast_jax.sampling.state import Pool, Slots, copy_row, empty_state, state_bytes, state_shardings, whole
+
+__all__ = ["Engine", "TickOutput"]
+
+_IMPLEMENTATION = "threefry2x32"  # `rbg` noise would depend on which slots are drawn together
+
+
+class _Tokenizer(Protocol):
+    """What the engine and the scheduler need of a tokenizer."""
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]: ...
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickOutput:
+    """What one tick produced, on the host.
+
+    drawn int32 [S]: new tokens of each slot's response so far; ended bool [S]: by EOS or the limit; tokens
+    int32, logprobs and entropies float32 [S, 1 + tick_steps], column 0 being the token that was drawn
+    before the tick, when the slot was filled; steps: decode steps run, fewer where nothing was active.
+    """
+
+    steps: int
+    drawn: np.ndarray
+    ended: np.ndarray
+    tokens: np.ndarray
+    logprobs: np.ndarray
+    entropies: np.ndarray
+
+
+class Engine:
+    """A policy ready to sample with fixed options; compiles once per shape, however many stages it serves."""
+
+    def __init__(
+        self,
+        graphdef: nnx.GraphDef,
+        params: Any,
+        *,
+        tokenizer: _Tokenizer,
+        options: SamplingOptions,
+        mesh: Mesh | None = None,
+    ):
+        """`params` are used as they are laid out. Raises `UserError` where options and model do not fit."""
+        model = nnx.merge(graphdef, params)
+        self.options = options
+        self.tokenizer = tokenizer
+        self.mesh = mesh
+        self._graphdef = graphdef
+        self._params = params
+        self._config: LlamaConfig = model.config
+        self._dtype = model.dtype
+        self.max_prompt_length = _max_prompt_length(options, self._config)
+        # Ends a response: the tokenizer's EOS and whatever else the model's config names (int32 [E]).
+        self._eos = np.array(sorted({*tokenizer.eos_ids, *self._config.eos_token_ids}), np.int32)
+        self.eos_ids = frozenset(self._eos.tolist())
+        self._base = np.zeros(2, np.uint32)
+        self._state: tuple[Slots, Pool] | None = None
+        # Layouts are fixed in advance: left to the compiler, an output's may differ from the input's, and
+        # the next call would be compiled again.
+        slots, pool = state_shardings(options, self._config, mesh) if mesh else (None, None)
+        packed = whole(mesh) if mesh else None
+        self._allocate = _jit(self._empty, donate=(), out=(slots, pool) if mesh else None)
+        self._prefill = _jit(self._prefill_step, donate=(1,), out=pool)
+        self._insert = _jit(self._insert_step, donate=(0,), out=slots)
+        self._decode = _jit(self._decode_tick, donate=(1,), out=(slots, packed) if mesh else None)
+
+    def set_params(self, params: Any) -> None:
+        """Sample from other parameters of the same shapes from now on; nothing is compiled anew."""
+        self._params = params
+
+    def compilations(self) -> dict[str, int]:
+        """How many programs each step was compiled to: prefill one per bucket in use, the others one."""
+        steps = {"prefill": self._prefill, "insert": self._insert, "decode": self._decode}
+        return {name: step._cache_size() for name, step in steps.items()}
+
+    def memory_bytes(self) -> int:
+        """Bytes of slots and prompt pool on the device (all of a mesh together); parameters come on top."""
+        return state_bytes(self.options, self._config, self._dtype)
+
+    def release(self) -> None:
+        """Give the slots' and pool's memory back; the next stage allocates it again."""
+        self._state = None
+
+    # --- the scheduler's calls ------------------------------------------------------------------------
+
+    def start(self, key: StageKey) -> None:
+        """Begin a stage. Its noise follows from `key`; slots need no clearing, filling overwrites them."""
+        base = jax.random.key(key.seed, impl=_IMPLEMENTATION)
+        for part in (key.round, key.stage):
+            base = jax.random.fold_in(base, part)
+        self._base = np.asarray(jax.random.key_data(base))
+        if self._state is None:
+            with self._on_mesh():
+                self._state = self._allocate()
+
+    def bucket(self, length: int) -> int:
+        """The smallest bucket that holds a prompt of `length` tokens (at most `max_prompt_length`)."""
+        return next(b for b in self.options.buckets if b >= length)
+
+    def prefill(self, bucket: int, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> None:
+        """Run up to `prefill_batch` prompts, none longer than `bucket`; keep prompts[i] in pool row rows[i]."""
+        batch = self.options.prefill_batch
+        tokens = np.zeros((batch, bucket), np.int32)
+        lengths = np.ones(batch, np.int32)  # rows past the last prompt are computed and not kept
+        for i, prompt in enumerate(prompts):
+            tokens[i, : len(prompt)] = prompt
+            lengths[i] = len(prompt)
+        slots, pool = self._device_state()
+        count = np.int32(len(prompts))
+        with self._on_mesh():
+            pool = self._prefill(self._params, pool, tokens, lengths, _padded(rows, batch), count)
+        self._state = slots, pool
+
+    def insert(
+        self, slots: Sequence[int], rows: Sequence[int], queries: Sequence[int], trials: Sequence[int]
+    ) -> None:
+        """Begin trial trials[i] of query queries[i] in slot slots[i], after the prompt in pool row rows[i]."""
+        columns = np.stack([_padded(c, self.options.slots) for c in (slots, rows, queries, trials)])
+        state, pool = self._device_state()
+        with self._on_mesh():
+            state = self._insert(state, pool, self._base, columns, np.int32(len(slots)))
+        self._state = state, pool
+
+    def decode(self, live: np.ndarray) -> TickOutput:
+        """One tick: up to `tick_steps` tokens for every slot that is `live` (bool [S]) and has not ended."""
+        state, pool = self._device_state()
+        with self._on_mesh():
+            state, packed = self._decode(self._params, state, live)
+        self._state = state, pool
+        host = np.asarray(packed)
+        width = 1 + self.options.tick_steps
+        tokens, logprobs, entropies = np.split(host[:, 3:], [width, 2 * width], axis=1)
+        return TickOutput(
+            steps=int(host[0, 0]),
+            drawn=host[:, 1],
+            ended=host[:, 2] == 0,
+            tokens=tokens,
+            logprobs=np.ascontiguousarray(logprobs).view(np.float32),
+            entropies=np.ascontiguousarray(entropies).view(np.float32),
+        )
+
+    # --- compiled steps -------------------------------------------------------------------------------
+
+    def _prefill_step(
+        self,
+        params: Any,
+        pool: Pool,
+        tokens: Int[Array, "N b"],
+        lengths: Int[Array, " N"],
+        rows: Int[Array, " N"],
+        n: Int[Array, ""],
+    ) -> Pool:
+        """Returns the pool with the first `n` prompts in rows `rows`."""
+        model = nnx.merge(self._graphdef, params)
+        hidden, cache = model.prefill(tokens, lengths)
+        logits = model.logits(hidden)
+
+        def keep(i: Int[Array, ""], pool: Pool) -> Pool:
+            row = rows[i]
+            return Pool(
+                cache=copy_row(pool.cache, row, cache, i),
+                logits=pool.logits.at[row].set(logits[i]),
+                length=pool.length.at[row].set(lengths[i]),
+            )
+
+        return jax.lax.fori_loop(0, n, keep, pool)
+
+    def _insert_step(
+        self,
+        state: Slots,
+        pool: Pool,
+        base: UInt32[Array, " 2"],
+        columns: Int[Array, "4 S"],
+        n: Int[Array, ""],
+    ) -> Slots:
+        """Returns the slots with the first `n` columns (slot, pool row, query, trial) begun: one token each."""
+        slots, rows, queries, trials = columns
+        size = slots.shape[0]
+        noise = _fold(_fold(jnp.broadcast_to(base, (size, 2)), queries), trials)
+        choice = self._choose(pool.logits[rows], noise, jnp.zeros(size, jnp.int32))
+        cache = jax.lax.fori_loop(
+            0, n, lambda i, cache: copy_row(cache, slots[i], pool.cache, rows[i]), state.cache
+        )
+        drawn = jnp.ones(size, jnp.int32)
+        begun = Slots(
+            cache=cache,
+            token=choice.token,
+            logprob=choice.logprob,
+            entropy=choice.entropy,
+            position=pool.length[rows],
+            drawn=drawn,
+            active=~self._ends(choice.token, drawn),
+            noise=noise,
+        )
+        target = jnp.where(jnp.arange(size) < n, slots, size)  # columns past n: out of range, and dropped
+        rest = {
+            name: getattr(state, name).at[target].set(getattr(begun, name), mode="drop")
+            for name in Slots._fields
+            if name != "cache"
+        }
+        return Slots(cache=cache, **rest)
+
+    def _decode_tick(
+        self, params: Any, state: Slots, live: Bool[Array, " S"]
+    ) -> tuple[Slots, Int[Array, "S W"]]:
+        """Returns the slots after `tick_steps` steps, or fewer if none is active, and what `decode` unpacks."""
+        model = nnx.merge(self._graphdef, params)
+        state = state._replace(active=state.active & live)
+        width = 1 + self.options.tick_steps
+        last = (state.token, state.logprob, state.entropy)
+        window = Choice(*(jnp.zeros((x.shape[0], width), x.dtype).at[:, 0].set(x) for x in last))
+
+        def goes_on(carry: tuple[Array, Slots, Choice]) -> Bool[Array, ""]:
+            step, state, _ = carry
+            return (step < self.options.tick_steps) & state.active.any()
+
+        def advance(carry: tuple[Array, Slots, Choice]) -> tuple[Array, Slots, Choice]:
+            step, state, window = carry
+            hidden, cache = model.decode(state.token, state.position, state.cache)
+            choice = self._choose(model.logits(hidden), state.noise, state.drawn)
+            one = state.active.astype(jnp.int32)
+            drawn = state.drawn + one
+            state = state._replace(
+                cache=cache,
+                token=jnp.where(state.active, choice.token, state.token),
+                position=state.position + one,
+                drawn=drawn,
+                active=state.active & ~self._ends(choice.token, drawn),
+            )
+            window = Choice(*(w.at[:, step + 1].set(x) for w, x in zip(window, choice, strict=True)))
+            return step + 1, state, window
+
+        step, state, window = jax.lax.while_loop(goes_on, advance, (jnp.int32(0), state, window))
+        columns = [jnp.full_like(state.drawn, step), state.drawn, state.active.astype(jnp.int32)]
+        floats = [jax.lax.bitcast_convert_type(x, jnp.int32) for x in (window.logprob, window.entropy)]
+        return state, jnp.concatenate([jnp.stack(columns, axis=1), window.token, *floats], axis=1)
+
+    def _choose(
+        self, logits: Float[Array, "S V"], noise: UInt32[Array, "S 2"], index: Int[Array, " S"]
+    ) -> Choice:
+        """Draws token number `index` (from 0) of each response."""
+        o = self.options
+        keys = jax.random.wrap_key_data(_fold(noise, index), impl=_IMPLEMENTATION)  # unused if greedy
+        forbidden = None
+        if o.min_new_tokens > 1:
+            is_eos = jnp.zeros(logits.shape[-1], bool).at[self._eos].set(True)
+            forbidden = is_eos & (index[:, None] + 1 < o.min_new_tokens)
+        return choose(
+            logits, keys, temperature=o.temperature, top_k=o.top_k, top_p=o.top_p, forbidden=forbidden
+        )
+
+    def _ends(self, token: Int[Array, " S"], drawn: Int[Array, " S"]) -> Bool[Array, " S"]:
+        """Whether a response of `drawn` tokens, the last of them `token`, is over."""
+        return jnp.isin(token, self._eos) | (drawn >= self.options.max_new_tokens)
+
+    # --- state ----------------------------------------------------------------------------------------
+
+    def _empty(self) -> tuple[Slots, Pool]:
+        return empty_state(self.options, self._config, self._dtype)
+
+    def _device_state(self) -> tuple[Slots, Pool]:
+        if self._state is None:
+            raise RuntimeError("call Engine.start first")
+        return self._state
+
+    @contextmanager
+    def _on_mesh(self) -> Iterator[None]:
+        if self.mesh is None:
+            yield
+        else:
+            with jax.set_mesh(self.mesh):
+                yield
+
+
+def _fold(noise: UInt32[Array, "S 2"], data: Int[Array, " S"]) -> UInt32[Array, "S 2"]:
+    """Folds `data[s]` into the key whose data is `noise[s]`."""
+    keys = jax.random.wrap_key_data(noise, impl=_IMPLEMENTATION)
+    return jax.random.key_data(jax.vmap(jax.random.fold_in)(keys, data))
+
+
+def _padded(column: Sequence[int], size: int) -> np.ndarray:
+    """int32 [size]: the column, then zeros that the compiled steps leave unused."""
+    out = np.zeros(size, np.int32)
+    out[: len(column)] = column
+    return out
+
+
+def _max_prompt_length(options: SamplingOptions, config: LlamaConfig) -> int:
+    room = config.max_position_embeddings - options.max_new_tokens
+    if room < 1:
+        raise UserError(
+            f"sampling.max_new_tokens: {options.max_new_tokens} leaves no room for a prompt in the model's "
+            f"{config.max_position_embeddings} positions; lower it"
+        )
+    return min(options.buckets[-1], room)
+
+
+def _jit(function: Callable[..., Any], *, donate: tuple[int, ...], out: Any) -> Any:
+    if out is None:
+        return jax.jit(function, donate_argnums=donate)
+    return jax.jit(function, donate_argnums=donate, out_shardings=out)

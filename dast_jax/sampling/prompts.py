@@ -1,0 +1,114 @@
+"""Which prompt is in which row of the device's prompt pool, and which to prefill next. Host side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from dast_jax.errors import UserError
+from dast_jax.sampling.engine import Engine
+
+__all__ = ["PromptPool"]
+
+PromptKey = tuple[int, int]
+"""(query, prompt kind)"""
+
+
+class PromptPool:
+    """Keeps prompts prefilled until their last requested trial has been inserted, as far as rows suffice.
+
+    A row is reused only when another prompt needs one, and then the row whose prompt is wanted last, if at all.
+    """
+
+    def __init__(self, engine: Engine, prompt: Callable[[int, int], Sequence[int]]):
+        self._engine = engine
+        self._prompt = prompt
+        self._rows: dict[PromptKey, int] = {}
+        self._free = list(range(engine.options.pool_rows))[::-1]
+        self._tokens: dict[PromptKey, tuple[int, ...]] = {}
+        self.calls = 0
+        self.prompts = 0
+        self.tokens = 0
+        self.padded_tokens = 0
+
+    @property
+    def size(self) -> int:
+        """How many prompts there is room for."""
+        return self._engine.options.pool_rows
+
+    def __contains__(self, key: PromptKey) -> bool:
+        return key in self._rows
+
+    def rows(self, needed: Sequence[PromptKey], ahead: Iterable[PromptKey]) -> dict[PromptKey, int]:
+        """Rows of the `needed` prompts (at most `size`), prefilled if they were not.
+
+        `ahead` are prompts that will be needed later, soonest first: they fill up prefill batches, and say which
+        rows to keep. Raises `UserError` for a prompt that is empty or too long.
+        """
+        if all(key in self._rows for key in needed):
+            return self._rows
+        upcoming = list(dict.fromkeys([*needed, *ahead]))
+        rank = {key: i for i, key in enumerate(upcoming)}
+        missing = [key for key in dict.fromkeys(needed) if key not in self._rows]
+        while missing:
+            bucket = self._bucket(missing[0])
+            batch = [key for key in missing if self._bucket(key) == bucket][
+                : self._engine.options.prefill_batch
+            ]
+            self._make_room(len(batch), rank, keep=len(dict.fromkeys(needed)))
+            batch += self._fill_up(batch, bucket, upcoming, rank)
+            self._prefill(bucket, batch)
+            missing = [key for key in missing if key not in self._rows]
+        return self._rows
+
+    def _fill_up(
+        self, batch: list[PromptKey], bucket: int, upcoming: list[PromptKey], rank: dict[PromptKey, int]
+    ) -> list[PromptKey]:
+        """Later prompts of the same bucket for the batch's empty places, as far as rows are idle."""
+        room = self._engine.options.prefill_batch - len(batch)
+        pending = sum(key not in self._rows for key in upcoming[: self.size]) - len(batch)
+        if room <= 0 or pending <= 0:
+            return []
+        idle = len(self._free) - len(batch) + sum(key not in rank for key in self._rows)
+        more: list[PromptKey] = []
+        for key in upcoming:
+            if len(more) >= min(room, idle):
+                break
+            if key not in self._rows and key not in batch and self._bucket(key) == bucket:
+                more.append(key)
+        self._make_room(len(batch) + len(more), rank, keep=len(rank))
+        return more
+
+    def _make_room(self, count: int, rank: dict[PromptKey, int], keep: int) -> None:
+        """Frees rows until `count` are free, never one of the first `keep` upcoming prompts."""
+        if len(self._free) >= count:
+            return
+        last = len(rank)
+        victims = sorted(self._rows, key=lambda key: rank.get(key, last), reverse=True)
+        for key in victims:
+            if len(self._free) >= count or rank.get(key, last) < keep:
+                return
+            self._free.append(self._rows.pop(key))
+
+    def _prefill(self, bucket: int, batch: list[PromptKey]) -> None:
+        prompts = [self._tokens.pop(key) for key in batch]
+        rows = [self._free.pop() for _ in batch]
+        self._engine.prefill(bucket, prompts, rows)
+        self._rows.update(zip(batch, rows, strict=True))
+        self.calls += 1
+        self.prompts += len(batch)
+        self.tokens += sum(map(len, prompts))
+        self.padded_tokens += bucket * self._engine.options.prefill_batch
+
+    def _bucket(self, key: PromptKey) -> int:
+        tokens = self._tokens.get(key)
+        if tokens is None:
+            tokens = self._tokens[key] = tuple(self._prompt(*key))
+            limit = self._engine.max_prompt_length
+            if not tokens:
+                raise UserError(f"prompt of query {key[0]}: has no tokens; give it some text")
+            if len(tokens) > limit:
+                raise UserError(
+                    f"prompt of query {key[0]}: {len(tokens)} tokens, and {limit} are the limit; "
+                    "shorten it, or raise sampling.prompt_buckets"
+                )
+        return self._engine.bucket(len(tokens))

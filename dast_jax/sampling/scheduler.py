@@ -1,0 +1,329 @@
+"""The sampler's host half: which request sits in which slot at which tick.
+
+Per tick: ask the source for requests, fill free slots first come first served, decode `tick_steps` tokens, hand
+back what has finished. The tick in which a response finishes follows from its number of tokens alone, so a
+stage that is interrupted and resumed with its stored responses (`RequestSource.known`) goes through the same ticks.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from dast_jax.records import FinishReason, Requests, Rollout, StageKey
+from dast_jax.sampling.engine import Engine, TickOutput
+from dast_jax.sampling.prompts import PromptPool
+from dast_jax.sampling.stopping import StopStrings
+
+__all__ = ["RequestSource", "SamplingStats", "StaticRequests", "sample"]
+
+
+class RequestSource(Protocol):
+    """Where requests come from and responses go to. All of it must be deterministic."""
+
+    def next(self, tick: int) -> Requests:
+        """Requests to queue now; may be empty. Called once at the beginning of every tick."""
+
+    def prompt(self, query: int, kind: int) -> Sequence[int]:
+        """Token ids of the prompt: at least one, at most `Engine.max_prompt_length`."""
+
+    def finished(self, responses: list[Rollout], tick: int) -> None:
+        """Responses that finished in this tick, in slot order. Called at the end of every tick, also with none."""
+
+    def done(self) -> bool:
+        """Whether nothing will be requested any more. Asked after `next`, when no request is outstanding."""
+
+    def known(self, query: int, trial: int) -> Rollout | None:
+        """A response stored earlier, to be replayed: it holds a slot as long as `len(tokens)` says, and is
+        handed to `finished` as it is; the model is not run for it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SamplingStats:
+    """What a sampling stage did. Replayed responses count in `replayed`, `ticks` and nothing else.
+
+    `trials` and `generated_tokens` count finished responses and their tokens; `prompts` and `prompt_tokens` what
+    was prefilled, `padded_prompt_tokens` the places computed for it; `slot_steps` the decode steps × slots
+    computed, of which `used_slot_steps` produced a token that was kept.
+    """
+
+    trials: int = 0
+    replayed: int = 0
+    prompts: int = 0
+    prompt_tokens: int = 0
+    padded_prompt_tokens: int = 0
+    prefill_calls: int = 0
+    generated_tokens: int = 0
+    ticks: int = 0
+    slot_steps: int = 0
+    used_slot_steps: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Response:
+    """A response under way; `replay` is a stored one and `ticks_left` how long it still holds its slot."""
+
+    query: int
+    trial: int
+    kind: int
+    replay: Rollout | None = None
+    ticks_left: int = 0
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
+
+
+class _Queue:
+    """Requests first in, first out, kept in columns: a large pool may ask for millions of trials at once."""
+
+    def __init__(self) -> None:
+        self._chunks: deque[Requests] = deque()
+        self._taken = 0  # of the first chunk
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, requests: Requests) -> None:
+        if len(requests):
+            self._chunks.append(requests)
+            self._length += len(requests)
+
+    def peek(self, n: int) -> list[tuple[int, int, int]]:
+        """The first `n` (query, trial, kind), fewer where there are not as many."""
+        found: list[tuple[int, int, int]] = []
+        begin = self._taken
+        for chunk in self._chunks:
+            if len(found) >= n:
+                break
+            part = slice(begin, begin + n - len(found))
+            found += zip(
+                chunk.query[part].tolist(), chunk.trial[part].tolist(), chunk.kind[part].tolist(), strict=True
+            )
+            begin = 0
+        return found
+
+    def pop(self, n: int) -> list[tuple[int, int, int]]:
+        """Takes and returns what `peek` shows."""
+        found = self.peek(n)
+        self._length -= len(found)
+        self._taken += len(found)
+        while self._chunks and self._taken >= len(self._chunks[0]):
+            self._taken -= len(self._chunks.popleft())
+        return found
+
+
+def sample(
+    engine: Engine,
+    source: RequestSource,
+    *,
+    key: StageKey,
+    progress: Callable[[SamplingStats], None] | None = None,
+) -> SamplingStats:
+    """Serve `source` until it is done; returns what it took.
+
+    `progress` is called at the end of every tick. Raises `UserError` for a prompt that does not fit, naming the
+    query; the source is expected to have left such prompts out.
+    """
+    engine.start(key)
+    stage = _Stage(engine, source)
+    begin = time.monotonic()
+    while True:
+        stage.queue.push(source.next(stage.stats.ticks))
+        if stage.idle and source.done():
+            break
+        stage.fill()
+        source.finished(stage.decode(), stage.stats.ticks)
+        stage.stats.ticks += 1
+        stage.stats.seconds = time.monotonic() - begin
+        if progress is not None:
+            progress(stage.stats)
+    stage.stats.seconds = time.monotonic() - begin
+    return stage.stats
+
+
+class _Stage:
+    """Queue, slots and prompt pool of one call of `sample`."""
+
+    def __init__(self, engine: Engine, source: RequestSource):
+        options = engine.options
+        self.stats = SamplingStats()
+        self.queue = _Queue()
+        self._engine = engine
+        self._source = source
+        self._slots: list[_Response | None] = [None] * options.slots
+        self._pool = PromptPool(engine, source.prompt)
+        self._stop = StopStrings(self._text, options.stop, min_tokens=options.min_new_tokens)
+        self._eos = engine.eos_ids
+        # Far enough to fill a prefill batch of every bucket from a few trials per prompt.
+        self._look_ahead = 16 * options.pool_rows
+
+    @property
+    def idle(self) -> bool:
+        return not len(self.queue) and all(slot is None for slot in self._slots)
+
+    # --- filling --------------------------------------------------------------------------------------
+
+    def fill(self) -> None:
+        """Puts queued requests into free slots, in order of request and of slot."""
+        free = [i for i, slot in enumerate(self._slots) if slot is None]
+        begun: list[tuple[int, _Response]] = []
+        for i, (query, trial, kind) in zip(free, self.queue.pop(len(free)), strict=False):
+            response = _Response(query, trial, kind, replay=self._source.known(query, trial))
+            self._slots[i] = response
+            if response.replay is None:
+                begun.append((i, response))
+            else:
+                response.ticks_left = self._ticks(len(response.replay.tokens))
+        while begun:
+            wave = self._wave(begun)
+            begun = begun[len(wave) :]
+            self._insert(wave, begun)
+        stats, pool = self.stats, self._pool
+        stats.prompts, stats.prompt_tokens, stats.padded_prompt_tokens, stats.prefill_calls = (
+            pool.prompts, pool.tokens, pool.padded_tokens, pool.calls,
+        )  # fmt: skip
+
+    def _wave(self, begun: list[tuple[int, _Response]]) -> list[tuple[int, _Response]]:
+        """As many of `begun`, from the first, as have room for their prompts in the pool."""
+        prompts: set[tuple[int, int]] = set()
+        for n, (_, response) in enumerate(begun):
+            prompts.add((response.query, response.kind))
+            if len(prompts) > self._pool.size:
+                return begun[:n]
+        return begun
+
+    def _insert(self, wave: list[tuple[int, _Response]], rest: list[tuple[int, _Response]]) -> None:
+        needed = [(r.query, r.kind) for _, r in wave]
+        if all(key in self._pool for key in needed):
+            ahead: list[tuple[int, int]] = []
+        else:
+            ahead = [(r.query, r.kind) for _, r in rest] + self._upcoming()
+        rows = self._pool.rows(needed, ahead)
+        self._engine.insert(
+            [i for i, _ in wave],
+            [rows[key] for key in needed],
+            [r.query for _, r in wave],
+            [r.trial for _, r in wave],
+        )
+
+    def _upcoming(self) -> list[tuple[int, int]]:
+        """Prompts of the requests at the head of the queue, without the trials that will be replayed."""
+        return [
+            (query, kind)
+            for query, trial, kind in self.queue.peek(self._look_ahead)
+            if self._source.known(query, trial) is None
+        ]
+
+    # --- decoding -------------------------------------------------------------------------------------
+
+    def decode(self) -> list[Rollout]:
+        """Runs one tick; returns what has finished, in slot order, and frees those slots."""
+        live = np.array([slot is not None and slot.replay is None for slot in self._slots])
+        output = self._engine.decode(live) if live.any() else None
+        if output is not None:
+            self.stats.slot_steps += output.steps * len(live)
+        finished = []
+        for i, slot in enumerate(self._slots):
+            if slot is None:
+                continue
+            rollout = self._replay(slot) if slot.replay is not None else self._advance(i, slot, output)
+            if rollout is not None:
+                finished.append(rollout)
+                self._slots[i] = None
+        return finished
+
+    def _replay(self, response: _Response) -> Rollout | None:
+        response.ticks_left -= 1
+        if response.ticks_left > 0:
+            return None
+        self.stats.replayed += 1
+        return response.replay
+
+    def _advance(self, i: int, response: _Response, output: TickOutput | None) -> Rollout | None:
+        """Takes in the tick's tokens of slot `i`; returns the response if it has ended."""
+        assert output is not None
+        before = len(response.tokens)
+        first = 1 if before else 0  # column 0 holds the token drawn when the slot was filled
+        columns = slice(first, first + int(output.drawn[i]) - before)
+        response.tokens += output.tokens[i, columns].tolist()
+        response.logprobs += output.logprobs[i, columns].tolist()
+        response.entropies += output.entropies[i, columns].tolist()
+        stopped = self._stop.find(response.tokens, before)
+        if stopped is not None:
+            return self._rollout(response, stopped[0], stopped[1], FinishReason.STOP)
+        if not output.ended[i]:
+            return None
+        n = len(response.tokens)
+        if response.tokens[-1] in self._eos:
+            return self._rollout(response, n, self._text(response.tokens[:-1]), FinishReason.EOS)
+        return self._rollout(response, n, self._text(response.tokens), FinishReason.LENGTH)
+
+    def _rollout(self, response: _Response, n: int, text: str, reason: FinishReason) -> Rollout:
+        self.stats.trials += 1
+        self.stats.generated_tokens += n
+        self.stats.used_slot_steps += n - 1  # the first token is the prefill's
+        return Rollout(
+            query=response.query,
+            trial=response.trial,
+            kind=response.kind,
+            text=text,
+            tokens=tuple(response.tokens[:n]),
+            logprob=math.fsum(response.logprobs[:n]),
+            entropy=math.fsum(response.entropies[:n]) / n,
+            finish_reason=reason,
+        )
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        return self._engine.tokenizer.decode(tokens)
+
+    def _ticks(self, tokens: int) -> int:
+        """Ticks that a response of `tokens` tokens holds its slot: the first token comes with filling it."""
+        return max(1, math.ceil((tokens - 1) / self._engine.options.tick_steps))
+
+
+class StaticRequests:
+    """The same number of trials of every prompt, all requested at once; keeps the responses in order."""
+
+    def __init__(self, prompts: Sequence[Sequence[int]], *, trials: int = 1, kind: int = 0):
+        self._prompts = prompts
+        self._trials = trials
+        self._kind = kind
+        self._found: dict[tuple[int, int], Rollout] = {}
+
+    def next(self, tick: int) -> Requests:
+        if tick:
+            return Requests.none()
+        n = len(self._prompts)
+        return Requests(
+            query=np.repeat(np.arange(n, dtype=np.int32), self._trials),
+            trial=np.tile(np.arange(self._trials, dtype=np.int32), n),
+            kind=np.full(n * self._trials, self._kind, np.int8),
+        )
+
+    def prompt(self, query: int, kind: int) -> Sequence[int]:
+        return self._prompts[query]
+
+    def finished(self, responses: list[Rollout], tick: int) -> None:
+        self._found.update({(r.query, r.trial): r for r in responses})
+
+    def done(self) -> bool:
+        return True  # everything was requested in the first tick
+
+    def known(self, query: int, trial: int) -> Rollout | None:
+        return None
+
+    @property
+    def rollouts(self) -> list[list[Rollout]]:
+        """[prompt][trial]; complete once `sample` has returned."""
+        return [
+            [self._found[query, trial] for trial in range(self._trials)]
+            for query in range(len(self._prompts))
+        ]

@@ -1,0 +1,110 @@
+"""What the sampler keeps on the device: slots, the prompt pool, their shapes and their layout over a mesh."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from dast_jax.models.llama import KVCache, LlamaConfig
+from dast_jax.models.sharding import partition_spec
+from dast_jax.sampling.options import SamplingOptions
+
+__all__ = ["Pool", "Slots", "copy_row", "empty_state", "state_bytes", "state_shardings", "whole"]
+
+
+class Pool(NamedTuple):
+    """Prefilled prompts, ready for their next trials (P rows, B the largest bucket)."""
+
+    cache: KVCache  # [L, P, B, KV, H]
+    logits: Float[Array, "P V"]  # at the prompt's last position
+    length: Int[Array, " P"]
+
+
+class Slots(NamedTuple):
+    """Responses under way (S slots, T the largest bucket + max_new_tokens).
+
+    `token` is the last one drawn: it is not in the cache yet, and belongs at `position`.
+    """
+
+    cache: KVCache  # [L, S, T, KV, H]
+    token: Int[Array, " S"]
+    logprob: Float[Array, " S"]
+    entropy: Float[Array, " S"]
+    position: Int[Array, " S"]
+    drawn: Int[Array, " S"]  # new tokens so far
+    active: Bool[Array, " S"]
+    noise: UInt32[Array, "S 2"]  # key data of (seed, round, stage, query, trial)
+
+
+def empty_state(options: SamplingOptions, config: LlamaConfig, dtype: Any) -> tuple[Slots, Pool]:
+    """Returns zeroed slots and pool, the cache in `dtype`. Zeros, because masked garbage must be finite."""
+    kv = (config.num_kv_heads, config.head_dim)
+
+    def cache(rows: int, length: int) -> KVCache:
+        shape = (config.num_layers, rows, length, *kv)
+        return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+
+    s, p, longest = options.slots, options.pool_rows, options.buckets[-1]
+    slots = Slots(
+        cache=cache(s, longest + options.max_new_tokens),
+        token=jnp.zeros(s, jnp.int32),
+        logprob=jnp.zeros(s, jnp.float32),
+        entropy=jnp.zeros(s, jnp.float32),
+        position=jnp.zeros(s, jnp.int32),
+        drawn=jnp.zeros(s, jnp.int32),
+        active=jnp.zeros(s, bool),
+        noise=jnp.zeros((s, 2), jnp.uint32),
+    )
+    pool = Pool(
+        cache=cache(p, longest),
+        logits=jnp.zeros((p, config.vocab_size), jnp.float32),
+        length=jnp.zeros(p, jnp.int32),
+    )
+    return slots, pool
+
+
+def state_bytes(options: SamplingOptions, config: LlamaConfig, dtype: Any) -> int:
+    """Bytes of `empty_state`, found without allocating it."""
+    shapes = jax.eval_shape(lambda: empty_state(options, config, dtype))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+
+
+def state_shardings(options: SamplingOptions, config: LlamaConfig, mesh: Mesh) -> tuple[Any, Any]:
+    """Returns `NamedSharding`s in the shape of `empty_state`.
+
+    Slots are split over the mesh axes of `batch`, key/value heads over those of `kv_heads`, where those
+    divide them; pool rows are whole, because any slot may need any row.
+    """
+    slots, pool = jax.eval_shape(lambda: empty_state(options, config, jnp.float32))
+
+    def lay_out(tree: Any, rows: str | None) -> Any:
+        def one(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+            is_cache = leaf.ndim == 5
+            axes = (None, rows, None, "kv_heads", None) if is_cache else (rows, *(None,) * (leaf.ndim - 1))
+            return NamedSharding(mesh, partition_spec(leaf.shape, axes, mesh))
+
+        return jax.tree.map(one, tree)
+
+    return lay_out(slots, "batch"), lay_out(pool, None)
+
+
+def whole(mesh: Mesh) -> NamedSharding:
+    """The sharding of what every device holds entirely."""
+    return NamedSharding(mesh, P())
+
+
+def copy_row(
+    target: KVCache, target_row: Int[Array, ""], source: KVCache, source_row: Int[Array, ""]
+) -> KVCache:
+    """Copies row `source_row` of `source` [L, P, b, KV, H] over the start of row `target_row` of `target`."""
+
+    def copy(to: Array, of: Array) -> Array:
+        row = jax.lax.dynamic_slice_in_dim(of, source_row, 1, axis=1).astype(to.dtype)
+        return jax.lax.dynamic_update_slice(to, row, (0, target_row, 0, 0, 0))
+
+    return KVCache(copy(target.k, source.k), copy(target.v, source.v))
