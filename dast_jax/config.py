@@ -107,7 +107,7 @@ class LoggingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that describes a run. `method` holds the options of the method named `method_name`."""
+    """Everything that describes a run. `method` holds the `Options` of a module in methods/."""
 
     run: RunOptions
     model: ModelOptions
@@ -116,12 +116,16 @@ class RunConfig:
     prompts: PromptOptions
     sampling: SamplingOptions
     verifier: VerifierOptions
-    method_name: str
     method: Any
     training: TrainingOptions
     evaluation: EvaluationOptions
     logging: LoggingOptions
     profile: bool = False
+
+    @property
+    def method_name(self) -> str:
+        """The `method.name` whose options these are."""
+        return type(self.method).__module__.rpartition(".")[2]
 
 
 _PLAIN_SECTIONS: dict[str, type] = {
@@ -183,13 +187,14 @@ def build_config(mapping: Mapping[str, Any]) -> RunConfig:
     profile = mapping.get("profile", False)
     if not isinstance(profile, bool):
         raise UserError(f"profile: expected true or false, got {profile!r}")
-    return RunConfig(**sections, method_name=method_name, method=method, profile=profile)
+    return RunConfig(**sections, method=method, profile=profile)
 
 
 def config_path(name: str | Path) -> Path:
     """The file that `--config NAME` means: a path, else a packaged config.
 
-    Both `quickstart` and `configs/quickstart.yaml` find the packaged one from any folder. Raises `UserError` that offers the nearest packaged name.
+    Both `quickstart` and `configs/quickstart.yaml` find the packaged one from any folder.
+    Raises `UserError` that offers the nearest packaged name.
     """
     path = Path(name).expanduser()
     if path.is_file():
@@ -248,7 +253,7 @@ def config_dict(config: RunConfig) -> dict[str, Any]:
         value = getattr(config, field.name)
         if field.name == "method":
             result["method"] = {"name": config.method_name, **to_dict(value)}
-        elif field.name != "method_name":
+        else:
             result[field.name] = to_dict(value) if dataclasses.is_dataclass(value) else value
     return result
 

@@ -1,6 +1,8 @@
 """Errors meant for the person at the keyboard: one sentence each, and the exit code that goes with it."""
 
-__all__ = ["DivergedError", "InterruptedRunError", "UserError"]
+import errno
+
+__all__ = ["DivergedError", "InterruptedRunError", "UserError", "disk_full"]
 
 
 class UserError(Exception):
@@ -19,3 +21,17 @@ class InterruptedRunError(Exception):
     """The run was stopped from outside (signal, full disk); the same command resumes it."""
 
     exit_code = 75
+
+
+def disk_full(error: BaseException) -> str | None:
+    """None unless `error`, or what caused it, is a full disk or quota; else " (writing PATH)" or ""."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, OSError) and current.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f" (writing {current.filename})" if current.filename else ""
+        if "No space left on device" in str(current):  # raised by writers that are not Python's own
+            return ""
+        current = current.__cause__ or current.__context__
+    return None

@@ -15,8 +15,8 @@ interrupted but resumable (signal, full disk). What a person can mend is told in
 from __future__ import annotations
 
 import argparse
-import errno
 import functools
+import logging
 import os
 import shutil
 import signal
@@ -29,7 +29,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
-from dast_jax.errors import DivergedError, InterruptedRunError, UserError
+from dast_jax.errors import DivergedError, InterruptedRunError, UserError, disk_full
 from dast_jax.options import (
     REQUIRED,
     OptionInfo,
@@ -40,7 +40,7 @@ from dast_jax.options import (
     to_dict,
 )
 
-__all__ = ["Flag", "Schema", "disk_full", "face", "output_path", "parse_arguments"]
+__all__ = ["Flag", "Schema", "face", "output_path", "parse_arguments"]
 
 T = TypeVar("T")
 
@@ -257,6 +257,7 @@ def face(main: Callable[..., int | None]) -> Callable[..., int]:
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
         restore = _catch_signals()
+        _start_console()
         try:
             return main(argv) or 0
         except _Shown:
@@ -287,20 +288,6 @@ def face(main: Callable[..., int | None]) -> Callable[..., int]:
     return wrapped
 
 
-def disk_full(error: BaseException) -> str | None:
-    """None unless `error`, or what caused it, is a full disk or quota; else " (writing PATH)" or ""."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        if isinstance(current, OSError) and current.errno in (errno.ENOSPC, errno.EDQUOT):
-            return f" (writing {current.filename})" if current.filename else ""
-        if "No space left on device" in str(current):  # raised by writers that are not Python's own
-            return ""
-        current = current.__cause__ or current.__context__
-    return None
-
-
 def output_path(text: str) -> Path:
     """`text` as a path to write to; `UserError` when its folder is missing or it is a folder itself."""
     path = Path(text)
@@ -315,6 +302,22 @@ def _say(message: str, code: int) -> int:
     sys.stdout.flush()
     print(f"error: {message}" if code == UserError.exit_code else message, file=sys.stderr, flush=True)
     return code
+
+
+class _Console(logging.Handler):
+    """What the package logs, on whatever stderr is now (a live progress bar puts itself in between)."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not getattr(record, "file_only", False):
+            prefix = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+            print(prefix + self.format(record), file=sys.stderr, flush=True)
+
+
+def _start_console() -> None:
+    logger = logging.getLogger("dast_jax")
+    if not any(isinstance(handler, _Console) for handler in logger.handlers):
+        logger.addHandler(_Console())
+    logger.setLevel(logging.INFO)
 
 
 def _catch_signals() -> Callable[[], None]:
