@@ -1,0 +1,187 @@
+"""Exact comparison of two answers, before any symbolic work: what can be told for certain from the text.
+
+`compare_math` returns `Comparison.EQUAL` or `DIFFERENT` with a reason, or None where only symbolic
+comparison can tell. It never evaluates anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import NamedTuple
+
+from dast_jax.verifiers.normalize import Number, clean, is_words, parse_number, text_key
+
+__all__ = ["COMPARERS", "Comparison", "compare_math", "numbers_equal"]
+
+
+class Comparison(NamedTuple):
+    """Whether two answers are equal, and how that was told."""
+
+    equal: bool
+    reason: str
+
+
+def compare_math(reference: str, answer: str, percent: str = "either") -> Comparison | None:
+    """Compare two answers of the `math` family; None where it takes symbolic comparison.
+
+    `percent` is one of `options.PERCENT_RULES`.
+    """
+    left, right = clean(reference), clean(answer)
+    if ("=" in left) != ("=" in right):
+        left, right = _NAMED.sub("", left), _NAMED.sub("", right)
+    if not right:
+        return Comparison(False, "empty answer")
+    a, b = parse_number(left), parse_number(right)
+    if a is not None and b is not None:
+        return Comparison(numbers_equal(a, b, percent), "exact numbers")
+    left_key, right_key = text_key(reference), text_key(answer)
+    if left_key == right_key:
+        return Comparison(True, "same text")
+    for different in (_indexed, _colons, _brackets, _lists, _words):
+        verdict = different(left, right)
+        if verdict is not None:
+            return verdict
+    return None
+
+
+def compare_number(reference: str, answer: str, percent: str = "either") -> Comparison | None:
+    """Compare two plain numbers exactly; anything that is no plain number is different."""
+    a, b = parse_number(clean(reference)), parse_number(clean(answer))
+    if a is None or b is None:
+        return Comparison(False, "not a plain number")
+    return Comparison(numbers_equal(a, b, percent), "exact numbers")
+
+
+COMPARERS: Mapping[str, Callable[[str, str, str], Comparison | None]] = {
+    "math": compare_math,
+    "number": compare_number,
+}
+"""Task family → how its answers are compared."""
+
+
+def numbers_equal(a: Number, b: Number, percent: str = "either") -> bool:
+    """Exact equality; a percent sign on one side only is read by the rule `percent`."""
+    if a.percent == b.percent:
+        return a.value == b.value
+    written, plain = (a.value, b.value) if a.percent else (b.value, a.value)
+    as_fraction = percent in ("either", "fraction") and written == plain * 100
+    as_unit = percent in ("either", "unit") and written == plain
+    return as_fraction or as_unit
+
+
+_NAMED = re.compile(r"^\\?[A-Za-z](?:_\{?\w\}?)?\s*=\s*(?=[-+$\\.\d][^=]*$)")
+"""`x = ` before a number-like rest: one side may leave it out."""
+
+
+# --- what is certainly different though a parser may not see it -----------------------------------------
+
+_INDEXED = re.compile(r"(?<![a-zA-Z\\])\d\s*_")
+_COLON = re.compile(r"\d\s*:\s*\d")
+_PAIRS = {"(": ")", "[": "]", "{": "}"}
+
+
+def _indexed(a: str, b: str) -> Comparison | None:
+    """Numbers with an index (`12_7`, base 7) equal only the same digits with the same index."""
+    if not (_INDEXED.search(a) or _INDEXED.search(b)):
+        return None
+    plain_a, plain_b = (re.sub(r"[{}\s]|\\text|\\mathrm|\\mbox", "", x) for x in (a, b))
+    return Comparison(plain_a == plain_b, "numbers with an index")
+
+
+def _colons(a: str, b: str) -> Comparison | None:
+    """Times and ratios (`10:30`) equal only times and ratios with equal parts."""
+    if not (_COLON.search(a) or _COLON.search(b)):
+        return None
+    parts_a, parts_b = a.split(":"), b.split(":")
+    if len(parts_a) != len(parts_b):
+        return Comparison(False, "a time or ratio against something else")
+    same = all(_part_equal(x, y) is True or text_key(x) == text_key(y) for x, y in zip(parts_a, parts_b, strict=True))
+    return Comparison(same, "times or ratios")
+
+
+def _brackets(a: str, b: str) -> Comparison | None:
+    """Intervals, tuples and sets: other brackets, another length or an unequal number tell them apart."""
+    left, right = _bracketed(a), _bracketed(b)
+    if left is None or right is None:
+        return None
+    (kind_a, parts_a), (kind_b, parts_b) = left, right
+    if kind_a != kind_b:
+        return Comparison(False, "other brackets")
+    if kind_a.startswith("{"):
+        return _unordered(parts_a, parts_b)
+    if len(parts_a) != len(parts_b):
+        return Comparison(False, "another number of parts")
+    equal = [_part_equal(x, y) for x, y in zip(parts_a, parts_b, strict=True)]
+    if False in equal:
+        return Comparison(False, "a part differs")
+    return Comparison(True, "equal parts") if all(equal) else None
+
+
+def _lists(a: str, b: str) -> Comparison | None:
+    """Lists of numbers without brackets, in any order; a list and a single number differ."""
+    if "," not in a and "," not in b:
+        return None
+    parts_a, parts_b = (_split(re.sub(r"\s*,?\s*(?:\\text\{)?\s*\b(?:and|or)\b\s*\}?\s*", ",", x)) for x in (a, b))
+    return _unordered(parts_a, parts_b)
+
+
+def _unordered(a: list[str], b: list[str]) -> Comparison | None:
+    """Equality as sets, when every part on both sides is a plain number."""
+    values = [[parse_number(clean(part)) for part in parts] for parts in (a, b)]
+    if any(value is None or value.percent for side in values for value in side):
+        return None
+    sets: list[set[Fraction]] = [{value.value for value in side if value is not None} for side in values]
+    return Comparison(sets[0] == sets[1], "lists of exact numbers")
+
+
+def _words(a: str, b: str) -> Comparison | None:
+    """Words of a language equal only the same words; they are no products of letters."""
+    words_a, words_b = is_words(a), is_words(b)
+    if words_a and words_b:
+        return Comparison(a.casefold() == b.casefold(), "words")
+    for words, other, text in ((words_a, b, a), (words_b, a, b)):
+        if words and (len(text) > 3 or parse_number(other) is not None):
+            return Comparison(False, "words against something else")
+    return None
+
+
+def _part_equal(a: str, b: str) -> bool | None:
+    """Equality of two parts where both are plain numbers; None where that cannot be told."""
+    x, y = parse_number(clean(a)), parse_number(clean(b))
+    if x is None or y is None or x.percent or y.percent:
+        return None
+    return x.value == y.value
+
+
+def _bracketed(text: str) -> tuple[str, list[str]] | None:
+    """The kind of bracket around the whole of `text` and its two or more parts, or None."""
+    text = text.replace("\\{", "{").replace("\\}", "}").replace("\\lbrace", "{").replace("\\rbrace", "}")
+    if len(text) < 2 or text[0] not in _PAIRS or text[-1] not in _PAIRS.values():
+        return None
+    if _closes_at(text) != len(text) - 1:
+        return None
+    parts = _split(text[1:-1])
+    return (text[0] + text[-1], parts) if len(parts) > 1 else None
+
+
+def _closes_at(text: str) -> int:
+    """Where the bracket that opens `text` closes; kinds may differ, as in `(1,2]`."""
+    depth = 0
+    for i, char in enumerate(text):
+        depth += (char in "([{") - (char in ")]}")
+        if depth == 0:
+            return i
+    return -1
+
+
+def _split(text: str) -> list[str]:
+    """The parts between top-level commas; a thousands separator is none where the text is one number."""
+    parts, depth, start = [], 0, 0
+    for i, char in enumerate(text):
+        depth += (char in "([{") - (char in ")]}")
+        if char == "," and depth == 0:
+            parts.append(text[start:i].strip())
+            start = i + 1
+    return [*parts, text[start:].strip()]

@@ -1,0 +1,214 @@
+"""One spelling for answers that are written the same, and exact values for plain numbers.
+
+Nothing here evaluates text: numbers are read by regular expressions into `Fraction`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+__all__ = ["NUMBER", "Number", "clean", "parse_number", "text_key"]
+
+NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d*)?|\.\d+"
+"""An unsigned decimal, with or without thousands separators."""
+
+_MAX_TEN_EXPONENT = 400
+
+_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
+_SPACING = re.compile(r"(?<!\\)\\[;: ]|\\q?quad\b|~|\s+")
+_THIN_SPACE = re.compile(r"\\!|(?<=\d)\\,(?=\d{3}(?!\d))|\{,\}(?=\d{3}(?!\d))")
+_SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\.?|\\displaystyle(?![a-zA-Z])")
+_TEXT_COMMAND = r"\\(?:text|mathrm|mathbf|mathit|textbf|textit|textrm|textnormal|mbox|operatorname)"
+_WHOLE_TEXT = re.compile(_TEXT_COMMAND + r"\s*\{([^{}]*)\}")
+_TRAILING_TEXT = re.compile(r"\s*" + _TEXT_COMMAND + r"\s*\{([^{}]*)\}(?:\^\{?[23]\}?)?$")
+_DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree)$")
+_TIGHT = re.compile(r"\s*([^\w\s])\s*")
+
+# Words after a number that change its value, so that they are no unit to be dropped.
+_SCALES = {
+    "dozen": 12,
+    "hundred": 100,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+_NOT_UNITS = frozenset(
+    "pi sqrt sin cos tan cot sec csc log ln exp mod and or to times plus minus over by of choose factorial "
+    "infinity inf squared cubed half halves third thirds quarter quarters fourths fifths sixths sevenths "
+    "eighths ninths tenths hundredths thousandths more less base not if where when for dozens hundreds "
+    "thousands millions billions trillions score gross point negative".split()
+)
+_ATTACHED_UNITS = r"(?:cm|mm|km|kg|mg|ml|ft|lbs?|oz|mph|hrs?|mins?)"
+
+_PLAIN = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?", re.ASCII)
+_SIGNED = re.compile(
+    rf"(?P<sign>[-+]?)\s*(?P<currency>[$€£]?)\s*(?P<sign2>[-+]?)\s*(?:"
+    rf"(?:(?P<whole>\d{{1,400}})\s*(?:\+\s*)?)?\\frac\s*(?P<top>\{{[^{{}}]*\}}|\d)\s*(?P<bottom>\{{[^{{}}]*\}}|\d)"
+    rf"|(?:(?P<whole2>\d{{1,400}})\s+)?(?P<top2>{NUMBER})\s*/\s*(?P<bottom2>{NUMBER})"
+    rf"|(?P<decimal>{NUMBER})"
+    rf"(?:[eE](?P<ten>[-+]?\d{{1,4}})|\s*(?:\\times|\\cdot|\*|×)\s*10\s*\^\s*\{{?\s*(?P<ten2>[-+]?\d{{1,4}})\s*\}}?)?"
+    rf")(?:(?P<attached>{_ATTACHED_UNITS})\b\.?)?(?:\s*(?P<percent>%)|(?P<words>(?:\s+[A-Za-z]{{2,}}\.?)+|\s+a\s[a-z]+)?)",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """An exact value, and whether it was written with a percent sign (`value` is then the part before it)."""
+
+    value: Fraction
+    percent: bool = False
+
+
+def clean(text: str) -> str:
+    """`text` without math delimiters, sizing commands, redundant space, and a sentence's last stop."""
+    text = text.strip()
+    if text.isalnum():
+        return text
+    text = text.strip("*").strip() if text.startswith("**") or text.endswith("**") else text
+    text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
+    text = text.replace("−", "-").replace("\\$", "$").replace("\\%", "%")
+    if "\\" in text or "{" in text:
+        text = _THIN_SPACE.sub("", text).replace("\\,", " ")
+        text = _SIZES.sub("", text)
+    text = _SPACING.sub(" ", text).strip()
+    text = _strip_sentence_end(text)
+    for opening, closing in _DELIMITERS:
+        inner = text[len(opening) : len(text) - len(closing)]
+        if (
+            len(text) > len(opening) + len(closing)
+            and text.startswith(opening)
+            and text.endswith(closing)
+            and opening not in inner
+            and closing not in inner
+        ):
+            text = _strip_sentence_end(inner.strip())
+            break
+    while (whole := _WHOLE_TEXT.fullmatch(text)) is not None:
+        text = whole.group(1).strip()
+    while _is_group(text):
+        text = text[1:-1].strip()
+    return text
+
+
+def _strip_sentence_end(text: str) -> str:
+    return text.rstrip(" .,;:?") if text and text[-1] in ".,;:?" else text
+
+
+def _is_group(text: str) -> bool:
+    """Whether `text` is one LaTeX group, `{…}`, whose first brace is closed by its last."""
+    if len(text) < 2 or text[0] != "{" or text[-1] != "}" or text[-2] == "\\":
+        return False
+    depth = 0
+    for i, char in enumerate(text):
+        depth += (char == "{") - (char == "}")
+        if depth == 0:
+            return i == len(text) - 1
+    return False
+
+
+def text_key(text: str) -> str:
+    """`clean` text with the spaces gone that mean nothing; two answers with one key are the same answer.
+
+    Words compare without regard to case; single letters and formulas keep it (`A` is not `a`).
+    """
+    key = _TIGHT.sub(r"\1", clean(text))
+    return key.casefold() if is_words(key) else key
+
+
+_WORDS = re.compile(r"[^\W\d_]{2,}(?:[ '\-][^\W\d_]+)*|[^\W\d_](?:[ '\-][^\W\d_]+)+")
+_MATH_WORDS = frozenset(["pi", "inf", "infinity", "infty", "oo", "sin", "cos", "tan", "ln", "log", "exp"])
+
+
+def is_words(key: str) -> bool:
+    """Whether a cleaned answer is words of a language and not a formula (`none`, `no solution`, `Monday`)."""
+    return _WORDS.fullmatch(key) is not None and key.casefold() not in _MATH_WORDS
+
+
+@lru_cache(maxsize=16_384)
+def parse_number(text: str) -> Number | None:
+    """The value of a cleaned answer that is one plain number, else None.
+
+    Read are integers, decimals, fractions (`3/4`, `\\frac34`), mixed numbers (`3\\frac12`, `3 1/2`),
+    powers of ten (`1.5e3`, `1.5 \\times 10^{3}`), each with sign, currency, thousands separators, a percent
+    sign, degrees, or a unit in words or `\\text{}`. Anything else is for symbolic comparison.
+    """
+    if _PLAIN.fullmatch(text):
+        return Number(Fraction(text))
+    if len(text) > 1_000 or not any("0" <= c <= "9" for c in text):
+        return None
+    text = _DEGREES.sub("", text)
+    unit = _TRAILING_TEXT.search(text)
+    scale = Fraction(1)
+    percent = False
+    if unit is not None:
+        words = unit.group(1).strip().casefold().split()
+        if words and words[0] in ("percent", "%"):
+            percent = True
+        elif (found := _scale_of(words)) is None:
+            return None
+        else:
+            scale = found
+        text = _DEGREES.sub("", text[: unit.start()].rstrip())
+    text = text.strip()
+    if text.startswith("(") and text.endswith(")") and "(" not in text[1:] and "," not in text:
+        text = text[1:-1].strip()
+    match = _SIGNED.fullmatch(text)
+    if match is None:
+        return None
+    value = _magnitude(match)
+    if value is None or (match["sign"] and match["sign2"]):
+        return None
+    words = (match["words"] or "").casefold().replace(".", " ").split()
+    if words and words[0] in ("percent", "percentage", "pct"):
+        percent, words = True, words[1:]
+    if (more := _scale_of(words)) is None:
+        return None
+    negative = "-" in (match["sign"], match["sign2"])
+    return Number(value * scale * more * (-1 if negative else 1), percent or match["percent"] is not None)
+
+
+def _scale_of(words: list[str]) -> Fraction | None:
+    """What the words after a number multiply it by (units: 1), or None where they say something else."""
+    scale = Fraction(1)
+    for position, word in enumerate(words):
+        if word in _NOT_UNITS:
+            return None
+        if word in _SCALES:
+            if position and words[position - 1] not in _SCALES:
+                return None
+            scale *= _SCALES[word]
+    return scale
+
+
+def _magnitude(match: re.Match[str]) -> Fraction | None:
+    """The unsigned value of a `_SIGNED` match, None where a part is no plain number or the bottom is zero."""
+    if match["decimal"] is not None:
+        value = _decimal(match["decimal"])
+        ten = match["ten"] or match["ten2"]
+        if value is None or ten is None:
+            return value
+        return value * Fraction(10) ** int(ten) if abs(int(ten)) <= _MAX_TEN_EXPONENT else None
+    whole = match["whole"] or match["whole2"]
+    top = _decimal(_bare(match["top"] or match["top2"]))
+    bottom = _decimal(_bare(match["bottom"] or match["bottom2"]))
+    if top is None or not bottom or (whole is not None and (top < 0 or bottom < 0)):
+        return None
+    return (Fraction(int(whole)) if whole else 0) + top / bottom
+
+
+def _bare(part: str) -> str:
+    return part[1:-1].strip() if part.startswith("{") else part
+
+
+_SIGNED_DECIMAL = re.compile(rf"-?(?:{NUMBER})", re.ASCII)
+
+
+def _decimal(text: str) -> Fraction | None:
+    if len(text) > 1_000 or _SIGNED_DECIMAL.fullmatch(text) is None:
+        return None
+    return Fraction(text.replace(",", ""))

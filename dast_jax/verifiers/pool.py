@@ -1,0 +1,318 @@
+"""Symbolic workers: processes that are started when first needed, and killed and replaced at a deadline.
+
+Each worker has a thread that feeds it batches and waits for its answers. What a worker was at when it died
+of its limits timed out; the rest of its batch goes to its successor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dast_jax.records import Verdict, VerdictKind
+from dast_jax.verifiers.options import VerifierOptions
+
+__all__ = ["SymbolicPool"]
+
+_START_SECONDS = 120.0
+_BATCH_BYTES = 32 * 1024  # below what a pipe holds, so that writing a batch never waits
+_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "PYTHONPATH")
+_OVERTIME_SIGNALS = (signal.SIGPROF, signal.SIGXCPU)
+
+
+@dataclass(slots=True)
+class _Item:
+    line: bytes
+    future: Future[Verdict]
+    answer: str
+    deaths: int = field(default=0)
+
+
+class SymbolicPool:
+    """Compares answers symbolically in worker processes. Thread-safe; the workers start with the first pair."""
+
+    def __init__(self, options: VerifierOptions):
+        self._options = options
+        self._size = options.workers or min(8, len(_usable_cores()))
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._feeders: list[_Feeder] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def submit(self, reference: str, answer: str) -> Future[Verdict]:
+        """The verdict on two answers that passed the guard, soon. Raises RuntimeError after `close`."""
+        future: Future[Verdict] = Future()
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the verifier is closed")
+            if not self._feeders:
+                self._feeders = [_Feeder(self._queue, self._options, self._size) for _ in range(self._size)]
+            line = (json.dumps([0, _as_latex(reference), _as_latex(answer)]) + "\n").encode("ascii")
+            self._queue.put(_Item(line, future, answer))
+        return future
+
+    def pids(self) -> list[int]:
+        """Process ids of the workers that are up."""
+        return [pid for feeder in self._feeders if (pid := feeder.pid) is not None]
+
+    def close(self) -> None:
+        """End the workers; pairs not yet compared are cancelled."""
+        with self._lock:
+            self._closed = True
+            feeders, self._feeders = self._feeders, []
+        for feeder in feeders:
+            feeder.stop()
+        while True:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if item is not None:
+                item.future.cancel()
+        for _ in feeders:
+            self._queue.put(None)
+        for feeder in feeders:
+            feeder.join()
+
+
+class _Feeder:
+    """One worker and the thread that feeds it."""
+
+    def __init__(self, source: queue.SimpleQueue[_Item | None], options: VerifierOptions, peers: int):
+        self._source, self._options, self._peers = source, options, peers
+        self._worker: _Worker | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
+        self._thread.start()
+
+    @property
+    def pid(self) -> int | None:
+        worker = self._worker
+        return worker.pid if worker is not None else None
+
+    def stop(self) -> None:
+        self._stopping = True
+        if (worker := self._worker) is not None:
+            worker.kill()
+
+    def join(self) -> None:
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while (item := self._source.get()) is not None and not self._stopping:
+            batch = self._batch(item)
+            try:
+                self._work(batch)
+            except Exception as error:  # nobody may wait for an answer that never comes
+                for item in batch:
+                    _settle(item.future, error)
+        if item is not None:
+            item.future.cancel()
+        self._drop()
+
+    def _start(self) -> None:
+        """Start the worker ahead of need; that it cannot start is told when there is work."""
+        try:
+            self._worker = _Worker(self._options)
+        except (OSError, RuntimeError):
+            self._worker = None
+
+    def _batch(self, first: _Item) -> deque[_Item]:
+        """`first` and this worker's share of what else is waiting."""
+        batch, size = deque([first]), len(first.line)
+        share = min(self._options.batch, 1 + self._source.qsize() // self._peers)
+        while len(batch) < share and size < _BATCH_BYTES // 2:
+            try:
+                item = self._source.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:
+                self._source.put(None)
+                break
+            batch.append(item)
+            size += len(item.line)
+        return batch
+
+    def _work(self, batch: deque[_Item]) -> None:
+        """Answer every item, with as many workers as it takes; the batch is empty afterwards."""
+        while batch and not self._stopping:
+            try:
+                if self._worker is None:
+                    self._worker = _Worker(self._options)
+                self._worker.wait_ready()
+            except (OSError, RuntimeError) as error:
+                self._drop()
+                raise RuntimeError(f"the symbolic worker does not start: {error}") from error
+            self._exchange(batch)
+        for item in batch:
+            item.future.cancel()
+
+    def _exchange(self, batch: deque[_Item]) -> None:
+        """Send the batch and take answers from its left, until it is empty or the worker is gone."""
+        worker = self._worker
+        assert worker is not None
+        alive = worker.send(b"".join(item.line for item in batch))
+        while alive and batch:
+            reply = worker.receive(self._options.wall_seconds)
+            if reply is None:
+                break
+            item = batch.popleft()
+            _settle(item.future, _verdict(reply[1], reply[2], item.answer))
+            if reply[1] is None:  # out of memory: it ends itself
+                self._replace()
+                return
+        if batch:
+            code = worker.kill()
+            if not self._stopping:
+                self._blame(batch, worker.timed_out, code)
+                self._replace()
+
+    def _blame(self, batch: deque[_Item], wall: bool, code: int) -> None:
+        """Decide what the death of the worker means for the pair it was at."""
+        item = batch[0]
+        item.deaths += 1
+        reason = None
+        if wall:
+            reason = f"no verdict within {self._options.wall_seconds:g} s"
+        elif -code in _OVERTIME_SIGNALS:
+            reason = f"no verdict within {self._options.cpu_seconds:g} s of CPU time"
+        elif item.deaths > 1:  # once may be somebody else's doing
+            reason = f"the symbolic worker died twice (exit status {code})"
+        if reason is not None:
+            batch.popleft()
+            _settle(item.future, Verdict(VerdictKind.TIMED_OUT, item.answer, reason))
+
+    def _replace(self) -> None:
+        """Start the next worker ahead of need."""
+        self._drop()
+        self._start()
+
+    def _drop(self) -> None:
+        if self._worker is not None:
+            self._worker.kill()
+        self._worker = None
+
+
+class _Worker:
+    """A worker process and its two pipes."""
+
+    def __init__(self, options: VerifierOptions):
+        config = {
+            "cpu_seconds": options.cpu_seconds,
+            "memory_mb": options.memory_mb,
+            "float_rounding": options.float_rounding,
+        }
+        self.timed_out = False
+        self._ready = False
+        self._buffer = b""
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "dast_jax.verifiers.worker", json.dumps(config)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+            start_new_session=True,  # the terminal's Ctrl-C is for the parent, which ends its workers itself
+        )
+        self.pid = self._process.pid
+        self._finalizer = weakref.finalize(self, _end, self._process)
+
+    def wait_ready(self) -> None:
+        """Raises RuntimeError where the worker fails to start."""
+        if self._ready:
+            return
+        reply = self.receive(_START_SECONDS)
+        if reply is None or reply[0] != "ready":
+            raise RuntimeError(reply[1] if reply else f"no sign of life (exit status {self.kill()})")
+        self._ready = True
+
+    def send(self, data: bytes) -> bool:
+        """Whether the worker took the lines."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            return False
+        return True
+
+    def receive(self, seconds: float) -> list[Any] | None:
+        """The next reply; None when the worker is gone, or (`timed_out`) silent for `seconds`."""
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + seconds
+        descriptor = self._process.stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    self.timed_out = True
+                    return None
+                chunk = os.read(descriptor, 1 << 16)
+                if not chunk:
+                    return None
+                self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        reply: list[Any] = json.loads(line)
+        return reply
+
+    def kill(self) -> int:
+        """End the process if it has not ended; its exit status (negative: the signal that ended it first)."""
+        self._process.kill()
+        return self._process.wait()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def _settle(future: Future[Verdict], outcome: Verdict | Exception) -> None:
+    """Give the future its outcome, unless its owner has cancelled it."""
+    with contextlib.suppress(InvalidStateError):
+        if isinstance(outcome, Verdict):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)
+
+
+def _verdict(equal: bool | None, reason: str, answer: str) -> Verdict:
+    if equal is None:
+        return Verdict(VerdictKind.TIMED_OUT, answer, reason)
+    return Verdict(VerdictKind.CORRECT if equal else VerdictKind.INCORRECT, answer, reason)
+
+
+def _as_latex(answer: str) -> str:
+    """A cleaned answer in the spelling the LaTeX grammar knows."""
+    text = answer.replace("**", "^").replace("%", "\\%")
+    return re.sub(r"(?<![a-zA-Z\\])(pi|sin|cos|tan|log|ln)(?![a-zA-Z])", r"\\\1", text)
+
+
+def _environment() -> dict[str, str]:
+    """What a worker needs of the environment: no tokens, and this package on its path."""
+    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    root = str(Path(__file__).resolve().parents[2])
+    kept["PYTHONPATH"] = os.pathsep.join(p for p in (root, kept.get("PYTHONPATH", "")) if p)
+    return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _usable_cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0, 1]

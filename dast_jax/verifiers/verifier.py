@@ -1,0 +1,124 @@
+"""The verifier: guard, extraction, exact comparison, and only then symbolic comparison in a worker."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+
+from dast_jax.errors import UserError
+from dast_jax.records import Verdict, VerdictKind
+from dast_jax.verifiers.compare import COMPARERS
+from dast_jax.verifiers.extract import EXTRACTORS, extract_reference
+from dast_jax.verifiers.guard import refuse_answer, refuse_text
+from dast_jax.verifiers.normalize import clean, text_key
+from dast_jax.verifiers.options import VerifierOptions
+from dast_jax.verifiers.pool import SymbolicPool
+
+__all__ = ["Verifier"]
+
+_INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})", re.ASCII)
+
+
+class Verifier:
+    """Judges predictions against reference answers.
+
+        with Verifier() as verifier:
+            verifier.verify_one("1/2", r"So it is \\boxed{0.5}.").correct
+
+    Plain numbers, words, lists of numbers and refusals are decided at once, in this process; the rest is
+    compared symbolically by worker processes, which start when first needed. Thread-safe. A prediction
+    never raises; an unknown task family does (`UserError`).
+    """
+
+    def __init__(self, options: VerifierOptions | None = None):
+        self.options = options or VerifierOptions()
+        self._pool = SymbolicPool(self.options)
+        self._known: OrderedDict[tuple[str, str, str], Future[Verdict]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def verify_one(self, reference: str, prediction: str, task: str = "math") -> Verdict:
+        """The verdict on one prediction (a bare answer or a whole response); waits for it."""
+        verdict = self._decide(reference, prediction, task)
+        return verdict if isinstance(verdict, Verdict) else verdict.result()
+
+    def submit(self, reference: str, prediction: str, task: str = "math") -> Future[Verdict]:
+        """The verdict to come; already there unless it takes symbolic comparison."""
+        verdict = self._decide(reference, prediction, task)
+        if not isinstance(verdict, Verdict):
+            return verdict
+        done: Future[Verdict] = Future()
+        done.set_result(verdict)
+        return done
+
+    def verify_many(self, rows: Iterable[Sequence[str]]) -> list[Verdict]:
+        """The verdicts on rows of (reference, prediction) or (reference, prediction, task), in order."""
+        pending = [self._decide(*row) for row in rows]
+        return [v if isinstance(v, Verdict) else v.result() for v in pending]
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the symbolic workers that are up; empty until one was needed."""
+        return self._pool.pids()
+
+    def close(self) -> None:
+        """End the workers. What was submitted and is not decided yet is cancelled."""
+        self._pool.close()
+
+    def __enter__(self) -> Verifier:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _decide(self, reference: str, prediction: str, task: str = "math") -> Verdict | Future[Verdict]:
+        """The verdict, or the symbolic comparison that will give it."""
+        if task not in EXTRACTORS:
+            raise UserError(f"task {task!r}: unknown task family; known are {', '.join(EXTRACTORS)}")
+        if _INTEGER.fullmatch(prediction) and _INTEGER.fullmatch(reference):
+            return _verdict(prediction.lstrip("-0") == reference.lstrip("-0")
+                            and (prediction[0] == "-") == (reference[0] == "-"), prediction, "exact numbers")
+        for name, text in (("reference", reference), ("prediction", prediction)):
+            if reason := refuse_text(text, self.options):
+                return Verdict(VerdictKind.INCORRECT, None, f"{name} refused: {reason}")
+        reference = extract_reference(reference)
+        if reason := refuse_answer(reference, self.options):
+            return Verdict(VerdictKind.INCORRECT, None, f"reference refused: {reason}")
+        extraction = EXTRACTORS[task](prediction)
+        answer = extraction.answer
+        if answer is None and self._is_reference_in_words(reference, prediction):
+            return Verdict(VerdictKind.CORRECT, prediction.strip(), "bare answer; same text")
+        if answer is None or not (answer := answer.strip()):
+            return Verdict(VerdictKind.NO_ANSWER, None, "no answer found")
+        if reason := refuse_answer(answer, self.options):
+            return Verdict(VerdictKind.INCORRECT, answer[: self.options.max_answer_chars], f"refused: {reason}")
+        compared = COMPARERS[task](reference, answer, self.options.percent)
+        if compared is not None:
+            return _verdict(compared.equal, answer, f"{extraction.found}; {compared.reason}")
+        return self._symbolic(clean(reference), clean(answer), task)
+
+    def _is_reference_in_words(self, reference: str, prediction: str) -> bool:
+        """Whether the whole prediction is the reference (`No solution.`), which extraction took for prose."""
+        return len(prediction) <= self.options.max_answer_chars and text_key(prediction) == text_key(reference)
+
+    def _symbolic(self, reference: str, answer: str, task: str) -> Future[Verdict]:
+        """The comparison by a worker; equal pairs are compared once."""
+        key = (task, reference, answer)
+        with self._lock:
+            known = self._known.get(key)
+            if known is not None and not known.cancelled():
+                self._known.move_to_end(key)
+                return known
+            future = self._pool.submit(reference, answer)
+            self._known[key] = future
+            while len(self._known) > self.options.cache_size:
+                self._known.popitem(last=False)
+        return future
+
+
+def _verdict(equal: bool, answer: str, reason: str) -> Verdict:
+    return Verdict(VerdictKind.CORRECT if equal else VerdictKind.INCORRECT, answer, reason)
