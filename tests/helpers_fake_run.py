@@ -1,0 +1,226 @@
+"""A run directory that looks like a real one, made from a seed without any model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dast_jax import stats
+from dast_jax.records import LEVELS, VerdictKind
+
+SETS: dict[str, dict[str, Any]] = {
+    "in_domain": {"n": 500, "levels": ["1", "2", "3", "4", "5"], "base": [0.83, 0.52, 0.34, 0.26, 0.2]},
+    "out_of_domain": {"n": 500, "levels": ["6", "7", "8"], "base": [0.17, 0.12, 0.08]},
+}
+KINDS = [kind.value for kind in VerdictKind]
+
+
+def make_run(
+    path: Path,
+    *,
+    name: str | None = "quickstart",
+    seed: int = 0,
+    rounds: int = 3,
+    gain: float = 0.05,
+    finished: bool = True,
+    hostile: str | None = None,
+    method: str = "dast",
+) -> Path:
+    """Write a run of rounds 0 … `rounds` − 1 into `path`; every round adds about `gain` to the accuracies.
+
+    `hostile` is put into every text that a model or a person could have written.
+    """
+    rng = np.random.default_rng(seed)
+    evil = hostile or ""
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "manifest.json").write_text(json.dumps({"schema": "dast_jax.manifest/1"}))
+    (path / "config.yaml").write_text(
+        f"run:\n  dir: runs/quickstart\n  seed: {seed}\n  rounds: {rounds - 1}\nmethod:\n  name: {method}\n"
+        "  base_quota: 2\n"
+        f"sampling:\n  trials: 8  # {evil}\ntraining:\n  learning_rate: 0.0003\n  epochs: 2\n"
+    )
+    skill = {n: rng.random(s["n"]) for n, s in SETS.items()}
+    base_eval = _evaluation(path, "base", skill, 0.0, rng, evil)
+    entries, metrics = [], []
+    mix = np.array([0.364, 0.383, 0.165, 0.088])
+    after = np.array([[0.364, 0.383, 0.165, 0.088], [0.257, 0.27, 0.349, 0.124], [0.25, 0.268, 0.35, 0.132]])
+    for r in range(rounds):
+        done = finished or r < rounds - 1
+        sampling = _sampling(path / "rounds" / f"{r:02d}", r, rng, evil) if r or method == "dast" else None
+        steps = 60 + 40 * bool(r)
+        losses = (
+            0.35 + 0.9 * np.exp(-np.arange(steps) / 14) * (0.4 if r else 1.0) + rng.normal(0, 0.02, steps)
+        )
+        metrics += [
+            {"kind": "train", "round": r, "step": s + 1, "loss": float(v), "learning_rate": 3e-4}
+            for s, v in enumerate(losses)
+        ]
+        entry: dict[str, Any] = {
+            "round": r,
+            "sampling": sampling,
+            "training": {
+                "examples": 256 if r == 0 else 812 + 31 * r,
+                "reference_examples": 256,
+                "skipped": 0,
+                "tokens": 91_000 if r == 0 else 241_000 + 900 * r,
+                "response_tokens": 40_000 if r == 0 else 101_000,
+                "steps": steps,
+                "final_loss": float(losses[-1]),
+            },
+            "level_shares": {
+                "before": dict(zip(LEVELS, mix.tolist(), strict=True)),
+                "after": dict(zip(LEVELS, after[min(r, 2)].tolist(), strict=True)),
+            },
+            "shortfall": {"easy": 0, "middle": 0, "hard": 7 * r, "unsolved": 12 * bool(r)},
+            "seconds": {"sample": 31.5 + 4 * r, "build": 0.2, "train": 14.0 if r == 0 else 37.0},
+            "flops": {
+                "sample": {"useful": 1.1e11, "padded": 1.6e11},
+                "train": {"useful": 5e11 * (r + 1), "padded": 5.6e11 * (r + 1)},
+            },
+        }
+        if done:
+            evaluation = _evaluation(path, f"{r:02d}", skill, gain * (r + 0.6), rng, evil)
+            entry["evaluation"] = _brief(evaluation)
+            entry["paired"] = {
+                n: stats.paired_difference(e["correct"], base_eval[n]["correct"])
+                for n, e in evaluation.items()
+            }
+            entry["length_ratio"] = 1.62 - 0.08 * r
+            entry["seconds"]["evaluate"] = 21.0
+            entry["flops"]["evaluate"] = {"useful": 9e10, "padded": 1.5e11}
+        entries.append(entry)
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics))
+    summary = {
+        "schema": "dast_jax.summary/1",
+        "status": "finished" if finished else "running",
+        "name": name if name is None else name + evil,
+        "method": {"name": method, "base_quota": 2},
+        "seed": seed,
+        "model": "dast_jax/assets/tiny" + evil,
+        "parameters": 1_050_240,
+        "versions": {"dast_jax": "0.1.0", "jax": "0.10.2", "flax": "0.12.8"},
+        "device": "1 x cpu",
+        "mesh": {"data": 1, "fsdp": 1, "tensor": 1},
+        "data": {
+            "train": {"source": "train.jsonl", "queries": 256, "skipped": [], "contaminated": 0},
+            "evaluation": {
+                n: {"source": f"{n}.jsonl", "queries": s["n"], "contaminated": 0} for n, s in SETS.items()
+            },
+        },
+        "base": {
+            "evaluation": _brief(base_eval),
+            "length_ratio": 1.71,
+            "seconds": {"evaluate": 20.4},
+            "flops": {"evaluate": {"useful": 9e10, "padded": 1.5e11}},
+        },
+        "rounds": entries,
+        "total": {"seconds": 262.0, "flops": {"useful": 3e12, "padded": 4e12}, "peak_memory_gib": 2.1},
+        "warnings": [f"2 training queries are longer than 300 tokens and were skipped: t17, t203{evil}"],
+    }
+    (path / "summary.json").write_text(json.dumps(summary))
+    return path
+
+
+def _brief(sets: dict[str, Any]) -> dict[str, Any]:
+    return {n: {k: v for k, v in e.items() if k not in ("correct", "ids")} for n, e in sets.items()}
+
+
+def _evaluation(
+    path: Path, directory: str, skill: dict[str, np.ndarray], gain: float, rng: np.random.Generator, evil: str
+) -> dict[str, Any]:
+    sets, samples = {}, []
+    for name, spec in SETS.items():
+        n = spec["n"]
+        level = np.arange(n) % len(spec["levels"])
+        chance = np.array(spec["base"])[level] + gain * (0.6 + 0.2 * level)
+        # A question's outcome is mostly its own, with some luck of the round: pairs go together.
+        correct = np.where(rng.random(n) < 0.75, skill[name], rng.random(n)) < chance
+        labels = [spec["levels"][i] for i in level]
+        verdicts = {"correct": int(correct.sum()), "incorrect": 0, "no_answer": 0, "timed_out": 0}
+        wrong = n - verdicts["correct"]
+        verdicts["no_answer"], verdicts["timed_out"] = int(wrong * 0.12), 1
+        verdicts["incorrect"] = wrong - verdicts["no_answer"] - 1
+        sets[name] = {
+            **stats.accuracy_entry(correct),
+            "by_level": stats.by_level(correct, 1, labels),
+            "verdicts": verdicts,
+            "truncated": 9,
+            "mean_length": 44.2,
+            "correct": correct.astype(int).tolist(),
+            "ids": [f"{name}-{i}{evil}" for i in range(n)],
+        }
+        for i in range(3 * len(spec["levels"])):
+            samples.append(_sample(name, i, labels[i], bool(correct[i]), evil))
+    out = path / "rounds" / directory
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "eval.json").write_text(
+        json.dumps({"schema": "dast_jax.eval/1", "sets": sets, "samples": samples, "length_ratio": 1.6})
+    )
+    return sets
+
+
+def _sample(name: str, i: int, level: str, correct: bool, evil: str) -> dict[str, Any]:
+    a, b, c = 7 + i, 12 + i, 3 + i % 4
+    right = (a + b) * c - 5
+    said = right if correct else right - 10
+    return {
+        "set": name,
+        "id": f"{name}-{i}{evil}",
+        "level": level,
+        "question": f"(({a}+{b})*{c}-5)=?{evil}",
+        "reference": str(right),
+        "text": f"{a}+{b}={a + b}. {a + b}*{c}={(a + b) * c}. {(a + b) * c}-5={said}.\n#### {said}{evil}",
+        "verdict": "correct" if correct else "incorrect",
+        "extracted": f"{said}{evil}",
+    }
+
+
+def _sampling(path: Path, round_: int, rng: np.random.Generator, evil: str) -> dict[str, Any]:
+    """Writes the round's responses and levels; returns the summary's sampling entry."""
+    n = 256
+    level = rng.choice(4, n, p=[0.364, 0.383, 0.165, 0.088])
+    trials = np.array([4, 5, 11, 12])[level] if round_ else np.full(n, 8)
+    query = np.repeat(np.arange(n), trials)
+    chance = np.array([0.88, 0.5, 0.15, 0.01])[level][query] + 0.04 * round_
+    correct = rng.random(len(query)) < chance
+    wrong_kind = np.where(rng.random(len(query)) < 0.1, 2, 1)
+    verdict = np.where(correct, 0, wrong_kind)
+    length = (30 + 9 * level[query] + rng.integers(-4, 5, len(query))).astype(np.int32)
+    (path / "responses").mkdir(parents=True, exist_ok=True)
+    half = len(query) // 2
+    for part, rows in enumerate((slice(0, half), slice(half, None))):
+        columns = {
+            "query": pa.array(query[rows].astype(np.int32)),
+            "verdict": pa.array(verdict[rows].astype(np.int8)),
+            "length": pa.array(length[rows]),
+            "text": pa.array([f"…{evil}"] * len(query[rows])),
+        }
+        pq.write_table(pa.table(columns), path / "responses" / f"part-{part:05d}.parquet")
+    per_query = np.bincount(query, minlength=n)
+    pq.write_table(
+        pa.table(
+            {
+                "id": [f"t{i}" for i in range(n)],
+                "level": [LEVELS[i] for i in level],
+                "trials": per_query,
+                "correct": np.bincount(query, correct, n).astype(np.int32),
+            }
+        ),
+        path / "difficulty.parquet",
+    )
+    counts = np.bincount(verdict, minlength=4)
+    return {
+        "trials": len(query),
+        **{kind: int(c) for kind, c in zip(KINDS, counts, strict=True)},
+        "truncated": 14,
+        "tokens": int(length.sum()),
+        "prompt_tokens": 240 * len(query),
+        "mean_length_by_level": {
+            name: float(length[level[query] == i].mean()) for i, name in enumerate(LEVELS)
+        },
+    }
