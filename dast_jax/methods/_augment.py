@@ -7,7 +7,7 @@ import numpy as np
 from dast_jax.difficulty import response_keys, usable
 from dast_jax.records import LEVELS, Pool, Responses, TrainingSet
 
-__all__ = ["build_training_set", "distinct_rows", "reference_set"]
+__all__ = ["build_training_set", "distinct_rows", "first_distinct", "reference_set"]
 
 
 def reference_set(pool: Pool) -> TrainingSet:
@@ -34,25 +34,34 @@ def distinct_rows(responses: Responses) -> np.ndarray:
     return rows[first[np.lexsort((trial[first], round[first], query[first]))]]
 
 
+def first_distinct(responses: Responses, need: np.ndarray) -> np.ndarray:
+    """The first `need` (int [n]) rows of `distinct_rows` of each query: row numbers int64 [m]."""
+    rows = distinct_rows(responses)
+    query = responses.query[rows]
+    return rows[_rank_within(query) < need[query]]
+
+
 def build_training_set(
-    pool: Pool, responses: Responses, *, quotas: np.ndarray, levels: np.ndarray, max_repeats: int
+    pool: Pool,
+    responses: Responses,
+    rows: np.ndarray,
+    *,
+    quotas: np.ndarray,
+    levels: np.ndarray,
+    max_repeats: int,
 ) -> TrainingSet:
     """D_a ∪ D_o with `quotas` examples per query, int [n]; `levels` int [n] for the shortfall's names.
 
-    A query gives its reference solution, then its distinct usable responses by (round, trial) up to the
-    quota. What is short is filled by repeating those responses evenly, then the reference solution,
-    until each text appears `max_repeats` times; the rest is reported as shortfall. Ordered by query.
+    A query gives its reference solution and its responses in `rows` (from `first_distinct`). What is
+    short of the quota is filled by repeating those responses evenly, then the reference solution, until
+    each text appears `max_repeats` times; the rest is reported as shortfall. Ordered by query.
     """
     references = reference_set(pool)
     has_reference = np.zeros(len(pool), np.int64)
     has_reference[references.query] = 1
 
-    rows = distinct_rows(responses)
-    rank = _rank_within(responses.query[rows])
-    kept = rank < (quotas - has_reference)[responses.query[rows]]
-    rows, rank = rows[kept], rank[kept]
     own = responses.query[rows]
-
+    rank = _rank_within(own)
     count = np.bincount(own, minlength=len(pool))
     short = quotas - has_reference - count
     repeat_own = np.clip(short, 0, count * (max_repeats - 1))

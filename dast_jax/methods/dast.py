@@ -23,7 +23,7 @@ import numpy as np
 
 from dast_jax.difficulty import Cuts, levels_from_counts, smallest_trials
 from dast_jax.errors import UserError
-from dast_jax.methods._augment import build_training_set, reference_set
+from dast_jax.methods._augment import build_training_set, first_distinct, reference_set
 from dast_jax.methods._exemplars import ExemplarBank
 from dast_jax.options import opt
 from dast_jax.records import LEVELS, Exemplar, Pool, PromptKind, Requests, Responses, Tally, TrainingSet
@@ -107,6 +107,7 @@ class Dast:
         self._quotas: np.ndarray | None = None
         self._round = 0
         self._estimating = False
+        self._used: np.ndarray | None = None
         self._earlier: Responses | None = None
         self._random: ExemplarBank | None = None
         self._matched: ExemplarBank | None = None
@@ -121,7 +122,9 @@ class Dast:
         """Round 1 carries over the trials of the estimate, unless it makes an estimate of its own."""
         self._round = round
         self._estimating = round == 0 or self._options.re_estimate == "every_round"
-        self._earlier = earlier
+        self._earlier = (
+            earlier if self._used is None else earlier.take(earlier.trial < self._used[earlier.query])
+        )
         self._random = ExemplarBank.of_references(self._pool, seed=self._seed, round=round)
         self._matched = None
         carried = round == 1 and not self._estimating
@@ -202,15 +205,31 @@ class Dast:
             counted = responses.query[first & responses.correct]
             self._set_levels(np.bincount(counted, minlength=len(self._pool)))
         if self._round == 0:
+            self._used = np.full(len(self._pool), self._options.trials, np.int32)
             return reference_set(self._pool)
-        assert self._levels is not None
+        assert self._levels is not None, "start_round comes first"
+        need = self.quotas() - self._has_reference
+        rows = first_distinct(responses, need)
+        self._used = self._trials_used(responses, rows, need)
         return build_training_set(
             self._pool,
             responses,
+            rows,
             quotas=self.quotas(),
             levels=self._levels,
             max_repeats=self._options.max_repeats if self._options.proportion else 1,
         )
+
+    def _trials_used(self, responses: Responses, rows: np.ndarray, need: np.ndarray) -> np.ndarray:
+        """Trials up to the last one kept where the quota was met, else the whole budget; int32 [n].
+
+        How many trials were sampled beyond that depends on what was in flight, so they are never used.
+        """
+        query = responses.query[rows]
+        used = np.zeros(len(need), np.int32)
+        np.maximum.at(used, query, responses.trial[rows] + 1)
+        met = np.bincount(query, minlength=len(need)) >= need
+        return np.where(met, used, self._options.max_trials).astype(np.int32)
 
     # --- what to remember ---
 
@@ -224,10 +243,14 @@ class Dast:
         self._estimating = False
 
     def state(self) -> Mapping[str, np.ndarray]:
-        return {} if self._levels is None else {"levels": self._levels.copy()}
+        """`levels` int8 [n], and `used` int32 [n], how many of the round's trials it made use of."""
+        named = {"levels": self._levels, "used": self._used}
+        return {name: array.copy() for name, array in named.items() if array is not None}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        self._levels = np.asarray(state["levels"], np.int8).copy() if "levels" in state else None
+        """Take back what `state` gave."""
+        self._levels = np.asarray(state["levels"], np.int8) if "levels" in state else None
+        self._used = np.asarray(state["used"], np.int32) if "used" in state else None
         self._quotas = None
 
     def notes(self) -> Mapping[str, int]:

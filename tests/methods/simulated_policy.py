@@ -1,0 +1,151 @@
+"""A policy without a model: each query has a pass rate, each (round, query, trial) a fixed response."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dast_jax.difficulty import TallyCounter
+from dast_jax.records import FinishReason, Pool, Query, Requests, Responses, TrainingSet, VerdictKind
+
+KINDS = tuple(VerdictKind)
+CORRECT, INCORRECT = KINDS.index(VerdictKind.CORRECT), KINDS.index(VerdictKind.INCORRECT)
+EOS, LENGTH = (tuple(FinishReason).index(f) for f in (FinishReason.EOS, FinishReason.LENGTH))
+
+PAPER_MIX = (0.364, 0.383, 0.165, 0.088)
+"""Level shares of the training queries in the paper (arXiv 2503.09029), easy to unsolved."""
+
+
+def make_pool(n: int, *, solutions=None) -> Pool:
+    """n queries; solution lengths grow with the index, `solutions` bool [n] says which have one."""
+    return Pool(
+        tuple(
+            Query(
+                id=f"q{i}",
+                question=f"what is {i}?",
+                answer=str(i),
+                solution=f"reference {i} " + "x" * (i % 97) if solutions is None or solutions[i] else None,
+            )
+            for i in range(n)
+        )
+    )
+
+
+def mixed_levels(n: int, mix=PAPER_MIX) -> np.ndarray:
+    """Levels int [n] in the given shares, spread over the pool."""
+    edges = np.rint(np.cumsum(mix)[:-1] * n).astype(int)
+    levels = np.searchsorted(edges, np.arange(n), side="right")
+    return np.random.default_rng(0).permutation(levels)
+
+
+def responses(query, trial, correct, *, round=1, text=None, finish=EOS, kind=1) -> Responses:
+    """Columns from lists; texts differ for every (round, query, trial) unless given."""
+    query, trial = np.asarray(query, np.int32), np.asarray(trial, np.int32)
+    n = len(query)
+    if text is None:
+        text = [f"r{round} q{q} t{t}" for q, t in zip(query, trial, strict=True)]
+    return Responses(
+        query=query,
+        trial=trial,
+        round=np.full(n, round, np.int32),
+        kind=np.broadcast_to(np.asarray(kind, np.int8), n).copy(),
+        verdict=np.where(correct, CORRECT, INCORRECT).astype(np.int8),
+        length=np.array([len(t) for t in text], np.int32),
+        finish=np.broadcast_to(np.asarray(finish, np.int8), n).copy(),
+        text=np.array([*text, None], dtype=object)[:-1],
+        extracted=np.full(n, None, dtype=object),
+        logprob=np.zeros(n, np.float32),
+        entropy=np.zeros(n, np.float32),
+    )
+
+
+class SimulatedPolicy:
+    """`pass_rate` float [rounds, n]; in round 0 exactly that share of any 16 trials in a row is correct.
+
+    `texts` limits how many different responses a query has; 0 makes all different.
+    """
+
+    def __init__(self, pass_rate: np.ndarray, *, seed: int = 0, texts: int = 0):
+        self.pass_rate, self.seed, self.texts = np.atleast_2d(pass_rate), seed, texts
+
+    def respond(self, round: int, requests: Requests) -> Responses:
+        rate = self.pass_rate[min(round, len(self.pass_rate) - 1)][requests.query]
+        if round == 0:
+            correct = (requests.trial * 7) % 16 < np.rint(rate * 16)
+        else:
+            correct = self._uniform(round, requests) < rate
+        text = None
+        if self.texts:
+            text = [
+                f"q{q} version {t % self.texts}" for q, t in zip(requests.query, requests.trial, strict=True)
+            ]
+        return responses(requests.query, requests.trial, correct, round=round, kind=requests.kind, text=text)
+
+    def _uniform(self, round: int, requests: Requests) -> np.ndarray:
+        """Noise in [0, 1) by (seed, round, query, trial) alone (splitmix64's mixing)."""
+        x = np.full(len(requests), self.seed * 1000 + round, np.uint64)
+        for part in (requests.query, requests.trial):
+            x = (x ^ part.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+            x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            x = x ^ (x >> np.uint64(31))
+        return (x >> np.uint64(11)).astype(np.float64) / 2**53
+
+
+def sample_round(method, policy, pool, round, earlier, *, arrival_seed=None):
+    """Run a round's sampling stage. Returns (carried, own responses in order of arrival).
+
+    With `arrival_seed`, responses take a random number of ticks and arrive in random order.
+    """
+    rng = None if arrival_seed is None else np.random.default_rng(arrival_seed)
+    wanted = [r for r in earlier if len(r) and r.round[0] in method.wanted_rounds(round)]
+    none = responses([], [], [], round=round)
+    carried = method.start_round(round, Responses.concatenate([none, *wanted]))
+    counter = TallyCounter(len(pool), carried)
+    waiting, done = none, []
+    for _ in range(10_000):
+        requests = method.requests(counter.tally)
+        if not len(requests) and not len(waiting):
+            own = Responses.concatenate([none, *done])
+            check_trials(own, carried)
+            return carried, own
+        counter.request(requests)
+        waiting = Responses.concatenate([waiting, policy.respond(round, requests)])
+        now = np.ones(len(waiting), bool) if rng is None else rng.random(len(waiting)) < 0.4
+        arrived = waiting.take(np.flatnonzero(now))
+        waiting = waiting.take(np.flatnonzero(~now))
+        if rng is not None:
+            arrived = arrived.take(rng.permutation(len(arrived)))
+        done.append(arrived)
+        counter.add(arrived)
+    raise AssertionError("the method never stops asking")
+
+
+def check_trials(own: Responses, carried: Responses) -> None:
+    """Every query's trials are numbered 0, 1, 2, … without a gap or a repeat, carried ones first."""
+    trials = Responses.concatenate([carried, own])
+    order = np.lexsort((trials.trial, trials.query))
+    query, trial = trials.query[order], trials.trial[order]
+    starts = np.searchsorted(query, query)
+    assert np.array_equal(trial, np.arange(len(query)) - starts)
+
+
+def run_rounds(method, policy, pool, rounds, *, arrival_seed=None) -> list[tuple[TrainingSet, Responses]]:
+    """Rounds 0..rounds; per round the training set and the responses it was made from."""
+    earlier, results = [], []
+    for round in range(rounds + 1):
+        carried, own = sample_round(method, policy, pool, round, earlier, arrival_seed=arrival_seed)
+        everything = Responses.concatenate([carried, own])
+        results.append((method.training_set(everything), everything))
+        earlier.append(own)
+    return results
+
+
+def rows(training_set: TrainingSet) -> list[tuple[int, str, bool]]:
+    """The training set as comparable rows."""
+    return list(
+        zip(
+            training_set.query.tolist(),
+            training_set.text.tolist(),
+            training_set.is_reference.tolist(),
+            strict=True,
+        )
+    )
