@@ -77,18 +77,21 @@ def evaluate(
 
 
 def summarise(outcome: Outcome, labels: Sequence[str | None]) -> dict[str, Any]:
-    """The EVAL entry of `summary.json` (docs/schemas.md); labels[i] is the level of query i, None for no label."""
+    """The EVAL entry of `summary.json` (docs/schemas.md), with `ids` and `correct` per query.
+
+    labels[i] is the level of query i, None for no label.
+    """
     correct = outcome.correct
     trials = outcome.trials
     flat_verdicts = Counter(str(v.kind) for row in outcome.verdicts for v in row)
     lengths = [len(r.tokens) for row in outcome.rollouts for r in row]
     entry: dict[str, Any] = stats.accuracy_entry(correct, trials)
     labelled = [i for i, label in enumerate(labels) if label is not None]
+    entry["ids"] = [query.id for query in outcome.queries]
+    entry["correct"] = correct.tolist()
     entry["by_level"] = stats.by_level(correct[labelled], trials, [str(labels[i]) for i in labelled])
     entry["verdicts"] = {str(kind): flat_verdicts.get(str(kind), 0) for kind in VerdictKind}
-    entry["truncated"] = sum(
-        r.finish_reason is FinishReason.LENGTH for row in outcome.rollouts for r in row
-    )
+    entry["truncated"] = sum(r.finish_reason is FinishReason.LENGTH for row in outcome.rollouts for r in row)
     entry["mean_length"] = float(np.mean(lengths)) if lengths else 0.0
     if trials > 1:
         powers = [k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k <= trials]

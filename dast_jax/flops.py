@@ -1,4 +1,4 @@
-"""Compute accounting: 6·N per trained and 2·N per sampled token, as AdaSTaR's tables count it (arXiv 2505.16322).
+"""Compute accounting: 6·N per trained and 2·N per sampled token, as in AdaSTaR's tables (arXiv 2505.16322).
 
 N is the number of weights, embeddings included. `useful` counts tokens of prompts, responses and
 examples; `padded` counts every position that the compiled programs computed.
@@ -19,7 +19,7 @@ def sampling_flops(parameters: int, *work: SamplingStats) -> dict[str, int]:
     """{"useful", "padded"} FLOPs of sampling stages: 2·N per prompt token run and per token decoded."""
     return {
         "useful": 2 * parameters * sum(w.prompt_tokens + w.generated_tokens for w in work),
-        "padded": 2 * parameters * sum(w.padded_prompt_tokens + w.padded_generated_tokens for w in work),
+        "padded": 2 * parameters * sum(w.padded_prompt_tokens + w.slot_steps for w in work),
     }
 
 

@@ -10,6 +10,7 @@ import jax
 from dast_jax.config import RunConfig
 from dast_jax.models.load import LoadedModel, load_model
 from dast_jax.models.sharding import make_mesh
+from dast_jax.paths import resolve_path
 from dast_jax.training.checkpoint import load_policy, save_policy
 
 __all__ = ["BASE", "Policy"]
@@ -32,7 +33,7 @@ class Policy:
         self.config = loaded.config
         self.graphdef = loaded.graphdef
         self.tokenizer = loaded.tokenizer
-        self._params = loaded.params
+        self._params: Any = loaded.params
         self._abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), loaded.params
         )
@@ -71,5 +72,9 @@ class Policy:
     def _load_base(self) -> LoadedModel:
         model = self._model
         return load_model(
-            model.path, dtype=model.dtype, compute_dtype=model.compute_dtype, mesh=self.mesh
+            resolve_path(model.path),
+            dtype=model.dtype,
+            compute_dtype=model.compute_dtype,
+            remat=model.remat,
+            mesh=self.mesh,
         )

@@ -12,7 +12,7 @@ from dast_jax.data.sources import load_queries
 from dast_jax.errors import UserError
 from dast_jax.records import Pool, Query
 
-__all__ = ["EvaluationSet", "Problems", "load_problems"]
+__all__ = ["EvaluationSet", "Problems", "fitting_queries", "load_problems"]
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,11 @@ class EvaluationSet:
     queries: tuple[Query, ...]
     skipped: tuple[str, ...]
     overlap: int
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the data itself gives its queries levels."""
+        return any(query.level is not None for query in self.queries)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +49,13 @@ def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
     Overlong queries are skipped and named in a warning; test questions that also stand in the
     training data are counted and named in a warning. Raises `UserError` when nothing is left.
     """
-    train, skipped = _fitting(load_queries(config.data.train, options=config.data), fits, config.data.train)
+    train, skipped = fitting_queries(
+        load_queries(config.data.train, options=config.data), fits, config.data.train
+    )
     sets = {}
     for name, source in config.evaluation.sets.items():
         limited = config.data.for_evaluation(limit=config.evaluation.limit)
-        queries, too_long = _fitting(load_queries(source, options=limited), fits, source)
+        queries, too_long = fitting_queries(load_queries(source, options=limited), fits, source)
         overlap = find_overlap(train, queries)
         if overlap.count:
             log.warning("evaluation.sets.%s: %s", name, overlap.message(config.data.train, source))
@@ -58,9 +65,13 @@ def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
     return Problems(source=config.data.train, pool=Pool(train), skipped=skipped, evaluation=sets)
 
 
-def _fitting(
+def fitting_queries(
     queries: Sequence[Query], fits: Callable[[str], bool], source: str
 ) -> tuple[tuple[Query, ...], tuple[str, ...]]:
+    """The queries whose zero-shot prompt fits, and the ids of those left out, which a warning names.
+
+    Raises `UserError` when none fits.
+    """
     kept = tuple(query for query in queries if fits(query.question))
     if len(kept) == len(queries):
         return kept, ()
@@ -69,7 +80,7 @@ def _fitting(
     names = ", ".join(skipped[:5]) + (", …" if len(skipped) > 5 else "")
     if not kept:
         raise UserError(
-            f"{source}: no query's prompt fits the longest sampling.prompt_buckets; raise it or use other data"
+            f"{source}: no prompt fits the largest of sampling.prompt_buckets; raise it, or use other data"
         )
     log.warning("%s: %d queries skipped, their prompts are too long: %s", source, len(skipped), names)
     return kept, skipped

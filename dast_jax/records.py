@@ -185,6 +185,16 @@ class Responses:
     def __len__(self) -> int:
         return len(self.query)
 
+    @classmethod
+    def none(cls) -> Responses:
+        """No rows."""
+        columns: dict[str, type] = dict.fromkeys(("query", "round", "trial", "length"), np.int32)
+        columns |= dict.fromkeys(("kind", "verdict", "finish"), np.int8)
+        columns |= dict.fromkeys(("text", "extracted"), object) | dict.fromkeys(
+            ("logprob", "entropy"), np.float32
+        )
+        return cls(**{name: np.zeros(0, dtype) for name, dtype in columns.items()})
+
     @property
     def correct(self) -> np.ndarray:
         """bool [n]."""

@@ -36,7 +36,7 @@ def run(config: RunConfig) -> dict[str, Any]:
 
         with Verifier(config.verifier) as verifier:
             session = Session(config, store, verifier)
-            facts = session.facts()
+            store.annotate(session.facts())
 
             def stage(name: str, action: Callable[..., dict[str, Any]], *args: Any) -> None:
                 if store.is_done(name):
@@ -44,7 +44,7 @@ def run(config: RunConfig) -> dict[str, Any]:
                 started = time.monotonic()
                 found = action(*args)
                 store.mark_done(name, **found, seconds=time.monotonic() - started)
-                write_summary(store, config, facts=facts, status="running")
+                write_summary(store, status="running")
 
             stage("base/evaluate", session.evaluate_base)
             for round in range(config.run.rounds + 1):
@@ -55,4 +55,4 @@ def run(config: RunConfig) -> dict[str, Any]:
                 stage(f"{round:02d}/build", session.build, round)
                 stage(f"{round:02d}/train", session.train, round)
                 stage(f"{round:02d}/evaluate", session.evaluate, round)
-        return write_summary(store, config, facts=facts, status="finished")
+        return write_summary(store, status="finished")

@@ -1,4 +1,4 @@
-"""What a run holds open between stages (policy, problems, engines, verifier), and what each stage does with it."""
+"""What a run holds open between stages (policy, problems, engines, verifier), and what each stage does."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ class Session:
                 donate=True,
             )
         self._policy.put(result.params, round)
-        checkpoints.remove()
+        checkpoints.clear()
         facts = dataclasses.asdict(result.stats)
         facts["skipped"] = len(result.stats.skipped)
         facts["reference_examples"] = int(training_set.is_reference.sum())
@@ -300,7 +300,9 @@ class Session:
 
     def _examples(self, training_set: TrainingSet) -> list[SFTExample]:
         """The training set as tokens: zero-shot prompts, whatever prompts the responses were sampled with."""
-        prompts = {int(q): self._prompts.build(self._pool.queries[q].question, ()) for q in set(training_set.query)}
+        prompts = {
+            int(q): self._prompts.build(self._pool.queries[q].question, ()) for q in set(training_set.query)
+        }
         return [
             SFTExample(query=int(q), prompt=prompts[int(q)], response=self._prompts.response_tokens(text))
             for q, text in zip(training_set.query, training_set.text, strict=True)

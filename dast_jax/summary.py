@@ -1,22 +1,18 @@
-"""`summary.json`: the machine-readable result of a run, put together from what its stages left (docs/schemas.md)."""
+"""`summary.json`: a run's machine-readable result, put together from what its stages left."""
 
 from __future__ import annotations
 
 import os
-import platform
 import resource
-from importlib import metadata
 from typing import Any
 
-from dast_jax import __version__
-from dast_jax.config import RunConfig, config_dict
+from dast_jax.config import config_dict
 from dast_jax.store import RunStore
 
 __all__ = ["SCHEMA", "read_summary", "write_summary"]
 
 SCHEMA = "dast_jax.summary/1"
 _PATH = "summary.json"
-_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "transformers", "math-verify", "sympy")
 
 
 def read_summary(store: RunStore) -> dict[str, Any]:
@@ -24,12 +20,13 @@ def read_summary(store: RunStore) -> dict[str, Any]:
     return store.read_json(_PATH)
 
 
-def write_summary(store: RunStore, config: RunConfig, *, facts: dict[str, Any], status: str) -> dict[str, Any]:
+def write_summary(store: RunStore, *, status: str) -> dict[str, Any]:
     """Assemble the summary from the finished stages, write it atomically, and return it.
 
-    `facts` are the session's (`Session.facts`), `status` is "running" or "finished".
+    `status` is "running" or "finished".
     """
-    stages = store.stages()
+    config = store.config
+    stages = store.stages
     rounds = [_round(stages, r) for r in range(config.run.rounds + 1) if f"{r:02d}/sample" in stages]
     base = stages.get("base/evaluate", {})
     summary: dict[str, Any] = {
@@ -39,8 +36,8 @@ def write_summary(store: RunStore, config: RunConfig, *, facts: dict[str, Any], 
         "method": config_dict(config)["method"],
         "seed": config.run.seed,
         "model": config.model.path,
-        **facts,
-        "versions": _versions(),
+        **{name: store.facts.get(name) for name in ("parameters", "mesh", "data")},
+        "versions": store.versions,
         "device": _device(),
         "base": {
             "evaluation": base.get("evaluation", {}),
@@ -57,7 +54,7 @@ def write_summary(store: RunStore, config: RunConfig, *, facts: dict[str, Any], 
             },
             "peak_memory_gib": _peak_memory_gib(),
         },
-        "warnings": store.warnings(),
+        "warnings": _warnings(store),
     }
     store.write_json(_PATH, summary)
     return summary
@@ -84,11 +81,6 @@ def _no_flops() -> dict[str, int]:
     return {"useful": 0, "padded": 0}
 
 
-def _versions() -> dict[str, str]:
-    versions = {"dast_jax": __version__, "python": platform.python_version()}
-    return versions | {name: metadata.version(name) for name in _PACKAGES}
-
-
 def _device() -> str:
     import jax
 
@@ -100,3 +92,11 @@ def _device() -> str:
 def _peak_memory_gib() -> float:
     """Peak resident memory of this process, in GiB (ru_maxrss is in KiB on Linux)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _warnings(store: RunStore) -> list[str]:
+    """The run's warnings so far, each once: `log.txt` has them, over all of the run's interruptions."""
+    path = store.path / "log.txt"
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    found = [line.partition(" WARNING ")[2] for line in lines if " WARNING " in line]
+    return list(dict.fromkeys(found))
