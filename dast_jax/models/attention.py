@@ -39,22 +39,22 @@ def attention(
 
 def decode_attention(
     q: Float[Array, "S N H"],
-    k: Float[Array, "S T KV H"],
-    v: Float[Array, "S T KV H"],
+    k: Float[Array, "S KV T H"],
+    v: Float[Array, "S KV T H"],
     positions: Int[Array, " S"],
 ) -> Float[Array, "S N H"]:
     """Attention of one new token per slot to its cache entries 0 … positions (inclusive)."""
     slots, heads, head_dim = q.shape
-    length, kv_heads = k.shape[1], k.shape[2]
+    kv_heads, length = k.shape[1], k.shape[2]
     grouped = q.reshape(slots, kv_heads, heads // kv_heads, head_dim)
     precision = matmul_precision(q.dtype)
     scores = jnp.einsum(
-        "skgh,stkh->skgt", grouped, k, precision=precision, preferred_element_type=jnp.float32
+        "skgh,skth->skgt", grouped, k, precision=precision, preferred_element_type=jnp.float32
     ) * (head_dim**-0.5)
     visible = jnp.arange(length)[None, :] <= positions[:, None]
     scores = jnp.where(visible[:, None, None], scores, _MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    out = jnp.einsum("skgt,stkh->skgh", weights, v, precision=precision)
+    out = jnp.einsum("skgt,skth->skgh", weights, v, precision=precision)
     return out.reshape(q.shape)
 
 

@@ -7,7 +7,6 @@ kept in `param_dtype` and cast to `dtype` where they are used; norms, softmax an
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from dast_jax.models.attention import attention, decode_attention, matmul_precision
+from dast_jax.models.cache import KVCache, write
 from dast_jax.models.sharding import constrain
 
 __all__ = ["KVCache", "Llama", "LlamaConfig", "RopeScaling", "rope_frequencies"]
@@ -53,13 +53,6 @@ class LlamaConfig:
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
     pad_token_id: int | None = None
-
-
-class KVCache(NamedTuple):
-    """Keys (rotated) and values of every layer: two arrays [L, B, T, KV, H]."""
-
-    k: Float[Array, "L B T KV H"]
-    v: Float[Array, "L B T KV H"]
 
 
 def rope_frequencies(config: LlamaConfig) -> np.ndarray:
@@ -245,15 +238,15 @@ class Llama(nnx.Module):
         graphdef, stacked = nnx.split(self.layers)
         rotations = _rotations(positions, self.config)
         x = self._embed(tokens)
-        slots = jnp.arange(tokens.shape[0])
-        keys, values = cache
-        for i in range(self.config.num_layers):
+        keys, values = [], []
+        # Unrolled: a scan over layers would have to stack the cache, and to copy a slice of it per layer.
+        for i, (old_k, old_v) in enumerate(zip(cache.k, cache.v, strict=True)):
             layer = nnx.merge(graphdef, jax.tree.map(lambda p, i=i: p[i], stacked))
             q, k, v = layer.qkv(x, rotations)
-            keys = keys.at[i, slots, positions].set(k.astype(keys.dtype))
-            values = values.at[i, slots, positions].set(v.astype(values.dtype))
+            keys.append(write(old_k, k, positions))
+            values.append(write(old_v, v, positions))
             x = layer.finish(x, decode_attention(q, keys[i], values[i], positions))
-        return self.norm(x), KVCache(keys, values)
+        return self.norm(x), KVCache(tuple(keys), tuple(values))
 
     def unembed(self) -> Float[Array, "D V"]:
         """Returns the output matrix: the transposed embedding where tied."""
@@ -284,13 +277,15 @@ class Llama(nnx.Module):
             k = constrain(k, "batch", "length", "kv_heads", "head_dim")
             v = constrain(v, "batch", "length", "kv_heads", "head_dim")
             x = layer.finish(x, attention(q, k, v, segment_ids))
-            return x, ((k, v) if keep_cache else None)
+            return x, ((jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2)) if keep_cache else None)
 
         if self.remat:
             body = jax.checkpoint(body, prevent_cse=False)
-        x, cache = jax.lax.scan(body, self._embed(tokens), stacked)
+        x, stacked_cache = jax.lax.scan(body, self._embed(tokens), stacked)
         x = constrain(self.norm(x), "batch", "length", "activation_embed")
-        return x, (KVCache(*cache) if keep_cache else None)
+        if not keep_cache:
+            return x, None
+        return x, KVCache(*(tuple(a[i] for i in range(self.config.num_layers)) for a in stacked_cache))
 
 
 def _normal(rngs: nnx.Rngs, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:

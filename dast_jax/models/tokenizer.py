@@ -16,8 +16,9 @@ class Tokenizer:
     """A thin view of a transformers tokenizer.
 
     `bos_id` is the id that this tokenizer itself puts in front of a text, None if it puts none (many
-    models name a BOS token that they were never trained with). `eos_ids` holds every id that ends a response, the
-    tokenizer's own first: that one ends the training texts. `pad_id` is the padding id, or that first EOS.
+    models name a BOS token that they were never trained with). `eos_ids` holds every id that ends a
+    response; the tokenizer's own comes first, and ends the training texts. `pad_id` is the padding id,
+    or that first EOS.
     """
 
     def __init__(self, inner: Any, *, eos_ids: Iterable[int] = (), where: str = "tokenizer"):

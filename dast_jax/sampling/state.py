@@ -10,7 +10,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from dast_jax.models.llama import KVCache, LlamaConfig
+from dast_jax.models.cache import CACHE_AXES, KVCache, copy_row, empty_cache
+from dast_jax.models.llama import LlamaConfig
 from dast_jax.models.sharding import partition_spec
 from dast_jax.sampling.options import SamplingOptions
 
@@ -20,7 +21,7 @@ __all__ = ["Pool", "Slots", "copy_row", "empty_state", "state_bytes", "state_sha
 class Pool(NamedTuple):
     """Prefilled prompts, ready for their next trials (P rows, B the largest bucket)."""
 
-    cache: KVCache  # [L, P, B, KV, H]
+    cache: KVCache  # per layer [P, KV, B, H]
     logits: Float[Array, "P V"]  # at the prompt's last position
     length: Int[Array, " P"]
 
@@ -31,7 +32,7 @@ class Slots(NamedTuple):
     `token` is the last one drawn: it is not in the cache yet, and belongs at `position`.
     """
 
-    cache: KVCache  # [L, S, T, KV, H]
+    cache: KVCache  # per layer [S, KV, T, H]
     token: Int[Array, " S"]
     logprob: Float[Array, " S"]
     entropy: Float[Array, " S"]
@@ -43,11 +44,9 @@ class Slots(NamedTuple):
 
 def empty_state(options: SamplingOptions, config: LlamaConfig, dtype: Any) -> tuple[Slots, Pool]:
     """Returns zeroed slots and pool, the cache in `dtype`. Zeros, because masked garbage must be finite."""
-    kv = (config.num_kv_heads, config.head_dim)
 
     def cache(rows: int, length: int) -> KVCache:
-        shape = (config.num_layers, rows, length, *kv)
-        return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+        return empty_cache(config.num_layers, rows, config.num_kv_heads, length, config.head_dim, dtype)
 
     s, p, longest = options.slots, options.pool_rows, options.buckets[-1]
     slots = Slots(
@@ -84,8 +83,8 @@ def state_shardings(options: SamplingOptions, config: LlamaConfig, mesh: Mesh) -
 
     def lay_out(tree: Any, rows: str | None) -> Any:
         def one(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
-            is_cache = leaf.ndim == 5
-            axes = (None, rows, None, "kv_heads", None) if is_cache else (rows, *(None,) * (leaf.ndim - 1))
+            is_cache = leaf.ndim == 4
+            axes = (rows, *CACHE_AXES[1:]) if is_cache else (rows, *(None,) * (leaf.ndim - 1))
             return NamedSharding(mesh, partition_spec(leaf.shape, axes, mesh))
 
         return jax.tree.map(one, tree)
@@ -96,15 +95,3 @@ def state_shardings(options: SamplingOptions, config: LlamaConfig, mesh: Mesh) -
 def whole(mesh: Mesh) -> NamedSharding:
     """The sharding of what every device holds entirely."""
     return NamedSharding(mesh, P())
-
-
-def copy_row(
-    target: KVCache, target_row: Int[Array, ""], source: KVCache, source_row: Int[Array, ""]
-) -> KVCache:
-    """Copies row `source_row` of `source` [L, P, b, KV, H] over the start of row `target_row` of `target`."""
-
-    def copy(to: Array, of: Array) -> Array:
-        row = jax.lax.dynamic_slice_in_dim(of, source_row, 1, axis=1).astype(to.dtype)
-        return jax.lax.dynamic_update_slice(to, row, (0, target_row, 0, 0, 0))
-
-    return KVCache(copy(target.k, source.k), copy(target.v, source.v))
