@@ -104,7 +104,7 @@ READERS: Mapping[str, Callable[[Row, DataOptions], Fields]] = {
 
 # --- helpers ----------------------------------------------------------------------------------------
 
-_BOXED = re.compile(r"\\f?boxed\s*")
+_BOXED = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 
 
 def last_boxed(text: str) -> str | None:
@@ -117,7 +117,7 @@ def last_boxed(text: str) -> str | None:
         return None
     start = matches[-1].end()
     if not text.startswith("{", start):
-        return re.split(r"[\s$.,]", text[start:], maxsplit=1)[0] or None
+        return re.split(r"[\s$]", text[start:], maxsplit=1)[0].rstrip(".,") or None
     depth = 0
     for i in range(start, len(text)):
         if text[i] in "{}" and text[i - 1] != "\\":
