@@ -7,9 +7,7 @@ The page needs no network and runs no script; a run still under way is shown as 
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,21 +29,12 @@ class ReportOptions:
 def write_report(run_dirs: Sequence[Path], out: Path, options: ReportOptions | None = None) -> Path:
     """Write the report of `run_dirs` to `out`, atomically; returns `out`.
 
-    Raises `UserError` when a directory is missing, is no run directory, or has an unreadable summary.
+    Raises `UserError` when a directory is missing, is no run directory, or has an unreadable summary, and
+    `InterruptedRunError` when the disk is full.
     """
-    html = render_report(run_dirs, options)
-    descriptor, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(html)
-        # mkstemp makes a private file; a report is as readable as any other file the person makes.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, out)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    from dast_jax.durable import write_text
+
+    write_text(out, render_report(run_dirs, options))
     return out
 
 
@@ -67,7 +56,6 @@ def render_report(run_dirs: Sequence[Path], options: ReportOptions | None = None
         sections.responses(runs),
         samples(runs, limit=options.samples, characters=options.characters),
         sections.training(runs),
-        sections.cost(runs),
         sections.configuration(runs),
     ]
     title = " · ".join(run.label for run in runs)

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dast_jax import stats
-from dast_jax.records import LEVELS, VerdictKind
+from dast_jax.records import LEVELS, FinishReason, Rollout, Verdict, VerdictKind
+from dast_jax.response_log import ResponseLog
 
 SETS: dict[str, dict[str, Any]] = {
     "in_domain": {"n": 500, "levels": ["1", "2", "3", "4", "5"], "base": [0.83, 0.52, 0.34, 0.26, 0.2]},
@@ -42,7 +43,9 @@ def make_run(
     (path / "config.yaml").write_text(
         f"run:\n  dir: runs/quickstart\n  seed: {seed}\n  rounds: {rounds - 1}\nmethod:\n  name: {method}\n"
         "  base_quota: 2\n"
-        f"sampling:\n  trials: 8  # {evil}\ntraining:\n  learning_rate: 0.0003\n  epochs: 2\n"
+        f"sampling:\n  trials: 8  # {evil}\ntraining:\n  learning_rate: 0.0003\n  epochs: 2\n",
+        encoding="utf-8",
+        errors="replace",
     )
     skill = {n: rng.random(s["n"]) for n, s in SETS.items()}
     base_eval = _evaluation(path, "base", skill, 0.0, rng, evil)
@@ -57,7 +60,14 @@ def make_run(
             0.35 + 0.9 * np.exp(-np.arange(steps) / 14) * (0.4 if r else 1.0) + rng.normal(0, 0.02, steps)
         )
         metrics += [
-            {"kind": "train", "round": r, "step": s + 1, "loss": float(v), "learning_rate": 3e-4}
+            {
+                "time": 1.0,
+                "stage": "train",
+                "round": r,
+                "step": s + 1,
+                "loss": float(v),
+                "learning_rate": 3e-4,
+            }
             for s, v in enumerate(losses)
         ]
         entry: dict[str, Any] = {
@@ -191,20 +201,24 @@ def _sampling(path: Path, round_: int, rng: np.random.Generator, evil: str) -> d
     wrong_kind = np.where(rng.random(len(query)) < 0.1, 2, 1)
     verdict = np.where(correct, 0, wrong_kind)
     length = (30 + 9 * level[query] + rng.integers(-4, 5, len(query))).astype(np.int32)
-    (path / "responses").mkdir(parents=True, exist_ok=True)
-    half = len(query) // 2
-    for part, rows in enumerate((slice(0, half), slice(half, None))):
-        columns = {
-            "query": pa.array(query[rows].astype(np.int32)),
-            "verdict": pa.array(verdict[rows].astype(np.int8)),
-            "length": pa.array(length[rows]),
-            "text": pa.array([f"…{evil}"] * len(query[rows])),
-        }
-        pq.write_table(pa.table(columns), path / "responses" / f"part-{part:05d}.parquet")
+    with ResponseLog(path / "responses", round_, flush_responses=len(query) // 2) as log:
+        for i, q in enumerate(query):
+            rollout = Rollout(
+                query=int(q),
+                trial=i,
+                kind=0,
+                text=f"…{evil}",
+                tokens=(1,) * int(length[i]),
+                logprob=-1.0,
+                entropy=0.5,
+                finish_reason=FinishReason.EOS,
+            )
+            log.append(rollout, Verdict(VerdictKind(KINDS[verdict[i]]), evil))
     per_query = np.bincount(query, minlength=n)
     pq.write_table(
         pa.table(
             {
+                "query": np.arange(n, dtype=np.int32),
                 "id": [f"t{i}" for i in range(n)],
                 "level": [LEVELS[i] for i in level],
                 "trials": per_query,

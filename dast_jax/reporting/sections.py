@@ -22,7 +22,7 @@ from dast_jax.reporting.svg import (
 )
 from dast_jax.stats import sorted_levels
 
-__all__ = ["configuration", "cost", "responses", "training", "training_data"]
+__all__ = ["configuration", "responses", "training", "training_data"]
 
 _LEVEL_COLOURS = [(f"var(--l{i})", f"var(--k{i})") for i in range(len(LEVELS))]
 _VERDICT_COLOURS = {
@@ -40,7 +40,7 @@ def training_data(runs: Sequence[RunData]) -> Html:
     return section(
         "Training data by level",
         *[per_run(runs, run, cards([_shares_figure(run), _efficiency_figure(run)])) for run in runs],
-        note="Levels come from the trials of the base model. Before: the original data. "
+        note="Levels are the method's own estimate from the model's trials. Before: the original data. "
         "After: the original data with the self-generated, verified responses.",
         anchor="data",
     )
@@ -57,21 +57,20 @@ def responses(runs: Sequence[RunData]) -> Html:
 
 
 def training(runs: Sequence[RunData]) -> Html:
-    """Loss curves, and what each round trained on."""
+    """Loss curves, seconds and FLOPs per stage, and what each round sampled and trained on."""
     return section(
-        "Training",
-        *[per_run(runs, run, cards([_loss_figure(run)]), _training_table(run)) for run in runs],
-        anchor="training",
-    )
-
-
-def cost(runs: Sequence[RunData]) -> Html:
-    """Seconds and FLOPs per stage."""
-    return section(
-        "Time and work",
-        *[per_run(runs, run, cards([_seconds_figure(run), _flops_figure(run)])) for run in runs],
+        "Training, time and work",
+        *[
+            per_run(
+                runs,
+                run,
+                cards([_loss_figure(run), _seconds_figure(run), _flops_figure(run)]),
+                _training_table(run),
+            )
+            for run in runs
+        ],
         note="FLOPs by formula: 6 × parameters per trained token and 2 × parameters per sampled one.",
-        anchor="cost",
+        anchor="training",
     )
 
 
@@ -251,7 +250,7 @@ def _loss_figure(run: RunData) -> Html:
     numbers = [["round", "steps", "final loss"]]
     numbers += [[f"round {r}", str(run.losses[r][-1][0]), f"{loss:.4f}"] for r, loss in losses.items()]
     chart = Chart(svg=chart.svg, legend=chart.legend, table=numbers)
-    return figure("Training loss (nats per response token)", chart)
+    return figure("Training loss (nats per token)", chart)
 
 
 def _training_table(run: RunData) -> Html:
@@ -294,7 +293,7 @@ def _training_table(run: RunData) -> Html:
 
 
 def _seconds_figure(run: RunData) -> Html:
-    points = [p for p in run.points if p.entry.get("seconds")]
+    points = [p for p in run.points if any((p.entry.get("seconds") or {}).values())]
     if not points:
         return Html("")
     segments = [
@@ -334,7 +333,7 @@ def _flops_figure(run: RunData) -> Html:
     return figure("FLOPs by stage, all rounds", chart, note)
 
 
-# --- small things -----
+# --- small things -------------------------------------------------------------------------------------
 
 
 def _level_segments(columns: Sequence[Mapping[str, float]]) -> list[Segments]:
