@@ -84,6 +84,8 @@ def partition_spec(shape: tuple[int, ...], logical: tuple[str | None, ...], mesh
             axes.pop()
         used.update(axes)
         spec.append(tuple(axes) if len(axes) > 1 else axes[0] if axes else None)
+    while spec and spec[-1] is None:  # as the compiler writes it: else its outputs are recompiled for
+        spec.pop()
     return P(*spec)
 
 

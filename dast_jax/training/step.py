@@ -72,13 +72,19 @@ def loss_and_grads(
     return metrics, jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
 
 
-@lru_cache(maxsize=8)
 def make_train_step(graphdef: nnx.GraphDef, options: TrainingOptions, mesh: Mesh | None = None) -> TrainStep:
     """The jitted step; params and optimizer state are donated and keep their shardings.
 
-    Cached, so the rounds of a run share one compiled step. Call it with the mesh set
-    (`jax.set_mesh`) where there is one.
+    Cached by what the program depends on, so that the rounds of a run share one compiled step. Call it
+    with the mesh set (`jax.set_mesh`) where there is one.
     """
+    names = ("clip_norm", "weight_decay", "b1", "b2", "eps", "head_chunk")
+    compiled_in = TrainingOptions(**{name: getattr(options, name) for name in names})
+    return _make_train_step(graphdef, compiled_in, mesh)
+
+
+@lru_cache(maxsize=8)
+def _make_train_step(graphdef: nnx.GraphDef, options: TrainingOptions, mesh: Mesh | None) -> TrainStep:
     optimizer = make_optimizer(options)
 
     def step(
@@ -86,7 +92,7 @@ def make_train_step(graphdef: nnx.GraphDef, options: TrainingOptions, mesh: Mesh
     ) -> tuple[Params, Any, StepMetrics]:
         sums, grads = loss_and_grads(graphdef, params, batch, options.head_chunk)
         tokens = jnp.maximum(sums.tokens, 1.0)
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(sums.nll) & jnp.isfinite(grad_norm)
         updates, new_opt_state = optimizer.update(grads, opt_state, params)
         new_params = jax.tree.map(lambda p, u: p - (learning_rate * u).astype(p.dtype), params, updates)
@@ -109,11 +115,9 @@ def make_train_step(graphdef: nnx.GraphDef, options: TrainingOptions, mesh: Mesh
 
 def init_optimizer(options: TrainingOptions, params: Params, mesh: Mesh | None = None) -> Any:
     """A fresh optimizer state; its moments are split over the mesh as the parameters are."""
-    optimizer = make_optimizer(options)
-    if mesh is None:
-        return jax.jit(optimizer.init)(params)
-    shardings = param_shardings(jax.eval_shape(optimizer.init, params), mesh)
-    return jax.jit(optimizer.init, out_shardings=shardings)(params)
+    init = make_optimizer(options).init
+    shardings = None if mesh is None else param_shardings(jax.eval_shape(init, params), mesh)
+    return jax.jit(init, out_shardings=shardings)(params)
 
 
 def put_batch(
@@ -139,4 +143,4 @@ def put_batch(
             "choose a multiple for training.micro_batch_size (or batch_size)."
         )
     sharding = NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp"), None))
-    return {k: jax.make_array_from_callback(v.shape, sharding, lambda i, v=v: v[i]) for k, v in split.items()}
+    return {k: jax.make_array_from_callback(v.shape, sharding, v.__getitem__) for k, v in split.items()}

@@ -23,7 +23,7 @@ from dast_jax.records import SFTExample
 from dast_jax.training.checkpoint import TrainCheckpoints
 from dast_jax.training.optimizer import learning_rate
 from dast_jax.training.options import TrainingOptions
-from dast_jax.training.step import StepMetrics, init_optimizer, make_train_step, put_batch
+from dast_jax.training.step import init_optimizer, make_train_step, put_batch
 
 __all__ = ["OnStep", "TrainResult", "TrainStats", "train"]
 
@@ -188,30 +188,26 @@ def _run(
         rate = learning_rate(options, index, total)
         *new, metrics = step(*state, batch, np.float32(rate))
         state = (new[0], new[1])
-        values = StepMetrics(*(x.item() for x in jax.device_get(metrics)))
-        if not values.finite:
+        values = {name: value.item() for name, value in jax.device_get(metrics)._asdict().items()}
+        if not values.pop("finite"):
             save(state, progress, True)
             raise DivergedError(
-                f"training diverged at step {index + 1} of {total}: loss {values.loss}, gradient norm "
-                f"{values.grad_norm}; the policy before that step is kept. Lower training.learning_rate."
+                f"training diverged at step {index + 1} of {total}: loss {values['loss']}, gradient norm "
+                f"{values['grad_norm']}; the policy before that step is kept. Lower training.learning_rate."
             )
         progress = _Progress(
             step=index + 1,
             iterator=iterator.get_state(),
-            final_loss=values.loss,
-            loss_sum=progress.loss_sum + values.loss,
-            accuracy_sum=progress.accuracy_sum + values.accuracy,
+            final_loss=values["loss"],
+            loss_sum=progress.loss_sum + values["loss"],
+            accuracy_sum=progress.accuracy_sum + values["accuracy"],
             seconds=time.monotonic() - started,
         )
         try:
             if on_step is not None:
-                on_step(index + 1, total, {**_shown(values), "learning_rate": rate})
+                on_step(index + 1, total, {**values, "learning_rate": rate})
         except InterruptedRunError:
             save(state, progress, True)
             raise
         save(state, progress, False)
     return state[0], progress
-
-
-def _shown(values: StepMetrics) -> dict[str, float]:
-    return {k: float(v) for k, v in values._asdict().items() if k != "finite"}

@@ -1,0 +1,115 @@
+"""The chunked head against the plain formula, and what it may not do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dast_jax.training.losses import sft_loss, token_logprobs
+
+B, T, D, V = 3, 21, 8, 53
+
+
+@pytest.fixture
+def data():
+    random = np.random.RandomState(0)
+    hidden, unembed = random.standard_normal((B, T, D)), random.standard_normal((D, V))
+    likeliest = np.argmax(hidden @ unembed, -1)
+    return (
+        jnp.asarray(hidden, jnp.float32),
+        jnp.asarray(unembed, jnp.float32),
+        jnp.asarray(np.where(random.rand(B, T) < 0.3, likeliest, random.randint(0, V, (B, T))), jnp.int32),
+        jnp.asarray(random.rand(B, T) < 0.6, jnp.float32),
+    )
+
+
+def plain(hidden, unembed, targets, weights):
+    """The same sum with all logits at once."""
+    logprobs = jax.nn.log_softmax(hidden @ unembed)
+    return -jnp.sum(weights * jnp.take_along_axis(logprobs, targets[..., None], -1)[..., 0])
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 7, 21, 64])
+def test_loss_and_gradients_equal_the_formula(data, chunk):
+    (loss, metrics), grads = jax.value_and_grad(sft_loss, argnums=(0, 1), has_aux=True)(*data, chunk)
+    expected, expected_grads = jax.value_and_grad(plain, argnums=(0, 1))(*data)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    for got, want in zip(grads, expected_grads, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+    hidden, unembed, targets, weights = data
+    right = (np.argmax(hidden @ unembed, -1) == targets) * weights
+    assert float(metrics.nll) == float(loss)
+    assert float(metrics.tokens) == weights.sum()
+    assert float(metrics.right) == right.sum() > 0
+
+
+def test_token_scores(data):
+    hidden, unembed, targets, _ = data
+    scores = token_logprobs(hidden, unembed, targets, 4)
+    logprobs = jax.nn.log_softmax(hidden @ unembed)
+    expected = np.take_along_axis(np.asarray(logprobs), np.asarray(targets)[..., None], -1)[..., 0]
+    np.testing.assert_allclose(scores.logprob, expected, rtol=1e-5)
+    np.testing.assert_array_equal(scores.top, np.argmax(logprobs, -1) == targets)
+
+
+def test_tokens_without_weight_contribute_exactly_nothing(data):
+    hidden, unembed, targets, weights = data
+    grad = jax.grad(sft_loss, argnums=(0, 1), has_aux=True)
+    (at_hidden, at_unembed), metrics = grad(hidden, unembed, targets, weights, 4)
+    assert not np.asarray(at_hidden)[np.asarray(weights) == 0].any()
+    assert np.asarray(at_hidden)[np.asarray(weights) == 1].any(-1).all()
+    other = jnp.where(weights == 0, (targets + 1) % V, targets)
+    (_, again), metrics_again = grad(hidden, unembed, other, weights, 4)
+    np.testing.assert_array_equal(at_unembed, again)
+    assert metrics == metrics_again
+
+
+def biggest_vocabulary_array(function, *args):
+    """The number of elements of the largest array with a vocabulary axis anywhere in the program."""
+    sizes = [0]
+
+    def walk(jaxpr):
+        for equation in jaxpr.eqns:
+            for variable in (*equation.invars, *equation.outvars):
+                shape = getattr(variable.aval, "shape", ())
+                if V in shape:
+                    sizes.append(int(np.prod(shape)))
+            for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
+                inner = getattr(value, "jaxpr", value)
+                if hasattr(inner, "eqns"):
+                    walk(inner)
+
+    walk(jax.make_jaxpr(function)(*args).jaxpr)
+    return max(sizes)
+
+
+def test_the_logits_of_a_batch_never_exist(data):
+    def gradient(chunk):
+        return lambda *a: jax.grad(sft_loss, argnums=(0, 1), has_aux=True)(*a, chunk)
+
+    assert biggest_vocabulary_array(gradient(7), *data) == max(B * 7 * V, D * V)
+    assert biggest_vocabulary_array(gradient(T), *data) == B * T * V  # the walk would see them
+
+
+def test_the_memory_of_the_compiled_loss_does_not_hold_them(data):
+    hidden, unembed, targets, weights = (jnp.tile(x, (1, 40) + (1,) * (x.ndim - 2)) for x in data)
+    unembed = jnp.tile(data[1], (1, 40))
+
+    def temporary(chunk):
+        loss = jax.jit(lambda *a: jax.grad(sft_loss, argnums=(0, 1), has_aux=True)(*a, chunk))
+        return loss.lower(hidden, unembed, targets, weights).compile().memory_analysis().temp_size_in_bytes
+
+    whole = 4 * hidden.shape[0] * hidden.shape[1] * unembed.shape[1]
+    assert temporary(8) < whole / 10
+    assert temporary(hidden.shape[1]) >= whole
+
+
+def test_bfloat16_accumulates_in_float32(data):
+    hidden, unembed, targets, weights = data
+    loss, _ = sft_loss(hidden.astype(jnp.bfloat16), unembed, targets, weights, 4)
+    assert loss.dtype == jnp.float32
+    grad = jax.grad(sft_loss, argnums=1, has_aux=True)(
+        hidden.astype(jnp.bfloat16), unembed, targets, weights, 4
+    )[0]
+    assert grad.dtype == jnp.float32
+    np.testing.assert_allclose(loss, plain(*data), rtol=2e-2)
