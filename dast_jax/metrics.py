@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,9 +66,7 @@ class MetricsLog:
         by_step = "step" in where
         name = f"round_{where.get('round', 0):02d}" if by_step else "rounds"
         if name not in self._boards:
-            from tensorboardX import SummaryWriter
-
-            self._boards[name] = SummaryWriter(logdir=str(self._folder / "tensorboard" / name))
+            self._boards[name] = _open_board(self._folder / "tensorboard" / name)
         for tag, value in numbers.items():
             self._boards[name].add_scalar(tag, value, where["step"] if by_step else where.get("round"))
 
@@ -108,6 +107,19 @@ def _drop_torn_line(path: Path) -> None:
             keep = start
         if keep != size:
             file.truncate(keep)
+
+
+def _open_board(folder: Path) -> Any:
+    """A tensorboardX writer. Its import of torch, where there is one, would cost seconds and memory for nothing."""
+    hide = "torch" not in sys.modules
+    if hide:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # `import torch` now raises ImportError
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if hide:
+            del sys.modules["torch"]
+    return SummaryWriter(logdir=str(folder))
 
 
 def _start_wandb(folder: Path, options: LoggingOptions, config: Mapping[str, Any]) -> Any:

@@ -71,10 +71,8 @@ def test_file_then_flags_then_overrides(tmp_path) -> None:
         "123",
         "--out",
         "o",
-        "--run",
-        "a",
     ]
-    assert _face([*argv, "--run", "b", "sampling.stop=[x]"], seen) == 0
+    assert _face([*argv, "--run", "a", "--run", "b", "sampling.stop=[x]"], seen) == 0
     args, config = seen[0]
     assert (args.out, args.run) == ("o", ["a", "b"])
     assert config == Config(

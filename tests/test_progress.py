@@ -1,4 +1,4 @@
-"""Progress off a terminal: a line at the start, now and then, and at the end; time left once it can be known."""
+"""Progress off a terminal: a line at the start, now and then, and at the end, with the time left."""
 
 from __future__ import annotations
 

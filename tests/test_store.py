@@ -1,4 +1,4 @@
-"""The run directory: whole files or none, one writer, refusals on resume, and responses that replay bit for bit."""
+"""The run directory: whole files or none, one writer, refusals on resume, responses that replay exactly."""
 
 from __future__ import annotations
 
