@@ -158,7 +158,7 @@ class TallyCounter:
     def __init__(self, n_queries: int, carried: Responses | None = None):
         """Counts for `n_queries` queries, starting with the `carried` responses of earlier rounds."""
         self.tally = Tally.zeros(n_queries)
-        self._seen: set[int] = set()  # one int per response, as a pool of 10^6 queries has 10^7 of them
+        self._seen = _KeySet()
         if carried is not None and len(carried):
             self.tally.requested += np.bincount(carried.query, minlength=n_queries).astype(np.int32)
             self.add(carried)
@@ -174,7 +174,8 @@ class TallyCounter:
         self.tally.finished[query] += 1
         self.tally.correct[query] += correct
         if correct and not truncated:
-            self._see(query, text)
+            key = int.from_bytes(_digest(text), "big") ^ (query * _GOLDEN & _WORD)
+            self.tally.distinct[query] += self._seen.add(key)
 
     def add(self, responses: Responses) -> None:
         """Count verified responses, many at once."""
@@ -182,11 +183,55 @@ class TallyCounter:
         self.tally.finished += np.bincount(responses.query, minlength=n).astype(np.int32)
         self.tally.correct += np.bincount(responses.query[responses.correct], minlength=n).astype(np.int32)
         rows = np.flatnonzero(usable(responses))
-        for query, text in zip(responses.query[rows].tolist(), responses.text[rows], strict=True):
-            self._see(query, text)
+        query = responses.query[rows]
+        keys = response_keys(responses.text[rows]) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
+        new = query[self._seen.add_many(keys)]
+        self.tally.distinct += np.bincount(new, minlength=n).astype(np.int32)
 
-    def _see(self, query: int, text: str) -> None:
-        key = query << 64 | int.from_bytes(_digest(text), "big")
-        if key not in self._seen:
-            self._seen.add(key)
-            self.tally.distinct[query] += 1
+
+_WORD = 2**64 - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+"""An odd constant that spreads query indices over 64 bits (the golden ratio, as in Fibonacci hashing)."""
+
+
+class _KeySet:
+    """A set of 64-bit keys at 8 bytes each, as a pool of 10^6 queries may have 10^7 correct responses.
+
+    Keys lie in a sorted array; those added one at a time wait in a small set until there are enough.
+    """
+
+    _WAITING = 1 << 16
+
+    def __init__(self) -> None:
+        self._sorted = np.zeros(0, np.uint64)
+        self._waiting: set[int] = set()
+
+    def add(self, key: int) -> bool:
+        """Put the key in; returns whether it is new."""
+        if key in self._waiting or self._holds(np.array([key], np.uint64))[0]:
+            return False
+        self._waiting.add(key)
+        if len(self._waiting) >= self._WAITING:
+            self.add_many(np.zeros(0, np.uint64))
+        return True
+
+    def add_many(self, keys: np.ndarray) -> np.ndarray:
+        """Put keys in, uint64 [n]; returns the positions of those that are new, the first of equal ones."""
+        self._merge(np.sort(np.fromiter(self._waiting, np.uint64, len(self._waiting))))
+        self._waiting.clear()
+        unique, first = np.unique(keys, return_index=True)
+        new = ~self._holds(unique)
+        self._merge(unique[new])
+        return first[new]
+
+    def _holds(self, keys: np.ndarray) -> np.ndarray:
+        if not len(self._sorted):
+            return np.zeros(len(keys), bool)
+        at = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
+        return self._sorted[at] == keys
+
+    def _merge(self, keys: np.ndarray) -> None:
+        """Put in sorted `keys` that are not held yet."""
+        if len(keys):
+            # The stable sort is a merge sort, and two sorted runs are what it is best at.
+            self._sorted = np.sort(np.concatenate([self._sorted, keys]), kind="stable")

@@ -152,3 +152,12 @@ def test_truncated_responses_are_correct_but_not_distinct():
     counter.finish(0, correct=True, truncated=True, text="a")
     counter.add(columns([0], [True], ["b"], FinishReason.LENGTH))
     assert (counter.tally.correct[0], counter.tally.distinct[0]) == (2, 0)
+
+
+def test_a_long_stream_of_single_responses_is_counted_exactly():
+    counter = TallyCounter(50)
+    for i in range(70_000):  # more than are held in the small set
+        counter.finish(i % 50, correct=True, truncated=False, text=f"text {i % 66_000}")
+    assert counter.tally.distinct.sum() == 66_000
+    counter.add(columns([0, 1], [True, True], ["text 0", "text 0"]))  # new for query 1 alone
+    assert counter.tally.distinct[:2].tolist() == [1320, 1321]

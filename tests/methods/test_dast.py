@@ -16,7 +16,7 @@ from simulated_policy import (
     sample_round,
 )
 
-from dast_jax.difficulty import HARD, UNSOLVED, level_shares
+from dast_jax.difficulty import HARD, UNSOLVED, TallyCounter, level_shares
 from dast_jax.errors import UserError
 from dast_jax.methods import dast
 from dast_jax.options import build
@@ -146,6 +146,24 @@ def test_few_trials_beyond_the_target_and_few_ticks():
     assert own.correct.sum() < 1.2 * target
     assert max(ticks.values()) <= 12
     assert np.mean([ticks[i] for i in range(n)]) < 4
+
+
+def test_trials_in_flight_are_not_asked_for_again():
+    pool = make_pool(2)
+    method = dast.make(pool, dast.Options(), seed=1)  # quota 12: eleven responses and the reference
+    method.restore({"levels": np.array([HARD, HARD], np.int8)})
+    method.start_round(2, responses([], [], []))
+    counter = TallyCounter(2)
+    asked = []
+    for _ in range(3):
+        requests = method.requests(counter.tally)
+        counter.request(requests)
+        asked.append(len(requests))
+    assert asked == [22, 0, 0]
+    counter.add(responses([0] * 11, range(11), [True] * 5 + [False] * 6, round=2))
+    requests = method.requests(counter.tally)
+    assert set(requests.query.tolist()) == {0}
+    assert requests.trial.tolist() == list(range(11, 22))  # 6 lacking at a yield of 5.5 in 12
 
 
 @pytest.mark.parametrize("re_estimate", ["never", "every_round"])
