@@ -1,0 +1,247 @@
+"""Pretrains the embedded base model: a small Llama on the corpus of `corpus.py`, from one seed.
+
+The learning rate warms up, stays constant and falls linearly to zero over the last steps, so a run can
+be ended early from any checkpoint (edit STAGES, `--resume FILE`). Every token of a document is trained.
+
+    python launch/make_assets/pretrain.py --out base/
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import pickle
+import random
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from corpus import CorpusOptions, packed_rows
+from flax import nnx
+from generate import generate
+from problems import SEED, Problem, draw_problem, is_for
+from tokenizer import build_tokenizer, save_tokenizer
+
+from dast_jax.models.hf import save_model
+from dast_jax.models.llama import Llama, LlamaConfig
+
+CONFIG = LlamaConfig(
+    vocab_size=0,  # the tokenizer's
+    hidden_size=128,
+    intermediate_size=384,
+    num_layers=4,
+    num_heads=4,
+    num_kv_heads=4,
+    head_dim=32,
+    tie_word_embeddings=True,
+    max_position_embeddings=2048,
+)
+MATRIX_AXES = {  # of a stacked kernel: (reduced axes, output axes) of the matrix that Muon orthogonalizes
+    "q": (1, (2, 3)),
+    "k": (1, (2, 3)),
+    "v": (1, (2, 3)),
+    "o": ((1, 2), 3),
+    "gate": (1, 2),
+    "up": (1, 2),
+    "down": (1, 2),
+}
+
+
+WARMUP = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Steps up to `until`, each on `rows` rows of `length` tokens; in the last `decay` the rate falls."""
+
+    until: int
+    rows: int
+    length: int
+    corpus: CorpusOptions
+    decay: int = 0
+
+
+# Short rows first, because attention over long ones is most of their cost on a CPU; then rows that hold
+# four exemplars and a query.
+STAGES = (
+    Stage(
+        until=2500,
+        rows=12,
+        length=128,
+        corpus=CorpusOptions(problems=((1, 45), (2, 20), (3, 20), (4, 15))),
+    ),
+    Stage(until=3700, rows=6, length=320, corpus=CorpusOptions(), decay=900),
+)
+
+
+def batches(rows: Iterator, size: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """(tokens, segments, positions), int32 [size, T] each, without end."""
+    while True:
+        group = list(itertools.islice(rows, size))
+        yield tuple(
+            np.concatenate([getattr(r, name) for r in group]) for name in ("tokens", "segments", "positions")
+        )
+
+
+def leaf_names(state: nnx.State) -> list[str]:
+    """Dotted names of the parameters ("layers.q.kernel"), in the order of the flattened state."""
+    paths, _ = jax.tree.flatten_with_path(state)
+    return [".".join(str(part.key) for part in path if hasattr(part, "key")) for path, _ in paths]
+
+
+def make_optimizer(kind: str, schedule: optax.Schedule, names: list[str]) -> optax.GradientTransformation:
+    """AdamW, or Muon for the layers' matrices and Adam for embedding and norms, on a list of leaves."""
+    matrices = [MATRIX_AXES.get(name.split(".")[1]) if "kernel" in name else None for name in names]
+    decayed = [matrix is not None for matrix in matrices]
+    if kind == "adamw":
+        inner = optax.adamw(schedule, b1=0.9, b2=0.98, weight_decay=0.05, mask=decayed)
+    else:
+        inner = optax.contrib.muon(
+            schedule,
+            weight_decay=0.05,
+            weight_decay_mask=decayed,
+            adam_b2=0.98,
+            consistent_rms=0.2,
+            muon_weight_dimension_numbers=[m and optax.contrib.MuonDimensionNumbers(*m) for m in matrices],
+        )
+    return optax.chain(optax.clip_by_global_norm(1.0), inner)
+
+
+def make_step(graphdef, treedef, optimizer):
+    """The compiled step: (leaves, opt_state, batch) -> (leaves, opt_state, mean loss per token in nats)."""
+
+    def loss(leaves, batch):
+        tokens, segments, positions = batch
+        model = nnx.merge(graphdef, jax.tree.unflatten(treedef, leaves))
+        hidden = model(tokens, positions, segments)
+        logits = model.logits(hidden[:, :-1])
+        weights = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
+        nll = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
+        return jnp.sum(nll * weights) / jnp.sum(weights)
+
+    def step(leaves, opt_state, batch):
+        value, grads = jax.value_and_grad(loss)(leaves, batch)
+        updates, opt_state = optimizer.update(grads, opt_state, leaves)
+        return optax.apply_updates(leaves, updates), opt_state, value
+
+    return jax.jit(step, donate_argnums=(0, 1))
+
+
+class Probe:
+    """Greedy zero-shot accuracy per number of operations, on questions of the pretraining share."""
+
+    def __init__(self, tokenizer, graphdef, per_level: int = 40):
+        rng = random.Random("probe")
+        self.tokenizer, self.graphdef = tokenizer, graphdef
+        self.ends = (tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("ĊĊ"))
+        self.problems: list[Problem] = []
+        for level in range(1, 7):
+            while len(self.problems) < level * per_level:
+                problem = draw_problem(rng, level)
+                if is_for(problem.question, "pretraining"):
+                    self.problems.append(problem)
+
+    def __call__(self, params) -> str:
+        parts = []
+        for name, lead in (("free", ""), ("brief", " get"), ("detailed", " so")):
+            prompts = [self.tokenizer.encode(f"Q: {p.question}\nA:{lead}") for p in self.problems]
+            out = generate(self.graphdef, params, prompts, new=96, ends=self.ends)
+            right: dict[int, list[bool]] = {}
+            for problem, ids in zip(self.problems, out, strict=True):
+                found = re.search(r"#### (\d+)$", self.tokenizer.decode(ids))
+                right.setdefault(problem.level, []).append(
+                    found is not None and int(found[1]) == problem.answer
+                )
+            parts.append(name + " " + "/".join(f"{100 * np.mean(r):.0f}" for r in right.values()))
+            if name == "free":
+                example = self.tokenizer.decode(out[-len(out) // 2])
+        return "  ".join(parts) + f"  e.g. {example!r}"
+
+
+def learning_rate_schedule(peak: float) -> optax.Schedule:
+    """Warm-up, constant, and the last stage's linear fall to zero."""
+    last = STAGES[-1]
+    return optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, peak, WARMUP),
+            optax.constant_schedule(peak),
+            optax.linear_schedule(peak, 0.0, last.decay),
+        ],
+        [WARMUP, last.until - last.decay],
+    )
+
+
+def save_checkpoint(file: Path, state: tuple[int, list[jax.Array], optax.OptState]) -> None:
+    temporary = file.with_suffix(".tmp")
+    temporary.write_bytes(pickle.dumps(jax.device_get(state)))
+    temporary.rename(file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--optimizer", choices=("adamw", "muon"), default="muon")
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--probe-every", type=int, default=500)
+    parser.add_argument("--resume", type=Path, help="a checkpoint that this script wrote")
+    parser.add_argument("--seed", type=int, default=SEED)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    tokenizer = build_tokenizer(args.seed)
+    config = dataclasses.replace(
+        CONFIG,
+        vocab_size=len(tokenizer),
+        eos_token_ids=(tokenizer.eos_token_id,),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    graphdef, initial = nnx.split(Llama(config, rngs=nnx.Rngs(args.seed)))
+    names = leaf_names(initial)
+    leaves, treedef = jax.tree.flatten(initial)
+    print(dict(zip(names, (x.shape for x in leaves), strict=True)), sum(x.size for x in leaves), "parameters")
+    optimizer = make_optimizer(args.optimizer, learning_rate_schedule(args.learning_rate), names)
+    index, opt_state = 0, optimizer.init(leaves)
+    if args.resume:
+        index, leaves, opt_state = pickle.loads(args.resume.read_bytes())
+    step = make_step(graphdef, treedef, optimizer)
+    probe = Probe(tokenizer, graphdef)
+    losses: list[jax.Array] = []
+    trained, began = 0, time.monotonic()
+    for stage in STAGES:
+        if index >= stage.until:
+            continue
+        rows = packed_rows(
+            tokenizer.backend_tokenizer,
+            tokenizer.eos_token_id,
+            stage.length,
+            seed=f"{args.seed} corpus {index}",
+            options=stage.corpus,
+        )
+        for batch in itertools.islice(batches(rows, stage.rows), stage.until - index):
+            leaves, opt_state, loss = step(leaves, opt_state, batch)
+            index += 1
+            losses.append(loss)
+            trained += int(np.count_nonzero(batch[1]))
+            if index % 50 == 0:
+                mean, speed = np.mean(jax.device_get(losses)), trained / (time.monotonic() - began)
+                losses = []
+                print(
+                    f"step {index}  loss {mean:.4f}  {trained / 1e6:.2f} M tokens  {speed:.0f}/s", flush=True
+                )
+            if index % args.probe_every == 0 or index == stage.until:
+                print(f"step {index}  {probe(jax.tree.unflatten(treedef, leaves))}", flush=True)
+                save_checkpoint(args.out / f"checkpoint-{index}.pkl", (index, leaves, opt_state))
+    save_model(args.out / "model", config, jax.tree.unflatten(treedef, leaves))
+    save_tokenizer(tokenizer, args.out / "model")
+    print(f"done in {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""Makes the embedded problems: integer expressions, solved one operation at a time.
+
+A question is `((7+12)*3)-5=?`; every intermediate value is an integer in 1..99. A solution is written
+in one of two styles, both ending in `#### N`:
+
+* brief: every second running value and the last, `57, 52`; two operations at a time in the head;
+* detailed: what is left of the expression after each operation, `so (19*3)-5 = 57-5 = 52`.
+
+Which of the sets a question may appear in is decided by a hash of its text, so the training set, the
+two test sets and the pretraining corpus are disjoint by construction, whatever their level mix.
+
+    python launch/make_assets/problems.py --out dast_jax/assets/problems
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = [
+    "LEVEL_MIX",
+    "SEED",
+    "Problem",
+    "draw_problem",
+    "is_for",
+    "problem_rows",
+    "render_solution",
+    "write_sets",
+]
+
+SEED = 20250309
+LARGEST = 99
+BUCKETS = {"train": (0,), "test_in_domain": (1,), "test_ood": (2,), "pretraining": tuple(range(3, 16))}
+
+# Rows per number of operations. Chosen after pretraining, from the base model's measured pass rates,
+# so that each of the four DAST levels holds its share of the training queries.
+LEVEL_MIX: dict[str, dict[int, int]] = {
+    "train": {1: 64, 2: 112, 3: 112, 4: 112, 5: 112},
+    "test_in_domain": {1: 75, 2: 131, 3: 131, 4: 131, 5: 132},
+    "test_ood": {6: 200, 7: 100},
+}
+OOD_NESTED_MIX: dict[int, int] = {2: 100, 3: 100, 4: 100}
+
+# Surface forms: (text before the first step, weight). Several of each, so that one query has many
+# distinct correct responses.
+_LEADS = {
+    "brief": (("", 6), ("get ", 2), ("first ", 2)),
+    "detailed": (("so ", 6), ("thus ", 2), ("left ", 2)),
+}
+_SEPARATORS = {"brief": ((", ", 6), ("; ", 2), (" -> ", 2)), "detailed": ((" = ", 6), ("; ", 2), (" -> ", 2))}
+_ENDS = (("", 7), (".", 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An expression and what it becomes: `states[0]` is the expression, `states[k]` what is left of it
+    after k operations (`states[-1]` is the answer), `values[k]` the result of operation k + 1."""
+
+    states: tuple[str, ...]
+    values: tuple[int, ...]
+
+    @property
+    def question(self) -> str:
+        return f"{self.states[0]}=?"
+
+    @property
+    def answer(self) -> int:
+        return self.values[-1]
+
+    @property
+    def written_values(self) -> tuple[int, ...]:
+        """What a brief solution writes: every second value, and the last."""
+        return (*self.values[1:-1:2], self.answer)
+
+    @property
+    def level(self) -> int:
+        """The number of operations."""
+        return len(self.values)
+
+
+def is_for(question: str, purpose: str) -> bool:
+    """Whether the question's hash reserves it for `purpose` (a key of BUCKETS)."""
+    return hashlib.sha256(question.encode()).digest()[0] % 16 in BUCKETS[purpose]
+
+
+def _small_or_large(rng: random.Random, largest: int) -> int:
+    """An operand in 1..largest, a single digit more often than not."""
+    if largest <= 9 or rng.random() < 0.65:
+        return rng.randint(1, min(9, largest))
+    return rng.randint(10, min(60, largest))
+
+
+def _left_step(rng: random.Random, value: int) -> tuple[str, int, int]:
+    """An operation `value op operand` that stays in 1..99: (op, operand, result)."""
+    ops, weights = [], []
+    if value < LARGEST:
+        ops.append("+")
+        weights.append(4)
+    if value > 1:
+        ops.append("-")
+        weights.append(3)
+    if value <= LARGEST // 2:
+        ops.append("*")
+        weights.append(4)
+    op = rng.choices(ops, weights)[0]
+    if op == "+":
+        operand = _small_or_large(rng, LARGEST - value)
+        return op, operand, value + operand
+    if op == "-":
+        operand = _small_or_large(rng, value - 1)
+        return op, operand, value - operand
+    operand = rng.randint(2, min(9, LARGEST // value))
+    return op, operand, value * operand
+
+
+def _right_step(rng: random.Random, value: int) -> tuple[int, str, int]:
+    """An operation `operand op value` that stays in 1..99: (operand, op, result)."""
+    ops, weights = [], []
+    if value < LARGEST:
+        ops += ["+", "-"]
+        weights += [4, 3]
+    if value <= LARGEST // 2:
+        ops.append("*")
+        weights.append(4)
+    if not ops:
+        raise ValueError("99 admits no further operation on its left")
+    op = rng.choices(ops, weights)[0]
+    if op == "+":
+        operand = _small_or_large(rng, LARGEST - value)
+        return operand, op, operand + value
+    if op == "-":
+        result = _small_or_large(rng, LARGEST - value)
+        return value + result, op, result
+    operand = rng.randint(2, min(9, LARGEST // value))
+    return operand, op, operand * value
+
+
+def _left_expression(value: int, steps: list[tuple[str, int]]) -> str:
+    text = str(value)
+    for k, (op, operand) in enumerate(steps):
+        text = f"({text}){op}{operand}" if k else f"{text}{op}{operand}"
+    return text
+
+
+def _right_expression(value: int, steps: list[tuple[int, str]]) -> str:
+    text = str(value)
+    for k, (operand, op) in enumerate(steps):
+        text = f"{operand}{op}({text})" if k else f"{operand}{op}{text}"
+    return text
+
+
+def draw_problem(rng: random.Random, operations: int, *, nested_right: bool = False) -> Problem:
+    """A random problem of the given number of operations, evaluated from the inside out.
+
+    `nested_right` puts the innermost parentheses last, `8+(5*(12-3))`, instead of first.
+    """
+    while True:
+        value = start = rng.randint(2, 9) if rng.random() < 0.5 else rng.randint(10, 50)
+        values: list[int] = []
+        left: list[tuple[str, int]] = []
+        right: list[tuple[int, str]] = []
+        for _ in range(operations):
+            if nested_right:
+                if value == LARGEST:
+                    break
+                operand, op, value = _right_step(rng, value)
+                right.append((operand, op))
+            else:
+                op, operand, value = _left_step(rng, value)
+                left.append((op, operand))
+            values.append(value)
+        if len(values) == operations:
+            break
+    held = [start, *values]
+    if nested_right:
+        states = [_right_expression(v, right[k:]) for k, v in enumerate(held)]
+    else:
+        states = [_left_expression(v, left[k:]) for k, v in enumerate(held)]
+    return Problem(tuple(states), tuple(values))
+
+
+def _pick(rng: random.Random, options: tuple[tuple[str, int], ...]) -> str:
+    return rng.choices([text for text, _ in options], [weight for _, weight in options])[0]
+
+
+def render_solution(rng: random.Random, problem: Problem, style: str) -> str:
+    """The solution in a style ("brief" or "detailed"), ending in `#### N`; surface form drawn from `rng`."""
+    steps = problem.states[1:] if style == "detailed" else tuple(map(str, problem.written_values))
+    body = _pick(rng, _SEPARATORS[style]).join(steps)
+    return f"{_pick(rng, _LEADS[style])}{body}{_pick(rng, _ENDS)}\n#### {problem.answer}"
+
+
+def problem_rows(
+    rng: random.Random, purpose: str, mix: Mapping[int, int], *, nested_right: bool = False
+) -> Iterator[dict[str, str]]:
+    """Rows (question, answer, level) without repeats; each level's rows alternate between the two styles."""
+    seen: set[str] = set()
+    for level, count in mix.items():
+        made = 0
+        while made < count:
+            problem = draw_problem(rng, level, nested_right=nested_right)
+            if problem.question in seen or not is_for(problem.question, purpose):
+                continue
+            seen.add(problem.question)
+            style = ("brief", "detailed")[made % 2]
+            yield {
+                "question": problem.question,
+                "answer": render_solution(rng, problem, style),
+                "level": str(level),
+            }
+            made += 1
+
+
+def write_sets(out: Path, seed: int = SEED) -> dict[str, int]:
+    """Write train.jsonl, test_in_domain.jsonl and test_ood.jsonl to `out`; returns rows per set.
+
+    Rows are shuffled, so that any prefix of a set has about the set's level mix.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    counts = {}
+    for purpose, mix in LEVEL_MIX.items():
+        rng = random.Random(f"{seed} {purpose}")
+        rows = list(problem_rows(rng, purpose, mix))
+        if purpose == "test_ood":
+            rows += problem_rows(rng, purpose, OOD_NESTED_MIX, nested_right=True)
+        rng.shuffle(rows)
+        with (out / f"{purpose}.jsonl").open("w", encoding="utf-8") as file:
+            for k, row in enumerate(rows):
+                file.write(json.dumps({"id": f"{purpose.replace('_', '-')}-{k:04d}", **row}) + "\n")
+        counts[purpose] = len(rows)
+    return counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("dast_jax/assets/problems"))
+    parser.add_argument("--seed", type=int, default=SEED)
+    args = parser.parse_args()
+    print(write_sets(args.out, args.seed))
+
+
+if __name__ == "__main__":
+    main()
