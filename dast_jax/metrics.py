@@ -110,7 +110,7 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def _open_board(folder: Path) -> Any:
-    """A tensorboardX writer. Its import of torch, where there is one, would cost seconds and memory for nothing."""
+    """A tensorboardX writer. Importing torch along, where there is one, would cost seconds for nothing."""
     hide = "torch" not in sys.modules
     if hide:
         sys.modules["torch"] = None  # type: ignore[assignment]  # `import torch` now raises ImportError
