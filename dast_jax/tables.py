@@ -33,7 +33,7 @@ def print_summary(summary: Mapping[str, Any], *, console: Console | None = None)
             console.print(table)
             console.print()
     for warning in summary.get("warnings") or ():
-        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+        console.print(f"warning: {_plain(warning)}", style="yellow", highlight=False)
 
 
 def print_metrics(metrics: Mapping[str, Any], *, console: Console | None = None) -> None:
@@ -208,10 +208,10 @@ def _count(value: int | None) -> str:
 
 
 def _plain(text: object) -> str:
-    """`text` with nothing in it that rich would read as markup."""
+    """`text` with nothing in it that rich would read as markup, or a terminal as a command."""
     from rich.markup import escape
 
-    return escape(str(text))
+    return escape("".join(c if c >= " " else "\ufffd" for c in str(text)))
 
 
 def _table(title: str, *columns: str) -> Table:

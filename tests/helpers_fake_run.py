@@ -150,7 +150,7 @@ def _evaluation(
         chance = np.array(spec["base"])[level] + gain * (0.6 + 0.2 * level)
         # A question's outcome is mostly its own, with some luck of the round: pairs go together.
         correct = np.where(rng.random(n) < 0.75, skill[name], rng.random(n)) < chance
-        labels = [spec["levels"][i] for i in level]
+        labels = [spec["levels"][i] + evil for i in level]
         verdicts = {"correct": int(correct.sum()), "incorrect": 0, "no_answer": 0, "timed_out": 0}
         wrong = n - verdicts["correct"]
         verdicts["no_answer"], verdicts["timed_out"] = int(wrong * 0.12), 1

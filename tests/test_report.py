@@ -18,7 +18,7 @@ from dast_jax import stats
 from dast_jax.report import ReportOptions, main, render_report, write_report
 from dast_jax.reporting import svg
 from dast_jax.reporting.load import load_run
-from dast_jax.reporting.page import Html, text
+from dast_jax.reporting.markup import Html, text
 from dast_jax.tables import print_metrics, print_summary
 
 HOSTILE = (
@@ -143,7 +143,8 @@ def test_page_is_small_quick_self_contained_and_accessible(run, tmp_path):
 
 def test_hostile_text_stays_text(tmp_path):
     folder = make_run(tmp_path / "evil", hostile=HOSTILE)
-    out = write_report([folder, make_run(tmp_path / "evil2", hostile=HOSTILE, seed=1)], tmp_path / "r.html")
+    second = make_run(tmp_path / "evil2", name="b", hostile=HOSTILE, seed=1)
+    out = write_report([folder, second], tmp_path / "r.html")
     html = out.read_text(encoding="utf-8")
     page = Page(html)
     names = {tag for tag, _ in page.tags}
@@ -433,10 +434,11 @@ def test_names_are_not_read_as_markup(run):
     summary = json.loads((run / "summary.json").read_text())
     base = summary["base"]["evaluation"]
     base["[red]x[/red]"] = base["in_domain"]
-    summary["warnings"] = ["[bold]careful[/bold]"]
+    summary["warnings"] = ["[bold]careful[/bold]", "\x1b[2Jgone"]
     out = printed(print_summary, summary)
     assert "[red]x[/red]" in out
     assert "[bold]careful[/bold]" in out
+    assert "\x1b" not in out
 
 
 def test_metrics_table_shows_pass_and_majority():

@@ -14,7 +14,8 @@ from dast_jax.reporting.headline import (
 )
 from dast_jax.reporting.layout import per_run, position, round_ticks, run_colour
 from dast_jax.reporting.load import RunData
-from dast_jax.reporting.page import Html, card, cards, figure, section, table, text
+from dast_jax.reporting.markup import Html, text
+from dast_jax.reporting.page import card, cards, figure, section, table
 from dast_jax.reporting.svg import (
     Bars,
     Line,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dast_jax.reporting.load import Point, RunData
-from dast_jax.reporting.page import Html, text
+from dast_jax.reporting.markup import Html, text
 
 __all__ = ["per_run", "position", "round_ticks", "run_colour", "thin"]
 

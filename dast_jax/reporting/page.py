@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
+from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.style import CSS
 from dast_jax.reporting.svg import Chart
 
-__all__ = ["Html", "card", "cards", "details", "figure", "page", "section", "table", "text"]
-
-
-class Html(str):
-    """Markup that is safe to put into the page as it stands; a plain `str` is escaped first."""
-
-    __slots__ = ()
-
-
-def text(value: object) -> Html:
-    """`value` as escaped text. NUL, lone surrogates and their like become visible replacement characters."""
-    if isinstance(value, Html):
-        return value
-    clean = "".join(c if c >= " " or c in "\n\t" else "\ufffd" for c in str(value))
-    return Html(escape(clean.encode("utf-8", "replace").decode("utf-8")))
+__all__ = ["card", "cards", "details", "figure", "page", "section", "table"]
 
 
 def page(title: str, header: Html, sections: Sequence[Html], footer: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dast_jax.reporting.load import RunData
-from dast_jax.reporting.page import Html, card, cards, section, text
+from dast_jax.reporting.markup import Html, text
+from dast_jax.reporting.page import card, cards, section
 
 __all__ = ["samples"]
 

@@ -8,7 +8,8 @@ from typing import Any
 from dast_jax.records import LEVELS, VerdictKind
 from dast_jax.reporting.layout import per_run, position, round_ticks, run_colour, thin
 from dast_jax.reporting.load import Point, RunData
-from dast_jax.reporting.page import Html, card, cards, details, figure, section, table, text
+from dast_jax.reporting.markup import Html, text
+from dast_jax.reporting.page import card, cards, details, figure, section, table
 from dast_jax.reporting.svg import (
     Bars,
     Chart,

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TypeGuard
+
+from dast_jax.reporting.markup import text
 
 __all__ = [
     "Bars",
@@ -203,7 +204,7 @@ def stacked_bars(
             tip = f"{row}, {segment.label}: {form(value)}"
             parts.append(
                 f'<rect x="{x:.1f}" y="{top}" width="{max(width - 1, 0.4):.1f}" height="{thickness}" rx="2" '
-                f'style="fill:{segment.colour}"><title>{escape(tip)}</title></rect>'
+                f'style="fill:{segment.colour}"><title>{text(tip)}</title></rect>'
             )
             inside = form(value)
             if len(inside) * _CHARACTER < width - 4:
@@ -280,7 +281,7 @@ def _draw_line(
             tip = f"{line.label}, {x_name} {at}: {_cell(line, i, form)}"
             parts.append(
                 f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4" style="fill:{line.colour}">'
-                f"<title>{escape(tip)}</title></circle>"
+                f"<title>{text(tip)}</title></circle>"
             )
     return parts
 
@@ -293,7 +294,7 @@ def _draw_bar(bars: Bars, index: int, x: float, width: float, frame: _Frame, nam
     low = bars.low[index] if bars.low else None
     high = bars.high[index] if bars.high else None
     parts = [
-        f"<g><title>{escape(f'{name}: {_cell(bars, index, form)}')}</title>"
+        f"<g><title>{text(f'{name}: {_cell(bars, index, form)}')}</title>"
         f'<rect x="{x + 0.5:.1f}" y="{top:.1f}" width="{max(width - 1, 1):.1f}" '
         f'height="{max(frame.floor - top, 0.5):.1f}" rx="1.5" style="fill:{bars.colour}"/>'
     ]
@@ -344,15 +345,15 @@ def _clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _text(x: float, y: float, text: str, anchor: str, kind: str = "", turn: int = 0) -> str:
+def _text(x: float, y: float, words: str, anchor: str, kind: str = "", turn: int = 0) -> str:
     css = f' class="{kind}"' if kind else ""
     rotate = f' transform="rotate({turn} {x:.1f} {y:.1f})"' if turn else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{css}{rotate}>{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{css}{rotate}>{text(words)}</text>'
 
 
 def _svg(height: int, title: str, parts: Sequence[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(title, quote=True)}">'
+        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{text(title)}">'
         + "".join(parts)
         + "</svg>"
     )
