@@ -233,7 +233,6 @@ def _sampling(path: Path, round_: int, rng: np.random.Generator, evil: str) -> d
         **{kind: int(c) for kind, c in zip(KINDS, counts, strict=True)},
         "truncated": 14,
         "tokens": int(length.sum()),
-        "prompt_tokens": 240 * len(query),
         "mean_length_by_level": {
             name: float(length[level[query] == i].mean()) for i, name in enumerate(LEVELS)
         },

@@ -463,3 +463,53 @@ def test_metrics_table_shows_pass_and_majority():
         "2 more",
     ):
         assert phrase in out
+
+
+# --- docs/schemas.md --------------------------------------------------------------------------------------
+
+
+def test_every_field_of_a_run_is_documented(run):
+    """Keys that are data (sets, levels, ids, packages) aside."""
+    import pyarrow.parquet as pq
+
+    documented = (Path(__file__).parents[1] / "docs" / "schemas.md").read_text(encoding="utf-8")
+    opaque = {
+        "by_level",
+        "method",
+        "versions",
+        "mean_length_by_level",
+        "shortfall",
+        "before",
+        "after",
+        "pass_at",
+    }
+
+    def keys(value, inside=""):
+        if isinstance(value, list):
+            for item in value:
+                yield from keys(item, inside)
+        elif isinstance(value, dict):
+            named = inside not in {"evaluation", "paired", "sets", *opaque}
+            for key, item in value.items():
+                if named:
+                    yield key
+                if inside not in opaque:
+                    yield from keys(item, key)
+
+    found = set(keys(json.loads((run / "summary.json").read_text())))
+    found |= set(keys(json.loads((run / "rounds/00/eval.json").read_text())))
+    found |= set(json.loads((run / "metrics.jsonl").read_text().splitlines()[0]))
+    for name in ("difficulty.parquet", "responses"):
+        found |= set(pq.read_table(run / "rounds/00" / name).column_names)
+    assert {"padded", "length_ratio", "ids", "entropy", "learning_rate", "difference"} <= found
+    assert [
+        key for key in sorted(found) if f"`{key}`" not in documented and f".{key}`" not in documented
+    ] == []
+
+
+def test_examples_in_the_schemas_are_json():
+    documented = (Path(__file__).parents[1] / "docs" / "schemas.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", documented, re.DOTALL)
+    assert len(blocks) >= 6
+    for block in blocks:
+        json.loads(block)
