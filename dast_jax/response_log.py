@@ -118,8 +118,11 @@ class ResponseLog:
     def responses(self) -> Responses:
         """All responses in columns, ordered by query, then trial: the order of arrival leaves no trace."""
         table = self._table([name for name in _SCHEMA.names if name != "tokens"])
-        order = np.lexsort((_numbers(table, "trial"), _numbers(table, "query")))
-        table = table.take(pa.array(order))
+        query, trial = _numbers(table, "query"), _numbers(table, "trial")
+        order = np.lexsort((trial, query))
+        # A signal between a part's rename and the emptying of the buffer leaves its rows in two parts.
+        again = (np.diff(query[order], prepend=-1) == 0) & (np.diff(trial[order], prepend=-1) == 0)
+        table = table.take(pa.array(order[~again]))
         return Responses(
             query=_numbers(table, "query"),
             round=_numbers(table, "round"),

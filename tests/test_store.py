@@ -71,6 +71,14 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["x.json"]
 
 
+def test_a_write_replaces_and_never_edits(tmp_path) -> None:
+    path, old = tmp_path / "x.txt", tmp_path / "old.txt"
+    durable.write_text(path, "first")
+    os.link(path, old)
+    durable.write_text(path, "second")
+    assert (path.read_text(), old.read_text()) == ("second", "first")
+
+
 def test_a_killed_write_leaves_what_was_there(tmp_path) -> None:
     path = tmp_path / "x.txt"
     durable.write_text(path, "whole")
@@ -162,6 +170,16 @@ def test_no_response_is_doubled(tmp_path) -> None:
     again = ResponseLog(tmp_path, 0)
     with pytest.raises(ValueError, match="trial 1 of query 1 is in the log already"):
         again.append(_rollout(1, 1), Verdict(VerdictKind.CORRECT))
+
+
+def test_rows_that_stand_in_two_parts_count_once(tmp_path) -> None:
+    with ResponseLog(tmp_path, 0) as log:
+        for query, trial in [(0, 0), (0, 1), (1, 1)]:
+            log.append(_rollout(query, trial), Verdict(VerdictKind.CORRECT))
+    (tmp_path / "part-000001.parquet").write_bytes((tmp_path / "part-000000.parquet").read_bytes())
+    columns = ResponseLog(tmp_path, 0).responses()
+    assert list(zip(columns.query, columns.trial, strict=True)) == [(0, 0), (0, 1), (1, 1)]
+    assert len(ResponseLog(tmp_path, 0).stored()) == 3
 
 
 def test_held_responses_are_written_when_the_block_raises_and_when_time_is_up(tmp_path) -> None:
