@@ -256,8 +256,7 @@ def face(main: Callable[..., int | None]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
-        restore = _catch_signals()
-        _start_console()
+        restore_signals, restore_console = _catch_signals(), _start_console()
         try:
             return main(argv) or 0
         except _Shown:
@@ -283,7 +282,8 @@ def face(main: Callable[..., int | None]) -> Callable[..., int]:
             traceback.print_exc()
             return 1
         finally:
-            restore()
+            restore_console()
+            restore_signals()
 
     return wrapped
 
@@ -313,11 +313,20 @@ class _Console(logging.Handler):
             print(prefix + self.format(record), file=sys.stderr, flush=True)
 
 
-def _start_console() -> None:
-    logger = logging.getLogger("dast_jax")
-    if not any(isinstance(handler, _Console) for handler in logger.handlers):
-        logger.addHandler(_Console())
+def _start_console() -> Callable[[], None]:
+    """Show the package's log on stderr; the function returned takes that back."""
+    logger, console = logging.getLogger("dast_jax"), _Console()
+    before = (logger.propagate, logger.level)
+    logger.addHandler(console)
+    logger.propagate = False  # some libraries give the root logger a handler of its own
     logger.setLevel(logging.INFO)
+
+    def restore() -> None:
+        logger.removeHandler(console)
+        logger.propagate = before[0]
+        logger.setLevel(before[1])
+
+    return restore
 
 
 def _catch_signals() -> Callable[[], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -169,6 +170,22 @@ def test_exit_codes(error: BaseException | None, code: int, message: str, capsys
     captured = capsys.readouterr().err
     assert captured.startswith(message)
     assert "Traceback" not in captured
+
+
+def test_the_log_is_shown_while_a_face_runs(capsys, caplog) -> None:
+    logger = logging.getLogger("dast_jax.room")
+
+    @face
+    def main(argv=None):
+        logger.warning("three rows skipped")
+        logger.info("done")
+
+    assert main([]) == 0
+    assert capsys.readouterr().err == "warning: three rows skipped\ndone\n"
+    logger.warning("not a face's business")
+    assert "three" not in caplog.text
+    assert "not a face's business" in caplog.text
+    assert capsys.readouterr().err == ""
 
 
 def test_a_bug_shows_its_traceback(capsys) -> None:
