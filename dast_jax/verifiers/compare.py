@@ -39,7 +39,7 @@ def compare_math(reference: str, answer: str, percent: str = "either") -> Compar
     left_key, right_key = text_key(reference), text_key(answer)
     if left_key == right_key:
         return Comparison(True, "same text")
-    for different in (_indexed, _colons, _brackets, _lists, _words):
+    for different in (_indexed, _colons, _brackets, _lists, _words, _letter_case):
         verdict = different(left, right)
         if verdict is not None:
             return verdict
@@ -97,7 +97,9 @@ def _colons(a: str, b: str) -> Comparison | None:
     parts_a, parts_b = a.split(":"), b.split(":")
     if len(parts_a) != len(parts_b):
         return Comparison(False, "a time or ratio against something else")
-    same = all(_part_equal(x, y) is True or text_key(x) == text_key(y) for x, y in zip(parts_a, parts_b, strict=True))
+    same = all(
+        _part_equal(x, y) is True or text_key(x) == text_key(y) for x, y in zip(parts_a, parts_b, strict=True)
+    )
     return Comparison(same, "times or ratios")
 
 
@@ -123,7 +125,9 @@ def _lists(a: str, b: str) -> Comparison | None:
     """Lists of numbers without brackets, in any order; a list and a single number differ."""
     if "," not in a and "," not in b:
         return None
-    parts_a, parts_b = (_split(re.sub(r"\s*,?\s*(?:\\text\{)?\s*\b(?:and|or)\b\s*\}?\s*", ",", x)) for x in (a, b))
+    parts_a, parts_b = (
+        _split(re.sub(r"\s*,?\s*(?:\\text\{)?\s*\b(?:and|or)\b\s*\}?\s*", ",", x)) for x in (a, b)
+    )
     return _unordered(parts_a, parts_b)
 
 
@@ -144,6 +148,20 @@ def _words(a: str, b: str) -> Comparison | None:
     for words, other, text in ((words_a, b, a), (words_b, a, b)):
         if words and (len(text) > 3 or parse_number(other) is not None):
             return Comparison(False, "words against something else")
+    return None
+
+
+_COMMAND = re.compile(r"\\text\s*\{[^{}]*\}|\\[a-zA-Z]+")
+
+
+def _letter_case(a: str, b: str) -> Comparison | None:
+    """Symbolic comparison reads `A` as `a`: single letters, and formulas with both, are told apart here."""
+    if len(a) == len(b) == 1:
+        return Comparison(False, "another letter")
+    for side in (a, b):
+        letters = {c for c in _COMMAND.sub(" ", side) if c.isalpha()}
+        if any(c.isupper() and c.lower() in letters for c in letters):
+            return Comparison(False, "one letter in both cases, and not the same text")
     return None
 
 

@@ -119,7 +119,7 @@ def _clause(text: str) -> str | None:
         return inner.strip() or None
     end = _SENTENCE_END.search(text)
     clause = (text[: end.start()] if end else text).strip().rstrip("*").rstrip()
-    if not is_prose(clause):
+    if looks_like_code(clause) or not is_prose(clause):
         return clause or None
     for math in _INLINE_MATH.finditer(clause):
         inner = next(g for g in math.groups() if g is not None)
@@ -135,10 +135,9 @@ _LATEX_TEXT = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname)\s*\{[^{}]*\}|\
 _WORD = re.compile(r"(?<![^\s(\"'*_$])[A-Za-z]{2,}(?:['’][a-z]+)?(?=[\s.,;:!?)\"'*_$]|$)")
 _OPERATOR = re.compile(r"[=+*/^<>\\]")
 _MATH_WORDS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp sqrt pi mod max min lim gcd lcm "
-    "deg det inf infinity and or if dx dy dt dz".split()
+    ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln", "exp", "sqrt", "pi", "mod", "max", "min", "lim", "gcd", "lcm", "deg", "det", "inf", "infinity", "and", "or", "if", "dx", "dy", "dt", "dz"]
 )
-_PROSE_WORDS = frozenset("is are was the so thus we it of to in be she he they have has there total".split())
+_PROSE_WORDS = frozenset(["is", "are", "was", "the", "so", "thus", "we", "it", "of", "to", "in", "be", "she", "he", "they", "have", "has", "there", "total"])
 
 
 def is_prose(text: str) -> bool:
@@ -154,20 +153,18 @@ def is_prose(text: str) -> bool:
         return len(words) > 1
     if words[0] in _PROSE_WORDS:
         return True
-    return (
-        len(words[0]) > 2 and any("0" <= c <= "9" for c in text) and _OPERATOR.search(text) is None
-    )
+    return len(words[0]) > 2 and any("0" <= c <= "9" for c in text) and _OPERATOR.search(text) is None
 
 
 _BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=\S)([^*\n]{1,200})(?<=\S)\*\*(?![\w*])")
-_SCALE = r"(?:\s+(?:dozen|hundred|thousand|million|billion|trillion)\b)?"
+_SCALE = r"(?:\s+(?:hundred|thousand|million|billion|trillion)\b)?"
 _PROSE_NUMBER = re.compile(
     # Not inside a name, a power, a product, an index or another number.
     r"(?<![\w^*/_\\.{])(?<!\d,)(?<!\d:)"
     rf"(?:(?<![\w)\]}}%])-)?(?:\\?\$)?(?:(?:\d+\s*)?\\[dt]?frac\s*(?:\{{-?\d+\}}|\d)\s*(?:\{{-?\d+\}}|\d)"
     rf"|(?:\d+\s+)?\d+/\d+(?![/.]?\d)|(?:{NUMBER})(?!/\d))"
     rf"(?:(?:cm|mm|km|kg|mg|ml|ft|lbs?|oz|mph|hrs?|mins?|am|pm)\b|(?:\s?\\?%)|{_SCALE})"
-    r"(?![\w^_{]|\\(?![)\]%$,;! \\]|text|mathrm|q?quad)|\s*\*\*?\s*[\w(]|:\d|\.\d|,\d{3}(?!\d))",
+    r"(?![\w^_{]|\\(?![)\]%$,;! \\]|text|mathrm|right|q?quad)|\s*\*\*?\s*[\w(]|:\d|\.\d|,\d{3}(?!\d))",
     re.ASCII,
 )
 

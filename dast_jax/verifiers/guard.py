@@ -42,7 +42,7 @@ def refuse_answer(answer: str, options: VerifierOptions) -> str | None:
     """Why an extracted answer is refused, or None: size, nesting, towers of powers, huge factorials, code."""
     if len(answer) > options.max_answer_chars:
         return f"longer than {options.max_answer_chars:,} characters"
-    if answer.isalnum() and answer.isascii():
+    if answer.isdigit() and answer.isascii():
         return None
     if _CONTROL.search(answer):
         return "holds control characters"
@@ -52,11 +52,9 @@ def refuse_answer(answer: str, options: VerifierOptions) -> str | None:
         return f"brackets nested deeper than {options.max_nesting}"
     if "!" in answer and (reason := _refuse_factorial(answer, options)):
         return reason
-    if "^" in answer or "**" in answer:
-        return _refuse_power(answer, options)
     if _HUGE_TEN.search(answer):
         return "a power of ten out of range"
-    return None
+    return _refuse_power(answer, options) if "^" in answer or "**" in answer else None
 
 
 def looks_like_code(text: str) -> bool:
@@ -81,6 +79,7 @@ def _depth(text: str) -> int:
 
 _HUGE_TEN = re.compile(r"\d[eE][-+]?\d{4,}")
 _FACTORIAL = re.compile(r"(\d[\d,]*)\s*[})\]]*\s*!")
+_GROUP_FACTORIAL = re.compile(r"[})\]]\s*!")
 
 
 def _refuse_factorial(answer: str, options: VerifierOptions) -> str | None:
@@ -90,7 +89,22 @@ def _refuse_factorial(answer: str, options: VerifierOptions) -> str | None:
         digits = match[1].replace(",", "")
         if len(digits) > 9 or int(digits) > options.max_factorial:
             return f"the factorial of a number above {options.max_factorial:,}"
+    for match in _GROUP_FACTORIAL.finditer(answer):
+        start = _opening(answer, match.start())
+        size = _log_value(answer[start + 1 : match.start()].replace("**", "^"))
+        if size is not None and size > math.log10(options.max_factorial) + 1e-9:
+            return f"the factorial of a number above {options.max_factorial:,}"
     return None
+
+
+def _opening(text: str, close: int) -> int:
+    """Where the bracket that closes at `close` opens; -1 where it never did."""
+    depth = 0
+    for at in range(close, -1, -1):
+        depth += (text[at] in _CLOSE) - (text[at] in _OPEN)
+        if depth == 0:
+            return at
+    return -1
 
 
 # --- powers -----------------------------------------------------------------------------------------
@@ -181,10 +195,4 @@ def _base_signs(text: str, at: int) -> int:
         end -= 1
     if end < 0 or text[end] not in _CLOSE:
         return 0
-    depth, start = 0, end
-    while start >= 0:
-        depth += (text[start] in _CLOSE) - (text[start] in _OPEN)
-        if depth == 0:
-            break
-        start -= 1
-    return len(re.findall(r"(?<=[^(\[{^\s])\s*[+-]", text[start + 1 : end]))
+    return len(re.findall(r"(?<=[^(\[{^\s])\s*[+-]", text[_opening(text, end) + 1 : end]))

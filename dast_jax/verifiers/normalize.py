@@ -29,7 +29,6 @@ _TIGHT = re.compile(r"\s*([^\w\s])\s*")
 
 # Words after a number that change its value, so that they are no unit to be dropped.
 _SCALES = {
-    "dozen": 12,
     "hundred": 100,
     "thousand": 10**3,
     "million": 10**6,
@@ -37,10 +36,7 @@ _SCALES = {
     "trillion": 10**12,
 }
 _NOT_UNITS = frozenset(
-    "pi sqrt sin cos tan cot sec csc log ln exp mod and or to times plus minus over by of choose factorial "
-    "infinity inf squared cubed half halves third thirds quarter quarters fourths fifths sixths sevenths "
-    "eighths ninths tenths hundredths thousandths more less base not if where when for dozens hundreds "
-    "thousands millions billions trillions score gross point negative".split()
+    ["pi", "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "mod", "and", "or", "to", "times", "plus", "minus", "over", "by", "of", "choose", "factorial", "infinity", "inf", "squared", "cubed", "half", "halves", "third", "thirds", "quarter", "quarters", "fourths", "fifths", "sixths", "sevenths", "eighths", "ninths", "tenths", "hundredths", "thousandths", "more", "less", "base", "not", "if", "where", "when", "for", "hundreds", "thousands", "millions", "billions", "trillions", "score", "gross", "point", "negative"]
 )
 _ATTACHED_UNITS = r"(?:cm|mm|km|kg|mg|ml|ft|lbs?|oz|mph|hrs?|mins?)"
 

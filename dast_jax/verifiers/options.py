@@ -26,12 +26,18 @@ class VerifierOptions:
     max_answer_chars: int = opt(1_000, "a longer answer is refused", min=1)
     max_nesting: int = opt(40, "an answer with brackets nested deeper is refused", min=1)
     max_exponent: int = opt(10_000, "an answer with a larger numeric exponent is refused", min=1)
-    max_factorial: int = opt(1_000, "an answer with the factorial of a larger number is refused", min=1)
-    cpu_seconds: float = opt(1.0, "CPU time of one symbolic comparison, then its worker is killed", min=0.01)
+    max_factorial: int = opt(5_000, "an answer with the factorial of a larger number is refused", min=1)
+    cpu_seconds: float = opt(
+        0.5,
+        "CPU time of one symbolic comparison, then its worker is killed (99.9% of MATH's take below 0.15)",
+        min=0.01,
+    )
     wall_seconds: float = opt(
         10.0, "wall-clock time of one symbolic comparison (backstop for a worker that does not run)", min=0.1
     )
     memory_mb: int = opt(1_024, "address space of a symbolic worker, MiB", min=256)
-    workers: int = opt(0, "symbolic worker processes; 0 is one per core, at most 8", min=0, changes_result=False)
+    workers: int = opt(
+        0, "symbolic worker processes; 0 is one per core, at most 8", min=0, changes_result=False
+    )
     batch: int = opt(16, "comparisons handed to a worker at a time", min=1, changes_result=False)
     cache_size: int = opt(65_536, "symbolic verdicts remembered", min=0, changes_result=False)

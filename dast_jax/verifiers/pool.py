@@ -31,7 +31,16 @@ __all__ = ["SymbolicPool"]
 
 _START_SECONDS = 120.0
 _BATCH_BYTES = 32 * 1024  # below what a pipe holds, so that writing a batch never waits
-_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "PYTHONPATH")
+_KEPT_ENVIRONMENT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "SYSTEMROOT",
+    "TMPDIR",
+    "PYTHONPATH",
+)
 _OVERTIME_SIGNALS = (signal.SIGPROF, signal.SIGXCPU)
 
 
@@ -114,6 +123,7 @@ class _Feeder:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
+        self._start()
         while (item := self._source.get()) is not None and not self._stopping:
             batch = self._batch(item)
             try:
@@ -121,15 +131,18 @@ class _Feeder:
             except Exception as error:  # nobody may wait for an answer that never comes
                 for item in batch:
                     _settle(item.future, error)
+            if self._worker is not None:  # let a worker that is up have the next pair, if this one is not
+                with contextlib.suppress(RuntimeError):
+                    self._worker.wait_ready()
         if item is not None:
             item.future.cancel()
         self._drop()
 
     def _start(self) -> None:
-        """Start the worker ahead of need; that it cannot start is told when there is work."""
+        """Start a worker ahead of need; that it cannot start is told when there is work."""
         try:
             self._worker = _Worker(self._options)
-        except (OSError, RuntimeError):
+        except OSError:
             self._worker = None
 
     def _batch(self, first: _Item) -> deque[_Item]:

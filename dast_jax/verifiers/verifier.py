@@ -21,6 +21,7 @@ from dast_jax.verifiers.pool import SymbolicPool
 __all__ = ["Verifier"]
 
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})", re.ASCII)
+_NOTHING = re.compile(r"[\s$.,;:*!?=_#-]*")
 
 
 class Verifier:
@@ -80,8 +81,12 @@ class Verifier:
         if task not in EXTRACTORS:
             raise UserError(f"task {task!r}: unknown task family; known are {', '.join(EXTRACTORS)}")
         if _INTEGER.fullmatch(prediction) and _INTEGER.fullmatch(reference):
-            return _verdict(prediction.lstrip("-0") == reference.lstrip("-0")
-                            and (prediction[0] == "-") == (reference[0] == "-"), prediction, "exact numbers")
+            return _verdict(
+                prediction.lstrip("-0") == reference.lstrip("-0")
+                and (prediction[0] == "-") == (reference[0] == "-"),
+                prediction,
+                "exact numbers",
+            )
         for name, text in (("reference", reference), ("prediction", prediction)):
             if reason := refuse_text(text, self.options):
                 return Verdict(VerdictKind.INCORRECT, None, f"{name} refused: {reason}")
@@ -92,10 +97,12 @@ class Verifier:
         answer = extraction.answer
         if answer is None and self._is_reference_in_words(reference, prediction):
             return Verdict(VerdictKind.CORRECT, prediction.strip(), "bare answer; same text")
-        if answer is None or not (answer := answer.strip()):
+        if answer is None or _NOTHING.fullmatch(answer := answer.strip()):
             return Verdict(VerdictKind.NO_ANSWER, None, "no answer found")
         if reason := refuse_answer(answer, self.options):
-            return Verdict(VerdictKind.INCORRECT, answer[: self.options.max_answer_chars], f"refused: {reason}")
+            return Verdict(
+                VerdictKind.INCORRECT, answer[: self.options.max_answer_chars], f"refused: {reason}"
+            )
         compared = COMPARERS[task](reference, answer, self.options.percent)
         if compared is not None:
             return _verdict(compared.equal, answer, f"{extraction.found}; {compared.reason}")
@@ -103,7 +110,9 @@ class Verifier:
 
     def _is_reference_in_words(self, reference: str, prediction: str) -> bool:
         """Whether the whole prediction is the reference (`No solution.`), which extraction took for prose."""
-        return len(prediction) <= self.options.max_answer_chars and text_key(prediction) == text_key(reference)
+        return len(prediction) <= self.options.max_answer_chars and text_key(prediction) == text_key(
+            reference
+        )
 
     def _symbolic(self, reference: str, answer: str, task: str) -> Future[Verdict]:
         """The comparison by a worker; equal pairs are compared once."""

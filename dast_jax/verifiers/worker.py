@@ -102,7 +102,11 @@ def _load(float_rounding: int) -> Callable[[str, str], tuple[bool, str]]:
                 return False, f"the {name} cannot be read as mathematics"
         try:
             same = verify(
-                parsed[:1], parsed[1:], float_rounding=float_rounding, timeout_seconds=None, raise_on_error=True
+                parsed[:1],
+                parsed[1:],
+                float_rounding=float_rounding,
+                timeout_seconds=None,
+                raise_on_error=True,
             )
         except MemoryError:
             raise
@@ -117,7 +121,7 @@ def _load(float_rounding: int) -> Callable[[str, str], tuple[bool, str]]:
 def _close_eval() -> None:
     """Let sympy's text parser read plain numbers and names and nothing else: behind it stands Python's `eval`."""
     import sympy
-    import sympy.physics.units  # noqa: F401  `simplify` imports it, and it reads its names from text
+    import sympy.physics.units
     from sympy.parsing import sympy_parser
 
     def numbers_and_names_only(text: Any, *_: Any, **__: Any) -> Any:
