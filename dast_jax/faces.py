@@ -133,10 +133,19 @@ def parse_arguments(
             mapping = _set(mapping, f.key, value)
     mapping = apply_overrides(mapping, args.overrides)
     if args.print_config:
-        print(dump_yaml(schema.plain(schema.build(mapping))), end="")
+        print(dump_yaml(schema.plain(schema.build(_filled(mapping, schema)))), end="")
         raise _Shown
     _check_required(args, flags, name)
     return args, schema.build(mapping)
+
+
+def _usage(flags: Sequence[Flag], *, has_keys: bool) -> Iterator[str]:
+    for f in flags:
+        yield f"{f.name} …" if f.required else f"[{f.name} …]"
+    if has_keys and all(f.name != "--config" for f in flags):
+        yield "[--config FILE]"
+    if has_keys:
+        yield "[key=value …]"
 
 
 def _parser(name: str, description: str, flags: Sequence[Flag], *, has_keys: bool) -> _Parser:
@@ -146,10 +155,7 @@ def _parser(name: str, description: str, flags: Sequence[Flag], *, has_keys: boo
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         add_help=False,
-        usage=f"python -m dast_jax.{name} "
-        + " ".join(f"{f.name} …" if f.required else f"[{f.name} …]" for f in flags)
-        + (" [--config FILE] [key=value …]" if has_keys and all(f.name != "--config" for f in flags) else "")
-        + (" [key=value …]" if has_keys and any(f.name == "--config" for f in flags) else ""),
+        usage=" ".join([f"python -m dast_jax.{name}", *_usage(flags, has_keys=has_keys)]),
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this text, with every key")
     for f in flags:
@@ -196,6 +202,18 @@ def _set(mapping: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
         return {**mapping, head: value}
     below = mapping.get(head)
     return {**mapping, head: _set(below if isinstance(below, Mapping) else {}, rest, value)}
+
+
+def _filled(mapping: dict[str, Any], schema: Schema[Any]) -> dict[str, Any]:
+    """`mapping` with "REQUIRED" for what must still be given, so that it can be shown before it is whole."""
+    for info in schema.describe(mapping):
+        section: Any = mapping
+        *above, name = info.key.split(".")
+        for part in above:
+            section = section.get(part) or {} if isinstance(section, Mapping) else {}
+        if info.default is REQUIRED and isinstance(section, Mapping) and name not in section:
+            mapping = _set(mapping, info.key, "REQUIRED")
+    return mapping
 
 
 # --- help -------------------------------------------------------------------------------------------

@@ -104,6 +104,11 @@ def test_help_lists_every_key_with_type_and_default(capsys) -> None:
         assert text in out, out
 
 
+def test_print_config_shows_what_is_still_missing(capsys) -> None:
+    assert _face(["--print-config"]) == 0
+    assert parse_yaml(capsys.readouterr().out)["model"] == {"path": "REQUIRED"}
+
+
 def test_print_config_reads_back_and_needs_no_required_flag(capsys) -> None:
     assert _face(["--print-config", "model.path=m", "sampling.stop=[]"]) == 0
     printed = parse_yaml(capsys.readouterr().out)
