@@ -61,7 +61,7 @@ def test_every_example_is_packed_whole_once_or_skipped(lengths, sequence_length,
 def test_types_and_shapes():
     row = pack(make([(3, 4), (2, 2)]), 16)[0]
     assert {k: (v.dtype, v.shape) for k, v in row.items()} == {
-        **{k: (np.int32, (16,)) for k in ("tokens", "segment_ids", "positions", "targets")},
+        **dict.fromkeys(("tokens", "segment_ids", "positions", "targets"), (np.int32, (16,))),
         "weights": (np.float32, (16,)),
     }
 
@@ -87,7 +87,7 @@ def test_an_example_without_prompt_or_response_is_a_bug(lengths):
 
 def rows_and_batches(seed=5, epochs=3):
     rows = pack(make([(6, 8)] * 10), 14)  # one example a row
-    return rows, [b for b in batches(rows, batch_size=4, epochs=epochs, seed=seed)]
+    return rows, list(batches(rows, batch_size=4, epochs=epochs, seed=seed))
 
 
 def test_batches_cover_each_epoch_once_in_its_own_order():
