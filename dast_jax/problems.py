@@ -82,5 +82,6 @@ def fitting_queries(
         raise UserError(
             f"{source}: no prompt fits the largest of sampling.prompt_buckets; raise it, or use other data"
         )
-    log.warning("%s: %d queries skipped, their prompts are too long: %s", source, len(skipped), names)
+    many = "query" if len(skipped) == 1 else "queries"
+    log.warning("%s: %d %s skipped for too long a prompt: %s", source, len(skipped), many, names)
     return kept, skipped

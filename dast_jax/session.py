@@ -113,13 +113,17 @@ class Session:
                 log=log_,
             )
 
-            def progress(_: SamplingStats) -> None:
+            def show() -> None:
                 requested, finished, correct = stage.counts
                 bar.update(finished, total=requested, info=f"{correct} correct")
+
+            def progress(_: SamplingStats) -> None:
+                show()
                 if self._profile:
                     self._profile.step("sample")
 
             work = sample(self._sampler, stage, key=self._key(round, _COLLECT), progress=progress)
+            show()
         _rest(self._sampler)
         responses = self._store.response_log(round).responses()
         if len(responses) and not responses.correct.any():
