@@ -1,0 +1,172 @@
+"""Llama-architecture .gguf files (llama.cpp's format): config, dequantized tensors, tokenizer.
+
+Tensors come out under their Hugging Face names and in their Hugging Face layout, so that
+`hf.build_params` takes them. The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dast_jax.errors import UserError
+from dast_jax.models.gguf_tokenizer import build_tokenizer
+from dast_jax.models.llama import LlamaConfig, RopeScaling, rope_frequencies
+from dast_jax.models.tokenizer import Tokenizer
+
+__all__ = ["GGUFFile", "open_gguf"]
+
+_TENSORS = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+_ROPE_FREQS = "rope_freqs.weight"
+
+
+class GGUFFile:
+    """An opened .gguf file, with the interface of `hf.Folder`: `config`, `read(name)`, `tokenizer()`."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        import gguf
+
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise UserError(
+                f"model file {self.path} does not exist; give a Hugging Face folder or a .gguf file."
+            )
+        try:
+            reader = gguf.GGUFReader(self.path)
+        except Exception as error:  # a damaged file fails in many ways
+            raise UserError(f"{self.path} cannot be read as GGUF ({error}); fetch it again.") from None
+        self._dequantize = gguf.dequantize
+        self._fields = reader.fields
+        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+        self.config = self._read_config()
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns the tensor of a Hugging Face name as float32, in the Hugging Face layout."""
+        theirs = _gguf_name(name)
+        tensor = self._raw(theirs)
+        if theirs.endswith(("attn_q.weight", "attn_q.bias")):
+            return _unpermute(tensor, self.config.num_heads)
+        if theirs.endswith(("attn_k.weight", "attn_k.bias")):
+            return _unpermute(tensor, self.config.num_kv_heads)
+        return tensor
+
+    def tokenizer(self) -> Tokenizer:
+        """Returns the tokenizer that the metadata describes; raises `UserError` for kinds not known here."""
+        prefix = "tokenizer.ggml."
+        metadata = {
+            key.removeprefix(prefix): self._get(key) for key in self._fields if key.startswith(prefix)
+        }
+        template = self._get("tokenizer.chat_template")
+        inner = build_tokenizer(metadata, chat_template=template, where=str(self.path))
+        return Tokenizer(inner, eos_ids=self.config.eos_token_ids, where=str(self.path))
+
+    def _get(self, key: str, default: Any = None) -> Any:
+        field = self._fields.get(key)
+        return default if field is None else field.contents()
+
+    def _raw(self, name: str) -> np.ndarray:
+        tensor = self._tensors.get(name)
+        if tensor is None:
+            raise UserError(f"the weights lack the tensor {name}; the file is not a complete Llama.")
+        try:
+            return self._dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
+        except NotImplementedError:
+            kind = tensor.tensor_type.name
+            raise UserError(
+                f"tensor {name} is quantized as {kind}, which cannot be read; use Q8_0."
+            ) from None
+
+    def _read_config(self) -> LlamaConfig:
+        architecture = self._get("general.architecture")
+        if architecture != "llama":
+            raise UserError(
+                f"{self.path}: the architecture is {architecture!r}, and only 'llama' can be read."
+            )
+        needed = ("embedding_length", "block_count", "attention.head_count", "feed_forward_length")
+        missing = [f"llama.{key}" for key in needed if f"llama.{key}" not in self._fields]
+        if missing or "token_embd.weight" not in self._tensors:
+            raise UserError(f"{self.path} lacks {', '.join(missing) or 'token_embd.weight'}; fetch it again.")
+        if self._get("llama.expert_count", 0):
+            raise UserError(f"{self.path} is a mixture of experts, and only plain Llama models can be read.")
+        hidden, heads = self._get("llama.embedding_length"), self._get("llama.attention.head_count")
+        ends = (self._get(f"tokenizer.ggml.{kind}_token_id") for kind in ("eos", "eot", "eom"))
+        config = LlamaConfig(
+            vocab_size=int(self._tensors["token_embd.weight"].shape[1]),
+            hidden_size=hidden,
+            intermediate_size=self._get("llama.feed_forward_length"),
+            num_layers=self._get("llama.block_count"),
+            num_heads=heads,
+            num_kv_heads=self._get("llama.attention.head_count_kv", heads),
+            head_dim=self._get("llama.attention.key_length", hidden // heads),
+            rope_theta=_decimal(self._get("llama.rope.freq_base", 10000.0)),
+            rms_norm_eps=_decimal(self._get("llama.attention.layer_norm_rms_epsilon", 1e-5)),
+            tie_word_embeddings="output.weight" not in self._tensors,
+            attention_bias="blk.0.attn_q.bias" in self._tensors,
+            mlp_bias="blk.0.ffn_up.bias" in self._tensors,
+            max_position_embeddings=self._get("llama.context_length", 2048),
+            bos_token_id=self._get("tokenizer.ggml.bos_token_id"),
+            eos_token_ids=tuple(dict.fromkeys(int(end) for end in ends if end is not None)),
+            pad_token_id=self._get("tokenizer.ggml.padding_token_id"),
+        )
+        return self._with_rope_scaling(config)
+
+    def _with_rope_scaling(self, config: LlamaConfig) -> LlamaConfig:
+        """Llama 3.1's scaling is stored as divisors of the frequencies: finds the parameters behind them."""
+        kind = self._get("llama.rope.scaling.type", "none")
+        if kind == "linear":
+            factor = _decimal(self._get("llama.rope.scaling.factor", 1.0))
+            return replace(config, rope_scaling=RopeScaling(rope_type="linear", factor=factor))
+        if kind != "none":
+            raise UserError(f"{self.path}: rope scaling {kind!r} is not supported (linear and llama3 are).")
+        if _ROPE_FREQS not in self._tensors:
+            return config
+        divisors = self._raw(_ROPE_FREQS).reshape(-1)
+        scaled = replace(config, rope_scaling=RopeScaling(rope_type="llama3", factor=float(divisors.max())))
+        if not np.allclose(rope_frequencies(config) / rope_frequencies(scaled), divisors, rtol=1e-4):
+            raise UserError(
+                f"{self.path}: {_ROPE_FREQS} follows no known rope scaling; use the original folder."
+            )
+        return scaled
+
+
+def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
+    """Returns the opened file; raises `UserError` if it is missing, damaged or not a Llama."""
+    return GGUFFile(path)
+
+
+def _gguf_name(name: str) -> str:
+    """`model.layers.3.mlp.up_proj.weight` → `blk.3.ffn_up.weight`."""
+    stem, _, leaf = name.rpartition(".")
+    if stem.startswith("model.layers."):
+        _, _, layer, rest = stem.split(".", 3)
+        return f"blk.{layer}.{_TENSORS[rest]}.{leaf}"
+    return f"{_TENSORS[stem]}.{leaf}"
+
+
+def _unpermute(tensor: np.ndarray, heads: int) -> np.ndarray:
+    """Rows of q and k: llama.cpp pairs (2i, 2i + 1) for the rotation, Hugging Face (i, i + head_dim / 2)."""
+    rows = tensor.shape[0]
+    return tensor.reshape(heads, rows // heads // 2, 2, -1).swapaxes(1, 2).reshape(tensor.shape)
+
+
+def _decimal(value: float) -> float:
+    """Returns the shortest decimal that a stored float32 stands for: 9.9999997e-06 → 1e-05."""
+    return float(str(np.float32(value)))
