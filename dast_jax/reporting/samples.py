@@ -106,7 +106,7 @@ def _response(name: str, row: Mapping[str, Any], characters: int) -> str:
     return (
         f'<div><span class="meta">{text(name)} </span><span class="verdict {known}">'
         f'{text(verdict.replace("_", " "))}</span><span class="meta">{text(extracted)}</span>'
-        f"<pre>{text(_cut(row.get('text'), characters))}</pre></div>"
+        f"<pre>{text(_cut(row.get('text'), characters) or '(empty)')}</pre></div>"
     )
 
 
