@@ -48,7 +48,7 @@ def extract_math(text: str) -> Extraction:
     if not is_prose(bare):
         lines = bare.split("\n") if "\\begin" not in bare else [bare]
         return Extraction(lines[-1].strip(), "bare answer" if len(lines) == 1 else "last line")
-    number = _last_number(_BOLD.sub(r"\1", bare[-_PROSE_TAIL:]))
+    number = _last_number(_BOLD.sub(r"\1", bare[-_PROSE_TAIL:]).replace("{,}", ","))
     return Extraction(number, "last number" if number is not None else "nothing")
 
 
@@ -134,10 +134,15 @@ def _clause(text: str) -> str | None:
 _LATEX_TEXT = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname)\s*\{[^{}]*\}|\\[a-zA-Z]+")
 _WORD = re.compile(r"(?<![^\s(\"'*_$])[A-Za-z]{2,}(?:['’][a-z]+)?(?=[\s.,;:!?)\"'*_$]|$)")
 _OPERATOR = re.compile(r"[=+*/^<>\\]")
-_MATH_WORDS = frozenset(
-    ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln", "exp", "sqrt", "pi", "mod", "max", "min", "lim", "gcd", "lcm", "deg", "det", "inf", "infinity", "and", "or", "if", "dx", "dy", "dt", "dz"]
-)
-_PROSE_WORDS = frozenset(["is", "are", "was", "the", "so", "thus", "we", "it", "of", "to", "in", "be", "she", "he", "they", "have", "has", "there", "total"])
+_math_words = """
+    sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp sqrt pi mod max min lim gcd
+    lcm deg det inf infinity and or if dx dy dt dz
+"""
+_MATH_WORDS = frozenset(_math_words.split())
+_prose_words = """
+    is are was the so thus we it of to in be she he they have has there total
+"""
+_PROSE_WORDS = frozenset(_prose_words.split())
 
 
 def is_prose(text: str) -> bool:
@@ -172,6 +177,6 @@ _PROSE_NUMBER = re.compile(
 def _last_number(text: str) -> str | None:
     """The last number in prose, None without one."""
     last = None
-    for last in _PROSE_NUMBER.finditer(text):
-        pass
+    for match in _PROSE_NUMBER.finditer(text):
+        last = match
     return last.group(0).strip().rstrip(".") if last else None

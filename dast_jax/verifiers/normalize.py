@@ -35,9 +35,13 @@ _SCALES = {
     "billion": 10**9,
     "trillion": 10**12,
 }
-_NOT_UNITS = frozenset(
-    ["pi", "sqrt", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "mod", "and", "or", "to", "times", "plus", "minus", "over", "by", "of", "choose", "factorial", "infinity", "inf", "squared", "cubed", "half", "halves", "third", "thirds", "quarter", "quarters", "fourths", "fifths", "sixths", "sevenths", "eighths", "ninths", "tenths", "hundredths", "thousandths", "more", "less", "base", "not", "if", "where", "when", "for", "hundreds", "thousands", "millions", "billions", "trillions", "score", "gross", "point", "negative"]
-)
+_not_units = """
+    pi sqrt sin cos tan cot sec csc log ln exp mod and or to times plus minus over by of choose
+    factorial infinity inf squared cubed half halves third thirds quarter quarters fourths fifths sixths
+    sevenths eighths ninths tenths hundredths thousandths more less base not if where when for hundreds
+    thousands millions billions trillions score gross point negative
+"""
+_NOT_UNITS = frozenset(_not_units.split())
 _ATTACHED_UNITS = r"(?:cm|mm|km|kg|mg|ml|ft|lbs?|oz|mph|hrs?|mins?)"
 
 _PLAIN = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?", re.ASCII)
@@ -139,7 +143,7 @@ def parse_number(text: str) -> Number | None:
         return None
     text = _DEGREES.sub("", text)
     unit = _TRAILING_TEXT.search(text)
-    scale = Fraction(1)
+    scale = 1
     percent = False
     if unit is not None:
         words = unit.group(1).strip().casefold().split()
@@ -164,13 +168,15 @@ def parse_number(text: str) -> Number | None:
         percent, words = True, words[1:]
     if (more := _scale_of(words)) is None:
         return None
+    if scale != 1 or more != 1:
+        value *= scale * more
     negative = "-" in (match["sign"], match["sign2"])
-    return Number(value * scale * more * (-1 if negative else 1), percent or match["percent"] is not None)
+    return Number(-value if negative else value, percent or match["percent"] is not None)
 
 
-def _scale_of(words: list[str]) -> Fraction | None:
+def _scale_of(words: list[str]) -> int | None:
     """What the words after a number multiply it by (units: 1), or None where they say something else."""
-    scale = Fraction(1)
+    scale = 1
     for position, word in enumerate(words):
         if word in _NOT_UNITS:
             return None
@@ -194,7 +200,7 @@ def _magnitude(match: re.Match[str]) -> Fraction | None:
     bottom = _decimal(_bare(match["bottom"] or match["bottom2"]))
     if top is None or not bottom or (whole is not None and (top < 0 or bottom < 0)):
         return None
-    return (Fraction(int(whole)) if whole else 0) + top / bottom
+    return int(whole) + top / bottom if whole else top / bottom
 
 
 def _bare(part: str) -> str:

@@ -53,7 +53,7 @@ class _Item:
 
 
 class SymbolicPool:
-    """Compares answers symbolically in worker processes. Thread-safe; the workers start with the first pair."""
+    """Compares answers symbolically in worker processes, started with the first pair. Thread-safe."""
 
     def __init__(self, options: VerifierOptions):
         self._options = options

@@ -119,7 +119,7 @@ def _load(float_rounding: int) -> Callable[[str, str], tuple[bool, str]]:
 
 
 def _close_eval() -> None:
-    """Let sympy's text parser read plain numbers and names and nothing else: behind it stands Python's `eval`."""
+    """Let sympy's text parser read numbers and names and nothing else: behind it stands `eval`."""
     import sympy
     import sympy.physics.units
     from sympy.parsing import sympy_parser
