@@ -130,7 +130,7 @@ class Engine:
         return next(b for b in self.options.buckets if b >= length)
 
     def prefill(self, bucket: int, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> None:
-        """Run up to `prefill_batch` prompts, none longer than `bucket`; keep prompts[i] in pool row rows[i]."""
+        """Run up to `prefill_batch` prompts that fit `bucket`; prompts[i] goes to row rows[i]."""
         batch = self.options.prefill_batch
         tokens = np.zeros((batch, bucket), np.int32)
         lengths = np.ones(batch, np.int32)  # rows past the last prompt are computed and not kept
@@ -146,7 +146,7 @@ class Engine:
     def insert(
         self, slots: Sequence[int], rows: Sequence[int], queries: Sequence[int], trials: Sequence[int]
     ) -> None:
-        """Begin trial trials[i] of query queries[i] in slot slots[i], after the prompt in pool row rows[i]."""
+        """Begin trial trials[i] of query queries[i] in slot slots[i], on the prompt in pool row rows[i]."""
         columns = np.stack([_padded(c, self.options.slots) for c in (slots, rows, queries, trials)])
         state, pool = self._device_state()
         with self._on_mesh():
@@ -205,7 +205,7 @@ class Engine:
         columns: Int[Array, "4 S"],
         n: Int[Array, ""],
     ) -> Slots:
-        """Returns the slots with the first `n` columns (slot, pool row, query, trial) begun: one token each."""
+        """Returns the slots with the first `n` columns (slot, pool row, query, trial) begun, a token each."""
         slots, rows, queries, trials = columns
         size = slots.shape[0]
         noise = _fold(_fold(jnp.broadcast_to(base, (size, 2)), queries), trials)
@@ -235,7 +235,7 @@ class Engine:
     def _decode_tick(
         self, params: Any, state: Slots, live: Bool[Array, " S"]
     ) -> tuple[Slots, Int[Array, "S W"]]:
-        """Returns the slots after `tick_steps` steps, or fewer if none is active, and what `decode` unpacks."""
+        """Returns the slots after `tick_steps` steps (fewer if none is active), and what `decode` unpacks."""
         model = nnx.merge(self._graphdef, params)
         state = state._replace(active=state.active & live)
         width = 1 + self.options.tick_steps

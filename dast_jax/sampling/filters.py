@@ -1,9 +1,9 @@
 """From logits to a token: temperature, top-k, top-p, Gumbel noise. Pure functions of [S, V] arrays.
 
-Top-k and top-p are exact without a sort. Non-negative floats compare as their bit patterns do, so the
-k-th largest value, or the smallest probability inside the nucleus, is found by bisection over 32 bits:
-31 or 32 masked sums over the vocabulary, whatever its size. A sum of non-negative terms in a fixed order never
-grows when terms are taken out, so the bisection is exact for the sums that it computes.
+Top-k and top-p are exact without a sort. Non-negative floats compare as their bit patterns do, so the k-th
+largest value, or the smallest probability inside the nucleus, is found by bisection over 32 bits: 31 or 32
+masked sums over the vocabulary, whatever its size. A sum of non-negative terms in a fixed order never grows
+when terms are taken out, so the bisection is exact for the sums that it computes.
 
 Ties: tokens as likely as the last one kept are kept too (both filters), so the kept set depends on the
 probabilities only, never on token ids. The filters apply in the order temperature, top-k, top-p; top-p counts
@@ -85,11 +85,12 @@ def choose(
     top_p: float,
     forbidden: Bool[Array, "S V"] | None = None,
 ) -> Choice:
-    """Draws one token per row: argmax(filtered logits / temperature + Gumbel noise), which samples the softmax.
+    """Draws one token per row: argmax(logits / temperature, filtered, + Gumbel noise) samples the softmax.
 
-    `temperature` 0 takes the likeliest token (the lowest id among equals) and leaves `keys` unused. `forbidden`
-    tokens cannot be drawn. The log-probability and entropy are those of softmax(`logits`), before any of this.
-    What the arguments switch off costs nothing: they are Python numbers, decided while tracing.
+    `temperature` 0 takes the likeliest token (the lowest id among equals) and leaves `keys` unused.
+    `forbidden` tokens cannot be drawn. The log-probability and entropy are those of softmax(`logits`),
+    before any of this. What the arguments switch off costs nothing: they are Python numbers, decided while
+    tracing.
     """
     allowed = logits if forbidden is None else jnp.where(forbidden, _MINUS_INFINITY, logits)
     if temperature == 0:

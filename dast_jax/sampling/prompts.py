@@ -16,7 +16,8 @@ PromptKey = tuple[int, int]
 class PromptPool:
     """Keeps prompts prefilled until their last requested trial has been inserted, as far as rows suffice.
 
-    A row is reused only when another prompt needs one, and then the row whose prompt is wanted last, if at all.
+    A row is reused only when another prompt needs one, and then the row whose prompt is wanted last, if at
+    all.
     """
 
     def __init__(self, engine: Engine, prompt: Callable[[int, int], Sequence[int]]):
@@ -41,8 +42,8 @@ class PromptPool:
     def rows(self, needed: Sequence[PromptKey], ahead: Iterable[PromptKey]) -> dict[PromptKey, int]:
         """Rows of the `needed` prompts (at most `size`), prefilled if they were not.
 
-        `ahead` are prompts that will be needed later, soonest first: they fill up prefill batches, and say which
-        rows to keep. Raises `UserError` for a prompt that is empty or too long.
+        `ahead` are prompts that will be needed later, soonest first: they fill up prefill batches, and say
+        which rows to keep. Raises `UserError` for a prompt that is empty or too long.
         """
         if all(key in self._rows for key in needed):
             return self._rows

@@ -1,8 +1,9 @@
 """The sampler's host half: which request sits in which slot at which tick.
 
-Per tick: ask the source for requests, fill free slots first come first served, decode `tick_steps` tokens, hand
-back what has finished. The tick in which a response finishes follows from its number of tokens alone, so a
-stage that is interrupted and resumed with its stored responses (`RequestSource.known`) goes through the same ticks.
+Per tick: ask the source for requests, fill free slots first come first served, decode `tick_steps` tokens,
+hand back what has finished. The tick in which a response finishes follows from its number of tokens alone,
+so a stage that is interrupted and resumed with its stored responses (`RequestSource.known`) goes through
+the same ticks.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class RequestSource(Protocol):
         """Token ids of the prompt: at least one, at most `Engine.max_prompt_length`."""
 
     def finished(self, responses: list[Rollout], tick: int) -> None:
-        """Responses that finished in this tick, in slot order. Called at the end of every tick, also with none."""
+        """Responses that finished in this tick, in slot order. Called at every tick's end, also with none."""
 
     def done(self) -> bool:
         """Whether nothing will be requested any more. Asked after `next`, when no request is outstanding."""
@@ -48,9 +49,9 @@ class RequestSource(Protocol):
 class SamplingStats:
     """What a sampling stage did. Replayed responses count in `replayed`, `ticks` and nothing else.
 
-    `trials` and `generated_tokens` count finished responses and their tokens; `prompts` and `prompt_tokens` what
-    was prefilled, `padded_prompt_tokens` the places computed for it; `slot_steps` the decode steps × slots
-    computed, of which `used_slot_steps` produced a token that was kept.
+    `trials` and `generated_tokens` count finished responses and their tokens; `prompts` and `prompt_tokens`
+    what was prefilled, `padded_prompt_tokens` the places computed for it; `slot_steps` the decode steps ×
+    slots computed, of which `used_slot_steps` produced a token that was kept.
     """
 
     trials: int = 0
@@ -129,8 +130,8 @@ def sample(
 ) -> SamplingStats:
     """Serve `source` until it is done; returns what it took.
 
-    `progress` is called at the end of every tick. Raises `UserError` for a prompt that does not fit, naming the
-    query; the source is expected to have left such prompts out.
+    `progress` is called at the end of every tick. Raises `UserError` for a prompt that does not fit, naming
+    the query; the source is expected to have left such prompts out.
     """
     engine.start(key)
     stage = _Stage(engine, source)
@@ -292,8 +293,17 @@ class _Stage:
 class StaticRequests:
     """The same number of trials of every prompt, all requested at once; keeps the responses in order."""
 
-    def __init__(self, prompts: Sequence[Sequence[int]], *, trials: int = 1, kind: int = 0):
-        self._prompts = prompts
+    def __init__(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        trials: int = 1,
+        kind: int = 0,
+        queries: Sequence[int] | None = None,
+    ):
+        """`queries` are the prompts' query numbers, which their noise depends on: 0, 1, 2, … if not given."""
+        self._queries = list(range(len(prompts))) if queries is None else [int(query) for query in queries]
+        self._prompts = dict(zip(self._queries, prompts, strict=True))
         self._trials = trials
         self._kind = kind
         self._found: dict[tuple[int, int], Rollout] = {}
@@ -301,9 +311,9 @@ class StaticRequests:
     def next(self, tick: int) -> Requests:
         if tick:
             return Requests.none()
-        n = len(self._prompts)
+        n = len(self._queries)
         return Requests(
-            query=np.repeat(np.arange(n, dtype=np.int32), self._trials),
+            query=np.repeat(np.array(self._queries, np.int32), self._trials),
             trial=np.tile(np.arange(self._trials, dtype=np.int32), n),
             kind=np.full(n * self._trials, self._kind, np.int8),
         )
@@ -323,7 +333,4 @@ class StaticRequests:
     @property
     def rollouts(self) -> list[list[Rollout]]:
         """[prompt][trial]; complete once `sample` has returned."""
-        return [
-            [self._found[query, trial] for trial in range(self._trials)]
-            for query in range(len(self._prompts))
-        ]
+        return [[self._found[query, trial] for trial in range(self._trials)] for query in self._queries]

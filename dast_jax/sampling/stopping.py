@@ -23,7 +23,8 @@ class StopStrings:
         self._stop = tuple(stop)
         self._min_tokens = min_tokens
         self._last_characters = {s[-1] for s in stop}
-        # Decoders may drop blanks around a piece that stands alone, so such an end is not looked for in pieces.
+        # Decoders may drop blanks around a piece that stands alone, so such an end is not looked for in
+        # pieces.
         self._any_token = any(c.isspace() and c != "\n" for c in self._last_characters)
         self._may_end: dict[int, bool] = {}
 
