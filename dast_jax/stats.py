@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dast_jax import difficulty
 from dast_jax.records import LEVELS
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
     "majority_at_k",
     "paired_difference",
     "pass_at_k",
-    "pass_at_k_per_query",
     "sorted_levels",
     "wilson_interval",
 ]
@@ -157,19 +157,6 @@ def bootstrap_mean_interval(
     return float(low), float(high)
 
 
-def pass_at_k_per_query(counts: ArrayLike, trials: int, k: int) -> np.ndarray:
-    """Unbiased pass@k of each query, 1 − C(n−c, k)/C(n, k) from n trials with c correct; float [queries].
-
-    Evaluated as a product, so that large n cannot overflow. Raises ValueError unless 1 <= k <= trials.
-    """
-    if not 1 <= k <= trials:
-        raise ValueError(f"pass@{k} needs at least {k} trials, got {trials}")
-    wrong = trials - np.asarray(counts, np.int64)
-    draw = np.arange(k)
-    # C(w, k)/C(n, k) = Π (w − i)/(n − i); a factor reaches 0 exactly when w < k.
-    return 1.0 - np.prod(np.maximum(wrong[:, None] - draw, 0) / (trials - draw), axis=1)
-
-
 def pass_at_k(
     counts: ArrayLike,
     trials: int,
@@ -180,7 +167,7 @@ def pass_at_k(
     confidence: float = 0.95,
 ) -> dict[str, Any]:
     """Mean pass@k over queries with a bootstrap interval over queries: {"accuracy", "interval"}."""
-    scores = pass_at_k_per_query(counts, trials, k)
+    scores = difficulty.pass_at_k(np.asarray(counts), trials, k)
     low, high = bootstrap_mean_interval(scores, resamples=resamples, seed=seed, confidence=confidence)
     return {"accuracy": float(scores.mean()), "interval": [low, high]}
 
