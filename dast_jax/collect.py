@@ -13,7 +13,7 @@ from concurrent.futures import Future
 
 from dast_jax.difficulty import TallyCounter
 from dast_jax.methods.base import Method
-from dast_jax.records import Exemplar, FinishReason, Pool, Requests, Responses, Rollout, Verdict
+from dast_jax.records import Exemplar, FinishReason, Pool, Requests, Responses, Rollout, Verdict, VerdictKind
 from dast_jax.store import ResponseLog
 from dast_jax.verifiers import Verifier
 
@@ -99,7 +99,11 @@ class CollectStage:
             verdict = pending.result()
             truncated = rollout.finish_reason is FinishReason.LENGTH
             self._counter.finish(
-                rollout.query, correct=verdict.correct, truncated=truncated, text=rollout.text
+                rollout.query,
+                correct=verdict.correct,
+                incorrect=verdict.kind is VerdictKind.INCORRECT,
+                truncated=truncated,
+                text=rollout.text,
             )
             if (rollout.query, rollout.trial) not in self._known:
                 self._log.append(rollout, verdict)

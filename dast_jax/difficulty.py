@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dast_jax.records import LEVELS, FinishReason, Requests, Responses, Tally
+from dast_jax.records import LEVELS, FinishReason, Requests, Responses, Tally, VerdictKind
 
 __all__ = [
     "DEFAULT_CUTS",
@@ -28,6 +28,7 @@ __all__ = [
     "levels_from_counts",
     "normalise_text",
     "pass_at_k",
+    "rejectable",
     "response_key",
     "response_keys",
     "smallest_trials",
@@ -149,6 +150,15 @@ def usable(responses: Responses) -> np.ndarray:
     return responses.correct & (responses.finish != tuple(FinishReason).index(FinishReason.LENGTH))
 
 
+def rejectable(responses: Responses) -> np.ndarray:
+    """Which rows can be the rejected one of a pair, bool [n]: incorrect, and ended by themselves.
+
+    [ours] A truncated or timed-out response was not shown to be wrong, nor was one without an answer.
+    """
+    whole = responses.finish != tuple(FinishReason).index(FinishReason.LENGTH)
+    return (responses.verdict == tuple(VerdictKind).index(VerdictKind.INCORRECT)) & whole
+
+
 class TallyCounter:
     """Keeps a stage's `Tally`: what was requested, what finished, and how much of it was new and correct.
 
@@ -169,11 +179,17 @@ class TallyCounter:
             counts = np.bincount(requests.query, minlength=len(self.tally.requested))
             self.tally.requested += counts.astype(np.int32)
 
-    def finish(self, query: int, *, correct: bool, truncated: bool, text: str) -> None:
-        """Count one verified response."""
+    def finish(
+        self, query: int, *, correct: bool, truncated: bool, text: str, incorrect: bool = False
+    ) -> None:
+        """Count one verified response; `incorrect` says that its verdict is exactly that."""
         self.tally.finished[query] += 1
         self.tally.correct[query] += correct
-        if correct and not truncated:
+        if truncated:
+            return
+        self.tally.wrong[query] += incorrect
+        if correct:
+            self.tally.usable[query] += 1
             key = int.from_bytes(_digest(text), "big") ^ (query * _GOLDEN & _WORD)
             self.tally.distinct[query] += self._seen.add(key)
 
@@ -182,8 +198,11 @@ class TallyCounter:
         n = len(self.tally.finished)
         self.tally.finished += np.bincount(responses.query, minlength=n).astype(np.int32)
         self.tally.correct += np.bincount(responses.query[responses.correct], minlength=n).astype(np.int32)
+        wrong = responses.query[rejectable(responses)]
+        self.tally.wrong += np.bincount(wrong, minlength=n).astype(np.int32)
         rows = np.flatnonzero(usable(responses))
         query = responses.query[rows]
+        self.tally.usable += np.bincount(query, minlength=n).astype(np.int32)
         keys = response_keys(responses.text[rows]) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
         new = query[self._seen.add_many(keys)]
         self.tally.distinct += np.bincount(new, minlength=n).astype(np.int32)

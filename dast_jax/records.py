@@ -18,6 +18,7 @@ __all__ = [
     "Exemplar",
     "FinishReason",
     "Pool",
+    "PreferenceSet",
     "PromptKind",
     "Query",
     "Requests",
@@ -53,11 +54,12 @@ class FinishReason(enum.StrEnum):
 
 
 class PromptKind(enum.IntEnum):
-    """How a query is put to the policy."""
+    """How a query is put to the policy; a rationalized one shows its reference answer as a hint."""
 
     ZERO_SHOT = 0
     FEW_SHOT = 1
     MATCHED = 2
+    RATIONALIZED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +112,15 @@ class StageKey:
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Trials to sample, in columns of equal length n: int32 query index, int32 trial, int8 prompt kind."""
+    """Trials to sample, in columns of equal length n: int32 query index, int32 trial, int8 prompt kind.
+
+    `temperature` float32 [n], or None for the configured one.
+    """
 
     query: np.ndarray
     trial: np.ndarray
     kind: np.ndarray
+    temperature: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.query)
@@ -147,14 +153,17 @@ class Rollout:
 class Tally:
     """Counts per query for the stage under way, int32 [n_queries] each.
 
-    `requested` and `finished` count trials; `correct` the correct ones among the finished;
-    `distinct` the correct ones whose normalised text had not been seen for that query.
+    `requested` and `finished` count trials; `correct` the correct ones among the finished; `usable`
+    the correct ones that were not cut off; `distinct` the usable ones whose normalised text had not been
+    seen for that query; `wrong` the incorrect ones that were not cut off.
     """
 
     requested: np.ndarray
     finished: np.ndarray
     correct: np.ndarray
+    usable: np.ndarray
     distinct: np.ndarray
+    wrong: np.ndarray
 
     @classmethod
     def zeros(cls, n: int) -> Tally:
@@ -232,6 +241,25 @@ class TrainingSet:
     query: np.ndarray
     text: np.ndarray
     is_reference: np.ndarray
+    shortfall: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceSet:
+    """Pairs that a method wants trained: texts by query, before tokenization.
+
+    `query` int32 [n]; `chosen` and `rejected` object [n], the preferred response and the other one;
+    `chosen_is_reference` bool [n] marks pairs that prefer a reference solution. `shortfall` says, per
+    level name, how many pairs the quotas lacked.
+    """
+
+    query: np.ndarray
+    chosen: np.ndarray
+    rejected: np.ndarray
+    chosen_is_reference: np.ndarray
     shortfall: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
