@@ -1,0 +1,137 @@
+"""The model over four virtual devices: the same numbers as on one, and really split."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import PartitionSpec as P
+from reference.llama_cases import inputs
+from tiny import case, forward, our_logits, state_equal, tokenizer
+
+from dast_jax.errors import UserError
+from dast_jax.models.cache import empty_cache
+from dast_jax.models.hf import save_model
+from dast_jax.models.load import load_model
+from dast_jax.models.options import MeshOptions
+from dast_jax.models.sharding import constrain, make_mesh, param_shardings, partition_spec, shard_params
+
+SIZES = [{"fsdp": 2, "tensor": 2}, {"data": 2, "tensor": 2}, {"fsdp": 4}, {"tensor": 4}]
+
+
+@pytest.mark.parametrize("sizes", SIZES[:2])
+def test_logits_are_those_of_one_device(sizes):
+    _, graphdef, params = case("all_biases")
+    mesh = make_mesh(MeshOptions(**sizes))
+    with jax.set_mesh(mesh):
+        logits = forward(
+            graphdef, shard_params(params, mesh), *(np.tile(x, (2, 1)) for x in inputs("all_biases"))
+        )
+    assert len(logits.sharding.device_set) == 4
+    np.testing.assert_allclose(logits, np.tile(our_logits("all_biases"), (2, 1, 1)), atol=2e-5)
+
+
+def test_the_big_matrices_are_split():
+    config, _, params = case("grouped")
+    mesh = make_mesh(MeshOptions(fsdp=2, tensor=2))
+    sharded = shard_params(params, mesh)
+    big = {
+        ".".join(map(str, path)): leaf.get_value()
+        for path, leaf in nnx.to_flat_state(sharded)
+        if leaf.get_value().ndim >= 2
+        and path[-1] != "scale"
+        and path != ("embedding",)
+        and path != ("lm_head",)
+    }
+    assert len(big) == 7
+    for name, array in big.items():
+        assert array.addressable_shards[0].data.size * 4 == array.size, name
+    hidden, heads = config.hidden_size, config.num_heads
+    assert sharded.layers.q.kernel.get_value().sharding.spec == P(None, "fsdp", "tensor", None)
+    assert sharded.layers.q.kernel.get_value().addressable_shards[0].data.shape == (
+        3,
+        hidden // 2,
+        heads // 2,
+        16,
+    )
+    # 97 tokens do not divide by two, so that axis stays whole
+    assert sharded.embedding.get_value().addressable_shards[0].data.shape == (97, hidden // 2)
+
+
+def test_key_value_heads_that_do_not_divide_are_replicated():
+    config, graphdef, params = case("odd_heads")
+    assert config.num_kv_heads == 3
+    mesh = make_mesh(MeshOptions(tensor=2))
+    sharded = shard_params(params, mesh)
+    assert sharded.layers.k.kernel.get_value().sharding.spec == P(None, None, None, None)
+    assert sharded.layers.up.kernel.get_value().sharding.spec == P(None, None, "tensor")
+    with jax.set_mesh(mesh):
+        logits = forward(graphdef, sharded, *inputs("odd_heads"))
+    np.testing.assert_allclose(logits, our_logits("odd_heads"), atol=2e-5)
+
+
+def test_decoding_over_a_mesh_equals_one_device():
+    config, graphdef, params = case("grouped")
+    tokens = np.arange(4, dtype=np.int32)
+
+    def decode(params, cache):
+        model = nnx.merge(graphdef, params)
+        for step in range(3):
+            hidden, cache = model.decode(jnp.asarray(tokens) + step, jnp.full(4, step), cache)
+        return model.logits(hidden), cache
+
+    cache = empty_cache(config.num_layers, 4, config.num_kv_heads, 8, config.head_dim, jnp.float32)
+    expected, _ = jax.jit(decode)(params, cache)
+    mesh = make_mesh(MeshOptions(fsdp=2, tensor=2))
+    with jax.set_mesh(mesh):
+        logits, split = jax.jit(decode)(shard_params(params, mesh), cache)
+    np.testing.assert_allclose(logits, expected, atol=2e-5)
+    assert split.k[0].addressable_shards[0].data.shape == (2, 1, 8, config.head_dim)
+
+
+def test_optimizer_moments_are_split_like_their_parameters():
+    _, _, params = case("grouped")
+    mesh = make_mesh(MeshOptions(fsdp=4))
+    moments = jax.tree.map(jnp.zeros_like, {"count": jnp.zeros(()), "mu": params})
+    shardings = param_shardings(moments, mesh)
+    assert shardings["mu"].layers.up.kernel.get_value().spec == P(None, "fsdp", None)
+    assert shardings["count"].spec == P()
+
+
+def test_a_model_is_loaded_straight_onto_the_mesh(tmp_path):
+    config, _, params = case("grouped")
+    save_model(tmp_path, config, params, tokenizer())
+    mesh = make_mesh(MeshOptions(fsdp=2, tensor=-1))
+    loaded = load_model(tmp_path, mesh=mesh)
+    assert dict(mesh.shape) == {"data": 1, "fsdp": 2, "tensor": 2}
+    assert loaded.params.layers.up.kernel.get_value().sharding.spec == P(None, "fsdp", "tensor")
+    assert state_equal(loaded.params, params)
+    # a sharded policy is written like any other
+    save_model(tmp_path / "again", config, loaded.params)
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (
+        tmp_path / "model.safetensors"
+    ).read_bytes()
+
+
+def test_partition_spec_follows_the_table():
+    mesh = make_mesh(MeshOptions(data=2, fsdp=2))
+    assert partition_spec((8, 3), ("batch", None), mesh) == P(("data", "fsdp"), None)
+    assert partition_spec((6, 3), ("batch", None), mesh) == P("data", None)
+    assert partition_spec((5, 4), ("batch", "embed"), mesh) == P(None, "fsdp")
+
+
+def test_constrain_does_nothing_without_a_mesh():
+    x = jnp.ones((4, 4))
+    assert constrain(x, "batch", "embed") is x
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [({"fsdp": 8}, "needs 8 devices"), ({"data": -1, "fsdp": -1}, "one of them may be -1"), ({"tensor": 0}, "1 or"),
+     ({"tensor": 3, "data": -1}, "not divisible")],
+)  # fmt: skip
+def test_a_mesh_that_cannot_be_is_refused(sizes, said):
+    with pytest.raises(UserError, match=said):
+        make_mesh(MeshOptions(**sizes))

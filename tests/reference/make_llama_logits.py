@@ -1,0 +1,52 @@
+"""Writes llama_logits.npz: the logits of transformers' LlamaForCausalLM on the cases of llama_cases.py.
+
+    python tests/reference/make_llama_logits.py
+
+Needs torch and transformers; the tests that read the file need neither.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from reference.llama_cases import CASES, KEPT, hf_config, inputs, weights
+
+
+def reference_model(name: str) -> transformers.LlamaForCausalLM:
+    """Returns transformers' model of a case, float32, with the case's weights."""
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**hf_config(name)))
+    state = {key: torch.from_numpy(value) for key, value in weights(name).items()}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert set(missing) <= {"lm_head.weight"}
+    model.tie_weights()
+    return model.eval()
+
+
+def reference_logits(name: str) -> np.ndarray:
+    """Returns float32 logits [2, LENGTH, V]."""
+    tokens, positions = (torch.from_numpy(x).long() for x in inputs(name))
+    with torch.no_grad():
+        return reference_model(name)(tokens, position_ids=positions).logits.numpy()
+
+
+def main() -> None:
+    arrays = {}
+    for name in CASES:
+        logits = reference_logits(name)
+        arrays[name] = logits[:, list(KEPT)]
+        arrays[f"{name}/std"] = logits.std()
+        print(f"{name:24} std {logits.std():.3f}")
+    arrays["versions"] = np.array(f"torch {torch.__version__}, transformers {transformers.__version__}")
+    np.savez_compressed(Path(__file__).with_name("llama_logits.npz"), **arrays)
+
+
+if __name__ == "__main__":
+    main()
