@@ -18,6 +18,7 @@ __all__ = [
     "Exemplar",
     "FinishReason",
     "Pool",
+    "PreferencePair",
     "PreferenceSet",
     "PromptKind",
     "Query",
@@ -228,6 +229,16 @@ class SFTExample:
     query: int
     prompt: tuple[int, ...]
     response: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferencePair:
+    """Two zero-shot responses to one prompt, of which `chosen` is preferred; EOS included in both."""
+
+    query: int
+    prompt: tuple[int, ...]
+    chosen: tuple[int, ...]
+    rejected: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
