@@ -100,6 +100,7 @@ class Session:
         """Collect the round's verified responses with the policy that the last round left."""
         assert self._carried is not None
         self._sampler.set_params(self._policy.after(round - 1))
+        shortened_before = self._prompts.shortened
         with (
             self._store.response_log(round) as log_,
             progress_stage(f"round {round}: sampling") as bar,
@@ -132,10 +133,16 @@ class Session:
                 round,
                 len(responses),
             )
-        for note, count in self._method.notes().items():
-            log.warning("round %d: %s: %d", round, note, count)
+        shortened = self._prompts.shortened - shortened_before
+        if shortened:
+            log.warning(
+                "round %d: %d prompts show fewer exemplars than asked for, to fit sampling.prompt_buckets",
+                round,
+                shortened,
+            )
+        notes = {**self._method.notes(), "shortened_prompts": shortened}
         return {
-            "sampling": _sampling_facts(responses, self._method.levels()),
+            "sampling": {**_sampling_facts(responses, self._method.levels()), "notes": notes},
             "flops": sampling_flops(self._policy.parameters, work),
         }
 
