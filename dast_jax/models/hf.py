@@ -244,10 +244,16 @@ def build_params(
             out[i] = (tensor.T if fold.transpose else tensor).reshape(fold.shape)
         return out if path[0] == "layers" else out[0]
 
-    flat = nnx.to_flat_state(template)
-    return nnx.from_flat_state(
-        [(path, leaf.replace(place(path, load(path, leaf.get_value().dtype)))) for path, leaf in flat]
-    )
+    filled: Any = {
+        path: leaf.replace(place(path, load(path, leaf.get_value().dtype)))
+        for path, leaf in _flat(template).items()
+    }
+    return nnx.from_flat_state(filled)
+
+
+def _flat(params: nnx.State) -> dict[tuple[str, ...], Any]:
+    """Returns the parameters by path, in order."""
+    return {tuple(map(str, path)): leaf for path, leaf in nnx.to_flat_state(params)}
 
 
 # --- folders --------------------------------------------------------------------------------------
@@ -329,7 +335,7 @@ def save_model(
     directory.mkdir(parents=True, exist_ok=True)
     if tokenizer is not None:
         tokenizer.save(directory)
-    flat = dict(nnx.to_flat_state(params))
+    flat = _flat(params)
     _write_tensors(directory, config, flat)
     dtype = str(np.dtype(flat["embedding",].get_value().dtype))
     written = config_to_dict(config, dtype)

@@ -147,11 +147,17 @@ class Layer(nnx.Module):
         layers, d, n, kv, h, f = (
             c.num_layers, c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim, c.intermediate_size,
         )  # fmt: skip
-        kinds = {"rngs": rngs, "dtype": dtype, "param_dtype": param_dtype}
 
         def linear(equation, shape, axes, bias_axes, use_bias):
-            axes = ("layers", *axes)
-            return Linear(equation, (layers, *shape), axes, (0, *bias_axes) if use_bias else None, **kinds)
+            return Linear(
+                equation,
+                (layers, *shape),
+                ("layers", *axes),
+                (0, *bias_axes) if use_bias else None,
+                rngs=rngs,
+                dtype=dtype,
+                param_dtype=param_dtype,
+            )
 
         attention_bias, mlp_bias = c.attention_bias, c.mlp_bias
         self.attention_norm = RMSNorm((layers, d), ("layers", "embed"), c.rms_norm_eps, param_dtype)

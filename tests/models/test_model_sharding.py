@@ -18,10 +18,8 @@ from dast_jax.models.load import load_model
 from dast_jax.models.options import MeshOptions
 from dast_jax.models.sharding import constrain, make_mesh, param_shardings, partition_spec, shard_params
 
-SIZES = [{"fsdp": 2, "tensor": 2}, {"data": 2, "tensor": 2}, {"fsdp": 4}, {"tensor": 4}]
 
-
-@pytest.mark.parametrize("sizes", SIZES[:2])
+@pytest.mark.parametrize("sizes", [{"fsdp": 2, "tensor": 2}, {"data": 2, "tensor": 2}])
 def test_logits_are_those_of_one_device(sizes):
     _, graphdef, params = case("all_biases")
     mesh = make_mesh(MeshOptions(**sizes))
@@ -40,16 +38,13 @@ def test_the_big_matrices_are_split():
     big = {
         ".".join(map(str, path)): leaf.get_value()
         for path, leaf in nnx.to_flat_state(sharded)
-        if leaf.get_value().ndim >= 2
-        and path[-1] != "scale"
-        and path != ("embedding",)
-        and path != ("lm_head",)
+        if path[-1] == "kernel"
     }
     assert len(big) == 7
     for name, array in big.items():
         assert array.addressable_shards[0].data.size * 4 == array.size, name
     hidden, heads = config.hidden_size, config.num_heads
-    assert sharded.layers.q.kernel.get_value().sharding.spec == P(None, "fsdp", "tensor", None)
+    assert sharded.layers.q.kernel.get_value().sharding.spec == P(None, "fsdp", "tensor")
     assert sharded.layers.q.kernel.get_value().addressable_shards[0].data.shape == (
         3,
         hidden // 2,
@@ -65,7 +60,7 @@ def test_key_value_heads_that_do_not_divide_are_replicated():
     assert config.num_kv_heads == 3
     mesh = make_mesh(MeshOptions(tensor=2))
     sharded = shard_params(params, mesh)
-    assert sharded.layers.k.kernel.get_value().sharding.spec == P(None, None, None, None)
+    assert sharded.layers.k.kernel.get_value().sharding.spec == P()
     assert sharded.layers.up.kernel.get_value().sharding.spec == P(None, None, "tensor")
     with jax.set_mesh(mesh):
         logits = forward(graphdef, sharded, *inputs("odd_heads"))
@@ -96,7 +91,7 @@ def test_optimizer_moments_are_split_like_their_parameters():
     mesh = make_mesh(MeshOptions(fsdp=4))
     moments = jax.tree.map(jnp.zeros_like, {"count": jnp.zeros(()), "mu": params})
     shardings = param_shardings(moments, mesh)
-    assert shardings["mu"].layers.up.kernel.get_value().spec == P(None, "fsdp", None)
+    assert shardings["mu"].layers.up.kernel.get_value().spec == P(None, "fsdp")
     assert shardings["count"].spec == P()
 
 
@@ -117,8 +112,8 @@ def test_a_model_is_loaded_straight_onto_the_mesh(tmp_path):
 
 def test_partition_spec_follows_the_table():
     mesh = make_mesh(MeshOptions(data=2, fsdp=2))
-    assert partition_spec((8, 3), ("batch", None), mesh) == P(("data", "fsdp"), None)
-    assert partition_spec((6, 3), ("batch", None), mesh) == P("data", None)
+    assert partition_spec((8, 3), ("batch", None), mesh) == P(("data", "fsdp"))
+    assert partition_spec((6, 3), ("batch", None), mesh) == P("data")
     assert partition_spec((5, 4), ("batch", "embed"), mesh) == P(None, "fsdp")
 
 
@@ -129,9 +124,13 @@ def test_constrain_does_nothing_without_a_mesh():
 
 @pytest.mark.parametrize(
     ("sizes", "said"),
-    [({"fsdp": 8}, "needs 8 devices"), ({"data": -1, "fsdp": -1}, "one of them may be -1"), ({"tensor": 0}, "1 or"),
-     ({"tensor": 3, "data": -1}, "not divisible")],
-)  # fmt: skip
+    [
+        ({"fsdp": 8}, "needs 8 devices"),
+        ({"data": -1, "fsdp": -1}, "one of them may be -1"),
+        ({"tensor": 0}, "1 or more"),
+        ({"tensor": 3, "data": -1}, "not divisible"),
+    ],
+)
 def test_a_mesh_that_cannot_be_is_refused(sizes, said):
     with pytest.raises(UserError, match=said):
         make_mesh(MeshOptions(**sizes))
