@@ -1,0 +1,225 @@
+""".gguf files written here with the `gguf` package, as llama.cpp's converter writes them, and read back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from reference.llama_cases import CASES, hf_config, inputs, weights
+from tiny import TEXT, byte_tokenizer, case, forward, our_logits, state_equal
+from tokenizers import Tokenizer as Backend
+from tokenizers import pre_tokenizers
+
+from dast_jax.errors import UserError
+from dast_jax.models.gguf import open_gguf
+from dast_jax.models.gguf_tokenizer import build_tokenizer
+from dast_jax.models.hf import save_model
+from dast_jax.models.llama import rope_frequencies
+from dast_jax.models.load import load_model
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
+FLOAT32 = gguf.GGMLQuantizationType.F32
+
+
+def _permute(tensor: np.ndarray, heads: int) -> np.ndarray:
+    """llama.cpp's order of the rows of q and k: the halves of each head interleaved."""
+    half = tensor.shape[0] // heads // 2
+    index = np.arange(tensor.shape[0]).reshape(heads, 2, half).transpose(0, 2, 1).reshape(-1)
+    return tensor[index]
+
+
+def _write(
+    path: Path,
+    name: str,
+    *,
+    kind: gguf.GGMLQuantizationType = FLOAT32,
+    pre: str = "gpt-2",
+    architecture: str = "llama",
+    **extra,
+) -> Path:
+    c, (_, theta, scaling, _) = hf_config(name), CASES[name]
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_context_length(c["max_position_embeddings"])
+    writer.add_embedding_length(c["hidden_size"])
+    writer.add_block_count(c["num_hidden_layers"])
+    writer.add_feed_forward_length(c["intermediate_size"])
+    writer.add_head_count(c["num_attention_heads"])
+    writer.add_head_count_kv(c["num_key_value_heads"])
+    writer.add_key_length(c["head_dim"])
+    writer.add_rope_freq_base(theta)
+    writer.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    if scaling and scaling["rope_type"] == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(scaling["factor"])
+    if scaling and scaling["rope_type"] == "llama3":
+        config = case(name)[0]
+        plain = rope_frequencies(replace(config, rope_scaling=None))
+        writer.add_tensor("rope_freqs.weight", plain / rope_frequencies(config))
+    backend = byte_tokenizer().backend_tokenizer
+    vocab = sorted(backend.get_vocab().items(), key=lambda item: item[1])
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list([token for token, _ in vocab])
+    writer.add_token_types([CONTROL if i < 4 else NORMAL for _, i in vocab])
+    writer.add_token_merges([" ".join(pair) for pair in _merges(backend)])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_pad_token_id(3)
+    for key, value in extra.items():
+        getattr(writer, key)(value)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, c["num_hidden_layers"])
+    for key, tensor in weights(name).items():
+        if "q_proj" in key or "k_proj" in key:
+            tensor = _permute(tensor, c["num_attention_heads" if "q_proj" in key else "num_key_value_heads"])
+        theirs = names.get_name(key, try_suffixes=(".weight", ".bias"))
+        raw = kind if tensor.ndim == 2 and tensor.shape[1] % 32 == 0 else FLOAT32  # blocks of 32
+        data = gguf.quantize(np.ascontiguousarray(tensor), raw)
+        writer.add_tensor(theirs, data, raw_dtype=raw)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _merges(backend: Backend) -> list[list[str]]:
+    return json.loads(backend.to_str())["model"]["merges"]
+
+
+@pytest.mark.parametrize("name", ["grouped", "tied", "wide_heads", "all_biases", "linear", "llama3_far"])
+def test_a_float32_file_is_the_folder_it_came_from(name, tmp_path):
+    loaded = load_model(_write(tmp_path / "tiny.gguf", name))
+    config, _, params = case(name)
+    assert state_equal(loaded.params, params)
+    expected = {**config.__dict__, "bos_token_id": 1, "eos_token_ids": (2,), "pad_token_id": 3}
+    assert loaded.config.__dict__ == expected
+
+
+def test_the_permutation_matters():
+    """Guards the test above: without undoing it, the parameters would differ."""
+    q = weights("grouped")["model.layers.0.self_attn.q_proj.weight"]
+    assert not np.array_equal(_permute(q, 4), q)
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_1", "F16"])
+def test_quantized_files_are_near(kind, tmp_path):
+    path = _write(tmp_path / "tiny.gguf", "llama3_far", kind=gguf.GGMLQuantizationType[kind])
+    loaded = load_model(path)
+    logits = np.asarray(forward(loaded.graphdef, loaded.params, *inputs("llama3_far")))
+    expected = our_logits("llama3_far")
+    correlation = np.corrcoef(logits.ravel(), expected.ravel())[0, 1]
+    assert correlation > {"Q8_0": 0.999, "Q4_1": 0.95, "F16": 0.99999}[kind]
+    assert not np.array_equal(logits, expected)
+
+
+def test_the_tokenizer_comes_from_the_metadata(tmp_path):
+    ours = load_model(_write(tmp_path / "tiny.gguf", "grouped")).tokenizer
+    theirs = byte_tokenizer()
+    for text in [*TEXT[:3], "</s>", "a </s>b", ""]:
+        assert ours.encode(text) == theirs(text, add_special_tokens=False)["input_ids"]
+    assert ours.decode(ours.encode(TEXT[0])) == TEXT[0]
+    assert (ours.bos_id, ours.eos_ids, ours.pad_id) == (None, (2,), 3)
+
+
+def test_bos_and_chat_template_come_from_the_metadata(tmp_path):
+    template = "{% for m in messages %}{{ m['content'] }}{% endfor %}="
+    path = _write(tmp_path / "tiny.gguf", "grouped", add_add_bos_token=True, add_chat_template=template)
+    ours = open_gguf(path).tokenizer()
+    assert ours.bos_id == 1
+    assert ours.inner("48")["input_ids"] == [1, *ours.encode("48")]
+    assert ours.chat([{"role": "user", "content": "48"}]) == ours.encode("48=")
+
+
+def test_a_gguf_model_is_saved_as_a_folder(tmp_path):
+    loaded = load_model(_write(tmp_path / "tiny.gguf", "tied"))
+    save_model(tmp_path / "folder", loaded.config, loaded.params, loaded.tokenizer)
+    again = load_model(tmp_path / "folder")
+    assert again.config == loaded.config
+    assert state_equal(again.params, loaded.params)
+    assert again.tokenizer.encode(TEXT[1]) == loaded.tokenizer.encode(TEXT[1])
+
+
+# --- ways of cutting text into words ------------------------------------------------------------------
+
+
+def _words(pre: str, text: str) -> list[str]:
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    metadata = {
+        "model": "gpt2",
+        "pre": pre,
+        "tokens": [*sorted(alphabet), "<e>"],
+        "merges": [],
+        "eos_token_id": 256,
+    }
+    inner = build_tokenizer(metadata, chat_template=None, where="test")
+    return [
+        word.replace("Ġ", " ").replace("Ċ", "\n")
+        for word, _ in inner.backend_tokenizer.pre_tokenizer.pre_tokenize_str(text)
+    ]
+
+
+def test_words_of_each_kind():
+    text = "It's 12345 apples,\n\n  so"
+    assert _words("gpt-2", text) == ["It", "'s", " 12345", " apples", ",", "\n\n ", " so"]
+    assert _words("smollm", text) == [
+        "It",
+        "'s",
+        " ",
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        " apples",
+        ",",
+        "\n\n ",
+        " so",
+    ]
+    assert _words("llama-bpe", text) == ["It", "'s", " ", "123", "45", " apples", ",\n\n", " ", " so"]
+
+
+def test_sentencepiece_joins_by_score():
+    pieces = {
+        "<unk>": 0.0, "<s>": 0.0, "</s>": 0.0, **{f"<0x{b:02X}>": 0.0 for b in range(256)},
+        "▁": -1.0, "a": -2.0, "b": -3.0, "c": -4.0, "bc": -5.0, "ab": -6.0, "▁a": -7.0, "abc": -8.0,
+    }  # fmt: skip
+    metadata = {
+        "model": "llama",
+        "tokens": list(pieces),
+        "scores": list(pieces.values()),
+        "token_type": [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * (len(pieces) - 259)],
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "unknown_token_id": 0,
+    }
+    inner = build_tokenizer(metadata, chat_template=None, where="test")
+
+    def tokens(text):
+        return inner.convert_ids_to_tokens(inner(text)["input_ids"])
+
+    # "bc" (-5) is above "ab" (-6), so b and c join first; then "▁a" (-7) is above "abc" (-8)
+    assert tokens("abc") == ["<s>", "▁a", "bc"]
+    assert tokens("ab") == ["<s>", "▁", "ab"]
+    assert tokens("é") == ["<s>", "▁", "<0xC3>", "<0xA9>"]
+    assert inner.decode(inner("abc é ab")["input_ids"], skip_special_tokens=True) == "abc é ab"
+
+
+# --- bad files ----------------------------------------------------------------------------------------
+
+
+def test_files_that_will_not_do(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        load_model(tmp_path / "none.gguf")
+    (tmp_path / "junk.gguf").write_bytes(b"junk" * 100)
+    with pytest.raises(UserError, match="cannot be read as GGUF"):
+        load_model(tmp_path / "junk.gguf")
+    with pytest.raises(UserError, match="architecture is 'qwen2'"):
+        load_model(_write(tmp_path / "qwen.gguf", "grouped", architecture="qwen2"))
+    with pytest.raises(UserError, match="pre-tokenizer 'tekken' is not supported"):
+        load_model(_write(tmp_path / "tekken.gguf", "grouped", pre="tekken"))
+    with pytest.raises(UserError, match="tokenizer model 'bert'"):
+        build_tokenizer({"model": "bert", "tokens": ["a"]}, chat_template=None, where="x.gguf")
