@@ -1,6 +1,6 @@
 """Self-training methods, one small file each, named as in the config (`method.name`).
 
-A method's module has `Options` (a frozen dataclass) and `make(pool, options, seed)`.
+A method's module has `Options` (a frozen dataclass) and `make(pool, options, seed, tools)`.
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from dast_jax.methods.base import Method
+from dast_jax.methods.base import Method, ModelTools
 from dast_jax.records import Pool
 
-__all__ = ["Method", "make_method"]
+__all__ = ["Method", "ModelTools", "make_method"]
 
 
-def make_method(options: Any, pool: Pool, seed: int) -> Method:
-    """The method that `options` (an instance of its module's `Options`) configures, bound to `pool`."""
-    return importlib.import_module(type(options).__module__).make(pool, options, seed)
+def make_method(options: Any, pool: Pool, seed: int, tools: ModelTools | None = None) -> Method:
+    """The method that `options` (an instance of its module's `Options`) configures, bound to `pool`.
+
+    Raises `UserError` where pool and options do not fit each other.
+    """
+    return importlib.import_module(type(options).__module__).make(pool, options, seed, tools)

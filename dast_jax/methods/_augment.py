@@ -7,7 +7,17 @@ import numpy as np
 from dast_jax.difficulty import response_keys, usable
 from dast_jax.records import LEVELS, Pool, Responses, TrainingSet
 
-__all__ = ["build_training_set", "distinct_rows", "first_distinct", "reference_set"]
+__all__ = [
+    "build_training_set",
+    "distinct_rows",
+    "first_distinct",
+    "first_rows",
+    "rank_within",
+    "reference_set",
+    "text_set",
+    "union",
+    "usable_rows",
+]
 
 
 def reference_set(pool: Pool) -> TrainingSet:
@@ -15,6 +25,34 @@ def reference_set(pool: Pool) -> TrainingSet:
     query = np.flatnonzero([bool(q.solution) for q in pool.queries]).astype(np.int32)
     text = np.array([pool.queries[i].solution for i in query], dtype=object)
     return TrainingSet(query=query, text=text, is_reference=np.ones(len(query), bool))
+
+
+def text_set(responses: Responses, rows: np.ndarray, shortfall: dict[str, int] | None = None) -> TrainingSet:
+    """The responses in `rows`, to be trained on as they are."""
+    return TrainingSet(
+        query=responses.query[rows].astype(np.int32),
+        text=responses.text[rows],
+        is_reference=np.zeros(len(rows), bool),
+        shortfall=shortfall or {},
+    )
+
+
+def union(first: TrainingSet, second: TrainingSet) -> TrainingSet:
+    """Both, ordered by query, with the second one's shortfall."""
+    query = np.concatenate([first.query, second.query])
+    order = np.argsort(query, kind="stable")
+    return TrainingSet(
+        query=query[order],
+        text=np.concatenate([first.text, second.text])[order],
+        is_reference=np.concatenate([first.is_reference, second.is_reference])[order],
+        shortfall=second.shortfall,
+    )
+
+
+def usable_rows(responses: Responses) -> np.ndarray:
+    """Row numbers int64 [m] of the usable responses, ordered by (query, round, trial)."""
+    rows = np.flatnonzero(usable(responses))
+    return rows[np.lexsort((responses.trial[rows], responses.round[rows], responses.query[rows]))]
 
 
 def distinct_rows(responses: Responses) -> np.ndarray:
@@ -36,9 +74,13 @@ def distinct_rows(responses: Responses) -> np.ndarray:
 
 def first_distinct(responses: Responses, need: np.ndarray) -> np.ndarray:
     """The first `need` (int [n]) rows of `distinct_rows` of each query: row numbers int64 [m]."""
-    rows = distinct_rows(responses)
+    return first_rows(responses, distinct_rows(responses), need)
+
+
+def first_rows(responses: Responses, rows: np.ndarray, need: np.ndarray) -> np.ndarray:
+    """Of `rows`, ordered by query, the first `need` (int [n]) of each query: row numbers int64 [m]."""
     query = responses.query[rows]
-    return rows[_rank_within(query) < need[query]]
+    return rows[rank_within(query) < need[query]]
 
 
 def build_training_set(
@@ -61,7 +103,7 @@ def build_training_set(
     has_reference[references.query] = 1
 
     own = responses.query[rows]
-    rank = _rank_within(own)
+    rank = rank_within(own)
     count = np.bincount(own, minlength=len(pool))
     short = quotas - has_reference - count
     repeat_own = np.clip(short, 0, count * (max_repeats - 1))
@@ -87,7 +129,7 @@ def build_training_set(
     )
 
 
-def _rank_within(query: np.ndarray) -> np.ndarray:
+def rank_within(query: np.ndarray) -> np.ndarray:
     """0, 1, 2, … within each run of equal values of the sorted `query`, int64 [m]."""
     starts = np.flatnonzero(np.concatenate([[True], np.diff(query) != 0])) if len(query) else query
     return np.arange(len(query)) - np.repeat(starts, np.diff(np.append(starts, len(query))))

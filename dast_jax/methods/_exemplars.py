@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from dast_jax.data import hints
 from dast_jax.difficulty import EASY, HARD, UNSOLVED, usable
 from dast_jax.records import LEVELS, Exemplar, Pool, Responses
 
@@ -66,9 +67,9 @@ class ExemplarBank:
             round=round,
         )
 
-    def draw(self, query: int, count: int) -> tuple[Exemplar, ...]:
+    def draw(self, query: int, count: int, *, hinted: bool = False) -> tuple[Exemplar, ...]:
         """`count` exemplars for `query`, of different problems and never the query's own; fewer if there
-        are no more in the whole bank.
+        are no more in the whole bank. `hinted` puts each one's answer behind its question.
 
         [ours] From the longer half of the query's level when it is hard or unsolved, the shorter half when
         it is easy, else from all of it; when the half has too few, from the rest of the level; when the
@@ -81,9 +82,10 @@ class ExemplarBank:
             for row in _shuffled(rng, rows, 4 * count + 8):
                 if len(chosen) == count:
                     return tuple(chosen)
-                question = self._pool.queries[self._owner[row]].question
-                if question not in used:
-                    used.add(question)
+                owner = self._pool.queries[self._owner[row]]
+                if owner.question not in used:
+                    used.add(owner.question)
+                    question = hints.hinted(owner) if hinted else owner.question
                     chosen.append(Exemplar(question, self._text[row]))
         return tuple(chosen)
 

@@ -6,12 +6,19 @@
                (DAST-L), until its quota of correct, distinct responses is met or its trials are spent;
                train on D_a ∪ D_o, zero-shot
 
+DAST-D (`loss: dpo`) has the same rounds with pairs in the place of examples: from round 1 on each query is
+sampled until its correct and incorrect responses make as many different pairs as its quota says, and DPO
+trains on those.
+
 `proportion` and `length` switch the two parts off: both on is DAST-S, one of them on is DAST-P or DAST-L,
-both off is plain rejection sampling. From the paper: four levels from few-shot trials of the initial
-policy, fixed during self-training; round 0 on D_o, later rounds on D_a ∪ D_o; more responses for harder
-levels; exemplars of the query's own level control the length. The paper gives no numbers for K, the cut
-points or the quotas, nor how exemplars are drawn: everything marked [ours] below and in `Options` is this
-package's choice.
+both off is plain rejection sampling (or plain DPO). From the paper: four levels from few-shot trials of the
+initial policy, fixed during self-training; round 0 on D_o, later rounds on D_a ∪ D_o; more responses for
+harder levels; exemplars of the query's own level control the length. The paper gives no numbers for K, the
+cut points or the quotas, nor how exemplars and pairs are drawn: everything marked [ours] below and in
+`Options` is this package's choice.
+
+With all queries solved every level is easy and all have the same quota; with none solved DAST-S trains on
+the reference solutions alone, and DAST-D on pairs of reference solutions and incorrect responses.
 """
 
 from __future__ import annotations
@@ -21,12 +28,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dast_jax.difficulty import Cuts, levels_from_counts, smallest_trials
+from dast_jax.difficulty import UNSOLVED, Cuts, levels_from_counts, smallest_trials
 from dast_jax.errors import UserError
 from dast_jax.methods._augment import build_training_set, first_distinct, reference_set
+from dast_jax.methods._common import MethodBase, numbered, require_references, top_up
 from dast_jax.methods._exemplars import ExemplarBank
+from dast_jax.methods._pairs import candidates, draw_pairs, trials_for_pairs, trials_until_pairs
 from dast_jax.options import opt
-from dast_jax.records import LEVELS, Exemplar, Pool, PromptKind, Requests, Responses, Tally, TrainingSet
+from dast_jax.records import (
+    LEVELS,
+    Exemplar,
+    Pool,
+    PreferenceSet,
+    PromptKind,
+    Requests,
+    Responses,
+    Tally,
+    TrainingSet,
+)
 
 __all__ = ["Dast", "Options", "make"]
 
@@ -47,14 +66,16 @@ class Options:
     )
     proportion: bool = opt(True, "DAST-P: more training examples for harder levels")
     length: bool = opt(True, "DAST-L: sample with exemplars of the query's own level")
-    base_quota: int = opt(4, "training examples per query, before the level's multiplier", min=1)
+    base_quota: int = opt(4, "training examples or pairs per query, before the level's multiplier", min=1)
     multipliers: dict[str, int] = opt(
         {"easy": 1, "middle": 1, "hard": 3, "unsolved": 2},
         "quota multiplier of each level",
         choices=LEVELS,
         min=1,
     )
-    max_repeats: int = opt(4, "most times that one text may appear for a query, to fill a quota", min=1)
+    max_repeats: int = opt(
+        4, "most times that one text or pair may appear for a query, to fill a quota", min=1
+    )
     max_trials: int = opt(
         64, "most trials per query and round; trials reused from the level estimate count", min=1
     )
@@ -62,8 +83,6 @@ class Options:
     loss: str = opt("sft", "sft (DAST-S) or dpo (DAST-D)", choices=("sft", "dpo"))
 
     def __post_init__(self) -> None:
-        if self.loss == "dpo":
-            raise UserError("method.loss: dpo (DAST-D) comes with a later release; use sft")
         if not 0 < self.hard_cut < self.easy_cut <= 1:
             raise UserError(
                 f"method.hard_cut, method.easy_cut: need 0 < hard_cut < easy_cut <= 1, "
@@ -85,31 +104,23 @@ class Options:
         return Cuts(easy=self.easy_cut, hard=self.hard_cut)
 
 
-def make(pool: Pool, options: Options, seed: int) -> Dast:
+def make(pool: Pool, options: Options, seed: int, tools: object = None) -> Dast:
     """The method bound to its pool; raises `UserError` when no query of it has a reference solution."""
-    if not any(query.solution for query in pool.queries):
-        raise UserError(
-            f"data.train: none of its {len(pool):,} queries has a reference solution, which DAST trains on "
-            "in round 0; give the data a solution column"
-        )
+    require_references(pool, "DAST trains on in round 0;")
     return Dast(pool, options, seed)
 
 
-class Dast:
-    """The method as `methods.base.Method` has it; see the module's docstring for the algorithm."""
+class Dast(MethodBase):
+    """See the module's docstring for the algorithm."""
 
     def __init__(self, pool: Pool, options: Options, seed: int):
-        self._pool = pool
-        self._options = options
-        self._seed = seed
+        super().__init__(pool, options, seed)
         self._has_reference = np.array([bool(q.solution) for q in pool.queries])
         self._levels: np.ndarray | None = None
         self._quotas: np.ndarray | None = None
-        self._round = 0
         self._estimating = False
         self._used: np.ndarray | None = None
         self._earlier: Responses | None = None
-        self._random: ExemplarBank | None = None
         self._matched: ExemplarBank | None = None
 
     # --- whom to sample next, and with which prompt ---
@@ -120,12 +131,11 @@ class Dast:
 
     def start_round(self, round: int, earlier: Responses) -> Responses:
         """Round 1 carries over the trials of the estimate, unless it makes an estimate of its own."""
-        self._round = round
+        super().start_round(round, earlier)
         self._estimating = round == 0 or self._options.re_estimate == "every_round"
         self._earlier = (
             earlier if self._used is None else earlier.take(earlier.trial < self._used[earlier.query])
         )
-        self._random = ExemplarBank.of_references(self._pool, seed=self._seed, round=round)
         self._matched = None
         carried = round == 1 and not self._estimating
         return earlier.take(earlier.round == 0 if carried else np.zeros(0, np.int64))
@@ -135,36 +145,26 @@ class Dast:
         if self._estimating:
             missing = np.maximum(self._options.trials - tally.requested, 0)
             if missing.any():
-                return _requests(missing, tally, PromptKind.FEW_SHOT)
+                return numbered(missing, tally, PromptKind.FEW_SHOT)
             if (tally.finished < self._options.trials).any():
                 return Requests.none()
             self._set_levels(tally.correct)
         if self._round == 0:
             return Requests.none()
         kind = PromptKind.MATCHED if self._options.length else PromptKind.FEW_SHOT
-        return _requests(self._trials_to_ask(tally), tally, kind)
-
-    def _trials_to_ask(self, tally: Tally) -> np.ndarray:
-        """Further trials per query, int [n]: the deficit over the yield seen so far, within the budget.
-
-        [ours] The yield is distinct correct responses per trial, half a success in one trial as prior. A
-        query asks for no more at once than its deficit or the trials it has had, so few ticks are spent
-        on it (the trials double) and few trials beyond the target, which `training_set` drops by number.
-        """
-        deficit = np.maximum(self.quotas() - self._has_reference - tally.distinct, 0)
-        rate = (tally.distinct + 0.5) / (tally.finished + 1.0)
-        wanted = np.minimum(np.rint(deficit / rate), np.maximum(deficit, tally.finished)).astype(np.int64)
-        outstanding = tally.requested - tally.finished
-        budget = np.maximum(self._options.max_trials - tally.requested, 0)
-        return np.where(deficit > 0, np.clip(wanted - outstanding, 0, budget), 0)
+        most = self._options.max_trials
+        if self._options.loss == "dpo":
+            more = trials_for_pairs(self.quotas(), tally, self._prefers_reference(), most)
+        else:
+            deficit = np.maximum(self.quotas() - self._has_reference - tally.distinct, 0)
+            more = top_up(deficit, tally.distinct, tally, most)
+        return numbered(more, tally, kind)
 
     def exemplars(self, query: int, kind: int) -> tuple[Exemplar, ...]:
         """Random reference solutions (few-shot), or solved problems of the query's own level (matched)."""
-        if kind == PromptKind.ZERO_SHOT:
-            return ()
-        bank = self._matched_bank() if kind == PromptKind.MATCHED else self._random
-        assert bank is not None, "start_round comes first"
-        return bank.draw(query, self._options.exemplars)
+        if kind == PromptKind.MATCHED:
+            return self._matched_bank().draw(query, self._options.exemplars)
+        return super().exemplars(query, kind)
 
     def _matched_bank(self) -> ExemplarBank:
         if self._matched is None:
@@ -178,7 +178,7 @@ class Dast:
     # --- what to train on ---
 
     def quotas(self) -> np.ndarray:
-        """Training examples per query, int64 [n], its reference solution included.
+        """Training examples per query, its reference solution included, or pairs per query; int64 [n].
 
         Proportion off [ours]: the same total over the pool, spread evenly; the queries that get one more
         when it does not divide are drawn by the seed.
@@ -198,8 +198,8 @@ class Dast:
         even[np.random.default_rng([self._seed, 1]).permutation(len(quotas))[:rest]] += 1
         return even
 
-    def training_set(self, responses: Responses) -> TrainingSet:
-        """D_o in round 0; later D_a ∪ D_o, short quotas filled by repeats where proportion is on."""
+    def training_set(self, responses: Responses) -> TrainingSet | PreferenceSet:
+        """D_o in round 0; later D_a ∪ D_o or pairs, short quotas filled by repeats where proportion is on."""
         if self._estimating:
             first = (responses.round == self._round) & (responses.trial < self._options.trials)
             counted = responses.query[first & responses.correct]
@@ -208,6 +208,8 @@ class Dast:
             self._used = np.full(len(self._pool), self._options.trials, np.int32)
             return reference_set(self._pool)
         assert self._levels is not None, "start_round comes first"
+        if self._options.loss == "dpo":
+            return self._pairs(responses, self._levels)
         need = self.quotas() - self._has_reference
         rows = first_distinct(responses, need)
         self._used = self._trials_used(responses, rows, need)
@@ -218,6 +220,27 @@ class Dast:
             quotas=self.quotas(),
             levels=self._levels,
             max_repeats=self._options.max_repeats if self._options.proportion else 1,
+        )
+
+    def _prefers_reference(self) -> np.ndarray:
+        """Which queries put their reference solution before an incorrect response: the unsolved, bool [n]."""
+        assert self._levels is not None, "levels come first"
+        return (self._levels == UNSOLVED) & self._has_reference
+
+    def _pairs(self, responses: Responses, levels: np.ndarray) -> PreferenceSet:
+        """A quota of pairs per query, from the trials up to the one that made as many pairs possible."""
+        references = self._prefers_reference()
+        self._used = trials_until_pairs(self.quotas(), responses, references, self._options.max_trials)
+        responses = responses.take(responses.trial < self._used[responses.query])
+        chosen, rejected = candidates(responses, len(self._pool), [self._seed, self._round])
+        unsolved = np.flatnonzero(references)
+        solutions = np.array([self._pool.queries[i].solution for i in unsolved], dtype=object)
+        return draw_pairs(
+            chosen.with_references(unsolved, solutions),
+            rejected,
+            self.quotas(),
+            max_repeats=self._options.max_repeats if self._options.proportion else 1,
+            levels=levels,
         )
 
     def _trials_used(self, responses: Responses, rows: np.ndarray, need: np.ndarray) -> np.ndarray:
@@ -256,11 +279,3 @@ class Dast:
     def notes(self) -> Mapping[str, int]:
         """How many queries take exemplars of a neighbouring level, as their own has too few."""
         return self._matched.notes(self._options.exemplars) if self._matched is not None else {}
-
-
-def _requests(count: np.ndarray, tally: Tally, kind: PromptKind) -> Requests:
-    """`count` trials per query, int [n], numbered on from those requested so far; ordered by query."""
-    query = np.repeat(np.arange(len(count)), count)
-    within = np.arange(len(query)) - np.repeat(np.cumsum(count) - count, count)
-    trial = tally.requested[query] + within
-    return Requests(query.astype(np.int32), trial.astype(np.int32), np.full(len(query), kind, np.int8))

@@ -428,7 +428,7 @@ def test_duplicated_questions_never_show_each_other():
     [
         ({"trials": 4}, ["method.trials", "hard", "at least 5"]),
         ({"trials": 9, "hard_cut": 0.1}, ["method.trials", "at least 11"]),
-        ({"loss": "dpo"}, ["method.loss", "dpo", "sft"]),
+        ({"loss": "ppo"}, ["method.loss", "dpo", "sft"]),
         ({"easy_cut": 0.2}, ["hard_cut", "easy_cut"]),
         ({"max_trials": 10}, ["method.max_trials", "method.trials"]),
         ({"multipliers": {"difficult": 2}}, ["method.multipliers.difficult"]),

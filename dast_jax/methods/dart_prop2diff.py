@@ -1,0 +1,43 @@
+"""DART-Math-Prop2Diff, arXiv 2407.13690.
+
+    target_i = max(1, ceil(k_p · f_i / max_j f_j))      in proportion to the fail rate
+
+From the paper: proportional targets, the hardest query's is k_p = 192, rounded up so that every query has
+at least one response. [ours] The normalisation by the largest fail rate, and `at_least_one`, an ablation:
+without it a query that never failed has target 0. How a target is reached: `_dart`. With all queries always
+solved (f = 0) each has target 1; with none solved all have target k_p and spend their trials in vain, there
+is nothing to train on in this round, and the policy stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dast_jax.methods._dart import Dart, DartOptions
+from dast_jax.options import opt
+from dast_jax.records import Pool
+
+__all__ = ["DartProp2Diff", "Options", "make"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DartOptions):
+    """Options of `method.name: dart_prop2diff`."""
+
+    target: int = opt(192, "k_p, the correct responses of the hardest query", min=1)
+    at_least_one: bool = opt(True, "a target of 1 for queries that never failed, instead of 0")
+
+
+def make(pool: Pool, options: Options, seed: int, tools: object = None) -> DartProp2Diff:
+    """The method bound to its pool."""
+    return DartProp2Diff(pool, options, seed)
+
+
+class DartProp2Diff(Dart):
+    """See the module's docstring."""
+
+    def targets(self, failed: np.ndarray) -> np.ndarray:
+        share = -(-self._options.target * failed // max(failed.max(initial=0), 1))  # rounded up, in integers
+        return np.maximum(share, int(self._options.at_least_one))

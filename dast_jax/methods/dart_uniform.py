@@ -1,0 +1,39 @@
+"""DART-Math-Uniform, arXiv 2407.13690.
+
+    target_i = k_u                    the same number of correct responses for every query
+
+From the paper: k_u = 40. How a target is reached: `_dart`. With all queries solved each stops at its target;
+with none solved every query spends its trials in vain, there is nothing to train on in this round, and the
+policy stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dast_jax.methods._dart import Dart, DartOptions
+from dast_jax.options import opt
+from dast_jax.records import Pool
+
+__all__ = ["DartUniform", "Options", "make"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DartOptions):
+    """Options of `method.name: dart_uniform`."""
+
+    target: int = opt(40, "k_u, the correct responses per query", min=1)
+
+
+def make(pool: Pool, options: Options, seed: int, tools: object = None) -> DartUniform:
+    """The method bound to its pool."""
+    return DartUniform(pool, options, seed)
+
+
+class DartUniform(Dart):
+    """See the module's docstring."""
+
+    def targets(self, failed: np.ndarray) -> np.ndarray:
+        return np.full(len(failed), self._options.target, np.int64)

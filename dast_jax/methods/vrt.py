@@ -1,0 +1,38 @@
+"""Vanilla rejection tuning (VRT), the baseline of DART-Math, arXiv 2407.13690.
+
+    round t    sample every query the same number of times; train on the correct responses
+
+From the authors' code: 52 raw trials a query. The paper makes one data set from the base model; here every
+round samples with the last policy and, [ours], restarts training from the base model. With all queries
+solved the easy ones fill the set, as ever; with none solved there is nothing to train on in this
+round, and the policy stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dast_jax.methods._common import exemplars_option, warm_up_option
+from dast_jax.methods._rejection import RejectionSampling
+from dast_jax.options import opt
+from dast_jax.records import Pool
+
+__all__ = ["Options", "make"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of `method.name: vrt`."""
+
+    trials: int = opt(52, "raw trials per query and round", min=1)
+    drop_duplicates: bool = opt(False, "drop responses whose normalised text repeats an earlier one's")
+    references: bool = opt(False, "train on the reference solutions too")
+    exemplars: int = exemplars_option()
+    warm_up: bool = warm_up_option(False)
+
+
+def make(pool: Pool, options: Options, seed: int, tools: object = None) -> RejectionSampling:
+    """The method bound to its pool."""
+    return RejectionSampling(
+        pool, options, seed, distinct=options.drop_duplicates, references=options.references
+    )
