@@ -363,6 +363,7 @@ def _write_tensors(directory: Path, config: LlamaConfig, flat: dict[tuple[str, .
         weight_map |= dict.fromkeys((name for _, _, name in shard), file)
         temporary = directory / (file + ".tmp")
         safetensors.numpy.save_file(dict(_tensors(shard, flat, config)), temporary, metadata={"format": "pt"})
+        os.chmod(temporary, 0o666 & ~_umask())  # safetensors writes files that only their owner can read
         os.replace(temporary, directory / file)
     index = directory / "model.safetensors.index.json"
     if len(shards) > 1:
@@ -380,6 +381,12 @@ def _tensors(shard, flat, config) -> Iterator[tuple[str, np.ndarray]]:
             stacked, last = _fetch(flat[path].get_value()), path
         layer = stacked[i] if path[0] == "layers" else stacked
         yield name, np.ascontiguousarray(_unfold(layer, path, config))
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def _fetch(array: Any) -> np.ndarray:

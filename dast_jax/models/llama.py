@@ -234,20 +234,31 @@ class Llama(nnx.Module):
         last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
         return last, cache
 
+    def layer_slices(self) -> list[nnx.State]:
+        """Returns the parameters of each layer by themselves, for `decode`."""
+        _, stacked = nnx.split(self.layers)
+        return [jax.tree.map(lambda p, i=i: p[i], stacked) for i in range(self.config.num_layers)]
+
     def decode(
-        self, tokens: Int[Array, " S"], positions: Int[Array, " S"], cache: KVCache
+        self,
+        tokens: Int[Array, " S"],
+        positions: Int[Array, " S"],
+        cache: KVCache,
+        layers: list[nnx.State] | None = None,
     ) -> tuple[Float[Array, "S D"], KVCache]:
         """One step for every slot: writes k and v at `positions`, attends to entries ≤ `positions`.
 
-        Returns the final-normed hidden states and the updated cache (in place, if donated or looped over).
+        `layers` are the `layer_slices`, where a loop has taken them once for all its steps. Returns the
+        final-normed hidden states and the updated cache (in place, if donated or looped over).
         """
-        graphdef, stacked = nnx.split(self.layers)
+        graphdef, _ = nnx.split(self.layers)
+        layers = self.layer_slices() if layers is None else layers
         rotations = _rotations(positions, self.config)
         x = self._embed(tokens)
         keys, values = [], []
         # Unrolled: a scan over layers would have to stack the cache, and to copy a slice of it per layer.
-        for i, (old_k, old_v) in enumerate(zip(cache.k, cache.v, strict=True)):
-            layer = nnx.merge(graphdef, jax.tree.map(lambda p, i=i: p[i], stacked))
+        for i, (params, old_k, old_v) in enumerate(zip(layers, cache.k, cache.v, strict=True)):
+            layer = nnx.merge(graphdef, params)
             q, k, v = layer.qkv(x, rotations)
             keys.append(write(old_k, k, positions))
             values.append(write(old_v, v, positions))

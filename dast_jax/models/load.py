@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from dast_jax.errors import UserError
-from dast_jax.models.hf import build_params, open_folder
+from dast_jax.models.gguf import GGUFFile, open_gguf
+from dast_jax.models.hf import Folder, build_params, open_folder
 from dast_jax.models.llama import Llama, LlamaConfig
 from dast_jax.models.sharding import param_shardings
 from dast_jax.models.tokenizer import Tokenizer, load_tokenizer
 
-__all__ = ["LoadedModel", "abstract_model", "load_model"]
+__all__ = ["LoadedModel", "abstract_model", "load_description", "load_model"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,13 +61,7 @@ def load_model(
     Raises `UserError` if the path is missing, not a Llama, incomplete, or has no usable tokenizer.
     """
     path = Path(path)
-    config, read, tokenizer = _open_gguf(path) if path.suffix == ".gguf" else _open_folder(path)
-    if tokenizer.vocab_size > config.vocab_size:
-        raise UserError(
-            f"{path}: the tokenizer has {tokenizer.vocab_size} tokens and the model only {config.vocab_size} "
-            "embeddings; they do not belong together."
-        )
-    config = dataclasses.replace(config, eos_token_ids=tokenizer.eos_ids)
+    config, read, tokenizer = _open(path)
     graphdef, template = abstract_model(config, dtype=dtype, compute_dtype=compute_dtype, remat=remat)
     try:
         params = build_params(template, config, read, _placer(template, mesh))
@@ -74,17 +70,28 @@ def load_model(
     return LoadedModel(config=config, graphdef=graphdef, params=params, tokenizer=tokenizer)
 
 
-def _open_folder(path: Path) -> tuple[LlamaConfig, Any, Tokenizer]:
-    folder = open_folder(path)
-    tokenizer = load_tokenizer(path, eos_ids=(*folder.generation_eos_ids(), *folder.config.eos_token_ids))
-    return folder.config, folder.read, tokenizer
+def load_description(path: str | os.PathLike[str]) -> tuple[LlamaConfig, Tokenizer]:
+    """Returns what `load_model` would as config and tokenizer, or raises, but reads no weights."""
+    config, _, tokenizer = _open(Path(path))
+    return config, tokenizer
 
 
-def _open_gguf(path: Path) -> tuple[LlamaConfig, Any, Tokenizer]:
-    from dast_jax.models.gguf import open_gguf
-
-    file = open_gguf(path)
-    return file.config, file.read, file.tokenizer()
+def _open(path: Path) -> tuple[LlamaConfig, Callable[[str], np.ndarray], Tokenizer]:
+    """Returns the config, the function that reads a tensor by its Hugging Face name, and the tokenizer."""
+    source: Folder | GGUFFile
+    if path.suffix == ".gguf":
+        source = open_gguf(path)
+        tokenizer = source.tokenizer()
+    else:
+        source = open_folder(path)
+        eos_ids = (*source.generation_eos_ids(), *source.config.eos_token_ids)
+        tokenizer = load_tokenizer(path, eos_ids=eos_ids)
+    if tokenizer.vocab_size > source.config.vocab_size:
+        raise UserError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} tokens and the model only "
+            f"{source.config.vocab_size} embeddings; they do not belong together."
+        )
+    return dataclasses.replace(source.config, eos_token_ids=tokenizer.eos_ids), source.read, tokenizer
 
 
 def _placer(template: nnx.State, mesh: Mesh | None) -> Any:

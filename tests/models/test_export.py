@@ -1,0 +1,85 @@
+"""The export face on a run directory made with the store, as a run makes it."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import pytest
+import safetensors.numpy
+from reference.llama_cases import hf_config, weights
+from tiny import TEXT, case, state_equal, tokenizer, write_folder
+
+from dast_jax.config import build_config
+from dast_jax.export import main
+from dast_jax.models.load import load_model
+from dast_jax.store import RunStore
+from dast_jax.training.checkpoint import save_policy
+
+NAME = "tied"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of two rounds that has trained rounds 0 and 1; round r's weights are the base's times r + 2."""
+    base = write_folder(tmp_path / "base", hf_config(NAME), weights(NAME))
+    mapping = {
+        "run": {"dir": str(tmp_path / "run"), "rounds": 2},
+        "model": {"path": str(base)},
+        "data": {"train": "train.jsonl"},
+    }
+    with RunStore.open(build_config(mapping)) as store:
+        for round in (0, 1):
+            save_policy(store.path / "checkpoints" / f"round_{round:02d}", _policy(round))
+            store.mark_done(f"{round:02d}/train")
+        return store.path
+
+
+def _policy(round):
+    return jax.tree.map(lambda x: x * (round + 2), case(NAME)[2])
+
+
+def test_the_last_trained_round_is_exported(run, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["--run", str(run), "--out", str(out)]) == 0
+    assert "round 1" in capsys.readouterr().out
+    loaded = load_model(out)
+    assert state_equal(loaded.params, _policy(1))
+    assert loaded.tokenizer.encode(TEXT[0]) == tokenizer().encode(TEXT[0])
+    assert (out / "model.safetensors").stat().st_mode == (out / "config.json").stat().st_mode
+    # again, over the first, another round in another precision
+    assert main(["--run", str(run), "--out", str(out), "round=0", "dtype=bfloat16"]) == 0
+    tensors = safetensors.numpy.load_file(out / "model.safetensors")
+    assert {str(tensor.dtype) for tensor in tensors.values()} == {"bfloat16"}
+    assert json.loads((out / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_transformers_loads_the_export(run, tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed (extra [parity])")
+    import transformers
+
+    assert main(["--run", str(run), "--out", str(tmp_path / "out")]) == 0
+    model = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "out")
+    expected = torch.from_numpy(3 * weights(NAME)["model.embed_tokens.weight"])
+    assert torch.equal(model.get_input_embeddings().weight, expected)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert theirs(TEXT[0], add_special_tokens=False)["input_ids"] == tokenizer().encode(TEXT[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--run", "{run}", "--out", "{new}", "round=2"], "round 2 has not been trained; choose one of 0, 1"),
+        (["--run", "{new}", "--out", "{new}"], "new"),
+        (["--run", "{run}", "--out", "{run}"], "holds something that is not a model"),
+        (["--run", "{run}", "--out", "{run}/config.yaml"], "is a file"),
+        (["--run", "{run}", "--out", "{new}", "dtype=int8"], "dtype"),
+        (["--run", "{run}"], "--out"),
+    ],
+)
+def test_mistakes_are_named(arguments, said, run, tmp_path, capsys):
+    filled = [a.format(run=run, new=tmp_path / "new") for a in arguments]
+    assert main(filled) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
