@@ -151,7 +151,7 @@ class AdaStar(MethodBase):
             "solved_at_first_try": int((trial == 0).sum()),
             "heap_exhausted": bool(solved.sum() < beta),
         }
-        return text_set(responses, np.sort(row[solved]))
+        return text_set(responses, row[solved][np.argsort(self._tried[solved])])
 
     # --- what to remember ---
 

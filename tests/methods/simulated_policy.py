@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from dast_jax.difficulty import TallyCounter
-from dast_jax.records import FinishReason, Pool, Query, Requests, Responses, TrainingSet, VerdictKind
+from dast_jax.records import (
+    FinishReason,
+    Pool,
+    PreferenceSet,
+    PromptKind,
+    Query,
+    Requests,
+    Responses,
+    TrainingSet,
+    VerdictKind,
+)
 
 KINDS = tuple(VerdictKind)
 CORRECT, INCORRECT = KINDS.index(VerdictKind.CORRECT), KINDS.index(VerdictKind.INCORRECT)
@@ -15,7 +25,7 @@ PAPER_MIX = (0.364, 0.383, 0.165, 0.088)
 """Level shares of the training queries in the paper (arXiv 2503.09029), easy to unsolved."""
 
 
-def make_pool(n: int, *, solutions=None) -> Pool:
+def make_pool(n: int, *, solutions=None, task="math") -> Pool:
     """n queries; solution lengths grow with the index, `solutions` bool [n] says which have one."""
     return Pool(
         tuple(
@@ -23,11 +33,23 @@ def make_pool(n: int, *, solutions=None) -> Pool:
                 id=f"q{i}",
                 question=f"what is {i}?",
                 answer=str(i),
+                task=task,
                 solution=f"reference {i} " + "x" * (i % 97) if solutions is None or solutions[i] else None,
             )
             for i in range(n)
         )
     )
+
+
+class Tools:
+    """`ModelTools` without a model: a text's vector is its length and first digits; counts its calls."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def embed(self, texts):
+        self.calls += 1
+        return np.array([[len(t), *(ord(c) % 7 for c in f"{t:>8}"[-4:])] for t in texts], np.float32)
 
 
 def mixed_levels(n: int, mix=PAPER_MIX) -> np.ndarray:
@@ -59,17 +81,28 @@ def responses(query, trial, correct, *, round=1, text=None, finish=EOS, kind=1) 
 
 
 class SimulatedPolicy:
-    """`pass_rate` float [rounds, n]; in round 0 exactly that share of any 16 trials in a row is correct.
+    """`pass_rate` float [rounds, n]; with `exact` that share of any 16 trials in a row in round 0 is correct.
 
-    `texts` limits how many different responses a query has; 0 makes all different.
+    `texts` limits how many different responses a query has; 0 makes all different. A hinted trial
+    succeeds half as often again; a share `cut` of the responses is cut off at the limit of new tokens.
     """
 
-    def __init__(self, pass_rate: np.ndarray, *, seed: int = 0, texts: int = 0):
+    def __init__(
+        self,
+        pass_rate: np.ndarray,
+        *,
+        seed: int = 0,
+        texts: int = 0,
+        exact: bool = True,
+        cut: float = 0.0,
+    ):
         self.pass_rate, self.seed, self.texts = np.atleast_2d(pass_rate), seed, texts
+        self.exact, self.cut = exact, cut
 
     def respond(self, round: int, requests: Requests) -> Responses:
         rate = self.pass_rate[min(round, len(self.pass_rate) - 1)][requests.query]
-        if round == 0:
+        rate = np.where(requests.kind == PromptKind.RATIONALIZED, rate * 1.5, rate)
+        if round == 0 and self.exact:
             correct = (requests.trial * 7) % 16 < np.rint(rate * 16)
         else:
             correct = self._uniform(round, requests) < rate
@@ -78,11 +111,20 @@ class SimulatedPolicy:
             text = [
                 f"q{q} version {t % self.texts}" for q, t in zip(requests.query, requests.trial, strict=True)
             ]
-        return responses(requests.query, requests.trial, correct, round=round, kind=requests.kind, text=text)
+        finish = np.where(self._uniform(round, requests, salt=1) < self.cut, LENGTH, EOS)
+        return responses(
+            requests.query,
+            requests.trial,
+            correct,
+            round=round,
+            kind=requests.kind,
+            text=text,
+            finish=finish,
+        )
 
-    def _uniform(self, round: int, requests: Requests) -> np.ndarray:
+    def _uniform(self, round: int, requests: Requests, salt: int = 0) -> np.ndarray:
         """Noise in [0, 1) by (seed, round, query, trial) alone (splitmix64's mixing)."""
-        x = np.full(len(requests), self.seed * 1000 + round, np.uint64)
+        x = np.full(len(requests), self.seed * 1000 + round + salt * 10**9, np.uint64)
         for part in (requests.query, requests.trial):
             x = (x ^ part.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
             x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -115,6 +157,8 @@ def sample_round(method, policy, pool, round, earlier, *, arrival_seed=None):
         if rng is not None:
             arrived = arrived.take(rng.permutation(len(arrived)))
         done.append(arrived)
+        if len(arrived):
+            method.observe(arrived)
         counter.add(arrived)
     raise AssertionError("the method never stops asking")
 
@@ -128,19 +172,30 @@ def check_trials(own: Responses, carried: Responses) -> None:
     assert np.array_equal(trial, np.arange(len(query)) - starts)
 
 
-def run_rounds(method, policy, pool, rounds, *, arrival_seed=None) -> list[tuple[TrainingSet, Responses]]:
-    """Rounds 0..rounds; per round the training set and the responses it was made from."""
+def run_rounds(
+    method, policy, pool, rounds, *, arrival_seed=None, accuracy=lambda round: 0.9
+) -> list[tuple[TrainingSet | PreferenceSet, Responses]]:
+    """Rounds 0..rounds; per round the training set and the responses it was made from.
+
+    `accuracy(round)` is the training accuracy that the method hears of.
+    """
     earlier, results = [], []
     for round in range(rounds + 1):
         carried, own = sample_round(method, policy, pool, round, earlier, arrival_seed=arrival_seed)
         everything = Responses.concatenate([carried, own])
         results.append((method.training_set(everything), everything))
+        method.after_training(accuracy(round) if len(results[-1][0]) else 0.0)
         earlier.append(own)
     return results
 
 
-def rows(training_set: TrainingSet) -> list[tuple[int, str, bool]]:
+def rows(training_set: TrainingSet | PreferenceSet) -> list[tuple]:
     """The training set as comparable rows."""
+    if isinstance(training_set, PreferenceSet):
+        columns = (training_set.query, training_set.chosen, training_set.rejected)
+        return list(
+            zip(*(c.tolist() for c in columns), training_set.chosen_is_reference.tolist(), strict=True)
+        )
     return list(
         zip(
             training_set.query.tolist(),

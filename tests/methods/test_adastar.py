@@ -1,0 +1,156 @@
+"""AdaSTaR against a simulation of its own, written from the paper's algorithm box: sequential, a heap."""
+
+import heapq
+import math
+
+import numpy as np
+import pytest
+from simulated_policy import CORRECT, SimulatedPolicy, make_pool, rows, run_rounds, sample_round
+
+from dast_jax.methods import adastar
+from dast_jax.records import PromptKind, Requests
+
+N, ROUNDS = 2000, 20
+
+
+def rising_policy(seed=0):
+    """Pass rates that differ between items and rise from round to round, none of them 0 or 1."""
+    rng = np.random.default_rng(seed)
+    start = rng.beta(0.8, 1.6, N)
+    rates = np.stack([start + (0.97 - start) * (1 - 0.9**t) for t in range(ROUNDS + 1)])
+    return SimulatedPolicy(np.clip(rates, 0.02, 0.97), seed=seed, exact=False)
+
+
+def training_accuracy(round):
+    return 0.55 + 0.02 * round
+
+
+def trial_of_all(k, kind):
+    return Requests(np.arange(N, dtype=np.int32), np.full(N, k, np.int32), np.full(N, kind, np.int8))
+
+
+class Paper:
+    """The algorithm box of arXiv 2505.16322, item by item; `correct[try][item]` is what sampling gives."""
+
+    def __init__(self, tie, *, batch, steps, code):
+        self.heap = [(0, 0.0, tie[i], i) for i in range(len(tie))]
+        heapq.heapify(self.heap)
+        self.batch, self.steps, self.code = batch, steps, code
+
+    def round(self, t, correct, accuracy):
+        """One round: (items in the order tried, D+ as {item: try}, popped items and new keys, exhausted)."""
+        beta = self.batch * math.floor(self.steps * 1.2 ** (t - 1))
+        walk = list(self.heap)  # "next of heap without popping"
+        tried, d_plus, w_tmp = [], {}, {}
+        while len(d_plus) < beta and walk:
+            *_, i = heapq.heappop(walk)
+            tried.append(i)
+            w_tmp[i] = 0.0
+            for k in (1, 2):
+                if correct[k - 1][i]:
+                    d_plus[i] = k - 1
+                    w_tmp[i] = 1 / k
+                    break
+        m = len(tried)
+        alpha = len(d_plus) / m if self.code else accuracy
+        pops = round(m * alpha**2) if self.code else math.floor(m * alpha**2)
+        popped = []
+        for _ in range(pops):
+            _, _, tie, i = heapq.heappop(self.heap)
+            popped.append((t, w_tmp[i], tie, i))
+        for item in popped:
+            heapq.heappush(self.heap, item)
+        return tried, d_plus, [(i, t, w) for t, w, _, i in popped], len(d_plus) < beta
+
+
+@pytest.mark.parametrize("arrival_seed", [None, 3])
+@pytest.mark.parametrize("hinted", ["always", "never"])
+@pytest.mark.parametrize("alpha", ["train_accuracy", "solved_share"])
+def test_the_heap_trace_is_that_of_the_papers_loop(alpha, hinted, arrival_seed):
+    pool, policy = make_pool(N), rising_policy()
+    options = adastar.Options(batch=4, steps=16, alpha=alpha, rationalize=hinted)
+    method = adastar.make(pool, options, seed=7)
+    tie = np.random.default_rng([7, 2]).permutation(N)
+    paper = Paper(tie, batch=4, steps=16, code=alpha == "solved_share")
+    second = PromptKind.RATIONALIZED if hinted == "always" else PromptKind.FEW_SHOT
+    exhausted = []
+    for round in range(ROUNDS):
+        correct = [
+            policy.respond(round, trial_of_all(k, kind)).verdict == CORRECT
+            for k, kind in enumerate((PromptKind.FEW_SHOT, second))
+        ]
+        before = method.state()
+        tried, d_plus, popped, ended = paper.round(round + 1, correct, training_accuracy(round))
+        _, own = sample_round(method, policy, pool, round, [], arrival_seed=arrival_seed)
+        training_set = method.training_set(own)
+        assert method.state()["tried"].tolist() == tried
+        assert training_set.query.tolist() == sorted(d_plus)
+        texts = dict(zip(training_set.query.tolist(), training_set.text, strict=True))
+        assert texts == {i: f"r{round} q{i} t{k}" for i, k in d_plus.items()}
+        method.after_training(training_accuracy(round))
+        for i, t, w in popped:
+            before["last"][i], before["win"][i] = t, w
+        after = method.state()
+        assert np.array_equal(after["last"], before["last"])  # stale keys stay
+        assert np.array_equal(after["win"], before["win"])
+        exhausted.append(ended)
+        assert method.facts()["heap_exhausted"] == ended
+        assert method.facts()["popped"] == len(popped)
+        # No try is wasted on an item that was solved or had both tries.
+        assert np.bincount(own.query).max() <= 2
+        if arrival_seed is None:
+            assert len(np.unique(own.query)) < 1.6 * len(tried) + 8
+    assert exhausted == sorted(exhausted)  # only at the end
+    assert exhausted.index(True) >= ROUNDS - 2
+
+
+def test_beta_is_the_papers_sequence():
+    method = adastar.make(make_pool(5), adastar.Options(), 0)
+    assert [method.beta(t) for t in range(1, 6)] == [320, 384, 456, 552, 656]
+
+
+def test_tries_wins_and_pops_by_hand():
+    """Five items, β = 3; the pass rates are 0 or 1, the tie-break is turned off by known keys."""
+    pool = make_pool(5)
+    method = adastar.make(pool, adastar.Options(batch=1, steps=3, rationalize="never"), 0)
+    state = {
+        "last": np.array([2, 1, 1, 3, 0], np.int32),
+        "win": np.array([0.0, 1.0, 0.5, 0.0, 0.0]),
+        "tried": np.zeros(0, np.int64),
+        "tried_win": np.zeros(0),
+        "t": np.array(0, np.int32),
+    }
+    method.restore(state)
+    assert method.heap_order().tolist() == [4, 2, 1, 0, 3]
+    policy = SimulatedPolicy(np.array([1.0, 0.0, 1.0, 1.0, 1.0]), exact=False)
+    _, own = sample_round(method, policy, pool, 0, [])
+    training_set = method.training_set(own)
+    assert training_set.query.tolist() == [0, 2, 4]  # 4, 2, 1 (in vain, twice), 0: three solved
+    assert np.bincount(own.query, minlength=5)[[4, 2, 1, 0]].tolist() == [1, 1, 2, 1]
+    method.after_training(0.8)  # pops floor(4 · 0.64) = 2
+    assert method.state()["last"].tolist() == [2, 1, 1, 3, 1]
+    assert method.state()["win"].tolist() == [0.0, 1.0, 1.0, 0.0, 1.0]
+
+
+def test_the_hint_is_the_last_try_of_the_families_that_have_one():
+    for task, kinds in (("math", [1, 1]), ("choice", [1, 3]), ("yes_no", [1, 3]), ("number", [1, 1])):
+        pool = make_pool(1, task=task)
+        method = adastar.make(pool, adastar.Options(batch=1, steps=1), 0)
+        _, own = sample_round(method, SimulatedPolicy(np.zeros(1)), pool, 0, [])
+        assert own.kind.tolist() == kinds
+
+
+def test_rounds_walk_the_pool_when_everything_is_solved():
+    pool = make_pool(60)
+    method = adastar.make(pool, adastar.Options(batch=1, steps=10, growth=1.0), 0)
+    results = run_rounds(method, SimulatedPolicy(np.ones(60)), pool, 5, accuracy=lambda round: 1.0)
+    seen = [set(s.query.tolist()) for s, _ in results]
+    assert sum(map(len, seen)) == len(set.union(*seen)) == 60
+
+
+def test_an_untrained_round_pops_nothing():
+    pool = make_pool(10)
+    method = adastar.make(pool, adastar.Options(batch=1, steps=3), 0)
+    results = run_rounds(method, SimulatedPolicy(np.zeros(10)), pool, 2)
+    assert [rows(s) for s, _ in results] == [[]] * 3
+    assert (method.state()["last"] == 0).all()

@@ -1,0 +1,294 @@
+"""What holds for all methods: order, state at every boundary, pools where all or nothing is solved."""
+
+import importlib
+import pkgutil
+
+import numpy as np
+import pytest
+from simulated_policy import (
+    SimulatedPolicy,
+    Tools,
+    make_pool,
+    mixed_levels,
+    responses,
+    rows,
+    run_rounds,
+    sample_round,
+)
+
+import dast_jax.methods
+from dast_jax.config import build_config
+from dast_jax.errors import UserError
+from dast_jax.methods import make_method
+from dast_jax.options import build
+from dast_jax.records import PreferenceSet, PromptKind, Responses
+
+SETTINGS = {
+    "dast": {"trials": 8, "max_trials": 24},
+    "dast_d": {"method": "dast", "loss": "dpo", "trials": 8, "max_trials": 24},
+    "dast_d_p": {"method": "dast", "loss": "dpo", "trials": 8, "max_trials": 24, "length": False},
+    "vrt": {"trials": 6},
+    "vrt_warm": {"method": "vrt", "trials": 6, "warm_up": True, "drop_duplicates": True},
+    "rft": {"trials": 6},
+    "rest_em": {"trials": 6, "at_most": 2},
+    "dart_uniform": {"trials": 4, "target": 3, "max_trials": 20},
+    "dart_prop2diff": {"trials": 4, "target": 5, "max_trials": 20},
+    "dart_every_round": {
+        "method": "dart_prop2diff",
+        "trials": 4,
+        "target": 5,
+        "max_trials": 20,
+        "re_estimate": "every_round",
+    },
+    "dart_warm": {"method": "dart_uniform", "trials": 4, "target": 3, "max_trials": 20, "warm_up": True},
+    "dart_raw": {
+        "method": "dart_uniform",
+        "trials": 4,
+        "target": 3,
+        "max_trials": 20,
+        "drop_duplicates": False,
+    },
+    "star": {"rationalize": "always"},
+    "star_acc": {"rationalize": "never"},
+    "adastar": {"batch": 4, "steps": 3, "rationalize": "always"},
+    "adastar_code": {"method": "adastar", "batch": 4, "steps": 3, "alpha": "solved_share", "trials": 3},
+    "sai_dpo": {"clusters": 4, "probe": 0.2, "trials": 4, "draw": 30},
+    "sai_dpo_pairs": {
+        "method": "sai_dpo",
+        "clusters": 4,
+        "probe": 0.2,
+        "trials": 4,
+        "draw": 30,
+        "band": "pairs",
+    },
+    "sft": {},
+    "dpo": {"trials": 6},
+    "b_star": {"trials": 4, "probe": 10, "temperatures": [0.5, 1.0]},
+    "iterative_rpo": {"trials": 6},
+}
+"""Small settings that together go through every branch of every method."""
+
+
+def make(name, pool, seed=1, tools=None):
+    settings = dict(SETTINGS[name])
+    module = importlib.import_module(f"dast_jax.methods.{settings.pop('method', name)}")
+    return make_method(build(module.Options, settings, where="method"), pool, seed, tools or Tools())
+
+
+def rising(n, *, seed=0, **kwargs):
+    """Pass rates from never to always, which rise from round to round."""
+    start = np.array([0.9, 0.5, 0.15, 0.0])[mixed_levels(n)]
+    return SimulatedPolicy(
+        np.stack([start + (1 - start) * lift for lift in (0.0, 0.1, 0.2, 0.3)]),
+        seed=seed,
+        exact=False,
+        **kwargs,
+    )
+
+
+def test_the_settings_cover_every_method():
+    modules = {m.name for m in pkgutil.iter_modules(dast_jax.methods.__path__)}
+    methods = {m for m in modules if not m.startswith("_") and m != "base"}
+    assert {s.get("method", name) for name, s in SETTINGS.items()} == methods
+    assert len(methods) == 14
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_training_set_does_not_depend_on_arrival(name):
+    n = 60
+    pool, policy = make_pool(n), rising(n, texts=5, cut=0.1)
+    results = []
+    for arrival_seed in (None, 1, 2):
+        method = make(name, pool)
+        results.append([rows(s) for s, _ in run_rounds(method, policy, pool, 3, arrival_seed=arrival_seed)])
+        results[-1].append({k: v.tolist() for k, v in method.state().items()})
+    np.testing.assert_equal(results[1], results[0])
+    np.testing.assert_equal(results[2], results[0])
+    assert any(results[0][:3])
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_state_carries_over_every_boundary(name):
+    n = 60
+    pool, policy = make_pool(n), rising(n, texts=5)
+    whole_method = make(name, pool)
+    whole = run_rounds(whole_method, policy, pool, 3)
+
+    state, earlier = None, []
+
+    def fresh():
+        method = make(name, pool)
+        if state is not None:
+            method.restore({k: np.array(v) for k, v in state.items()})
+        return method
+
+    for round in range(4):
+        method = fresh()  # before the round
+        carried, own = sample_round(method, policy, pool, round, earlier)
+        method = fresh()  # after its sampling
+        wanted = [r for r in earlier if len(r) and r.round[0] in method.wanted_rounds(round)]
+        again = method.start_round(round, Responses.concatenate([responses([], [], []), *wanted]))
+        assert rows_of(again) == rows_of(carried)
+        training_set = method.training_set(Responses.concatenate([carried, own]))
+        assert rows(training_set) == rows(whole[round][0])
+        assert method.facts() is not None
+        state = method.state()
+        method = fresh()  # after its training set
+        method.after_training(0.9 if len(training_set) else 0.0)
+        state = method.state()
+        earlier.append(own)
+    for key, value in whole_method.state().items():
+        np.testing.assert_array_equal(state[key], value)
+
+
+def rows_of(responses):
+    return list(
+        zip(responses.query.tolist(), responses.round.tolist(), responses.trial.tolist(), strict=True)
+    )
+
+
+def own_rounds(name):
+    """The rounds in which the method samples for itself, among 0..2."""
+    warm = SETTINGS[name].get("method", name) in ("dast", "rft", "dpo", "iterative_rpo", "sai_dpo", "b_star")
+    return (1, 2) if warm or SETTINGS[name].get("warm_up") else (0, 1, 2)
+
+
+WITHOUT_SOLVED = {"dast": "references", "rft": "references", "sft": "references"}
+"""What is trained on when nothing was solved; nothing, where a method is not named."""
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_with_nothing_solved_each_does_what_its_docstring_says(name):
+    n = 30
+    pool = make_pool(n)
+    method = make(name, pool)
+    results = run_rounds(method, SimulatedPolicy(np.zeros(n)), pool, 2)
+    kind = SETTINGS[name].get("method", name)
+    for round in own_rounds(name):
+        training_set = results[round][0]
+        if SETTINGS[name].get("loss") == "dpo":
+            assert training_set.chosen_is_reference.all()
+            assert set(training_set.query.tolist()) == set(range(n))
+        elif kind in WITHOUT_SOLVED:
+            assert training_set.is_reference.all()
+            assert set(training_set.query.tolist()) == set(range(n))
+        else:
+            assert len(training_set) == 0
+    doc = importlib.import_module(f"dast_jax.methods.{kind}").__doc__
+    assert "all queries" in doc or "all or none" in doc
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_with_all_solved_each_does_what_its_docstring_says(name):
+    n = 30
+    pool = make_pool(n)
+    results = run_rounds(make(name, pool), SimulatedPolicy(np.ones(n)), pool, 2)
+    for round in own_rounds(name):
+        training_set = results[round][0]
+        if isinstance(training_set, PreferenceSet):
+            assert len(training_set) == 0
+        else:
+            counts = np.bincount(training_set.query, minlength=n)
+            if SETTINGS[name].get("method", name) == "adastar":
+                assert counts.sum() == min(4 * int(3 * 1.2**round), n)
+            else:
+                assert counts.min() == counts.max() > 0
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_exemplars_are_of_others_and_hinted_ones_show_their_answers(name):
+    pool = make_pool(30)
+    method = make(name, pool)
+    method.start_round(0, responses([], [], []))
+    assert method.exemplars(3, PromptKind.ZERO_SHOT) == ()
+    if not hasattr(method._options, "exemplars"):
+        return
+    plain = method.exemplars(3, PromptKind.FEW_SHOT)
+    hinted = method.exemplars(3, PromptKind.RATIONALIZED)
+    assert len(plain) == len({e.question for e in plain} - {pool.queries[3].question}) == 4
+    assert [e.response for e in plain] == [e.response for e in hinted]
+    for e, h in zip(plain, hinted, strict=True):
+        answer = next(q.answer for q in pool.queries if q.question == e.question)
+        assert h.question == f"{e.question} (hint: the answer is {answer})"
+
+
+def test_the_base_estimate_is_the_same_for_every_method_that_makes_one():
+    pool = make_pool(20)
+    shown = []
+    for name in ("dast", "dart_uniform", "dart_prop2diff", "dart_warm", "vrt", "star"):
+        method = make(name, pool)
+        method.start_round(0, responses([], [], []))
+        shown.append([method.exemplars(q, PromptKind.FEW_SHOT) for q in range(20)])
+    assert all(s == shown[0] for s in shown)
+
+
+def test_zero_exemplars_sample_zero_shot():
+    pool = make_pool(10)
+    for name in ("vrt", "star", "dpo", "dart_uniform", "adastar"):
+        module = importlib.import_module(f"dast_jax.methods.{name}")
+        method = make_method(build(module.Options, {"exemplars": 0, "warm_up": False}), pool, 0, None)
+        _, own = sample_round(method, SimulatedPolicy(np.ones(10)), pool, 0, [])
+        assert (own.kind == PromptKind.ZERO_SHOT).all()
+
+
+# --- config ---
+
+
+def config(**method):
+    return build_config(
+        {"run": {"dir": "x"}, "model": {"path": "m"}, "data": {"train": "d"}, "method": method}
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ({"name": "adstar"}, ["adstar", "did you mean adastar"]),
+        ({"name": "star", "base_quota": 3}, ["method.base_quota", "unknown key"]),
+        ({"name": "sft", "trials": 3}, ["method.trials", "unknown key"]),
+        ({"name": "dart_uniform", "at_least_one": False}, ["method.at_least_one", "unknown key"]),
+        ({"name": "dart_uniform", "trials": 8, "max_trials": 4}, ["max_trials", "4", "8"]),
+        ({"name": "adastar", "alpha": "accuracy"}, ["method.alpha", "train_accuracy", "solved_share"]),
+        ({"name": "b_star", "temperatures": []}, ["temperatures"]),
+    ],
+)
+def test_bad_options_are_refused(method, words):
+    with pytest.raises(UserError) as error:
+        config(**method)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_every_method_is_configured_by_its_name():
+    for m in pkgutil.iter_modules(dast_jax.methods.__path__):
+        if not m.name.startswith("_") and m.name != "base":
+            assert config(name=m.name).method_name == m.name
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"clusters": 21, "probe": 0.5}, ["method.clusters", "21", "20 queries"]),
+        ({"clusters": 2, "probe": 0.01}, ["method.probe", "20 queries", "less than one"]),
+    ],
+)
+def test_a_pool_too_small_for_sai_dpo_is_refused(options, words):
+    module = importlib.import_module("dast_jax.methods.sai_dpo")
+    with pytest.raises(UserError) as error:
+        make_method(build(module.Options, options), make_pool(20), 0, Tools())
+    assert all(word in str(error.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    "name", ["dast", "sft", "rft", "dpo", "sai_dpo", "iterative_rpo", "b_star", "dart_warm"]
+)
+def test_data_without_solutions_is_refused_where_round_zero_needs_them(name):
+    with pytest.raises(UserError, match="none of its 30 queries has a reference solution"):
+        make(name, make_pool(30, solutions=[False] * 30))
+
+
+@pytest.mark.parametrize("name", ["vrt", "star", "adastar", "dart_uniform", "rest_em"])
+def test_the_others_do_without_solutions(name):
+    pool = make_pool(30, solutions=[False] * 30)
+    method = make(name, pool)
+    assert len(run_rounds(method, rising(30), pool, 1)[1][0]) > 0
+    assert method.exemplars(0, PromptKind.FEW_SHOT) == ()

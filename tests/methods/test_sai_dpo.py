@@ -1,0 +1,213 @@
+import numpy as np
+import pytest
+from simulated_policy import SimulatedPolicy, Tools, make_pool, responses, run_rounds, sample_round
+
+from dast_jax.methods import sai_dpo
+from dast_jax.methods._clusters import cluster_queries
+from dast_jax.methods.sai_dpo import cluster_errors, draw, rank_quantiles
+from dast_jax.records import Pool, Query
+
+# --- the formulas ---
+
+
+def test_cluster_errors_by_hand():
+    cluster = np.array([0, 0, 2])
+    fail = np.array([1.0, 0.5, 0.0])  # mean 0.5
+    got = cluster_errors(cluster, fail, 3, kappa=4.0)
+    np.testing.assert_allclose(got, [(1.5 + 2) / 6, 2 / 4, (0 + 2) / 5])
+    np.testing.assert_allclose(cluster_errors(cluster, fail, 3, kappa=0.0), [0.75, 0.5, 0.0])
+
+
+def test_difficulty_is_lexicographic():
+    # Solved beats everything, then fewer steps, then shorter; equal ones share their rank.
+    solved = np.array([0, 1, 1, 1, 1, 0.5])
+    steps = np.array([1, 9, 2, 2, 2, 1])
+    length = np.array([1, 1, 8, 5, 8, 1])
+    np.testing.assert_allclose(rank_quantiles(solved, steps, length) * 5, [5, 3, 1.5, 0, 1.5, 4])
+    assert rank_quantiles(*np.ones((3, 1))).tolist() == [0.5]
+
+
+def test_draw_frequencies_match_the_weights():
+    """Chi-square on single draws, and on the second of two draws without replacement."""
+    weight = np.array([0.0, 1.0, 2.0, 3.0, 6.0])
+    rng = np.random.default_rng(0)
+    n = 20_000
+    single = np.bincount([draw(weight, 1, rng)[0] for _ in range(n)], minlength=5)
+    assert single[0] == 0
+    expected = n * weight[1:] / weight.sum()
+    assert ((single[1:] - expected) ** 2 / expected).sum() < 16.3  # 3 df, p = 0.001
+
+    pairs = np.zeros((5, 5))
+    for _ in range(n):
+        pairs[tuple(draw(weight, 2, rng))] += 1
+    share = weight / weight.sum()
+    expected = n * np.array(
+        [
+            [share[i] * share[j] * (1 / (1 - share[i]) + 1 / (1 - share[j])) for j in range(5)]
+            for i in range(5)
+        ]
+    )
+    upper = np.triu_indices(5, 1)
+    got, expected = pairs[upper], expected[upper]
+    possible = expected > 0
+    assert got[~possible].sum() == 0
+    assert ((got - expected)[possible] ** 2 / expected[possible]).sum() < 20.5  # 5 df, p = 0.001
+
+
+def test_draw_takes_each_once_and_all_when_there_are_few():
+    rng = np.random.default_rng(0)
+    got = draw(rng.random(1000), 300, rng)
+    assert len(set(got.tolist())) == 300
+    assert draw(np.array([1.0, 0.0, 2.0]), 5, rng).tolist() == [0, 2]
+
+
+# --- clusters ---
+
+
+def test_queries_cluster_by_subject_where_they_have_one_else_by_text():
+    pool = make_pool(12)
+    tools = Tools()
+    by_text = cluster_queries(pool, 3, tools.embed, 0)
+    assert tools.calls == 1
+    assert set(by_text.tolist()) == {0, 1, 2}
+    few = cluster_queries(pool, 12, tools.embed, 0)  # a cluster each: nothing to embed
+    assert tools.calls == 1
+    assert len(set(few.tolist())) == 12
+    twins = Pool(tuple(Query(id=str(i), question=f"q{i % 3}", answer="1") for i in range(9)))
+    assert cluster_queries(twins, 3, tools.embed, 0).tolist() == [0, 1, 2] * 3
+
+
+def test_far_apart_texts_fall_into_different_clusters():
+    pool = Pool(
+        tuple(Query(id=str(i), question="x" * (1 + 50 * (i % 2)) + str(i), answer="1") for i in range(20))
+    )
+
+    def embed(texts):
+        return np.array([[1.0, 0.01 * len(t) % 0.05] if len(t) > 20 else [0.01, 1.0] for t in texts])
+
+    got = cluster_queries(pool, 2, embed, 0)
+    assert len(set(got[::2])) == len(set(got[1::2])) == 1
+    assert got[0] != got[1]
+
+
+# --- the rounds ---
+
+
+def method_and_policy(n=400, **options):
+    """Two kinds of queries: the policy is poor at those of odd numbers, and they are a cluster."""
+    pool = Pool(
+        tuple(
+            Query(id=str(i), question="ab"[i % 2], answer=str(i), solution=f"solution {i}") for i in range(n)
+        )
+    )
+    chosen = {"clusters": 2, "probe": 0.1, "trials": 8, "draw": 100, "warm_up": False} | options
+    rates = np.where(np.arange(n) % 2, 0.3, 0.95)
+    return (
+        pool,
+        sai_dpo.make(pool, sai_dpo.Options(**chosen), 1, Tools()),
+        SimulatedPolicy(rates, exact=False),
+    )
+
+
+def test_a_round_probes_then_draws_then_samples():
+    pool, method, policy = method_and_policy()
+    stages = []
+    inner = method.requests
+
+    def recorded(tally):
+        requests = inner(tally)
+        if len(requests):
+            stages.append(np.bincount(requests.query, minlength=400))
+        return requests
+
+    method.requests = recorded
+    _, own = sample_round(method, policy, pool, 0, [])
+    probe, rest = stages
+    assert (probe > 0).sum() == 40
+    assert set(probe.tolist()) == {0, 8}
+    assert (np.bincount(own.query, minlength=400)[np.flatnonzero(probe)] == 8).all()  # never sampled again
+    pairs = method.training_set(own)
+    facts = method.facts()
+    assert facts["probed"] == 40
+    assert facts["drawn"] == 100
+    drawn = np.flatnonzero(rest > 0)
+    assert set(pairs.query.tolist()) <= set(drawn.tolist()) | set(np.flatnonzero(probe).tolist())
+    assert facts["drawn_with_pairs"] == len(pairs) == len(np.unique(pairs.query))
+
+
+def test_the_cluster_where_the_policy_fails_is_drawn_more():
+    pool, method, policy = method_and_policy(probe=0.2, draw=100, width=100.0)
+    _, own = sample_round(method, policy, pool, 0, [])
+    method.training_set(own)
+    weights = method.weights(sai_dpo._Sums(400, own.take(np.isin(own.query, method._probe))))
+    odd, even = weights[1::2], weights[::2]
+    assert odd.min() > 3 * even.max()
+    trials = np.bincount(own.query, minlength=400)
+    trials[method._probe] = 0
+    assert (trials[1::2] > 0).sum() > 2 * (trials[::2] > 0).sum()
+
+
+def test_drawing_in_the_run_matches_the_weights():
+    """Over many seeds, how often each query is drawn first fits the weights that its round computed."""
+    counts, expected = np.zeros(4), np.zeros(4)
+    for seed in range(400):
+        pool, _, policy = method_and_policy(40)
+        options = sai_dpo.Options(clusters=2, probe=0.25, trials=4, draw=1, warm_up=False)
+        method = sai_dpo.make(pool, options, seed, Tools())
+        policy.seed = seed
+        method.start_round(0, responses([], [], []))
+        probe = method._probe
+        query = np.repeat(probe, 4).astype(np.int32)
+        trial = np.tile(np.arange(4, dtype=np.int32), len(probe))
+        own = policy.respond(0, sai_dpo.Requests(query, trial, np.ones(len(query), np.int8)))
+        weights = method.weights(sai_dpo._Sums(40, own))
+        quarter = np.minimum(np.argsort(np.argsort(-weights, kind="stable")) // 10, 3)
+        counts[quarter[method._draw(sai_dpo._Sums(40, own))[0]]] += 1
+        expected += np.bincount(quarter, weights=weights, minlength=4) / weights.sum()
+    assert ((counts - expected) ** 2 / expected).sum() < 16.3  # 3 df, p = 0.001
+
+
+def test_what_was_seen_is_remembered_and_the_rest_takes_its_clusters_mean():
+    pool, method, policy = method_and_policy()
+    _, own = sample_round(method, policy, pool, 0, [])
+    method.training_set(own)
+    last = method.state()["last"]
+    seen = np.bincount(own.query, minlength=400) > 0
+    assert np.array_equal(~np.isnan(last[0]), seen)
+    query = int(own.query[0])
+    mine = own.take(own.query == query)
+    np.testing.assert_allclose(
+        last[:, query], [mine.correct.any(), mine.correct.mean(), 1, mine.length.mean()], rtol=1e-6
+    )
+    filled = method._filled(last)
+    unseen_odd = np.flatnonzero(~seen & (np.arange(400) % 2 == 1))
+    np.testing.assert_allclose(filled[1, unseen_odd], last[1, 1::2][seen[1::2]].mean(), rtol=1e-5)
+
+
+def test_the_clusters_are_made_once():
+    pool = make_pool(60)
+    tools = Tools()
+    options = sai_dpo.Options(clusters=4, probe=0.1, trials=4, draw=20)
+    method = sai_dpo.make(pool, options, 1, tools)
+    run_rounds(method, SimulatedPolicy(np.full(60, 0.5), exact=False), pool, 2)
+    assert tools.calls == 1
+    again = sai_dpo.make(pool, options, 1, tools)
+    again.restore(method.state())
+    again.start_round(3, responses([], [], []))
+    assert tools.calls == 1
+
+
+@pytest.mark.parametrize("band", ["rank", "pairs"])
+def test_the_band_prefers_the_middle(band):
+    n = 300
+    pool = make_pool(n)
+    options = sai_dpo.Options(clusters=1, probe=1.0, trials=8, draw=n, band=band, warm_up=False)
+    method = sai_dpo.make(pool, options, 1, Tools())
+    rates = np.repeat([0.01, 0.5, 0.999], 100)
+    _, own = sample_round(method, SimulatedPolicy(rates, exact=False), pool, 0, [])
+    weights = method.weights(sai_dpo._Sums(n, own))
+    if band == "pairs":
+        assert weights[100:200].mean() > 3 * max(weights[:100].mean(), weights[200:].mean())
+    else:
+        assert weights[:100].mean() < weights[100:].mean()  # the unsolved are at the hard end
+        assert np.argmax(weights) >= 100
