@@ -5,16 +5,38 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import grain
 import numpy as np
 
 from dast_jax.records import SFTExample
 
-__all__ = ["Batch", "PackedRows", "batches", "pack", "steps_per_epoch"]
+__all__ = [
+    "Batch",
+    "PackedRows",
+    "Rows",
+    "batches",
+    "best_fit",
+    "fill",
+    "pack",
+    "padding_row",
+    "steps_per_epoch",
+]
 
 Batch = dict[str, np.ndarray]
 """tokens, segment_ids, positions, targets int32 and weights float32, each [..., T]."""
+
+
+class Rows(Protocol):
+    """Rows of one shape that batches can be drawn from."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Batch: ...
+
+    def padding(self) -> Batch:
+        """A row that carries no weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,19 +60,16 @@ class PackedRows:
         return len(self.members)
 
     def __getitem__(self, index: int) -> Batch:
-        row = padding_row(self.sequence_length, self.pad_id)
+        row = self.padding()
         start = 0
         for segment, member in enumerate(self.members[index], start=1):
             example = self.examples[member]
-            tokens = np.asarray(example.prompt + example.response, np.int32)
-            end = start + len(tokens) - 1
-            row["tokens"][start:end] = tokens[:-1]
-            row["targets"][start:end] = tokens[1:]
-            row["segment_ids"][start:end] = segment
-            row["positions"][start:end] = np.arange(len(tokens) - 1)
-            row["weights"][start + len(example.prompt) - 1 : end] = 1.0
-            start = end
+            start = fill(row, start, segment, example.prompt, example.response)
         return row
+
+    def padding(self) -> Batch:
+        """A row of padding."""
+        return padding_row(self.sequence_length, self.pad_id)
 
     @property
     def tokens(self) -> int:
@@ -75,6 +94,18 @@ def padding_row(sequence_length: int, pad_id: int) -> Batch:
     }
 
 
+def fill(row: Batch, start: int, segment: int, prompt: tuple[int, ...], response: tuple[int, ...]) -> int:
+    """Writes a text into `row` from place `start` as the segment `segment`; returns the place after it."""
+    tokens = np.asarray(prompt + response, np.int32)
+    end = start + len(tokens) - 1
+    row["tokens"][start:end] = tokens[:-1]
+    row["targets"][start:end] = tokens[1:]
+    row["segment_ids"][start:end] = segment
+    row["positions"][start:end] = np.arange(len(tokens) - 1)
+    row["weights"][start + len(prompt) - 1 : end] = 1.0
+    return end
+
+
 def pack(
     examples: Sequence[SFTExample], sequence_length: int, *, pad_id: int = 0, seed: int = 0
 ) -> PackedRows:
@@ -87,6 +118,23 @@ def pack(
         if not example.prompt or not example.response:
             raise ValueError(f"training example {index} (query {example.query}) lacks prompt or response")
     places = np.array([_places(e) for e in examples], np.int64)
+    members, skipped = best_fit(places, sequence_length, seed)
+    return PackedRows(
+        examples=examples,
+        members=members,
+        skipped=skipped,
+        sequence_length=sequence_length,
+        pad_id=pad_id,
+    )
+
+
+def best_fit(
+    places: np.ndarray, capacity: int, seed: int
+) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """Groups items of `places` int [n] into rows of `capacity`, best-fit decreasing.
+
+    Returns the items of each row, and, in order, the items that are larger than a row.
+    """
     shuffled = np.random.default_rng(np.random.SeedSequence([seed])).permutation(len(places))
     order = shuffled[np.argsort(-places[shuffled], kind="stable")]
     members: list[list[int]] = []
@@ -95,12 +143,12 @@ def pack(
     spaces: list[int] = []  # the keys of rows_with, sorted
     for index in order.tolist():
         need = int(places[index])
-        if need > sequence_length:
+        if need > capacity:
             skipped.append(index)
             continue
         at = bisect_left(spaces, need)
         if at == len(spaces):
-            row, space = len(members), sequence_length
+            row, space = len(members), capacity
             members.append([])
         else:
             space = spaces[at]
@@ -114,33 +162,27 @@ def pack(
                 rows_with[space] = []
                 insort(spaces, space)
             rows_with[space].append(row)
-    return PackedRows(
-        examples=examples,
-        members=tuple(tuple(row) for row in members),
-        skipped=tuple(sorted(skipped)),
-        sequence_length=sequence_length,
-        pad_id=pad_id,
-    )
+    return tuple(tuple(row) for row in members), tuple(sorted(skipped))
 
 
-def steps_per_epoch(rows: PackedRows, batch_size: int) -> int:
+def steps_per_epoch(rows: Rows, batch_size: int) -> int:
     """Batches that one pass over the rows takes."""
     return -(-len(rows) // batch_size)
 
 
-def batches(rows: PackedRows, *, batch_size: int, epochs: int, seed: int) -> grain.DatasetIterator:
+def batches(rows: Rows, *, batch_size: int, epochs: int, seed: int) -> grain.DatasetIterator:
     """Iterates over `epochs` passes in batches of shape [batch_size, T].
 
     Rows are shuffled by (seed, epoch); each pass ends in a batch filled up with padding rows. The
     iterator's `get_state()` (JSON-able) and `set_state()` save and restore the place.
     """
-    fill = -len(rows) % batch_size
-    padding = [padding_row(rows.sequence_length, rows.pad_id)] * fill
+    missing = -len(rows) % batch_size
+    padding = [rows.padding()] * missing
     passes: list[grain.MapDataset] = []
     for epoch in range(epochs):
         key = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
         passes.append(grain.MapDataset.source(rows).shuffle(seed=key))
-        if fill:
+        if missing:
             passes.append(grain.MapDataset.source(padding))
     dataset = grain.MapDataset.concatenate(passes).batch(batch_size)
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)))

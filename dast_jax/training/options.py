@@ -11,14 +11,13 @@ __all__ = ["TrainingOptions"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How a round's examples become the next policy.
+    """How a round's examples or preference pairs become the next policy.
 
     The defaults of `learning_rate`, `epochs`, `batch_size`, `schedule`, `warmup_fraction`,
     `weight_decay`, `clip_norm` and `sequence_length` are the SFT settings of the DAST authors'
     repository, except that `batch_size` counts packed rows where theirs counts examples.
     """
 
-    loss: str = opt("sft", help="What is minimised.", choices=("sft",))
     start: str = opt(
         "continue",
         help="Where each round's training starts: the last policy, or the base model.",
@@ -34,7 +33,8 @@ class TrainingOptions:
     )
     sequence_length: int = opt(
         512,
-        help="Tokens per packed row. Longer examples are skipped and counted, never cut.",
+        help="Tokens per packed row. Longer examples are skipped and counted, never cut. "
+        "A preference pair needs room for both of its texts in one row.",
         min=2,
     )
     schedule: str = opt(
@@ -50,6 +50,28 @@ class TrainingOptions:
     b1: float = opt(0.9, help="Decay of Adam's first moment.", min=0.0, max=1.0)
     b2: float = opt(0.999, help="Decay of Adam's second moment.", min=0.0, max=1.0)
     eps: float = opt(1e-8, help="Adam's epsilon.", min=0.0)
+    preference_loss: str = opt(
+        "method",
+        help="Loss of preference pairs: DPO's sigmoid, ipo, rpo (sigmoid with the chosen response's "
+        "likelihood), simpo (no reference policy), or method, the method's own.",
+        choices=("method", "sigmoid", "ipo", "rpo", "simpo"),
+    )
+    beta: float = opt(
+        0.1,
+        help="Scale of a pair's reward: the strength of the tie to the reference policy. "
+        "simpo, which has none, is usually run at 2 and more.",
+        min=0.0,
+    )
+    label_smoothing: float = opt(
+        0.0,
+        help="Share of pairs taken to be the wrong way round; for sigmoid and rpo.",
+        min=0.0,
+        max=0.5,
+    )
+    rpo_alpha: float = opt(
+        1.0, help="Weight, in rpo, of the chosen response's negative log-likelihood per token.", min=0.0
+    )
+    simpo_gamma: float = opt(0.5, help="Margin, in simpo, by which the chosen reward should lead.", min=0.0)
     head_chunk: int = opt(
         128,
         help="Positions per row whose logits exist at one time; the peak is rows x head_chunk x vocabulary.",
@@ -61,3 +83,12 @@ class TrainingOptions:
         changes_result=False,
         min=0.0,
     )
+
+    def __post_init__(self) -> None:
+        if self.beta <= 0:
+            raise ValueError("beta must be more than 0: at 0 no preference changes the policy")
+        if self.label_smoothing and self.preference_loss in ("ipo", "simpo"):
+            raise ValueError(
+                f"label_smoothing={self.label_smoothing} has no meaning for "
+                f"preference_loss={self.preference_loss}: leave it at 0, or use sigmoid or rpo"
+            )

@@ -1,10 +1,11 @@
-"""The compiled optimizer step."""
+"""The compiled optimizer step, for any objective."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,22 +16,50 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dast_jax.errors import UserError
+from dast_jax.models.llama import Llama
 from dast_jax.models.sharding import param_shardings
 from dast_jax.training.losses import SFTMetrics, sft_loss
 from dast_jax.training.optimizer import make_optimizer
 from dast_jax.training.options import TrainingOptions
 
-__all__ = ["StepMetrics", "TrainStep", "init_optimizer", "loss_and_grads", "make_train_step", "put_batch"]
+__all__ = [
+    "Objective",
+    "Params",
+    "SFTObjective",
+    "StepMetrics",
+    "TrainStep",
+    "init_optimizer",
+    "loss_and_grads",
+    "make_train_step",
+    "objective_grads",
+    "put_batch",
+]
 
 Params = Any
 """The model's parameters, an nnx.State."""
 
-TrainStep = Callable[[Params, Any, Mapping[str, Array], Any], tuple[Params, Any, "StepMetrics"]]
-"""(params, optimizer state, batch [micro, B, T], learning rate) → (params, optimizer state, metrics)."""
+TrainStep = Callable[[Params, Any, Mapping[str, Array], Any], tuple[Params, Any, Any]]
+"""(params, optimizer state, batch [micro, B, ...], learning rate) → (params, optimizer state, metrics)."""
+
+
+class Objective(Hashable, Protocol):
+    """What a step minimises: a mean over things (tokens, pairs) that are counted over the whole step.
+
+    Hashable by value, since compiled steps are cached by it.
+    """
+
+    def loss(self, model: Llama, micro: Mapping[str, Array]) -> tuple[Array, Any]:
+        """The summed loss of a micro-batch [B, ...], and a tree of sums that add up over micro-batches."""
+
+    def count(self, sums: Any) -> Array:
+        """What the summed loss is divided by, at least 1."""
+
+    def metrics(self, sums: Any, *, grad_norm: Array, finite: Array) -> Any:
+        """The step's metrics, a NamedTuple of scalars with at least `loss`, `accuracy`, `finite`."""
 
 
 class StepMetrics(NamedTuple):
-    """Of one optimizer step, scalars.
+    """Of one SFT step, scalars.
 
     loss: mean nats per response token; tokens: response tokens; accuracy: share of them predicted
     right; grad_norm: before clipping; finite: False when loss or gradients were not, in which case
@@ -44,56 +73,102 @@ class StepMetrics(NamedTuple):
     finite: Array
 
 
+@dataclass(frozen=True, kw_only=True)
+class SFTObjective:
+    """The mean negative log-likelihood of the response tokens of the step."""
+
+    head_chunk: int
+
+    def loss(self, model: Llama, micro: Mapping[str, Array]) -> tuple[Array, SFTMetrics]:
+        """See `losses.sft_loss`."""
+        hidden = model(micro["tokens"], micro["positions"], micro["segment_ids"])
+        return sft_loss(hidden, model.unembed(), micro["targets"], micro["weights"], self.head_chunk)
+
+    def count(self, sums: SFTMetrics) -> Array:
+        """The response tokens."""
+        return jnp.maximum(sums.tokens, 1.0)
+
+    def metrics(self, sums: SFTMetrics, *, grad_norm: Array, finite: Array) -> StepMetrics:
+        """Means over the response tokens."""
+        tokens = self.count(sums)
+        return StepMetrics(
+            loss=sums.nll / tokens,
+            tokens=sums.tokens,
+            accuracy=sums.right / tokens,
+            grad_norm=grad_norm,
+            finite=finite,
+        )
+
+
+def objective_grads(
+    graphdef: nnx.GraphDef, params: Params, batch: Mapping[str, Array], objective: Objective
+) -> tuple[Array, Any, Params]:
+    """Loss and gradients of a batch of micro-batches [micro, B, ...].
+
+    Micro-batches add up their sums; only at the end are loss and gradients divided by the count of all of
+    them, so the split does not change the result. Returns the mean loss, the objective's sums, and the
+    gradients of the mean loss.
+    """
+
+    def loss(params: Params, micro: Mapping[str, Array]) -> tuple[Array, Any]:
+        return objective.loss(nnx.merge(graphdef, params), micro)
+
+    def value_and_grad(micro: Mapping[str, Array]) -> Any:
+        (value, sums), grads = jax.value_and_grad(loss, has_aux=True)(params, micro)
+        return value, sums, grads
+
+    first = {name: value[0] for name, value in batch.items()}
+    if batch["tokens"].shape[0] == 1:
+        value, sums, grads = value_and_grad(first)
+    else:
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(value_and_grad, first))
+        (value, sums, grads), _ = jax.lax.scan(
+            lambda total, micro: (jax.tree.map(jnp.add, total, value_and_grad(micro)), None),
+            zeros,
+            dict(batch),
+        )
+    scale = 1.0 / objective.count(sums)
+    return value * scale, sums, jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+
+
 def loss_and_grads(
     graphdef: nnx.GraphDef, params: Params, batch: Mapping[str, Array], head_chunk: int
 ) -> tuple[SFTMetrics, Params]:
-    """Loss sums and gradients of a batch of micro-batches [micro, B, T].
-
-    Micro-batches add up their sums; only at the end are the gradients divided by the response tokens of
-    all of them, so the split does not change the result. Returns the sums and the gradients of the mean
-    loss per response token.
-    """
-
-    def loss(params: Params, micro: Mapping[str, Array]) -> tuple[Array, SFTMetrics]:
-        model = nnx.merge(graphdef, params)
-        hidden = model(micro["tokens"], micro["positions"], micro["segment_ids"])
-        return sft_loss(hidden, model.unembed(), micro["targets"], micro["weights"], head_chunk)
-
-    def accumulate(total: Any, micro: Mapping[str, Array]) -> tuple[Any, None]:
-        grads, metrics = jax.grad(loss, has_aux=True)(params, micro)
-        return jax.tree.map(jnp.add, total, (metrics, grads)), None
-
-    if batch["tokens"].shape[0] == 1:
-        grads, metrics = jax.grad(loss, has_aux=True)(params, {k: v[0] for k, v in batch.items()})
-    else:
-        zeros = (SFTMetrics(*[jnp.zeros((), jnp.float32)] * 3), jax.tree.map(jnp.zeros_like, params))
-        (metrics, grads), _ = jax.lax.scan(accumulate, zeros, dict(batch))
-    scale = 1.0 / jnp.maximum(metrics.tokens, 1.0)
-    return metrics, jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+    """The SFT loss's sums, and the gradients of its mean per response token."""
+    _, sums, grads = objective_grads(graphdef, params, batch, SFTObjective(head_chunk=head_chunk))
+    return sums, grads
 
 
-def make_train_step(graphdef: nnx.GraphDef, options: TrainingOptions, mesh: Mesh | None = None) -> TrainStep:
+def make_train_step(
+    graphdef: nnx.GraphDef,
+    options: TrainingOptions,
+    mesh: Mesh | None = None,
+    objective: Objective | None = None,
+) -> TrainStep:
     """The jitted step; params and optimizer state are donated and keep their shardings.
 
-    Cached by what the program depends on, so that the rounds of a run share one compiled step. Call it
-    with the mesh set (`jax.set_mesh`) where there is one.
+    `objective` is SFT's unless given. Cached by what the program depends on, so that the rounds of a run
+    share one compiled step. Call it with the mesh set (`jax.set_mesh`) where there is one.
     """
-    names = ("clip_norm", "weight_decay", "b1", "b2", "eps", "head_chunk")
+    names = ("clip_norm", "weight_decay", "b1", "b2", "eps")
     compiled_in = TrainingOptions(**{name: getattr(options, name) for name in names})
-    return _make_train_step(graphdef, compiled_in, mesh)
+    return _make_train_step(
+        graphdef, compiled_in, mesh, objective or SFTObjective(head_chunk=options.head_chunk)
+    )
 
 
 @lru_cache(maxsize=8)
-def _make_train_step(graphdef: nnx.GraphDef, options: TrainingOptions, mesh: Mesh | None) -> TrainStep:
+def _make_train_step(
+    graphdef: nnx.GraphDef, options: TrainingOptions, mesh: Mesh | None, objective: Objective
+) -> TrainStep:
     optimizer = make_optimizer(options)
 
     def step(
         params: Params, opt_state: Any, batch: Mapping[str, Array], learning_rate: Array
-    ) -> tuple[Params, Any, StepMetrics]:
-        sums, grads = loss_and_grads(graphdef, params, batch, options.head_chunk)
-        tokens = jnp.maximum(sums.tokens, 1.0)
+    ) -> tuple[Params, Any, Any]:
+        loss, sums, grads = objective_grads(graphdef, params, batch, objective)
         grad_norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(sums.nll) & jnp.isfinite(grad_norm)
+        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         updates, new_opt_state = optimizer.update(grads, opt_state, params)
         new_params = jax.tree.map(lambda p, u: p - (learning_rate * u).astype(p.dtype), params, updates)
         new = jax.tree.map(
@@ -101,14 +176,7 @@ def _make_train_step(graphdef: nnx.GraphDef, options: TrainingOptions, mesh: Mes
         )
         if mesh is not None:
             new = jax.lax.with_sharding_constraint(new, param_shardings(new, mesh))
-        metrics = StepMetrics(
-            loss=sums.nll / tokens,
-            tokens=sums.tokens,
-            accuracy=sums.right / tokens,
-            grad_norm=grad_norm,
-            finite=finite,
-        )
-        return *new, metrics
+        return *new, objective.metrics(sums, grad_norm=grad_norm, finite=finite)
 
     return jax.jit(step, donate_argnums=(0, 1))
 
@@ -123,7 +191,7 @@ def init_optimizer(options: TrainingOptions, params: Params, mesh: Mesh | None =
 def put_batch(
     batch: Mapping[str, np.ndarray], options: TrainingOptions, mesh: Mesh | None = None
 ) -> dict[str, Array]:
-    """A host batch [rows, T] as device arrays [micro, rows / micro, T], rows over (data, fsdp).
+    """A host batch [rows, ...] as device arrays [micro, rows / micro, ...], rows over (data, fsdp).
 
     Raises UserError when rows do not divide evenly into micro-batches or over the mesh.
     """
@@ -142,5 +210,5 @@ def put_batch(
             f"a micro-batch of {size} rows cannot be split over mesh.data x mesh.fsdp = {ways} devices: "
             "choose a multiple for training.micro_batch_size (or batch_size)."
         )
-    sharding = NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp"), None))
+    sharding = NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp")))
     return {k: jax.make_array_from_callback(v.shape, sharding, v.__getitem__) for k, v in split.items()}

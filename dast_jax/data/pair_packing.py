@@ -1,0 +1,105 @@
+"""Packs preference pairs into rows, both responses of a pair in the same row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dast_jax.data.packing import Batch, best_fit, fill, padding_row
+from dast_jax.records import PreferencePair
+
+__all__ = ["PackedPairs", "pack_pairs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedPairs:
+    """Packed rows of pairs, made when asked for: `rows[i]` is a batch of one row.
+
+    The j-th pair of a row (from 0) is segment 2j + 1, its prompt with the chosen response, and segment
+    2j + 2, its prompt with the rejected one; otherwise a row is as in `packing.PackedRows`. It has two
+    more arrays: `reference` float32 [P, 2], the reference policy's summed log-probabilities of chosen and
+    rejected, and `pairs` float32 [P], 1 where there is a pair. P = T // 2 pairs is what fits at most,
+    since a text takes at least one place, so the shape depends on T alone.
+
+    `members` holds, per row, the indices of its pairs; `skipped` the indices of pairs whose two texts do
+    not fit into one row.
+    """
+
+    pairs: Sequence[PreferencePair]
+    reference: np.ndarray
+    members: tuple[tuple[int, ...], ...]
+    skipped: tuple[int, ...]
+    sequence_length: int
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, index: int) -> Batch:
+        row = self.padding()
+        start = 0
+        for j, member in enumerate(self.members[index]):
+            pair = self.pairs[member]
+            start = fill(row, start, 2 * j + 1, pair.prompt, pair.chosen)
+            start = fill(row, start, 2 * j + 2, pair.prompt, pair.rejected)
+            row["reference"][j] = self.reference[member]
+            row["pairs"][j] = 1.0
+        return row
+
+    def padding(self) -> Batch:
+        """A row of padding: no pair in it."""
+        row = padding_row(self.sequence_length, self.pad_id)
+        most = self.sequence_length // 2
+        return row | {"reference": np.zeros((most, 2), np.float32), "pairs": np.zeros(most, np.float32)}
+
+    @property
+    def tokens(self) -> int:
+        """Input tokens that are not padding."""
+        return sum(_places(self.pairs[i]) for row in self.members for i in row)
+
+    @property
+    def response_tokens(self) -> int:
+        """Tokens that carry weight, of chosen and rejected responses."""
+        return sum(
+            len(self.pairs[i].chosen) + len(self.pairs[i].rejected) for row in self.members for i in row
+        )
+
+
+def pack_pairs(
+    pairs: Sequence[PreferencePair],
+    reference: np.ndarray,
+    sequence_length: int,
+    *,
+    pad_id: int = 0,
+    seed: int = 0,
+) -> PackedPairs:
+    """Packs `pairs` with their `reference` float32 [n, 2], best-fit decreasing as `packing.pack`.
+
+    Raises ValueError for a pair with an empty part, for a reference of another shape, and for one that is
+    not finite where its pair fits into a row.
+    """
+    for index, pair in enumerate(pairs):
+        if not (pair.prompt and pair.chosen and pair.rejected):
+            raise ValueError(f"preference pair {index} (query {pair.query}) lacks prompt, chosen or rejected")
+    reference = np.asarray(reference, np.float32)
+    if reference.shape != (len(pairs), 2):
+        raise ValueError(f"reference log-probabilities of shape {reference.shape} for {len(pairs)} pairs")
+    places = np.array([_places(p) for p in pairs], np.int64)
+    members, skipped = best_fit(places, sequence_length, seed)
+    for index in (i for row in members for i in row):
+        if not np.isfinite(reference[index]).all():
+            raise ValueError(f"preference pair {index} has reference log-probabilities {reference[index]}")
+    return PackedPairs(
+        pairs=pairs,
+        reference=reference,
+        members=members,
+        skipped=skipped,
+        sequence_length=sequence_length,
+        pad_id=pad_id,
+    )
+
+
+def _places(pair: PreferencePair) -> int:
+    return 2 * (len(pair.prompt) - 1) + len(pair.chosen) + len(pair.rejected)

@@ -1,0 +1,296 @@
+"""Trains a policy on pairs of responses of which one is preferred."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+from jax.sharding import Mesh
+
+from dast_jax.data.pair_packing import PackedPairs, pack_pairs
+from dast_jax.errors import UserError
+from dast_jax.models.llama import Llama
+from dast_jax.records import PreferencePair, SFTExample
+from dast_jax.training.checkpoint import TrainCheckpoints
+from dast_jax.training.losses import token_logprobs
+from dast_jax.training.options import TrainingOptions
+from dast_jax.training.preference_losses import (
+    PairLogprobs,
+    PairMetrics,
+    ipo_loss,
+    pair_metrics,
+    rpo_loss,
+    sigmoid_loss,
+    simpo_loss,
+)
+from dast_jax.training.score import Scores, score, segment_sums
+from dast_jax.training.stage import OnStep, TrainResult, TrainStats, common_stats, train_rows
+
+__all__ = [
+    "PreferenceMetrics",
+    "PreferenceObjective",
+    "PreferenceStats",
+    "PreferenceSums",
+    "needs_reference",
+    "preference_objective",
+    "reference_logprobs",
+    "train_preferences",
+]
+
+
+class PreferenceSums(NamedTuple):
+    """Sums over a batch, float32 scalars: they add up over micro-batches.
+
+    loss: of the pairs' losses; pairs: how many; of_pairs: sums of the pairs' metrics; tokens: response
+    tokens of both responses; chosen_tokens: of the chosen ones; right: chosen tokens predicted right.
+    """
+
+    loss: Array
+    pairs: Array
+    of_pairs: PairMetrics
+    tokens: Array
+    chosen_tokens: Array
+    right: Array
+
+
+class PreferenceMetrics(NamedTuple):
+    """Of one optimizer step, scalars: means over its pairs, except where said otherwise.
+
+    loss; reward_margin, reward_accuracy, chosen_logprob, rejected_logprob, kl: see
+    `preference_losses.PairMetrics`; accuracy: share of the chosen responses' tokens predicted right;
+    pairs, tokens: how many pairs, and response tokens in both their responses; grad_norm, finite: as in
+    `step.StepMetrics`.
+    """
+
+    loss: Array
+    reward_margin: Array
+    reward_accuracy: Array
+    chosen_logprob: Array
+    rejected_logprob: Array
+    kl: Array
+    accuracy: Array
+    pairs: Array
+    tokens: Array
+    grad_norm: Array
+    finite: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreferenceStats(TrainStats):
+    """What a preference stage did: `examples` and `skipped` are pairs, `final_loss` is per pair.
+
+    The rest are means over the steps of what `PreferenceMetrics` has under these names.
+    """
+
+    reward_margin: float
+    reward_accuracy: float
+    chosen_logprob: float
+    rejected_logprob: float
+    kl: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreferenceObjective:
+    """The mean loss of the step's pairs; the fields are the options of the same names."""
+
+    head_chunk: int
+    preference_loss: str
+    beta: float
+    label_smoothing: float = 0.0
+    rpo_alpha: float = 0.0
+    simpo_gamma: float = 0.0
+
+    def loss(self, model: Llama, micro: Mapping[str, Array]) -> tuple[Array, PreferenceSums]:
+        """The pairs' losses, summed. `micro` holds rows of `pair_packing.PackedPairs`, stacked."""
+        hidden = model(micro["tokens"], micro["positions"], micro["segment_ids"])
+        scores = token_logprobs(hidden, model.unembed(), micro["targets"], self.head_chunk)
+        weights, segments = micro["weights"].astype(jnp.float32), micro["segment_ids"]
+        present = micro["pairs"]
+        count = 2 * present.shape[1] + 1
+
+        def by_response(values: Array) -> Array:
+            """[B, T] summed by segment, as [B, P, 2]: chosen and rejected."""
+            return segment_sums(values, segments, count)[:, 1:].reshape(*present.shape, 2)
+
+        logprobs = by_response(weights * scores.logprob)
+        lengths = by_response(weights)
+        safe = jnp.maximum(lengths, 1.0)  # where there is no pair, everything but its length is 0
+        pairs = PairLogprobs(
+            chosen=logprobs[..., 0],
+            rejected=logprobs[..., 1],
+            reference_chosen=micro["reference"][..., 0],
+            reference_rejected=micro["reference"][..., 1],
+            chosen_length=safe[..., 0],
+            rejected_length=safe[..., 1],
+        )
+        loss = jnp.sum(present * self.pair_loss(pairs))
+        of_pairs = pair_metrics(pairs, loss=self.preference_loss, beta=self.beta)
+        chosen_weights = weights * (segments % 2)
+        sums = PreferenceSums(
+            loss=loss,
+            pairs=jnp.sum(present),
+            of_pairs=jax.tree.map(lambda x: jnp.sum(present * x), of_pairs),
+            tokens=jnp.sum(weights),
+            chosen_tokens=jnp.sum(chosen_weights),
+            right=jnp.sum(chosen_weights * scores.top),
+        )
+        return loss, jax.lax.stop_gradient(sums)
+
+    def pair_loss(self, pairs: PairLogprobs) -> Array:
+        """Each pair's loss."""
+        match self.preference_loss:
+            case "sigmoid":
+                return sigmoid_loss(pairs, beta=self.beta, label_smoothing=self.label_smoothing)
+            case "ipo":
+                return ipo_loss(pairs, beta=self.beta)
+            case "rpo":
+                return rpo_loss(
+                    pairs, beta=self.beta, alpha=self.rpo_alpha, label_smoothing=self.label_smoothing
+                )
+            case "simpo":
+                return simpo_loss(pairs, beta=self.beta, gamma=self.simpo_gamma)
+        raise ValueError(f"no preference loss {self.preference_loss!r}: the caller must choose one")
+
+    def count(self, sums: PreferenceSums) -> Array:
+        """The pairs."""
+        return jnp.maximum(sums.pairs, 1.0)
+
+    def metrics(self, sums: PreferenceSums, *, grad_norm: Array, finite: Array) -> PreferenceMetrics:
+        """Means over the pairs."""
+        pairs = self.count(sums)
+        means = jax.tree.map(lambda x: x / pairs, sums.of_pairs)
+        return PreferenceMetrics(
+            loss=sums.loss / pairs,
+            reward_margin=means.margin,
+            reward_accuracy=means.accuracy,
+            chosen_logprob=means.chosen_logprob,
+            rejected_logprob=means.rejected_logprob,
+            kl=means.kl,
+            accuracy=sums.right / jnp.maximum(sums.chosen_tokens, 1.0),
+            pairs=sums.pairs,
+            tokens=sums.tokens,
+            grad_norm=grad_norm,
+            finite=finite,
+        )
+
+
+def preference_objective(options: TrainingOptions) -> PreferenceObjective:
+    """The objective of `options`, with what its loss does not look at left at 0 (programs are cached by it).
+
+    Raises ValueError while `preference_loss` is "method": the caller must put the method's in its place.
+    """
+    loss = options.preference_loss
+    if loss == "method":
+        raise ValueError("preference_loss is 'method': replace it by the method's own before training")
+    return PreferenceObjective(
+        head_chunk=options.head_chunk,
+        preference_loss=loss,
+        beta=options.beta,
+        label_smoothing=options.label_smoothing if loss in ("sigmoid", "rpo") else 0.0,
+        rpo_alpha=options.rpo_alpha if loss == "rpo" else 0.0,
+        simpo_gamma=options.simpo_gamma if loss == "simpo" else 0.0,
+    )
+
+
+def needs_reference(options: TrainingOptions) -> bool:
+    """Whether the loss of `options` looks at the reference policy's log-probabilities."""
+    return options.preference_loss != "simpo"
+
+
+def reference_logprobs(
+    graphdef: nnx.GraphDef,
+    params: Any,
+    pairs: Sequence[PreferencePair],
+    *,
+    options: TrainingOptions,
+    pad_id: int,
+    mesh: Mesh | None = None,
+) -> tuple[np.ndarray, Scores]:
+    """What `params`, as the reference policy, say of `pairs`: float32 [n, 2], chosen and rejected.
+
+    NaN for a response that is longer than a row; its pair is skipped in training. Also returns the scores
+    of the 2n responses, for their token counts.
+    """
+    examples = [
+        SFTExample(query=pair.query, prompt=pair.prompt, response=response)
+        for pair in pairs
+        for response in (pair.chosen, pair.rejected)
+    ]
+    scores = score(graphdef, params, examples, options=options, pad_id=pad_id, mesh=mesh)
+    return scores.logprob.reshape(len(pairs), 2), scores
+
+
+def train_preferences(
+    graphdef: nnx.GraphDef,
+    params: Any,
+    pairs: Sequence[PreferencePair],
+    reference: np.ndarray | None,
+    *,
+    options: TrainingOptions,
+    seed: int,
+    pad_id: int,
+    mesh: Mesh | None = None,
+    checkpoints: TrainCheckpoints | None = None,
+    on_step: OnStep | None = None,
+    donate: bool = False,
+) -> TrainResult:
+    """Trains `params` on `pairs` by `options.preference_loss`; its `stats` are a `PreferenceStats`.
+
+    `reference` float32 [n, 2] holds the reference policy's summed log-probabilities of the chosen and the
+    rejected responses (`reference_logprobs`); simpo does not look at it, and None will do. A pair whose
+    two texts do not fit into one row is skipped and counted. Otherwise like `trainer.train`:
+    deterministic, resumable from `checkpoints`, guarded, and it raises the same.
+    """
+    objective = preference_objective(options)
+    if not needs_reference(options):
+        reference = np.zeros((len(pairs), 2), np.float32)
+    elif reference is None:
+        raise ValueError(f"preference_loss={options.preference_loss} needs reference log-probabilities")
+    rows = pack_pairs(pairs, reference, options.sequence_length, pad_id=pad_id, seed=seed)
+    if not len(rows):
+        raise UserError(
+            f"there is nothing to train on: {len(pairs)} preference pairs, {len(rows.skipped)} of them with "
+            f"more tokens in both texts than training.sequence_length={options.sequence_length}."
+        )
+    params, progress = train_rows(
+        graphdef,
+        params,
+        rows,
+        objective=objective,
+        identity=_identity(rows, objective, options, seed),
+        options=options,
+        seed=seed,
+        mesh=mesh,
+        checkpoints=checkpoints,
+        on_step=on_step,
+        donate=donate,
+    )
+    stats = PreferenceStats(
+        **common_stats(rows, progress, options, len(pairs)),
+        reward_margin=progress.mean("reward_margin"),
+        reward_accuracy=progress.mean("reward_accuracy"),
+        chosen_logprob=progress.mean("chosen_logprob"),
+        rejected_logprob=progress.mean("rejected_logprob"),
+        kl=progress.mean("kl"),
+    )
+    return TrainResult(params=params, stats=stats)
+
+
+def _identity(rows: PackedPairs, objective: PreferenceObjective, options: TrainingOptions, seed: int) -> str:
+    """A digest of what decides the batches and the loss: checkpoints of another stage do not match it."""
+    digest = hashlib.sha256()
+    shape = [repr(objective), seed, options.epochs, options.batch_size, options.sequence_length, rows.pad_id]
+    digest.update(json.dumps(shape).encode())
+    digest.update(rows.reference.tobytes())
+    for pair in rows.pairs:
+        lengths = len(pair.prompt), len(pair.chosen), len(pair.rejected)
+        digest.update(np.array([*lengths, *pair.prompt, *pair.chosen, *pair.rejected], np.int32).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,100 @@
+"""Scores responses: summed log-probabilities of given tokens under a policy."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from dast_jax.data.packing import Batch, pack
+from dast_jax.records import SFTExample
+from dast_jax.training.losses import token_logprobs
+from dast_jax.training.options import TrainingOptions
+from dast_jax.training.step import put_batch
+
+__all__ = ["Scores", "make_score_step", "score", "segment_sums"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Of n examples: `logprob` float32 [n], nats summed over response tokens, `length` int32 [n], how many.
+
+    `logprob` is NaN for an example that is longer than a row. `tokens` counts the input tokens run,
+    `padded_tokens` the same with padding.
+    """
+
+    logprob: np.ndarray
+    length: np.ndarray
+    tokens: int
+    padded_tokens: int
+
+
+def score(
+    graphdef: nnx.GraphDef,
+    params: Any,
+    examples: Sequence[SFTExample],
+    *,
+    options: TrainingOptions,
+    pad_id: int,
+    mesh: Mesh | None = None,
+) -> Scores:
+    """Scores `examples` under `params`, each alone in its segment of a packed row.
+
+    All batches have one shape, `options.micro_batch_size` (else `batch_size`) rows of `sequence_length`,
+    so the program compiles once. Log-probabilities are those of the untempered policy.
+    """
+    rows = pack(examples, options.sequence_length, pad_id=pad_id)
+    size = options.micro_batch_size or options.batch_size
+    logprob = np.full(len(examples), np.nan, np.float32)
+    with jax.set_mesh(mesh) if mesh is not None else contextlib.nullcontext():
+        step = make_score_step(graphdef, options.head_chunk, mesh)
+        for start in range(0, len(rows), size):
+            members = rows.members[start : start + size]
+            batch = [rows[start + i] for i in range(len(members))]
+            sums = np.asarray(step(params, put_batch(_stack(batch, rows.padding(), size), options, mesh)))
+            for row, indices in zip(sums, members, strict=False):  # the last rows may be padding
+                logprob[list(indices)] = row[1 : len(indices) + 1]
+    return Scores(
+        logprob=logprob,
+        length=np.array([len(e.response) for e in examples], np.int32),
+        tokens=rows.tokens,
+        padded_tokens=-(-len(rows) // size) * size * options.sequence_length,
+    )
+
+
+@lru_cache(maxsize=8)
+def make_score_step(graphdef: nnx.GraphDef, head_chunk: int, mesh: Mesh | None = None) -> Any:
+    """The jitted (params, batch [1, B, T]) → float32 [B, T + 1], see `segment_sums`; cached.
+
+    Every device (and so every process) has the whole result.
+    """
+
+    def step(params: Any, batch: Mapping[str, Array]) -> Array:
+        model = nnx.merge(graphdef, params)
+        micro = {name: value[0] for name, value in batch.items()}
+        hidden = model(micro["tokens"], micro["positions"], micro["segment_ids"])
+        scores = token_logprobs(hidden, model.unembed(), micro["targets"], head_chunk)
+        return segment_sums(
+            scores.logprob * micro["weights"], micro["segment_ids"], micro["tokens"].shape[1] + 1
+        )
+
+    return jax.jit(step, out_shardings=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
+
+
+def segment_sums(values: Array, segment_ids: Array, count: int) -> Array:
+    """Sums of `values` float [B, T] by segment: float [B, count], whose column s belongs to segment s."""
+    return jax.vmap(lambda v, s: jax.ops.segment_sum(v, s, num_segments=count))(values, segment_ids)
+
+
+def _stack(batch: list[Batch], padding: Batch, size: int) -> Batch:
+    """Rows as one batch of `size`, filled up with `padding`."""
+    batch = batch + [padding] * (size - len(batch))
+    return {name: np.stack([row[name] for row in batch]) for name in padding}

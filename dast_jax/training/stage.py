@@ -1,0 +1,207 @@
+"""A training stage over packed rows, whatever is minimised: deterministic, guarded, and resumable."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from dast_jax.data.packing import Rows, batches, steps_per_epoch
+from dast_jax.errors import DivergedError, InterruptedRunError
+from dast_jax.training.checkpoint import TrainCheckpoints
+from dast_jax.training.optimizer import learning_rate
+from dast_jax.training.options import TrainingOptions
+from dast_jax.training.step import Objective, init_optimizer, make_train_step, put_batch
+
+__all__ = ["OnStep", "Progress", "TrainResult", "TrainStats", "common_stats", "train_rows"]
+
+log = logging.getLogger(__name__)
+
+OnStep = Callable[[int, int, Mapping[str, float]], None]
+"""(steps done, steps in all, metrics): the objective's metrics and `learning_rate`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStats:
+    """What a training stage did.
+
+    `examples` were trained on, `skipped` (indices) were longer than a row; `tokens` counts input
+    tokens over all epochs, `padded_tokens` the same with padding, `response_tokens` those with weight.
+    `final_loss` is the last step's loss and `mean_loss` the mean over all steps, in nats per response
+    token (of pairs: per pair); `accuracy` is the share of response tokens (of pairs: of chosen ones)
+    predicted right under teacher forcing, averaged over the steps (AdaSTaR's alpha, arXiv 2505.16322).
+    """
+
+    examples: int
+    skipped: tuple[int, ...]
+    rows: int
+    steps: int
+    tokens: int
+    padded_tokens: int
+    response_tokens: int
+    final_loss: float
+    mean_loss: float
+    accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """The trained parameters (sharded as they came) and the stage's statistics."""
+
+    params: Any
+    stats: TrainStats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Host-side state between steps, saved beside the arrays.
+
+    `sums` adds up each of the objective's metrics over the steps done.
+    """
+
+    step: int = 0
+    iterator: dict[str, Any] | None = None
+    final_loss: float = float("nan")
+    sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def mean(self, metric: str) -> float:
+        """The mean of a metric over the steps."""
+        return self.sums[metric] / self.step
+
+
+class PackedSet(Rows, Protocol):
+    """What a stage trains on: rows, and what they hold."""
+
+    @property
+    def skipped(self) -> tuple[int, ...]: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def response_tokens(self) -> int: ...
+
+
+def train_rows(
+    graphdef: nnx.GraphDef,
+    params: Any,
+    rows: Rows,
+    *,
+    objective: Objective,
+    identity: str,
+    options: TrainingOptions,
+    seed: int,
+    mesh: Mesh | None,
+    checkpoints: TrainCheckpoints | None,
+    on_step: OnStep | None,
+    donate: bool,
+) -> tuple[Any, Progress]:
+    """Trains for `options.epochs` over `rows` with a fresh optimizer state and schedule.
+
+    `identity` is a digest of what decides the batches and what is done with them: a checkpoint of another
+    one is not used. `params` stay valid unless `donate`. Returns the new parameters and the progress.
+    Raises as `trainer.train`.
+    """
+
+    def save(state: tuple[Any, Any], progress: Progress, now: bool) -> None:
+        if checkpoints is not None and (now or checkpoints.due()):
+            meta = {"identity": identity, "progress": dataclasses.asdict(progress)}
+            checkpoints.save(progress.step, state, meta)
+
+    with jax.set_mesh(mesh) if mesh is not None else contextlib.nullcontext():
+        opt_state = init_optimizer(options, params, mesh)
+        progress = Progress()
+        restored = None if checkpoints is None else checkpoints.restore((params, opt_state))
+        if restored is not None and restored[1]["identity"] == identity:
+            params, opt_state = restored[0]
+            progress = Progress(**restored[1]["progress"])
+            log.info("training goes on after step %d", progress.step)
+        else:
+            if restored is not None:
+                log.warning("the training checkpoint belongs to other examples or options: starting afresh")
+            if not donate:
+                params = jax.tree.map(jnp.copy, params)
+        return _run(
+            graphdef, (params, opt_state), progress, rows,
+            objective=objective, options=options, seed=seed, mesh=mesh, save=save, on_step=on_step,
+        )  # fmt: skip
+
+
+def common_stats(
+    rows: PackedSet, progress: Progress, options: TrainingOptions, examples: int
+) -> dict[str, Any]:
+    """The fields of `TrainStats`, of a stage that was given so many examples."""
+    return {
+        "examples": examples - len(rows.skipped),
+        "skipped": rows.skipped,
+        "rows": len(rows),
+        "steps": progress.step,
+        "tokens": options.epochs * rows.tokens,
+        "padded_tokens": progress.step * options.batch_size * options.sequence_length,
+        "response_tokens": options.epochs * rows.response_tokens,
+        "final_loss": progress.final_loss,
+        "mean_loss": progress.mean("loss"),
+        "accuracy": progress.mean("accuracy"),
+        "seconds": progress.seconds,
+    }
+
+
+def _run(
+    graphdef: nnx.GraphDef,
+    state: tuple[Any, Any],
+    progress: Progress,
+    rows: Rows,
+    *,
+    objective: Objective,
+    options: TrainingOptions,
+    seed: int,
+    mesh: Mesh | None,
+    save: Callable[[tuple[Any, Any], Progress, bool], None],
+    on_step: OnStep | None,
+) -> tuple[Any, Progress]:
+    """The steps that are left. `save` is offered the state after each, and told when it must keep it."""
+    total = options.epochs * steps_per_epoch(rows, options.batch_size)
+    iterator = batches(rows, batch_size=options.batch_size, epochs=options.epochs, seed=seed)
+    if progress.iterator is not None:
+        iterator.set_state(progress.iterator)
+    step = make_train_step(graphdef, options, mesh, objective)
+    started = time.monotonic() - progress.seconds
+    for index in range(progress.step, total):
+        batch = put_batch(next(iterator), options, mesh)
+        rate = learning_rate(options, index, total)
+        *new, metrics = step(*state, batch, np.float32(rate))
+        state = (new[0], new[1])
+        values = {name: value.item() for name, value in jax.device_get(metrics)._asdict().items()}
+        if not values.pop("finite"):
+            save(state, progress, True)
+            raise DivergedError(
+                f"training diverged at step {index + 1} of {total}: loss {values['loss']}, gradient norm "
+                f"{values['grad_norm']}; the policy before that step is kept. Lower training.learning_rate."
+            )
+        progress = Progress(
+            step=index + 1,
+            iterator=iterator.get_state(),
+            final_loss=values["loss"],
+            sums={name: progress.sums.get(name, 0.0) + value for name, value in values.items()},
+            seconds=time.monotonic() - started,
+        )
+        try:
+            if on_step is not None:
+                on_step(index + 1, total, {**values, "learning_rate": rate})
+        except InterruptedRunError:
+            save(state, progress, True)
+            raise
+        save(state, progress, False)
+    return state[0], progress
