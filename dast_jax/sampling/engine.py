@@ -237,6 +237,10 @@ class Engine:
     ) -> tuple[Slots, Int[Array, "S W"]]:
         """Returns the slots after `tick_steps` steps (fewer if none is active), and what `decode` unpacks."""
         model = nnx.merge(self._graphdef, params)
+        # XLA for CPU copies a layer's weights out of the stack before it multiplies: once a tick, not each
+        # step. Elsewhere slices are read in place, and copies would only take memory.
+        on_cpu = jax.default_backend() == "cpu"
+        layers = jax.lax.optimization_barrier(model.layer_slices()) if on_cpu else None
         state = state._replace(active=state.active & live)
         width = 1 + self.options.tick_steps
         last = (state.token, state.logprob, state.entropy)
@@ -248,7 +252,7 @@ class Engine:
 
         def advance(carry: tuple[Array, Slots, Choice]) -> tuple[Array, Slots, Choice]:
             step, state, window = carry
-            hidden, cache = model.decode(state.token, state.position, state.cache)
+            hidden, cache = model.decode(state.token, state.position, state.cache, layers)
             choice = self._choose(model.logits(hidden), state.noise, state.drawn)
             one = state.active.astype(jnp.int32)
             drawn = state.drawn + one
