@@ -77,9 +77,9 @@ def levels_from_counts(
 
 
 def smallest_trials(cuts: Cuts) -> int:
-    """The fewest trials per query with which the hard level can occur at all (5 for the default cuts)."""
+    """The fewest trials per query with which a query can be hard at all (5 for the default cuts)."""
     trials = 1
-    while 1 / trials >= cuts.hard:
+    while HARD not in levels_from_counts(np.arange(trials + 1), trials, cuts):
         trials += 1
     return trials
 
