@@ -86,7 +86,7 @@ def _verified(verifier: Verifier, rows: list[dict[str, Any]]) -> Iterator[dict[s
 
 def read_pairs(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSONL file of pairs. Raises `UserError` naming the file and the rows that are amiss."""
-    from dast_jax.verifiers.extract import EXTRACTORS
+    from dast_jax.verifiers.families import FAMILIES, read_task
 
     if not path.is_file():
         raise UserError(f"{path}: no such file; --data takes JSONL rows with reference and prediction")
@@ -109,17 +109,21 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
                     row[key] = str(row[key])
             if not isinstance(row.get("reference"), str) or not isinstance(row.get("prediction"), str):
                 lacking.append(number)
-            elif str(row.get("task") or "math") not in EXTRACTORS:
-                unknown.append(number)
             else:
-                rows.append(row)
+                try:
+                    read_task(str(row.get("task") or "math"))
+                    rows.append(row)
+                except UserError:
+                    unknown.append(number)
     if broken:
         raise UserError(f"{path}: {_named(broken)} not a JSON object; the file must be JSONL")
     if lacking:
         raise UserError(f"{path}: {_named(lacking)} without text in reference or prediction; add them")
     if unknown:
-        known = ", ".join(EXTRACTORS)
-        raise UserError(f"{path}: {_named(unknown)} of an unknown task; known are {known}")
+        known = ", ".join(FAMILIES)
+        raise UserError(
+            f"{path}: {_named(unknown)} of an unknown task; known are {known} and package.module:function"
+        )
     if not rows:
         raise UserError(f"{path}: holds no rows; --data takes JSONL rows with reference and prediction")
     return rows

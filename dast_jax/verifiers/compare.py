@@ -7,13 +7,12 @@ comparison can tell. It never evaluates anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
 from dast_jax.verifiers.normalize import Number, clean, is_words, parse_number, text_key
 
-__all__ = ["COMPARERS", "Comparison", "compare_math", "numbers_equal"]
+__all__ = ["Comparison", "Tolerance", "compare_math", "compare_number", "numbers_equal", "split_parts"]
 
 
 class Comparison(NamedTuple):
@@ -23,10 +22,23 @@ class Comparison(NamedTuple):
     reason: str
 
 
-def compare_math(reference: str, answer: str, percent: str = "either") -> Comparison | None:
+class Tolerance(NamedTuple):
+    """How far a number may be from the reference: `amount` itself, or (`relative`) times the reference."""
+
+    amount: Fraction
+    relative: bool
+
+    def allows(self, reference: Fraction, answer: Fraction) -> bool:
+        """Whether `answer` is near enough to `reference`."""
+        return abs(answer - reference) <= self.amount * (abs(reference) if self.relative else 1)
+
+
+def compare_math(
+    reference: str, answer: str, percent: str = "either", tolerance: Tolerance | None = None
+) -> Comparison | None:
     """Compare two answers of the `math` family; None where it takes symbolic comparison.
 
-    `percent` is one of `options.PERCENT_RULES`.
+    `percent` is one of `options.PERCENT_RULES`; without a `tolerance` numbers are compared exactly.
     """
     left, right = clean(reference), clean(answer)
     if ("=" in left) != ("=" in right):
@@ -35,7 +47,7 @@ def compare_math(reference: str, answer: str, percent: str = "either") -> Compar
         return Comparison(False, "empty answer")
     a, b = parse_number(left), parse_number(right)
     if a is not None and b is not None:
-        return Comparison(numbers_equal(a, b, percent), "exact numbers")
+        return _numbers(a, b, percent, tolerance)
     left_key, right_key = text_key(reference), text_key(answer)
     if left_key == right_key:
         return Comparison(True, "same text")
@@ -46,19 +58,20 @@ def compare_math(reference: str, answer: str, percent: str = "either") -> Compar
     return None
 
 
-def compare_number(reference: str, answer: str, percent: str = "either") -> Comparison | None:
-    """Compare two plain numbers exactly; anything that is no plain number is different."""
+def compare_number(
+    reference: str, answer: str, percent: str = "either", tolerance: Tolerance | None = None
+) -> Comparison:
+    """Compare two plain numbers; anything that is no plain number is different."""
     a, b = parse_number(clean(reference)), parse_number(clean(answer))
     if a is None or b is None:
         return Comparison(False, "not a plain number")
-    return Comparison(numbers_equal(a, b, percent), "exact numbers")
+    return _numbers(a, b, percent, tolerance)
 
 
-COMPARERS: Mapping[str, Callable[[str, str, str], Comparison | None]] = {
-    "math": compare_math,
-    "number": compare_number,
-}
-"""Task family → how its answers are compared."""
+def _numbers(a: Number, b: Number, percent: str, tolerance: Tolerance | None) -> Comparison:
+    if tolerance is None or a.percent != b.percent:
+        return Comparison(numbers_equal(a, b, percent), "exact numbers")
+    return Comparison(tolerance.allows(a.value, b.value), "numbers within the tolerance")
 
 
 def numbers_equal(a: Number, b: Number, percent: str = "either") -> bool:
@@ -126,7 +139,7 @@ def _lists(a: str, b: str) -> Comparison | None:
     if "," not in a and "," not in b:
         return None
     parts_a, parts_b = (
-        _split(re.sub(r"\s*,?\s*(?:\\text\{)?\s*\b(?:and|or)\b\s*\}?\s*", ",", x)) for x in (a, b)
+        split_parts(re.sub(r"\s*,?\s*(?:\\text\{)?\s*\b(?:and|or)\b\s*\}?\s*", ",", x)) for x in (a, b)
     )
     return _unordered(parts_a, parts_b)
 
@@ -180,7 +193,7 @@ def _bracketed(text: str) -> tuple[str, list[str]] | None:
         return None
     if _closes_at(text) != len(text) - 1:
         return None
-    parts = _split(text[1:-1])
+    parts = split_parts(text[1:-1])
     return (text[0] + text[-1], parts) if len(parts) > 1 else None
 
 
@@ -194,7 +207,7 @@ def _closes_at(text: str) -> int:
     return -1
 
 
-def _split(text: str) -> list[str]:
+def split_parts(text: str) -> list[str]:
     """The parts between top-level commas; a thousands separator is none where the text is one number."""
     parts, depth, start = [], 0, 0
     for i, char in enumerate(text):

@@ -1,19 +1,17 @@
-"""Finding the answer in a response, one function per task family.
+"""Finding the answer in a worked solution of a mathematical problem, and in a reference.
 
-A family's function takes the response's text and returns an `Extraction`; `EXTRACTORS` names them. To add
-a family, write its function and name it there (and in `compare.COMPARERS`).
+The other families' extraction is in `words` and `lists`; `families` has the table of all.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.normalize import NUMBER
 
-__all__ = ["EXTRACTORS", "Extraction", "extract_math", "extract_reference"]
+__all__ = ["Extraction", "extract_math", "extract_reference", "is_prose", "last_boxed"]
 
 _PROSE_TAIL = 4_000
 _BOXES_TRIED = 8
@@ -33,7 +31,7 @@ def extract_math(text: str) -> Extraction:
     In this order: the last `\\boxed{}` whose braces match; what follows the last `####`; what follows the
     last "answer is"; the text itself where it is no prose; the last number of prose.
     """
-    if (boxed := _last_boxed(text)) is not None:
+    if (boxed := last_boxed(text)) is not None:
         return Extraction(boxed, "boxed")
     if (at := text.rfind("####")) >= 0 and (answer := _clause(text[at + 4 :])):
         return Extraction(answer, "after ####")
@@ -50,13 +48,6 @@ def extract_math(text: str) -> Extraction:
         return Extraction(lines[-1].strip(), "bare answer" if len(lines) == 1 else "last line")
     number = _last_number(_BOLD.sub(r"\1", bare[-_PROSE_TAIL:]).replace("{,}", ","))
     return Extraction(number, "last number" if number is not None else "nothing")
-
-
-EXTRACTORS: Mapping[str, Callable[[str], Extraction]] = {
-    "math": extract_math,
-    "number": extract_math,
-}
-"""Task family → how its answers are found."""
 
 
 def extract_reference(text: str) -> str:
@@ -78,7 +69,7 @@ _INLINE_MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)
 _SENTENCE_END = re.compile(r"[.!?](?=[\s*]|$)|\n")
 
 
-def _last_boxed(text: str) -> str | None:
+def last_boxed(text: str) -> str | None:
     """What the last non-empty `\\boxed{…}` with matched braces holds, None without one."""
     if "boxed" not in text:
         return None

@@ -21,6 +21,11 @@ class VerifierOptions:
         "or both (either)",
         choices=PERCENT_RULES,
     )
+    labels: tuple[str, ...] = opt(
+        ("entailment", "neutral", "contradiction"),
+        "labels that the label family looks for in prose; others count at a marker or alone",
+    )
+    list_order: bool = opt(True, "whether the order of a list's items counts")
     float_rounding: int = opt(6, "decimals to which symbolic answers are compared", min=1, max=15)
     max_prediction_chars: int = opt(200_000, "a longer response is refused unread", min=1)
     max_answer_chars: int = opt(1_000, "a longer answer is refused", min=1)
@@ -36,6 +41,12 @@ class VerifierOptions:
         10.0, "wall-clock time of one symbolic comparison (backstop for a worker that does not run)", min=0.1
     )
     memory_mb: int = opt(1_024, "address space of a symbolic worker, MiB", min=256)
+    function_cpu_seconds: float = opt(
+        5.0, "CPU time of one call of a verifier of your own, then its worker is killed", min=0.01
+    )
+    function_memory_mb: int = opt(
+        4_096, "address space of a worker that runs a verifier of your own, MiB", min=256
+    )
     workers: int = opt(
         0, "symbolic worker processes; 0 is one per core, at most 8", min=0, changes_result=False
     )

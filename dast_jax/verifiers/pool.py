@@ -1,4 +1,6 @@
-"""Symbolic workers: processes that are started when first needed, and killed and replaced at a deadline.
+"""Workers: processes that are started when first needed, and killed and replaced at a deadline.
+
+They compare answers symbolically, or call a user's own verifier on whole responses.
 
 Each worker has a thread that feeds it batches and waits for its answers. What a worker was at when it died
 of its limits timed out; the rest of its batch goes to its successor.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import re
@@ -24,10 +27,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dast_jax.errors import UserError
 from dast_jax.records import Verdict, VerdictKind
+from dast_jax.verifiers.compare import Tolerance
 from dast_jax.verifiers.options import VerifierOptions
 
-__all__ = ["SymbolicPool"]
+__all__ = ["WorkerPool"]
+
+log = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0
 _BATCH_BYTES = 32 * 1024  # below what a pipe holds, so that writing a batch never waits
@@ -48,31 +55,70 @@ _OVERTIME_SIGNALS = (signal.SIGPROF, signal.SIGXCPU)
 class _Item:
     line: bytes
     future: Future[Verdict]
-    answer: str
+    answer: str | None
     deaths: int = field(default=0)
 
 
-class SymbolicPool:
-    """Compares answers symbolically in worker processes, started with the first pair. Thread-safe."""
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What one call may cost, and which function it is, if any."""
 
-    def __init__(self, options: VerifierOptions):
+    function: str | None
+    cpu_seconds: float
+    wall_seconds: float
+    memory_mb: int
+
+    @classmethod
+    def of(cls, options: VerifierOptions, function: str | None) -> _Limits:
+        if function is None:
+            return cls(None, options.cpu_seconds, options.wall_seconds, options.memory_mb)
+        cpu = options.function_cpu_seconds
+        return cls(function, cpu, max(options.wall_seconds, 2 * cpu), options.function_memory_mb)
+
+
+class WorkerPool:
+    """Judges pairs in worker processes, started with the first one. Thread-safe.
+
+    Answers are compared symbolically, or `function` (`package.module:name`) is called on the texts.
+    """
+
+    def __init__(self, options: VerifierOptions, function: str | None = None):
         self._options = options
+        self._function = function
+        self._limits = _Limits.of(options, function)
         self._size = options.workers or min(8, len(_usable_cores()))
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._feeders: list[_Feeder] = []
         self._lock = threading.Lock()
         self._closed = False
 
-    def submit(self, reference: str, answer: str) -> Future[Verdict]:
-        """The verdict on two answers that passed the guard, soon. Raises RuntimeError after `close`."""
+    def check(self) -> None:
+        """Start a worker and end it. Raises `UserError` where the user's function cannot be had."""
+        worker = _Worker(self._options, self._limits)
+        try:
+            worker.wait_ready()
+        except RuntimeError as error:
+            raise UserError(f"task {self._function}: {error}") from None
+        finally:
+            worker.kill()
+
+    def submit(self, reference: str, answer: str, tolerance: Tolerance | None = None) -> Future[Verdict]:
+        """The verdict on two texts that passed the guard, soon. Raises RuntimeError after `close`."""
         future: Future[Verdict] = Future()
         with self._lock:
             if self._closed:
                 raise RuntimeError("the verifier is closed")
             if not self._feeders:
-                self._feeders = [_Feeder(self._queue, self._options, self._size) for _ in range(self._size)]
-            line = (json.dumps([0, _as_latex(reference), _as_latex(answer)]) + "\n").encode("ascii")
-            self._queue.put(_Item(line, future, answer))
+                self._feeders = [
+                    _Feeder(self._queue, self._options, self._limits, self._size) for _ in range(self._size)
+                ]
+            if self._function is None:
+                near = None if tolerance is None else [float(tolerance.amount), tolerance.relative]
+                message = [0, _as_latex(reference), _as_latex(answer), near]
+                shown: str | None = answer
+            else:
+                message, shown = [0, reference, answer, None], None
+            self._queue.put(_Item((json.dumps(message) + "\n").encode("ascii"), future, shown))
         return future
 
     def pids(self) -> list[int]:
@@ -102,8 +148,10 @@ class SymbolicPool:
 class _Feeder:
     """One worker and the thread that feeds it."""
 
-    def __init__(self, source: queue.SimpleQueue[_Item | None], options: VerifierOptions, peers: int):
-        self._source, self._options, self._peers = source, options, peers
+    def __init__(
+        self, source: queue.SimpleQueue[_Item | None], options: VerifierOptions, limits: _Limits, peers: int
+    ):
+        self._source, self._options, self._limits, self._peers = source, options, limits, peers
         self._worker: _Worker | None = None
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
@@ -141,7 +189,7 @@ class _Feeder:
     def _start(self) -> None:
         """Start a worker ahead of need; that it cannot start is told when there is work."""
         try:
-            self._worker = _Worker(self._options)
+            self._worker = _Worker(self._options, self._limits)
         except OSError:
             self._worker = None
 
@@ -166,11 +214,11 @@ class _Feeder:
         while batch and not self._stopping:
             try:
                 if self._worker is None:
-                    self._worker = _Worker(self._options)
+                    self._worker = _Worker(self._options, self._limits)
                 self._worker.wait_ready()
             except (OSError, RuntimeError) as error:
                 self._drop()
-                raise RuntimeError(f"the symbolic worker does not start: {error}") from error
+                raise RuntimeError(f"the verifier's worker does not start: {error}") from error
             self._exchange(batch)
         for item in batch:
             item.future.cancel()
@@ -181,11 +229,11 @@ class _Feeder:
         assert worker is not None
         alive = worker.send(b"".join(item.line for item in batch))
         while alive and batch:
-            reply = worker.receive(self._options.wall_seconds)
+            reply = worker.receive(self._limits.wall_seconds)
             if reply is None:
                 break
             item = batch.popleft()
-            _settle(item.future, _verdict(reply[1], reply[2], item.answer))
+            _settle(item.future, self._outcome(reply, item))
             if reply[1] is None:  # out of memory: it ends itself
                 self._replace()
                 return
@@ -195,17 +243,32 @@ class _Feeder:
                 self._blame(batch, worker.timed_out, code)
                 self._replace()
 
+    def _outcome(self, reply: list[Any], item: _Item) -> Verdict | Exception:
+        """What a reply `[id, outcome, reason, extracted]` says."""
+        outcome, reason, extracted = reply[1], reply[2], reply[3]
+        if self._limits.function is None:
+            return _verdict(outcome, reason, item.answer)
+        if outcome == "unusable":
+            return UserError(f"task {self._limits.function}: {reason}")
+        if outcome == "raised":
+            _warn_once(
+                f"task {self._limits.function}: {reason}; such a response counts as incorrect "
+                "(said once, each verdict's reason says it)"
+            )
+            return Verdict(VerdictKind.INCORRECT, None, reason)
+        return Verdict(VerdictKind(outcome or "timed_out"), extracted, reason)
+
     def _blame(self, batch: deque[_Item], wall: bool, code: int) -> None:
         """Decide what the death of the worker means for the pair it was at."""
         item = batch[0]
         item.deaths += 1
         reason = None
         if wall:
-            reason = f"no verdict within {self._options.wall_seconds:g} s"
+            reason = f"no verdict within {self._limits.wall_seconds:g} s"
         elif -code in _OVERTIME_SIGNALS:
-            reason = f"no verdict within {self._options.cpu_seconds:g} s of CPU time"
+            reason = f"no verdict within {self._limits.cpu_seconds:g} s of CPU time"
         elif item.deaths > 1:  # once may be somebody else's doing
-            reason = f"the symbolic worker died twice (exit status {code})"
+            reason = f"the worker died twice (exit status {code})"
         if reason is not None:
             batch.popleft()
             _settle(item.future, Verdict(VerdictKind.TIMED_OUT, item.answer, reason))
@@ -224,11 +287,13 @@ class _Feeder:
 class _Worker:
     """A worker process and its two pipes."""
 
-    def __init__(self, options: VerifierOptions):
+    def __init__(self, options: VerifierOptions, limits: _Limits):
         config = {
-            "cpu_seconds": options.cpu_seconds,
-            "memory_mb": options.memory_mb,
+            "cpu_seconds": limits.cpu_seconds,
+            "memory_mb": limits.memory_mb,
             "float_rounding": options.float_rounding,
+            "function": limits.function,
+            "path": sys.path if limits.function else [],  # where this process would find the module
         }
         self.timed_out = False
         self._ready = False
@@ -307,7 +372,17 @@ def _settle(future: Future[Verdict], outcome: Verdict | Exception) -> None:
             future.set_exception(outcome)
 
 
-def _verdict(equal: bool | None, reason: str, answer: str) -> Verdict:
+_warned: set[str] = set()
+
+
+def _warn_once(message: str) -> None:
+    task = message.partition(": ")[0]
+    if task not in _warned:
+        _warned.add(task)
+        log.warning("%s", message)
+
+
+def _verdict(equal: bool | None, reason: str, answer: str | None) -> Verdict:
     if equal is None:
         return Verdict(VerdictKind.TIMED_OUT, answer, reason)
     return Verdict(VerdictKind.CORRECT if equal else VerdictKind.INCORRECT, answer, reason)

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 
-from dast_jax.errors import UserError
 from dast_jax.records import Verdict, VerdictKind
-from dast_jax.verifiers.compare import COMPARERS
-from dast_jax.verifiers.extract import EXTRACTORS, extract_reference
+from dast_jax.verifiers.compare import Tolerance
+from dast_jax.verifiers.families import Task, read_task
 from dast_jax.verifiers.guard import refuse_answer, refuse_text
-from dast_jax.verifiers.normalize import clean, text_key
+from dast_jax.verifiers.normalize import text_key
 from dast_jax.verifiers.options import VerifierOptions
-from dast_jax.verifiers.pool import SymbolicPool
+from dast_jax.verifiers.pool import WorkerPool
 
 __all__ = ["Verifier"]
 
@@ -31,14 +30,17 @@ class Verifier:
             verifier.verify_one("1/2", r"So it is \\boxed{0.5}.").correct
 
     Plain numbers, words, lists of numbers and refusals are decided at once, in this process; the rest is
-    compared symbolically by worker processes, which start when first needed. Thread-safe. A prediction
-    never raises; an unknown task family does (`UserError`).
+    compared symbolically by worker processes, which start when first needed. A task that is a user's own
+    function, `package.module:function`, is called in workers of its own, with the whole reference and
+    prediction: (reference: str, prediction: str) -> bool | Verdict. Thread-safe. A prediction never raises;
+    an unknown task family does, and a function that cannot be imported (`UserError`).
     """
 
     def __init__(self, options: VerifierOptions | None = None):
         self.options = options or VerifierOptions()
-        self._pool = SymbolicPool(self.options)
-        self._known: OrderedDict[tuple[str, str, str], Future[Verdict]] = OrderedDict()
+        self._pool = WorkerPool(self.options)
+        self._functions: dict[str, WorkerPool] = {}
+        self._known: OrderedDict[tuple[str, str, Tolerance | None], Future[Verdict]] = OrderedDict()
         self._lock = threading.Lock()
 
     def verify_one(self, reference: str, prediction: str, task: str = "math") -> Verdict:
@@ -61,12 +63,13 @@ class Verifier:
         return [v if isinstance(v, Verdict) else v.result() for v in pending]
 
     def worker_pids(self) -> list[int]:
-        """Process ids of the symbolic workers that are up; empty until one was needed."""
-        return self._pool.pids()
+        """Process ids of the workers that are up; empty until one was needed."""
+        return [pid for pool in (self._pool, *self._functions.values()) for pid in pool.pids()]
 
     def close(self) -> None:
         """End the workers. What was submitted and is not decided yet is cancelled."""
-        self._pool.close()
+        for pool in (self._pool, *self._functions.values()):
+            pool.close()
 
     def __enter__(self) -> Verifier:
         return self
@@ -77,23 +80,28 @@ class Verifier:
         self.close()
 
     def _decide(self, reference: str, prediction: str, task: str = "math") -> Verdict | Future[Verdict]:
-        """The verdict, or the symbolic comparison that will give it."""
-        if task not in EXTRACTORS:
-            raise UserError(f"task {task!r}: unknown task family; known are {', '.join(EXTRACTORS)}")
-        if _INTEGER.fullmatch(prediction) and _INTEGER.fullmatch(reference):
+        """The verdict, or the comparison by a worker that will give it."""
+        asked = read_task(task)
+        if asked.family is None:
+            return self._call(asked, reference, prediction)
+        family = asked.family
+        if (
+            asked.name in ("math", "number")
+            and asked.tolerance is None
+            and _both_integers(reference, prediction)
+        ):
             return _verdict(
                 prediction.lstrip("-0") == reference.lstrip("-0")
                 and (prediction[0] == "-") == (reference[0] == "-"),
                 prediction,
                 "exact numbers",
             )
-        for name, text in (("reference", reference), ("prediction", prediction)):
-            if reason := refuse_text(text, self.options):
-                return Verdict(VerdictKind.INCORRECT, None, f"{name} refused: {reason}")
-        reference = extract_reference(reference)
+        if refused := self._refuse(reference, prediction):
+            return refused
+        reference = family.reference(reference)
         if reason := refuse_answer(reference, self.options):
             return Verdict(VerdictKind.INCORRECT, None, f"reference refused: {reason}")
-        extraction = EXTRACTORS[task](prediction)
+        extraction = family.extract(prediction, self.options)
         answer = extraction.answer
         if answer is None and self._is_reference_in_words(reference, prediction):
             return Verdict(VerdictKind.CORRECT, prediction.strip(), "bare answer; same text")
@@ -103,10 +111,16 @@ class Verifier:
             return Verdict(
                 VerdictKind.INCORRECT, answer[: self.options.max_answer_chars], f"refused: {reason}"
             )
-        compared = COMPARERS[task](reference, answer, self.options.percent)
+        compared = family.compare(reference, answer, self.options, asked.tolerance)
         if compared is not None:
             return _verdict(compared.equal, answer, f"{extraction.found}; {compared.reason}")
-        return self._symbolic(clean(reference), clean(answer), task)
+        return self._symbolic(family.symbolic(reference), family.symbolic(answer), asked.tolerance)
+
+    def _refuse(self, reference: str, prediction: str) -> Verdict | None:
+        for name, text in (("reference", reference), ("prediction", prediction)):
+            if reason := refuse_text(text, self.options):
+                return Verdict(VerdictKind.INCORRECT, None, f"{name} refused: {reason}")
+        return None
 
     def _is_reference_in_words(self, reference: str, prediction: str) -> bool:
         """Whether the whole prediction is the reference (`No solution.`), which extraction took for prose."""
@@ -114,19 +128,36 @@ class Verifier:
             reference
         )
 
-    def _symbolic(self, reference: str, answer: str, task: str) -> Future[Verdict]:
+    def _symbolic(self, reference: str, answer: str, tolerance: Tolerance | None) -> Future[Verdict]:
         """The comparison by a worker; equal pairs are compared once."""
-        key = (task, reference, answer)
+        key = (reference, answer, tolerance)
         with self._lock:
             known = self._known.get(key)
             if known is not None and not known.cancelled():
                 self._known.move_to_end(key)
                 return known
-            future = self._pool.submit(reference, answer)
+            future = self._pool.submit(reference, answer, tolerance)
             self._known[key] = future
             while len(self._known) > self.options.cache_size:
                 self._known.popitem(last=False)
         return future
+
+    def _call(self, task: Task, reference: str, prediction: str) -> Verdict | Future[Verdict]:
+        """The user's function on the pair, in a worker; the first call waits for one to start."""
+        if refused := self._refuse(reference, prediction):
+            return refused
+        with self._lock:
+            pool = self._functions.get(task.name)
+            if pool is None:
+                pool = WorkerPool(self.options, function=task.name)
+                pool.check()
+                self._functions[task.name] = pool
+        return pool.submit(reference, prediction)
+
+
+def _both_integers(reference: str, prediction: str) -> bool:
+    """Whether both are plain integers, as most references and many bare answers are."""
+    return _INTEGER.fullmatch(prediction) is not None and _INTEGER.fullmatch(reference) is not None
 
 
 def _verdict(equal: bool, answer: str, reason: str) -> Verdict:

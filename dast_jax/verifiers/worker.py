@@ -1,9 +1,13 @@
-"""A symbolic worker: a process of its own that compares two answers with math-verify, one pair a line.
+"""A worker: a process of its own that judges pairs of texts, one a line.
 
 Run as `python -m dast_jax.verifiers.worker CONFIG`, with CONFIG a JSON object of limits. Reads JSON lines
-`[id, reference, answer]` on stdin and writes `[id, equal, reason]` on stdout; ends at the end of stdin.
-It never sees the parent's main module, imports no jax, and may neither evaluate text nor write files:
-sympy's one door to `eval` is closed before the first pair is read.
+`[id, reference, answer, tolerance]` on stdin and writes `[id, outcome, reason, extracted]` on stdout; ends at
+the end of stdin. It never sees the parent's main module and imports no jax.
+
+Answers are compared symbolically with math-verify: `outcome` is then true or false, and the process may
+neither evaluate text nor write files, as sympy's one door to `eval` is closed before the first pair is
+read. With a `function` in CONFIG, that function of the user's is called instead: `outcome` is then a verdict,
+"raised", or "unusable" for what is none. It is null where memory ran out.
 
 The kernel ends it where a comparison takes more CPU time than allowed (SIGPROF, whose default action is to
 end the process, works inside long C calls, where a Python handler would wait), or more memory (RLIMIT_AS).
@@ -11,6 +15,7 @@ end the process, works inside long C calls, where a Python handler would wait), 
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -19,7 +24,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 __all__ = ["main"]
 
@@ -30,35 +35,48 @@ _CONSTANTS = frozenset(["pi", "E", "I", "oo", "zoo", "nan"])
 
 
 def main(argv: list[str]) -> int:
-    """Serve until stdin ends. `argv` holds the JSON config: cpu_seconds, memory_mb, float_rounding."""
+    """Serve until stdin ends. `argv` holds the JSON config (`pool._Worker` writes it)."""
     config = json.loads(argv[0])
     replies = os.fdopen(os.dup(1), "w", encoding="ascii", newline="\n")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a library prints is no reply
+    judge: Judge
     try:
-        equal = _load(config["float_rounding"])
-    except ImportError as error:
-        _write(replies, ["error", f"{type(error).__name__}: {error}"])
+        if config["function"]:
+            judge = _load_function(config["function"], config["path"])
+        else:
+            judge = _load(config["float_rounding"])
+    except (ImportError, _UnusableError) as error:
+        text = str(error) if isinstance(error, _UnusableError) else f"{type(error).__name__}: {error}"
+        _write(replies, ["error", text])
         return 1
-    _limit_resources(config["memory_mb"])
+    _limit_resources(config["memory_mb"], writes=bool(config["function"]))
     _write(replies, ["ready", os.getpid()])
-    _serve(sys.stdin, replies, equal, config["cpu_seconds"])
+    _serve(sys.stdin, replies, judge, config["cpu_seconds"])
     return 0
 
 
-def _serve(
-    requests: TextIO, replies: TextIO, equal: Callable[[str, str], tuple[bool, str]], cpu_seconds: float
-) -> None:
+class Outcome(NamedTuple):
+    """What came of a pair: True, False, None (memory ran out), or a word of the function's protocol."""
+
+    outcome: bool | str | None
+    reason: str
+    extracted: str | None = None
+
+
+Judge = Callable[[str, str, Any], Outcome]
+
+
+def _serve(requests: TextIO, replies: TextIO, judge: Judge, cpu_seconds: float) -> None:
     for line in requests:
-        number, reference, answer = json.loads(line)
+        number, reference, answer, tolerance = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         try:
-            verdict: bool | None
-            verdict, reason = equal(reference, answer)
+            outcome = judge(reference, answer, tolerance)
         except MemoryError:
-            verdict, reason = None, "memory limit"
+            outcome = Outcome(None, "memory limit")
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _write(replies, [number, verdict, reason])
-        if verdict is None:
+        _write(replies, [number, *outcome])
+        if outcome.outcome is None:
             return  # a fresh process is better than one whose memory is in pieces
 
 
@@ -67,15 +85,56 @@ def _write(replies: TextIO, message: list[Any]) -> None:
     replies.flush()
 
 
-def _limit_resources(memory_mb: int) -> None:
-    for name, soft in (("AS", memory_mb * _MIB), ("CORE", 0), ("FSIZE", 0)):
+def _limit_resources(memory_mb: int, *, writes: bool) -> None:
+    limits = [("AS", memory_mb * _MIB), ("CORE", 0)]
+    for name, soft in limits if writes else [*limits, ("FSIZE", 0)]:
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]
         limit = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
         resource.setrlimit(kind, (limit, limit))
 
 
-def _load(float_rounding: int) -> Callable[[str, str], tuple[bool, str]]:
+class _UnusableError(Exception):
+    """The user's function cannot be had; the message says why in part of a sentence."""
+
+
+def _load_function(name: str, path: list[str]) -> Judge:
+    """Import `package.module:function` from the parent's import path, and return how it judges."""
+    from dast_jax.records import Verdict
+
+    module_name, _, function_name = name.partition(":")
+    sys.path[:] = [entry or os.getcwd() for entry in path]
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a module may raise anything at import
+        raise _UnusableError(f"the module {module_name} cannot be imported ({_one_line(error)})") from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise _UnusableError(f"the module {module_name} has no function {function_name}")
+
+    def judge(reference: str, prediction: str, tolerance: Any) -> Outcome:
+        try:
+            verdict = function(reference, prediction)
+        except MemoryError:
+            raise
+        except Exception as error:
+            return Outcome("raised", f"the function raised {_one_line(error)}")
+        if isinstance(verdict, Verdict):
+            return Outcome(str(verdict.kind), verdict.reason or "own verifier", verdict.extracted)
+        if isinstance(verdict, bool) or type(verdict).__name__ == "bool_":  # numpy's own, before 2.0
+            return Outcome("correct" if verdict else "incorrect", "own verifier")
+        kind = type(verdict).__name__
+        return Outcome("unusable", f"the function returned {kind}, and must return a bool or a Verdict")
+
+    return judge
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
+
+
+def _load(float_rounding: int) -> Judge:
     """Import math-verify, close sympy's door to `eval`, and return the comparison."""
     from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
     from math_verify import verify
@@ -91,7 +150,7 @@ def _load(float_rounding: int) -> Callable[[str, str], tuple[bool, str]]:
     def parse(text: str) -> Any:
         return parse_latex_cached(normalize_latex(text, config=spelling))
 
-    def equal(reference: str, answer: str) -> tuple[bool, str]:
+    def equal(reference: str, answer: str, tolerance: Any = None) -> Outcome:
         parsed = []
         for name, text in (("reference", reference), ("answer", answer)):
             try:
@@ -99,7 +158,7 @@ def _load(float_rounding: int) -> Callable[[str, str], tuple[bool, str]]:
             except MemoryError:
                 raise
             except Exception:  # a grammar of this size fails in too many ways to name
-                return False, f"the {name} cannot be read as mathematics"
+                return Outcome(False, f"the {name} cannot be read as mathematics")
         try:
             same = verify(
                 parsed[:1],
@@ -111,11 +170,28 @@ def _load(float_rounding: int) -> Callable[[str, str], tuple[bool, str]]:
         except MemoryError:
             raise
         except Exception as error:
-            return False, f"symbolic comparison failed ({type(error).__name__})"
-        return bool(same), "symbolic comparison"
+            return Outcome(False, f"symbolic comparison failed ({type(error).__name__})")
+        if not same and tolerance is not None and _near(*parsed, *tolerance):
+            return Outcome(True, "values within the tolerance")
+        return Outcome(bool(same), "symbolic comparison")
 
     equal("x+1", "1+x")  # sympy imports parts of itself at first use
     return equal
+
+
+def _near(reference: Any, answer: Any, amount: float, relative: bool) -> bool:
+    """Whether the values of two parsed answers, numbers or tuples of them, are within the tolerance."""
+    values = []
+    for parsed in (reference, answer):
+        value = getattr(parsed, "rhs", parsed)
+        parts = value.args if type(value).__name__ in ("Tuple", "FiniteSet") else (value,)
+        try:
+            values.append([float(part.evalf()) for part in parts])
+        except (AttributeError, TypeError, ValueError, ArithmeticError):
+            return False
+    if len(values[0]) != len(values[1]):
+        return False
+    return all(abs(b - a) <= amount * (abs(a) if relative else 1) for a, b in zip(*values, strict=True))
 
 
 def _close_eval() -> None:

@@ -16,6 +16,9 @@ from dast_jax.verifiers.extract import extract_math
 from dast_jax.verifiers.guard import refuse_answer, refuse_text
 from dast_jax.verifiers.normalize import clean, parse_number, text_key
 
+settings.register_profile("loaded", deadline=None)  # a busy machine is no failure
+settings.load_profile("loaded")
+
 integers = st.integers(-(10**12), 10**12)
 decimals = st.decimals(-(10**6), 10**6, places=3)
 

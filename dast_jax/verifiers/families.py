@@ -1,0 +1,103 @@
+"""The task families: how the answer of each kind of problem is found, and when two answers are the same.
+
+A query's `task` is the name of a family, with a tolerance for its numbers behind it where wanted
+(`math~0.04`: 4 % of the reference; `number+-0.1`), or a user's own verifier, `package.module:function`.
+To add a family, write its two functions and name them in `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+from dast_jax.errors import UserError
+from dast_jax.options import nearest
+from dast_jax.verifiers import lists, words
+from dast_jax.verifiers.compare import Comparison, Tolerance, compare_math, compare_number
+from dast_jax.verifiers.extract import Extraction, extract_math, extract_reference
+from dast_jax.verifiers.normalize import clean
+from dast_jax.verifiers.options import VerifierOptions
+
+__all__ = ["FAMILIES", "Family", "Task", "read_task"]
+
+Compare = Callable[[str, str, VerifierOptions, Tolerance | None], Comparison | None]
+
+
+class Family(NamedTuple):
+    """How a family's answers are found and compared.
+
+    `extract(response, options)` finds the answer; `reference(text)` is the answer in what the data gives
+    as the reference; `compare(reference, answer, options, tolerance)` is None where only symbolic
+    comparison can tell, which then gets `symbolic(text)` of both.
+    """
+
+    extract: Callable[[str, VerifierOptions], Extraction]
+    compare: Compare
+    reference: Callable[[str], str] = str.strip
+    symbolic: Callable[[str], str] = clean
+
+
+class Task(NamedTuple):
+    """What a query's `task` says: a family and a tolerance, or (family None) a function of the user's."""
+
+    name: str
+    family: Family | None
+    tolerance: Tolerance | None = None
+
+
+def _math(text: str, options: VerifierOptions) -> Extraction:
+    return extract_math(text)
+
+
+def _compare_math(a: str, b: str, options: VerifierOptions, tolerance: Tolerance | None) -> Comparison | None:
+    return compare_math(a, b, options.percent, tolerance)
+
+
+def _compare_number(a: str, b: str, options: VerifierOptions, tolerance: Tolerance | None) -> Comparison:
+    return compare_number(a, b, options.percent, tolerance)
+
+
+def _plain(compare: Callable[[str, str, VerifierOptions], Comparison]) -> Compare:
+    """A family's comparison that has no numbers, and so no use for a tolerance."""
+    return lambda a, b, options, _: compare(a, b, options)
+
+
+FAMILIES: Mapping[str, Family] = {
+    "math": Family(_math, _compare_math, extract_reference),
+    "number": Family(_math, _compare_number, extract_reference),
+    "choice": Family(words.extract_choice, _plain(words.compare_choice)),
+    "yes_no": Family(words.extract_yes_no, _plain(words.compare_yes_no)),
+    "label": Family(words.extract_label, _plain(words.compare_label)),
+    "bool": Family(words.extract_bool, _plain(words.compare_bool)),
+    "list": Family(lists.extract_list, lists.compare_list, extract_reference, lists.as_tuple),
+}
+
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_TASK = re.compile(
+    r"(?P<family>\w+?)(?:(?P<kind>~|±|\+-)(?P<amount>\d+(?:\.\d+)?(?:[eE]-?\d{1,2})?))?", re.ASCII
+)
+_WITH_NUMBERS = ("math", "number", "list")
+
+
+@lru_cache(maxsize=4_096)
+def read_task(task: str) -> Task:
+    """What `task` names. Raises `UserError` for what is no family, tolerance or `package.module:function`."""
+    if _FUNCTION.fullmatch(task):
+        return Task(task, None)
+    match = _TASK.fullmatch(task)
+    family = FAMILIES.get(match["family"]) if match else None
+    if match is None or family is None:
+        raise UserError(
+            f"task {task!r}: unknown task family{nearest(task, FAMILIES)}; known are {', '.join(FAMILIES)}, "
+            "and package.module:function for a verifier of your own"
+        )
+    if match["kind"] is None:
+        return Task(match["family"], family)
+    if match["family"] not in _WITH_NUMBERS:
+        raise UserError(
+            f"task {task!r}: {match['family']} has no numbers; a tolerance is for math, number, list"
+        )
+    return Task(match["family"], family, Tolerance(Fraction(match["amount"]), match["kind"] == "~"))
