@@ -144,13 +144,27 @@ class Engine:
         self._state = slots, pool
 
     def insert(
-        self, slots: Sequence[int], rows: Sequence[int], queries: Sequence[int], trials: Sequence[int]
+        self,
+        slots: Sequence[int],
+        rows: Sequence[int],
+        queries: Sequence[int],
+        trials: Sequence[int],
+        temperatures: Sequence[float | None] | None = None,
     ) -> None:
-        """Begin trial trials[i] of query queries[i] in slot slots[i], on the prompt in pool row rows[i]."""
+        """Begin trial trials[i] of query queries[i] in slot slots[i], on the prompt in pool row rows[i].
+
+        temperatures[i] None means the configured one; a greedy engine takes no other (ValueError).
+        """
         columns = np.stack([_padded(c, self.options.slots) for c in (slots, rows, queries, trials)])
+        configured = self.options.temperature
+        wanted = [configured if t is None else t for t in temperatures or [None] * len(slots)]
+        if not configured and any(wanted):
+            raise ValueError("this engine was compiled for temperature 0")
+        heat = np.zeros(self.options.slots, np.float32)
+        heat[: len(wanted)] = wanted
         state, pool = self._device_state()
         with self._on_mesh():
-            state = self._insert(state, pool, self._base, columns, np.int32(len(slots)))
+            state = self._insert(state, pool, self._base, columns, heat, np.int32(len(slots)))
         self._state = state, pool
 
     def decode(self, live: np.ndarray) -> TickOutput:
@@ -203,13 +217,14 @@ class Engine:
         pool: Pool,
         base: UInt32[Array, " 2"],
         columns: Int[Array, "4 S"],
+        temperature: Float[Array, " S"],
         n: Int[Array, ""],
     ) -> Slots:
         """Returns the slots with the first `n` columns (slot, pool row, query, trial) begun, a token each."""
         slots, rows, queries, trials = columns
         size = slots.shape[0]
         noise = _fold(_fold(jnp.broadcast_to(base, (size, 2)), queries), trials)
-        choice = self._choose(pool.logits[rows], noise, jnp.zeros(size, jnp.int32))
+        choice = self._choose(pool.logits[rows], noise, jnp.zeros(size, jnp.int32), temperature)
         cache = jax.lax.fori_loop(
             0, n, lambda i, cache: copy_row(cache, slots[i], pool.cache, rows[i]), state.cache
         )
@@ -223,6 +238,7 @@ class Engine:
             drawn=drawn,
             active=~self._ends(choice.token, drawn),
             noise=noise,
+            temperature=temperature,
         )
         target = jnp.where(jnp.arange(size) < n, slots, size)  # columns past n: out of range, and dropped
         rest = {
@@ -253,7 +269,7 @@ class Engine:
         def advance(carry: tuple[Array, Slots, Choice]) -> tuple[Array, Slots, Choice]:
             step, state, window = carry
             hidden, cache = model.decode(state.token, state.position, state.cache, layers)
-            choice = self._choose(model.logits(hidden), state.noise, state.drawn)
+            choice = self._choose(model.logits(hidden), state.noise, state.drawn, state.temperature)
             one = state.active.astype(jnp.int32)
             drawn = state.drawn + one
             state = state._replace(
@@ -272,7 +288,11 @@ class Engine:
         return state, jnp.concatenate([jnp.stack(columns, axis=1), window.token, *floats], axis=1)
 
     def _choose(
-        self, logits: Float[Array, "S V"], noise: UInt32[Array, "S 2"], index: Int[Array, " S"]
+        self,
+        logits: Float[Array, "S V"],
+        noise: UInt32[Array, "S 2"],
+        index: Int[Array, " S"],
+        temperature: Float[Array, " S"],
     ) -> Choice:
         """Draws token number `index` (from 0) of each response."""
         o = self.options
@@ -281,9 +301,8 @@ class Engine:
         if o.min_new_tokens > 1:
             is_eos = jnp.zeros(logits.shape[-1], bool).at[self._eos].set(True)
             forbidden = is_eos & (index[:, None] + 1 < o.min_new_tokens)
-        return choose(
-            logits, keys, temperature=o.temperature, top_k=o.top_k, top_p=o.top_p, forbidden=forbidden
-        )
+        heat = temperature if o.temperature else 0.0
+        return choose(logits, keys, temperature=heat, top_k=o.top_k, top_p=o.top_p, forbidden=forbidden)
 
     def _ends(self, token: Int[Array, " S"], drawn: Int[Array, " S"]) -> Bool[Array, " S"]:
         """Whether a response of `drawn` tokens, the last of them `token`, is over."""

@@ -80,29 +80,33 @@ def choose(
     logits: Float[Array, "S V"],
     keys: Array,
     *,
-    temperature: float,
+    temperature: float | Float[Array, " S"],
     top_k: int,
     top_p: float,
     forbidden: Bool[Array, "S V"] | None = None,
 ) -> Choice:
     """Draws one token per row: argmax(logits / temperature, filtered, + Gumbel noise) samples the softmax.
 
-    `temperature` 0 takes the likeliest token (the lowest id among equals) and leaves `keys` unused.
-    `forbidden` tokens cannot be drawn. The log-probability and entropy are those of softmax(`logits`),
-    before any of this. What the arguments switch off costs nothing: they are Python numbers, decided while
-    tracing.
+    `temperature` 0 takes the likeliest token (the lowest id among equals) and leaves `keys` unused; it may
+    differ by row. `forbidden` tokens cannot be drawn. The log-probability and entropy are those of
+    softmax(`logits`), before any of this. What Python numbers switch off costs nothing: they are decided
+    while tracing.
     """
     allowed = logits if forbidden is None else jnp.where(forbidden, _MINUS_INFINITY, logits)
-    if temperature == 0:
+    by_row = not isinstance(temperature, int | float)
+    if not by_row and temperature == 0:
         token = jnp.argmax(allowed, axis=-1)
     else:
-        scaled = allowed / temperature
+        greedy = jnp.asarray(temperature) == 0
+        scaled = allowed / (jnp.where(greedy, 1.0, temperature)[:, None] if by_row else temperature)
         if 0 < top_k < logits.shape[-1]:
             scaled = jnp.where(keep_top_k(scaled, top_k), scaled, _MINUS_INFINITY)
         if top_p < 1:
             nucleus = keep_top_p(jax.nn.softmax(scaled, axis=-1), top_p)
             scaled = jnp.where(nucleus, scaled, _MINUS_INFINITY)
         token = jnp.argmax(scaled + gumbel(keys, logits.shape[-1]), axis=-1)
+        if by_row:
+            token = jnp.where(greedy, jnp.argmax(allowed, axis=-1), token)
     logprobs = jax.nn.log_softmax(logits, axis=-1)
     logprob = jnp.take_along_axis(logprobs, token[:, None], axis=-1)[:, 0]
     probabilities = jnp.exp(logprobs)

@@ -74,6 +74,7 @@ class _Response:
     query: int
     trial: int
     kind: int
+    temperature: float | None
     replay: Rollout | None = None
     ticks_left: int = 0
     tokens: list[int] = field(default_factory=list)
@@ -97,21 +98,23 @@ class _Queue:
             self._chunks.append(requests)
             self._length += len(requests)
 
-    def peek(self, n: int) -> list[tuple[int, int, int]]:
-        """The first `n` (query, trial, kind), fewer where there are not as many."""
-        found: list[tuple[int, int, int]] = []
+    def peek(self, n: int) -> list[tuple[int, int, int, float | None]]:
+        """The first `n` (query, trial, kind, temperature), fewer where there are not as many."""
+        found: list[tuple[int, int, int, float | None]] = []
         begin = self._taken
         for chunk in self._chunks:
             if len(found) >= n:
                 break
             part = slice(begin, begin + n - len(found))
+            columns = [c[part].tolist() for c in (chunk.query, chunk.trial, chunk.kind)]
+            heat = chunk.temperature
             found += zip(
-                chunk.query[part].tolist(), chunk.trial[part].tolist(), chunk.kind[part].tolist(), strict=True
+                *columns, [None] * len(columns[0]) if heat is None else heat[part].tolist(), strict=True
             )
             begin = 0
         return found
 
-    def pop(self, n: int) -> list[tuple[int, int, int]]:
+    def pop(self, n: int) -> list[tuple[int, int, int, float | None]]:
         """Takes and returns what `peek` shows."""
         found = self.peek(n)
         self._length -= len(found)
@@ -176,8 +179,8 @@ class _Stage:
         """Puts queued requests into free slots, in order of request and of slot."""
         free = [i for i, slot in enumerate(self._slots) if slot is None]
         begun: list[tuple[int, _Response]] = []
-        for i, (query, trial, kind) in zip(free, self.queue.pop(len(free)), strict=False):
-            response = _Response(query, trial, kind, replay=self._source.known(query, trial))
+        for i, (query, trial, kind, temperature) in zip(free, self.queue.pop(len(free)), strict=False):
+            response = _Response(query, trial, kind, temperature, replay=self._source.known(query, trial))
             self._slots[i] = response
             if response.replay is None:
                 begun.append((i, response))
@@ -213,13 +216,14 @@ class _Stage:
             [rows[key] for key in needed],
             [r.query for _, r in wave],
             [r.trial for _, r in wave],
+            [r.temperature for _, r in wave],
         )
 
     def _upcoming(self) -> list[tuple[int, int]]:
         """Prompts of the requests at the head of the queue, without the trials that will be replayed."""
         return [
             (query, kind)
-            for query, trial, kind in self.queue.peek(self._look_ahead)
+            for query, trial, kind, _ in self.queue.peek(self._look_ahead)
             if self._source.known(query, trial) is None
         ]
 

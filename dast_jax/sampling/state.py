@@ -40,6 +40,7 @@ class Slots(NamedTuple):
     drawn: Int[Array, " S"]  # new tokens so far
     active: Bool[Array, " S"]
     noise: UInt32[Array, "S 2"]  # key data of (seed, round, stage, query, trial)
+    temperature: Float[Array, " S"]  # not looked at where the options say greedy
 
 
 def empty_state(options: SamplingOptions, config: LlamaConfig, dtype: Any) -> tuple[Slots, Pool]:
@@ -58,6 +59,7 @@ def empty_state(options: SamplingOptions, config: LlamaConfig, dtype: Any) -> tu
         drawn=jnp.zeros(s, jnp.int32),
         active=jnp.zeros(s, bool),
         noise=jnp.zeros((s, 2), jnp.uint32),
+        temperature=jnp.zeros(s, jnp.float32),
     )
     pool = Pool(
         cache=cache(p, longest),
