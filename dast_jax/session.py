@@ -23,6 +23,7 @@ from dast_jax.profiling import ProfileWindow
 from dast_jax.progress import stage as progress_stage
 from dast_jax.records import LEVELS, FinishReason, Responses, SFTExample, StageKey, TrainingSet, VerdictKind
 from dast_jax.sampling.engine import Engine
+from dast_jax.sampling.options import SamplingOptions
 from dast_jax.sampling.scheduler import SamplingStats, sample
 from dast_jax.store import RunStore
 from dast_jax.training.checkpoint import TrainCheckpoints
@@ -46,9 +47,9 @@ class Session:
         self._verifier = verifier
         self._policy = Policy(config, store.path / "checkpoints")
         self._sampler = self._engine(config.sampling)
-        self._evaluator = self._engine(config.evaluation.sampling(config.sampling))
         self._prompts = PromptBuilder(self._policy.tokenizer, config.prompts, self._sampler.max_prompt_length)
         self._problems = load_problems(config, self._prompts.fits)
+        self._evaluator = self._engine(self._evaluation_sampling())
         self._pool = self._problems.pool
         self._method = make_method(config.method, self._pool, config.run.seed)
         self._carried: Responses | None = None
@@ -300,7 +301,17 @@ class Session:
 
     # -- helpers ---------------------------------------------------------------------------------
 
-    def _engine(self, options: Any) -> Engine:
+    def _evaluation_sampling(self) -> SamplingOptions:
+        """Without the buckets that only few-shot prompts need: a shorter cache decodes faster."""
+        options = self._config.evaluation.sampling(self._config.sampling)
+        questions = [q.question for s in self._problems.evaluation.values() for q in s.queries]
+        longest = max((len(self._prompts.build(question, ())) for question in questions), default=0)
+        needed = next(bucket for bucket in options.buckets if bucket >= longest)
+        return dataclasses.replace(
+            options, prompt_buckets=tuple(bucket for bucket in options.buckets if bucket <= needed)
+        )
+
+    def _engine(self, options: SamplingOptions) -> Engine:
         policy = self._policy
         return Engine(
             policy.graphdef, policy.after(BASE), tokenizer=policy.tokenizer, options=options, mesh=policy.mesh
