@@ -71,7 +71,7 @@ def score(
 
 
 @lru_cache(maxsize=8)
-def make_score_step(graphdef: nnx.GraphDef, head_chunk: int, mesh: Mesh | None = None) -> Any:
+def make_score_step(graphdef: nnx.GraphDef, head_chunk: int, mesh: Mesh | None) -> Any:
     """The jitted (params, batch [1, B, T]) → float32 [B, T + 1], see `segment_sums`; cached.
 
     Every device (and so every process) has the whole result.
