@@ -15,7 +15,7 @@ import numpy as np
 from problems import draw_problem, is_for, render_solution
 from tokenizers import Tokenizer
 
-__all__ = ["CorpusOptions", "Rows", "format_problem", "packed_rows"]
+__all__ = ["CorpusOptions", "Rows", "document", "format_problem", "packed_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,8 @@ def _weighted(rng: random.Random, options: tuple[tuple[int, int], ...]) -> int:
     return rng.choices([value for value, _ in options], [weight for _, weight in options])[0]
 
 
-def _document(rng: random.Random, options: CorpusOptions) -> str:
+def document(rng: random.Random, options: CorpusOptions) -> str:
+    """One document: its problems and their solutions, joined by blank lines."""
     style = "brief" if rng.random() < options.brief else "detailed"
     mixed = rng.random() < options.mixed_styles
     blocks = []
@@ -78,7 +79,7 @@ def packed_rows(
     rng = random.Random(seed)
     opened: list[list[list[int]]] = [[] for _ in range(8)]
     while True:
-        texts = [_document(rng, options) for _ in range(chunk)]
+        texts = [document(rng, options) for _ in range(chunk)]
         for encoding in tokenizer.encode_batch(texts, add_special_tokens=False):
             ids = [*encoding.ids, end][:length]
             for row in opened:

@@ -178,7 +178,7 @@ def main() -> None:
     for level in sorted({r["level"] for r in rows}):
         chosen = np.array([r["level"] == level for r in rows])
         shares = level_counts(correct[chosen], args.trials)
-        print(f"  {level} operations", {k: round(100 * shares[k] / chosen.sum(), 1) for k in LEVELS})
+        print(f"  {level} operations", {k: round(100 * shares[k] / int(chosen.sum()), 1) for k in LEVELS})
 
 
 if __name__ == "__main__":

@@ -72,12 +72,12 @@ class Stage:
 # four exemplars and a query.
 STAGES = (
     Stage(
-        until=2500,
+        until=1500,
         rows=12,
         length=128,
         corpus=CorpusOptions(problems=((1, 45), (2, 20), (3, 20), (4, 15))),
     ),
-    Stage(until=3700, rows=6, length=320, corpus=CorpusOptions(), decay=900),
+    Stage(until=1850, rows=6, length=320, corpus=CorpusOptions(), decay=350),
 )
 
 

@@ -18,12 +18,12 @@ import argparse
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = [
-    "LEVEL_MIX",
+    "LEFT_MIX",
+    "RIGHT_MIX",
     "SEED",
     "Problem",
     "draw_problem",
@@ -37,20 +37,25 @@ SEED = 20250309
 LARGEST = 99
 BUCKETS = {"train": (0,), "test_in_domain": (1,), "test_ood": (2,), "pretraining": tuple(range(3, 16))}
 
-# Rows per number of operations. Chosen after pretraining, from the base model's measured pass rates,
-# so that each of the four DAST levels holds its share of the training queries.
-LEVEL_MIX: dict[str, dict[int, int]] = {
-    "train": {1: 64, 2: 112, 3: 112, 4: 112, 5: 112},
-    "test_in_domain": {1: 75, 2: 131, 3: 131, 4: 131, 5: 132},
-    "test_ood": {6: 200, 7: 100},
+# Rows per number of operations, with the parentheses nested on the left, or on the right. Chosen after
+# pretraining, from the base model's measured pass rates, so that each of the four DAST levels holds its
+# share of the training queries. Out of domain is longer than anything in the training set.
+LEFT_MIX: dict[str, dict[int, int]] = {
+    "train": {1: 80, 2: 70, 3: 70, 4: 82, 5: 62},
+    "test_in_domain": {1: 94, 2: 82, 3: 82, 4: 96, 5: 73},
+    "test_ood": {6: 250, 7: 150},
 }
-OOD_NESTED_MIX: dict[int, int] = {2: 100, 3: 100, 4: 100}
+RIGHT_MIX: dict[str, dict[int, int]] = {
+    "train": {2: 44, 3: 52, 4: 52},
+    "test_in_domain": {2: 51, 3: 61, 4: 61},
+    "test_ood": {5: 200},
+}
 
 # Surface forms: (text before the first step, weight). Several of each, so that one query has many
-# distinct correct responses.
+# distinct correct responses; the brief style's plain opening is the commonest of all.
 _LEADS = {
-    "brief": (("", 6), ("get ", 2), ("first ", 2)),
-    "detailed": (("so ", 6), ("thus ", 2), ("left ", 2)),
+    "brief": (("", 14), ("get ", 4), ("first ", 2)),
+    "detailed": (("so ", 11), ("thus ", 5), ("left ", 4)),
 }
 _SEPARATORS = {"brief": ((", ", 6), ("; ", 2), (" -> ", 2)), "detailed": ((" = ", 6), ("; ", 2), (" -> ", 2))}
 _ENDS = (("", 7), (".", 3))
@@ -196,39 +201,39 @@ def render_solution(rng: random.Random, problem: Problem, style: str) -> str:
 
 
 def problem_rows(
-    rng: random.Random, purpose: str, mix: Mapping[int, int], *, nested_right: bool = False
-) -> Iterator[dict[str, str]]:
-    """Rows (question, answer, level) without repeats; each level's rows alternate between the two styles."""
-    seen: set[str] = set()
-    for level, count in mix.items():
-        made = 0
-        while made < count:
-            problem = draw_problem(rng, level, nested_right=nested_right)
-            if problem.question in seen or not is_for(problem.question, purpose):
-                continue
-            seen.add(problem.question)
-            style = ("brief", "detailed")[made % 2]
-            yield {
-                "question": problem.question,
-                "answer": render_solution(rng, problem, style),
-                "level": str(level),
-            }
-            made += 1
+    rng: random.Random, purpose: str, operations: int, count: int, *, nested_right: bool = False
+) -> list[dict[str, str]]:
+    """Rows (question, answer, level) without repeats, brief and detailed solutions in turn."""
+    rows: dict[str, dict[str, str]] = {}
+    while len(rows) < count:
+        problem = draw_problem(rng, operations, nested_right=nested_right)
+        if problem.question in rows or not is_for(problem.question, purpose):
+            continue
+        solution = render_solution(rng, problem, ("brief", "detailed")[len(rows) % 2])
+        rows[problem.question] = {"question": problem.question, "answer": solution, "level": str(operations)}
+    return list(rows.values())
+
+
+def _shuffled(rng: random.Random, strata: list[list[dict[str, str]]]) -> list[dict[str, str]]:
+    """All rows in random order, except that the first half has the whole's mix of strata and styles."""
+    halves: tuple[list[dict[str, str]], list[dict[str, str]]] = ([], [])
+    for stratum in strata:
+        for k, row in enumerate(stratum):
+            halves[k // 2 % 2].append(row)
+    for half in halves:
+        rng.shuffle(half)
+    return halves[0] + halves[1]
 
 
 def write_sets(out: Path, seed: int = SEED) -> dict[str, int]:
-    """Write train.jsonl, test_in_domain.jsonl and test_ood.jsonl to `out`; returns rows per set.
-
-    Rows are shuffled, so that any prefix of a set has about the set's level mix.
-    """
+    """Write train.jsonl, test_in_domain.jsonl and test_ood.jsonl to `out`; returns rows per set."""
     out.mkdir(parents=True, exist_ok=True)
     counts = {}
-    for purpose, mix in LEVEL_MIX.items():
+    for purpose in LEFT_MIX:
         rng = random.Random(f"{seed} {purpose}")
-        rows = list(problem_rows(rng, purpose, mix))
-        if purpose == "test_ood":
-            rows += problem_rows(rng, purpose, OOD_NESTED_MIX, nested_right=True)
-        rng.shuffle(rows)
+        strata = [problem_rows(rng, purpose, k, n) for k, n in LEFT_MIX[purpose].items()]
+        strata += [problem_rows(rng, purpose, k, n, nested_right=True) for k, n in RIGHT_MIX[purpose].items()]
+        rows = _shuffled(rng, strata)
         with (out / f"{purpose}.jsonl").open("w", encoding="utf-8") as file:
             for k, row in enumerate(rows):
                 file.write(json.dumps({"id": f"{purpose.replace('_', '-')}-{k:04d}", **row}) + "\n")
