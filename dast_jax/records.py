@@ -68,8 +68,9 @@ class Query:
     """A problem with a checkable answer.
 
     `answer` is the bare reference answer ("18"), `solution` the reference solution that ends in it
-    (None where the data has none), `level` the data set's own difficulty label, `source` says where
-    the row came from, for messages ("train.jsonl row 3").
+    (None where the data has none), `level` the data set's own difficulty label, `task` how answers are
+    checked (`verifiers.families`), `tags` the data's own subjects or types of the problem, `source` says
+    where the row came from, for messages ("train.jsonl row 3").
     """
 
     id: str
@@ -79,6 +80,7 @@ class Query:
     level: str | None = None
     task: str = "math"
     source: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,28 @@ class Responses:
             ("logprob", "entropy"), np.float32
         )
         return cls(**{name: np.zeros(0, dtype) for name, dtype in columns.items()})
+
+    @classmethod
+    def of(cls, round: int, rollouts: Sequence[Rollout], verdicts: Sequence[Verdict]) -> Responses:
+        """The rollouts of a round with their verdicts, in their order."""
+        kinds, reasons = tuple(VerdictKind), tuple(FinishReason)
+        n = len(rollouts)
+        text, extracted = np.empty(n, object), np.empty(n, object)
+        text[:] = [r.text for r in rollouts]
+        extracted[:] = [v.extracted for v in verdicts]
+        return cls(
+            query=np.array([r.query for r in rollouts], np.int32),
+            round=np.full(n, round, np.int32),
+            trial=np.array([r.trial for r in rollouts], np.int32),
+            kind=np.array([r.kind for r in rollouts], np.int8),
+            verdict=np.array([kinds.index(v.kind) for v in verdicts], np.int8),
+            length=np.array([len(r.tokens) for r in rollouts], np.int32),
+            finish=np.array([reasons.index(r.finish_reason) for r in rollouts], np.int8),
+            text=text,
+            extracted=extracted,
+            logprob=np.array([r.logprob for r in rollouts], np.float32),
+            entropy=np.array([r.entropy for r in rollouts], np.float32),
+        )
 
     @property
     def correct(self) -> np.ndarray:

@@ -5,20 +5,35 @@ The hint stands in the question that the policy is sampled with, never in the te
 
 from __future__ import annotations
 
+import re
+
 from dast_jax.records import Query
 
-__all__ = ["HINTS", "hinted"]
+__all__ = ["HINTS", "hint", "hinted"]
 
 HINTS = {
+    "math": "the answer is {answer}",
+    "number": "the answer is {answer}",
+    "list": "the answer is {answer}",
     "choice": "the right choice is {answer}",
     "yes_no": "the right answer is {answer}",
     "label": "the right label is {answer}",
     "bool": "the right answer is {answer}",
 }
-"""[ours] What the hint says for each task family; the others say "the answer is …"."""
+"""[ours] What the hint says for each task family; a verifier of one's own has `math`'s."""
+
+
+def hint(task: str, answer: str) -> str:
+    """The words that give `answer` away for a query of `task`: "the right choice is B".
+
+    They stand in brackets behind the question, before the response (`hinted`), and so are never trained
+    on: training examples put the question without them.
+    """
+    family = re.match(r"\w*", task.partition(":")[0])
+    words = HINTS.get(family.group() if family else "", HINTS["math"])
+    return words.replace("{answer}", answer)
 
 
 def hinted(query: Query) -> str:
     """The question with its reference answer as a hint behind it."""
-    hint = HINTS.get(query.task, "the answer is {answer}").replace("{answer}", query.answer)
-    return f"{query.question} (hint: {hint})"
+    return f"{query.question} (hint: {hint(query.task, query.answer)})"

@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
+from dast_jax.errors import UserError
 from dast_jax.options import opt
 
-__all__ = ["SCHEMAS", "DataOptions", "PromptOptions"]
+__all__ = ["COLUMNS", "SCHEMAS", "DataOptions", "PromptOptions"]
 
-SCHEMAS = ("auto", "gsm8k", "math", "plain")
+SCHEMAS = (
+    "auto",
+    "gsm8k",
+    "math",
+    "svamp",
+    "arc_challenge",
+    "commonsense_qa",
+    "cladder",
+    "anli",
+    "college_math",
+    "theoremqa",
+    "tal_scq",
+    "deepmind_mathematics",
+    "olympiadbench",
+    "aime24",
+    "amc23",
+    "plain",
+)
 """How raw rows are read; `data.schemas` has one function each."""
+
+COLUMNS = ("question", "answer", "solution", "level", "task", "id", "tags")
+"""What `data.columns` may name a column for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +46,54 @@ class DataOptions:
     schema: str = opt(
         "auto", "form of the rows of data.train: by its columns (auto), or one by name", choices=SCHEMAS
     )
+    columns: dict[str, str] = opt(
+        {},
+        "the columns of other data, as {question: …, answer: …, solution: …, level: …, task: …}; test sets "
+        "that have these columns are read so too",
+        choices=COLUMNS,
+    )
+    task: str = opt(
+        "",
+        "task family of rows without a task column (math, number, choice, yes_no, label, bool, list), or a "
+        "verifier of your own as package.module:function; empty takes the schema's. In test sets it holds "
+        "for rows of no known schema",
+    )
+    answer_as_solution: bool = opt(
+        False, "give a query without a solution the words `The answer is …` for one, to be trained on"
+    )
     limit: int = opt(0, "only so many queries; 0 takes all", min=0)
     subset_seed: int | None = opt(
         None, "draw the `limit` queries at random with this seed; null takes the first ones", min=0
     )
     strip_annotations: bool = opt(True, "drop GSM8K's calculator annotations <<48/2=24>> from solutions")
 
+    training: ClassVar[bool] = True
+    """Whether this is how the training queries are read."""
+
+    def __post_init__(self) -> None:
+        missing = [name for name in ("question", "answer") if name not in self.columns]
+        if self.columns and missing:
+            raise ValueError(f"columns: {' and '.join(missing)} must be named too, got {self.columns}")
+        if self.columns and self.schema not in ("auto", "plain"):
+            raise ValueError(f"columns: have no use with schema {self.schema}; leave one of them out")
+        if self.task:
+            from dast_jax.verifiers.families import read_task
+
+            try:
+                read_task(self.task)
+            except UserError as error:
+                raise ValueError(f"task: {error}") from error
+
     def for_evaluation(self, *, limit: int) -> DataOptions:
         """The options to read a test set with: its own columns decide its schema; its first `limit` rows."""
-        return dataclasses.replace(self, schema="auto", limit=limit, subset_seed=None)
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return _EvaluationData(**values | {"schema": "auto", "limit": limit, "subset_seed": None})
+
+
+class _EvaluationData(DataOptions):
+    """How a test set is read: what was said of the training data holds only where it fits."""
+
+    training = False
 
 
 @dataclass(frozen=True, kw_only=True)

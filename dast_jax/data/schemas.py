@@ -1,136 +1,113 @@
-"""From a raw row to a `Query`: one small function per schema.
+"""From a raw row to a `Query`: the table of schemas, and which one a source has.
 
-Each takes a row (a mapping of columns) and the options, and returns the `question`, `answer`,
-`solution` and `level` it finds; what it cannot find is None or empty, and the loader says so. The columns
-`id`, `level`, `steps` and `task` are understood in every schema.
+A schema is a function that takes a row (a mapping of columns) and the options, and returns the `Fields` it
+finds (`math_sets`, `choice_sets`). The columns `id`, `level`, `steps`, `task` and `tags` are understood in
+every schema.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
 
+from dast_jax.data import choice_sets, math_sets
+from dast_jax.data.fields import Fields, Row, last_boxed, tags, text
 from dast_jax.data.options import DataOptions
 from dast_jax.records import Query
 
-__all__ = ["READERS", "Fields", "detect_schema", "last_boxed", "read_row"]
+__all__ = ["READERS", "Fields", "detect_schema", "last_boxed", "read_row", "rename_columns"]
 
-Row = Mapping[str, Any]
+READERS: Mapping[str, Callable[[Row, DataOptions], Fields]] = {
+    "gsm8k": math_sets.gsm8k,
+    "math": math_sets.math,
+    "svamp": math_sets.svamp,
+    "arc_challenge": choice_sets.choices,
+    "commonsense_qa": choice_sets.choices,
+    "cladder": choice_sets.cladder,
+    "anli": choice_sets.anli,
+    "college_math": math_sets.college_math,
+    "theoremqa": math_sets.theoremqa,
+    "tal_scq": choice_sets.tal_scq,
+    "deepmind_mathematics": math_sets.deepmind_mathematics,
+    "olympiadbench": math_sets.olympiadbench,
+    "aime24": math_sets.competition,
+    "amc23": math_sets.competition,
+    "plain": math_sets.plain,
+}
+"""Schema → its reader; `data.options.SCHEMAS` has the same names."""
 
-
-class Fields(NamedTuple):
-    """What a schema finds in a row; empty or None where it is not there."""
-
-    question: str | None
-    answer: str | None
-    solution: str | None = None
-    level: str | None = None
+_ID_COLUMNS = ("id", "ID", "uid", "unique_id", "queId", "question_id")
 
 
 def read_row(row: Row, schema: str, options: DataOptions, *, id: str, source: str) -> Query | None:
     """The row as a `Query`, or None when it has no question or no answer.
 
-    `id` serves a row without an `id` column, `source` says where the row came from. A row with `steps`
-    and no `level` takes the number of steps as its level.
+    `id` serves a row without an id of its own, `source` says where the row came from. A row with `steps`
+    and no `level` takes the number of steps as its level. The task family is the row's own `task`, else
+    `options.task`, else the schema's.
     """
     fields = READERS[schema](row, options)
     if not fields.question or not fields.answer:
         return None
-    steps = _text(row.get("steps"))
+    steps = text(row.get("steps"))
+    solution = fields.solution
+    if solution is None and options.answer_as_solution:
+        solution = f"The answer is {fields.answer}."
+    task = options.task if options.training or schema == "plain" else ""
     return Query(
-        id=_text(row.get("id")) or id,
+        id=next((found for name in _ID_COLUMNS if (found := text(row.get(name)))), id),
         question=fields.question,
         answer=fields.answer,
-        solution=fields.solution,
-        level=fields.level or _text(row.get("level")) or (f"steps {steps}" if steps else None),
-        task=_text(row.get("task")) or "math",
+        solution=solution,
+        level=fields.level or text(row.get("level")) or (f"steps {steps}" if steps else None),
+        task=text(row.get("task")) or task or fields.task,
         source=source,
+        tags=tags(row, "tags") or fields.tags,
     )
+
+
+def rename_columns(rows: Sequence[tuple[int, Row]], columns: Mapping[str, str]) -> list[tuple[int, Row]]:
+    """Numbered rows with their columns renamed to the plain schema's; `columns` is plain name → theirs."""
+    taken = set(columns.values())
+    return [
+        (
+            number,
+            {name: value for name, value in row.items() if name not in taken and name not in columns}
+            | {name: row.get(theirs) for name, theirs in columns.items()},
+        )
+        for number, row in rows
+    ]
 
 
 def detect_schema(rows: Sequence[Row]) -> str | None:
     """The name of the schema whose columns `rows` (some first rows of a source) have, or None."""
     columns = {name for row in rows for name in row}
+    for schema, needed in _COLUMNS:
+        if any(names <= columns for names in needed):
+            return schema
+    if {"question", "answerKey"} <= columns and any(isinstance(r.get("question"), Mapping) for r in rows):
+        return "commonsense_qa"
+    if {"problem", "answer"} <= columns and not {"type", "subject"} & columns:
+        return "aime24" if "solution" in columns else "amc23"
     if {"problem", "solution"} <= columns:
         return "math"
     if {"question", "answer"} <= columns:
         marked = any("####" in str(row.get("answer")) for row in rows)
-        return "gsm8k" if marked and "solution" not in columns else "plain"
+        if marked and "solution" not in columns:
+            return "gsm8k"
+        as_bytes = any(str(row.get("question")).startswith(("b'", 'b"')) for row in rows)
+        return "deepmind_mathematics" if as_bytes else "plain"
     return None
 
 
-# --- schemas ----------------------------------------------------------------------------------------
-
-_ANNOTATION = re.compile(r"<<[^<>]*>>")
-
-
-def _gsm8k(row: Row, options: DataOptions) -> Fields:
-    """GSM8K (arXiv 2110.14168): `answer` holds the solution, its last line is `#### ` and the answer."""
-    solution = _text(row.get("answer"))
-    answer = None
-    if solution is not None:
-        if options.strip_annotations:
-            solution = _ANNOTATION.sub("", solution)
-        before, marker, after = solution.rpartition("####")
-        if marker:
-            answer = after.strip()
-            solution = solution if before.strip() else None
-    return Fields(question=_text(row.get("question")), answer=answer, solution=solution)
-
-
-def _math(row: Row, options: DataOptions) -> Fields:
-    """MATH (arXiv 2103.03874): the answer is what the solution's last `\\boxed` holds."""
-    solution = _text(row.get("solution"))
-    answer = last_boxed(solution) if solution else None
-    return Fields(question=_text(row.get("problem")), answer=answer, solution=solution)
-
-
-def _plain(row: Row, options: DataOptions) -> Fields:
-    """`question` and a bare `answer`, with `solution` where there is one."""
-    return Fields(
-        question=_text(row.get("question")),
-        answer=_text(row.get("answer")),
-        solution=_text(row.get("solution")),
-    )
-
-
-READERS: Mapping[str, Callable[[Row, DataOptions], Fields]] = {
-    "gsm8k": _gsm8k,
-    "math": _math,
-    "plain": _plain,
-}
-
-
-# --- helpers ----------------------------------------------------------------------------------------
-
-_BOXED = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
-
-
-def last_boxed(text: str) -> str | None:
-    """The content of the last `\\boxed{…}` or `\\fbox{…}` of `text`, braces matched, or of `\\boxed 5`.
-
-    None when there is no box, or its brace is never closed.
-    """
-    matches = list(_BOXED.finditer(text))
-    if not matches:
-        return None
-    start = matches[-1].end()
-    if not text.startswith("{", start):
-        return re.split(r"[\s$]", text[start:], maxsplit=1)[0].rstrip(".,") or None
-    depth = 0
-    for i in range(start, len(text)):
-        if text[i] in "{}" and text[i - 1] != "\\":
-            depth += 1 if text[i] == "{" else -1
-            if depth == 0:
-                return text[start + 1 : i].strip() or None
-    return None
-
-
-def _text(value: Any) -> str | None:
-    """A cell as text without outer white space; None when there is none in it."""
-    if (
-        value is None or isinstance(value, dict | list) or value != value
-    ):  # NaN is an empty CSV or Parquet cell
-        return None
-    return str(value).strip() or None
+_COLUMNS: Sequence[tuple[str, Sequence[set[str]]]] = (
+    ("tal_scq", [{"problem", "answer_option_list"}]),
+    ("anli", [{"premise", "hypothesis", "label"}, {"context", "hypothesis", "label"}]),
+    ("commonsense_qa", [{"question_concept", "choices", "answerKey"}]),
+    ("arc_challenge", [{"choices", "answerKey"}]),
+    ("svamp", [{"Body", "Question"}, {"Body", "question"}]),
+    ("theoremqa", [{"Question", "Answer", "Answer_type"}]),
+    ("olympiadbench", [{"question", "final_answer"}]),
+    ("college_math", [{"question", "answer", "data_topic"}]),
+    ("cladder", [{"rung", "query_type"}, {"given_info", "question", "answer"}]),
+)
+"""Schema → sets of columns, any of which only it has; the first that fits is taken."""

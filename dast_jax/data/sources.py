@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from dast_jax.data.options import DataOptions
-from dast_jax.data.schemas import detect_schema, read_row
+from dast_jax.data.schemas import detect_schema, read_row, rename_columns
 from dast_jax.errors import UserError
 from dast_jax.paths import resolve_path
 from dast_jax.records import Query
+from dast_jax.verifiers.families import read_task
 
 __all__ = ["load_queries", "read_rows"]
 
@@ -39,7 +40,9 @@ def load_queries(source: str, *, options: DataOptions) -> tuple[Query, ...]:
     if not rows:
         raise UserError(f"{source}: is empty; it should hold one query a row")
     schema = options.schema
-    if schema == "auto":
+    if options.columns and _has_columns(source, rows, options):
+        rows, schema = rename_columns(rows, options.columns), "plain"
+    elif schema == "auto":
         schema = detect_schema([row for _, row in rows[:100]]) or _no_schema(source, rows)
     queries, lacking = [], []
     for number, row in rows:
@@ -53,6 +56,7 @@ def load_queries(source: str, *, options: DataOptions) -> tuple[Query, ...]:
             f"{source}: {_rows(lacking)} no question or no answer (read as {schema}); "
             "mend the rows or set data.schema"
         )
+    _check_tasks(queries)
     _check_ids(source, queries)
     return _subset(queries, options)
 
@@ -157,8 +161,29 @@ def _no_schema(source: str, rows: Sequence[tuple[int, Row]]) -> str:
         raise UserError(f"{source}: {_rows(numbers)} no question or no answer; mend the rows")
     raise UserError(
         f"{source}: its columns ({', '.join(columns[:8])}) fit no known schema; name them question and "
-        "answer (with solution where there is one)"
+        "answer (with solution where there is one), or say in data.columns which are which"
     )
+
+
+def _has_columns(source: str, rows: Sequence[tuple[int, Row]], options: DataOptions) -> bool:
+    """Whether the rows have the columns of `data.columns`; training data without them raise `UserError`."""
+    columns = {str(name) for _, row in rows[:100] for name in row}
+    missing = {name: theirs for name, theirs in options.columns.items() if theirs not in columns}
+    if missing and options.training:
+        named = ", ".join(f"{theirs} (for {name})" for name, theirs in missing.items())
+        raise UserError(
+            f"{source}: has no column {named}, as data.columns says; its columns are "
+            f"{', '.join(sorted(columns)[:12])}"
+        )
+    return not missing
+
+
+def _check_tasks(queries: Sequence[Query]) -> None:
+    for task, query in {query.task: query for query in reversed(queries)}.items():
+        try:
+            read_task(task)
+        except UserError as error:
+            raise UserError(f"{query.source}: {error}") from error
 
 
 def _check_ids(source: str, queries: Sequence[Query]) -> None:

@@ -65,7 +65,9 @@ _ANSWER_IS = re.compile(
     r"\s*(?:(?:is|are|would be|will be|must be)\b(?:\s*:)?|:)",
     re.IGNORECASE,
 )
-_INLINE_MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_INLINE_MATH = re.compile(
+    r"\$\$(.+?)\$\$|(?<!\\)\$((?:\\.|[^$\\\n])+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
+)
 _SENTENCE_END = re.compile(r"[.!?](?=[\s*]|$)|\n")
 
 

@@ -25,6 +25,7 @@ _TEXT_COMMAND = r"\\(?:text|mathrm|mathbf|mathit|textbf|textit|textrm|textnormal
 _WHOLE_TEXT = re.compile(_TEXT_COMMAND + r"\s*\{([^{}]*)\}")
 _TRAILING_TEXT = re.compile(r"\s*" + _TEXT_COMMAND + r"\s*\{([^{}]*)\}(?:\^\{?[23]\}?)?$")
 _DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree)$")
+_MATH_AND_UNIT = re.compile(r"\$([^$A-Za-z]*(?:\\[dt]?frac[^$A-Za-z]*)?)\$\s+([A-Za-z][A-Za-z. ]*)")
 _TIGHT = re.compile(r"\s*([^\w\s])\s*")
 
 # Words after a number that change its value, so that they are no unit to be dropped.
@@ -88,6 +89,8 @@ def clean(text: str) -> str:
         ):
             text = _strip_sentence_end(inner.strip())
             break
+    if text.startswith("$") and (unit := _MATH_AND_UNIT.fullmatch(text)) is not None:
+        text = f"{unit[1].strip()} {unit[2]}"
     while (whole := _WHOLE_TEXT.fullmatch(text)) is not None:
         text = whole.group(1).strip()
     while _is_group(text):

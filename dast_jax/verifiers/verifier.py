@@ -112,6 +112,8 @@ class Verifier:
                 VerdictKind.INCORRECT, answer[: self.options.max_answer_chars], f"refused: {reason}"
             )
         compared = family.compare(reference, answer, self.options, asked.tolerance)
+        if not (compared and compared.equal) and self._is_reference_in_words(reference, prediction):
+            return Verdict(VerdictKind.CORRECT, prediction.strip(), "bare answer; same text")
         if compared is not None:
             return _verdict(compared.equal, answer, f"{extraction.found}; {compared.reason}")
         return self._symbolic(family.symbolic(reference), family.symbolic(answer), asked.tolerance)
@@ -124,9 +126,9 @@ class Verifier:
 
     def _is_reference_in_words(self, reference: str, prediction: str) -> bool:
         """Whether the whole prediction is the reference (`No solution.`), which extraction took for prose."""
-        return len(prediction) <= self.options.max_answer_chars and text_key(prediction) == text_key(
-            reference
-        )
+        if len(prediction) > min(self.options.max_answer_chars, 2 * len(reference) + 20):
+            return False
+        return text_key(prediction) == text_key(reference)
 
     def _symbolic(self, reference: str, answer: str, tolerance: Tolerance | None) -> Future[Verdict]:
         """The comparison by a worker; equal pairs are compared once."""

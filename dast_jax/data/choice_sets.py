@@ -1,0 +1,116 @@
+"""Schemas of sets whose answer is a choice, a label, or yes or no. The choices stand in the question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from dast_jax.data.fields import Fields, Row, as_list, pairs, tags, text, with_answer, with_choices
+from dast_jax.data.options import DataOptions
+
+__all__ = ["anli", "choices", "cladder", "tal_scq"]
+
+
+def choices(row: Row, options: DataOptions) -> Fields:
+    """ARC (arXiv 1803.05457) and CommonsenseQA (arXiv 1811.00937), raw and from the hub.
+
+    `choices` are columns of `text` and `label` or a list of such pairs, beside the question or (with its
+    `stem`) in it; `answerKey` is the label of the right one.
+    """
+    asked = row.get("question")
+    inner: Mapping[str, Any] = asked if isinstance(asked, Mapping) else {}
+    given = row.get("choices") if row.get("choices") is not None else inner.get("choices")
+    answer = text(row.get("answerKey"))
+    listed = _choices(given)
+    known = answer in [text(label) for label, _ in listed]
+    return Fields(
+        question=with_choices(text(inner.get("stem")) if inner else text(asked), listed),
+        answer=answer if known else None,
+        task="choice",
+        tags=tags(row, "question_concept") or tags(inner, "question_concept"),
+    )
+
+
+def _choices(given: Any) -> list[tuple[Any, Any]]:
+    if isinstance(given, Mapping):
+        return pairs(as_list(given.get("label")), as_list(given.get("text")))
+    return [(c.get("label"), c.get("text")) for c in as_list(given) if isinstance(c, Mapping)]
+
+
+def tal_scq(row: Row, options: DataOptions) -> Fields:
+    """TAL-SCQ5K: `problem`, `answer_option_list` (lists of one `aoVal` and `content`), `answer_value`.
+
+    Its `difficulty` 0–4 is the level, the last parts of its knowledge routes are the tags.
+    """
+    listed = []
+    for option in as_list(row.get("answer_option_list")):
+        for entry in as_list(option) if not isinstance(option, Mapping) else [option]:
+            if isinstance(entry, Mapping):
+                listed.append((entry.get("aoVal"), entry.get("content")))
+    analysis = "\n".join(a for a in map(text, as_list(row.get("answer_analysis"))) if a) or None
+    answer = text(row.get("answer_value"))
+    routes = tags(row, "knowledge_point_routes")
+    return Fields(
+        question=with_choices(text(row.get("problem")), listed),
+        answer=answer,
+        solution=with_answer(analysis, answer),
+        level=text(row.get("difficulty")),
+        task="choice",
+        tags=tuple(dict.fromkeys(route.rpartition("->")[2].strip() for route in routes)),
+    )
+
+
+_ANLI_LABELS = {
+    "0": "entailment",
+    "1": "neutral",
+    "2": "contradiction",
+    "e": "entailment",
+    "n": "neutral",
+    "c": "contradiction",
+}
+
+
+def anli(row: Row, options: DataOptions) -> Fields:
+    """ANLI (arXiv 1910.14599): `label` 0, 1, 2 (or e, n, c) is entailment, neutral, contradiction."""
+    premise = text(row.get("premise")) or text(row.get("context"))
+    hypothesis = text(row.get("hypothesis"))
+    label = text(row.get("label"))
+    answer = _ANLI_LABELS.get(label.casefold(), label if label.isalpha() else None) if label else None
+    question = None
+    if premise and hypothesis:
+        question = (
+            f"{premise}\nHypothesis: {hypothesis}\n"
+            "Does the text entail or contradict the hypothesis, or is it neutral? "
+            "Answer entailment, neutral or contradiction."
+        )
+    return Fields(
+        question=question,
+        answer=answer,
+        solution=with_answer(text(row.get("reason")), answer),
+        task="label",
+        tags=tags(row, "genre"),
+    )
+
+
+def cladder(row: Row, options: DataOptions) -> Fields:
+    """CLadder (arXiv 2312.04350): yes or no; the rung of the ladder is the level, the query's type the tag.
+
+    The question is whole in `question` or `prompt`, or begins in `given_info`.
+    """
+    given, question = text(row.get("given_info")), text(row.get("prompt")) or text(row.get("question"))
+    meta = row.get("meta") if isinstance(row.get("meta"), Mapping) else {}
+    both: dict[str, Any] = {**(meta or {}), **row}
+    answer = text(row.get("answer")) or text(row.get("label"))
+    reasoning = text(row.get("reasoning"))
+    if reasoning and re.fullmatch(r"(?:nan\s*)+", reasoning):
+        reasoning = None
+    rung = text(both.get("rung"))
+    return Fields(
+        question=f"{given} {question}" if given and question else question,
+        answer=answer.casefold() if answer else None,
+        solution=with_answer(reasoning, answer),
+        level=f"rung {rung}" if rung else None,
+        task="yes_no",
+        tags=tags(both, "query_type"),
+    )

@@ -1,0 +1,174 @@
+"""Schemas of sets of mathematical problems, as their authors released them and as the hub has them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from dast_jax.data.fields import Fields, Row, as_list, last_boxed, number, tags, text, with_answer
+from dast_jax.data.options import DataOptions
+
+__all__ = [
+    "college_math",
+    "competition",
+    "deepmind_mathematics",
+    "gsm8k",
+    "math",
+    "olympiadbench",
+    "plain",
+    "svamp",
+    "theoremqa",
+]
+
+_ANNOTATION = re.compile(r"<<[^<>]*>>")
+
+
+def gsm8k(row: Row, options: DataOptions) -> Fields:
+    """GSM8K (arXiv 2110.14168): `answer` holds the solution, its last line is `#### ` and the answer."""
+    solution = text(row.get("answer"))
+    answer = None
+    if solution is not None:
+        if options.strip_annotations:
+            solution = _ANNOTATION.sub("", solution)
+        before, marker, after = solution.rpartition("####")
+        if marker:
+            answer = after.strip()
+            solution = solution if before.strip() else None
+    return Fields(question=text(row.get("question")), answer=answer, solution=solution)
+
+
+def math(row: Row, options: DataOptions) -> Fields:
+    """MATH (arXiv 2103.03874): the answer is what the solution's last `\\boxed` holds, else `answer`."""
+    solution = text(row.get("solution"))
+    answer = last_boxed(solution) if solution else None
+    return Fields(
+        question=text(row.get("problem")),
+        answer=answer or text(row.get("answer")),
+        solution=solution,
+        tags=tags(row, "type", "subject"),
+    )
+
+
+def plain(row: Row, options: DataOptions) -> Fields:
+    """`question` and a bare `answer`, with `solution` where there is one."""
+    return Fields(
+        question=text(row.get("question")),
+        answer=_any_text(row.get("answer")),
+        solution=text(row.get("solution")),
+    )
+
+
+def svamp(row: Row, options: DataOptions) -> Fields:
+    """SVAMP (arXiv 2103.07191): body and question apart; the equation is the solution, as `#### ` ends it."""
+    body, asked = text(row.get("Body")), text(row.get("question")) or text(row.get("Question"))
+    answer = text(row.get("answer")) or text(row.get("Answer"))
+    if answer is not None:
+        answer = answer.removesuffix(".0")
+    question = f"{body}{' ' if body[-1] in '.?!' else ', '}{asked}" if body and asked else asked
+    equation = text(row.get("Equation"))
+    if equation is not None:
+        equation = re.sub(r"(\d)\.0(?!\d)", r"\1", equation).replace("( ", "(").replace(" )", ")")
+    return Fields(
+        question=question,
+        answer=answer,
+        solution=f"{equation} = {answer}\n#### {answer}" if equation and answer else None,
+        task="number",
+        tags=tags(row, "Type"),
+    )
+
+
+def college_math(row: Row, options: DataOptions) -> Fields:
+    """College-Math (arXiv 2403.02884, MWPBench): the book's topic is the tag."""
+    topic = text(row.get("data_topic"))
+    return Fields(
+        question=text(row.get("question")),
+        answer=text(row.get("answer")),
+        tags=(topic.rpartition(".")[2].replace("_", " "),) if topic else (),
+    )
+
+
+def theoremqa(row: Row, options: DataOptions) -> Fields:
+    """TheoremQA (arXiv 2305.12524): the kind of answer decides the family.
+
+    [ours] Floats are right within 4 % of the reference, as in its authors' grader; whole numbers exactly.
+    Problems that need a picture have the tag "picture".
+    """
+    kind = text(row.get("Answer_type")) or ""
+    families = {
+        "integer": "math",
+        "float": "math~0.04",
+        "list of integer": "list",
+        "list of float": "list~0.04",
+        "bool": "bool",
+        "option": "choice",
+    }
+    picture = row.get("Picture")
+    answer = row.get("Answer")
+    return Fields(
+        question=text(row.get("Question")),
+        answer=text(_parsed(answer)) if kind == "bool" else _any_text(answer),
+        task=families.get(kind, "math"),
+        tags=tags(row, "field", "subfield") + (("picture",) if picture not in (None, "", "NONE") else ()),
+    )
+
+
+def deepmind_mathematics(row: Row, options: DataOptions) -> Fields:
+    """DeepMind mathematics (arXiv 1904.01557); on the hub its texts are written as Python bytes."""
+    question, answer = (_without_bytes(text(row.get(name))) for name in ("question", "answer"))
+    listed = answer is not None and re.fullmatch(r"\[[^\[\]]*\]", answer) is not None
+    return Fields(question=question, answer=answer, task="list" if listed else "math")
+
+
+def olympiadbench(row: Row, options: DataOptions) -> Fields:
+    """OlympiadBench (arXiv 2402.14008): `error` is how far off an answer may be.
+
+    Several final answers are joined by commas.
+    """
+    context, question = text(row.get("context")), text(row.get("question"))
+    answers = [a for a in map(text, as_list(row.get("final_answer"))) if a]
+    answer = re.sub(r"\$\s*,\s*\$", ", ", ", ".join(answers)) or None  # one formula, not several
+    error = text(row.get("error"))
+    allowed = error is not None and re.fullmatch(r"\d*\.?\d+(?:[eE]-?\d+)?", error) is not None
+    solutions = [s for s in map(text, as_list(row.get("solution"))) if s]
+    return Fields(
+        question=f"{context}\n{question}" if context and question else question,
+        answer=answer,
+        solution=with_answer(solutions[0] if solutions else None, answer),
+        level=text(row.get("difficulty")),
+        task=f"math+-{float(error or 0):g}" if allowed else "math",
+        tags=tags(row, "subfield"),
+    )
+
+
+def competition(row: Row, options: DataOptions) -> Fields:
+    """AIME and AMC: `problem` and a number as `answer`, with `solution` where there is one."""
+    answer = number(row.get("answer"))
+    solution = text(row.get("solution"))
+    boxed = last_boxed(solution) if solution else None
+    return Fields(
+        question=text(row.get("problem")) or text(row.get("question")),
+        answer=answer,
+        solution=solution if boxed is not None and boxed == answer else with_answer(solution, answer),
+        tags=tags(row, "type", "subject"),
+    )
+
+
+# --- helpers ------------------------------------------------------------------------------------------
+
+
+def _any_text(value: Any) -> str | None:
+    """A cell as text; a list as `[1, 2]`."""
+    if isinstance(value, list) and value:
+        return "[" + ", ".join(v if isinstance(v, str) else json.dumps(v) for v in value) + "]"
+    return text(value)
+
+
+def _parsed(value: Any) -> Any:
+    return {"true": "True", "false": "False"}.get(str(value).casefold(), value)
+
+
+def _without_bytes(value: str | None) -> str | None:
+    if value and len(value) > 2 and value[:2] in ("b'", 'b"') and value[-1] == value[1]:
+        return text(value[2:-1].replace("\\n", "\n").replace("\\'", "'"))
+    return value

@@ -1,0 +1,369 @@
+"""Schemas of the known sets, on made-up rows and on the real files where they are; named columns; tasks."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from dast_jax.data.hints import HINTS, hint, hinted
+from dast_jax.data.options import DataOptions
+from dast_jax.data.schemas import READERS, detect_schema, read_row
+from dast_jax.data.sources import load_queries
+from dast_jax.errors import UserError
+from dast_jax.options import build
+from dast_jax.records import Query
+from dast_jax.verifiers import Verifier, VerifierOptions
+from dast_jax.verifiers.families import FAMILIES
+
+OPTIONS = DataOptions(train="unused")
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+# Made-up rows, in the columns that the sets' authors (and the hub) use.
+ROWS = {
+    "gsm8k": {"question": "Two and two?", "answer": "2+2=<<2+2=4>>4\n#### 4"},
+    "math": {
+        "problem": "What is $1+1$?",
+        "solution": r"It is $\boxed{2}$.",
+        "level": "Level 1",
+        "type": "Algebra",
+    },
+    "svamp": {
+        "ID": "chal-1",
+        "Body": "Ann has 8 nuts.",
+        "Question": "How many has she after eating 2?",
+        "Equation": "( 8.0 - 2.0 )",
+        "Answer": "6.0",
+        "Type": "Subtraction",
+    },
+    "arc_challenge": {
+        "id": "r1",
+        "question": "Which is a planet?",
+        "choices": {"text": ["Mars", "Moon"], "label": ["1", "2"]},
+        "answerKey": "1",
+    },
+    "commonsense_qa": {
+        "id": "r2",
+        "question": {
+            "question_concept": "fork",
+            "stem": "What is a fork for?",
+            "choices": [{"label": "A", "text": "eating"}, {"label": "B", "text": "sleeping"}],
+        },
+        "answerKey": "A",
+    },
+    "cladder": {
+        "prompt": "Zib causes zab. Does zib cause zab?",
+        "label": "yes",
+        "reasoning": "nan\nnan",
+        "rung": 2,
+        "query_type": "ate",
+    },
+    "anli": {
+        "uid": "u1",
+        "premise": "It rains.",
+        "hypothesis": "It is dry.",
+        "label": 2,
+        "reason": "Rain is wet.",
+    },
+    "college_math": {
+        "question": "Simplify $x+x$",
+        "answer": "$2 x$",
+        "data_topic": "college_math.linear_algebra",
+        "license": "any",
+    },
+    "theoremqa": {
+        "Question": "Area of the unit circle?",
+        "Answer": 3.14,
+        "Answer_type": "float",
+        "Picture": None,
+        "field": "Math",
+        "subfield": "Geometry",
+    },
+    "tal_scq": {
+        "qid": "1",
+        "queId": "abc",
+        "difficulty": "2",
+        "qtype": "single_choice",
+        "problem": "What is $1+2$?",
+        "answer_option_list": [
+            [{"aoVal": "A", "content": "$$3$$ "}],
+            [{"aoVal": "B", "content": "$$4$$ "}],
+        ],
+        "knowledge_point_routes": ["Overseas->Sums", "Home->Numbers->Sums"],
+        "answer_analysis": ["Add them: $$3$$."],
+        "answer_value": "A",
+    },
+    "deepmind_mathematics": {"question": "b'List the prime factors of 6.\\n'", "answer": "b'[2, 3]\\n'"},
+    "olympiadbench": {
+        "id": 7,
+        "question": "Find all $x$ with $x^2=1$.",
+        "final_answer": ["$-1$", "$1$"],
+        "solution": ["Factor it."],
+        "context": None,
+        "error": None,
+        "subfield": "Algebra",
+    },
+    "aime24": {"id": 60, "problem": "Find $n$.", "solution": r"So \boxed{204}.", "answer": "204", "url": "u"},
+    "amc23": {"id": 0, "problem": "Find $m$.", "answer": 27.0, "url": "u"},
+    "plain": {"question": "Is it so?", "answer": "yes", "task": "yes_no", "tags": ["logic"]},
+}
+
+WANTED = {
+    "gsm8k": ("Two and two?", "4", "2+2=4\n#### 4", None, "math", ()),
+    "math": ("What is $1+1$?", "2", r"It is $\boxed{2}$.", "Level 1", "math", ("Algebra",)),
+    "svamp": (
+        "Ann has 8 nuts. How many has she after eating 2?",
+        "6",
+        "(8 - 2) = 6\n#### 6",
+        None,
+        "number",
+        ("Subtraction",),
+    ),
+    "arc_challenge": ("Which is a planet?\n1) Mars\n2) Moon", "1", None, None, "choice", ()),
+    "commonsense_qa": ("What is a fork for?\nA) eating\nB) sleeping", "A", None, None, "choice", ("fork",)),
+    "cladder": ("Zib causes zab. Does zib cause zab?", "yes", None, "rung 2", "yes_no", ("ate",)),
+    "anli": (None, "contradiction", "Rain is wet.\nThe answer is contradiction.", None, "label", ()),
+    "college_math": ("Simplify $x+x$", "$2 x$", None, None, "math", ("linear algebra",)),
+    "theoremqa": ("Area of the unit circle?", "3.14", None, None, "math~0.04", ("Math", "Geometry")),
+    "tal_scq": (
+        "What is $1+2$?\nA) $$3$$\nB) $$4$$",
+        "A",
+        "Add them: $$3$$.\nThe answer is A.",
+        "2",
+        "choice",
+        ("Sums",),
+    ),
+    "deepmind_mathematics": ("List the prime factors of 6.", "[2, 3]", None, None, "list", ()),
+    "olympiadbench": (
+        "Find all $x$ with $x^2=1$.",
+        "$-1, 1$",
+        "Factor it.\nThe answer is $-1, 1$.",
+        None,
+        "math",
+        ("Algebra",),
+    ),
+    "aime24": ("Find $n$.", "204", r"So \boxed{204}.", None, "math", ()),
+    "amc23": ("Find $m$.", "27", None, None, "math", ()),
+    "plain": ("Is it so?", "yes", None, None, "yes_no", ("logic",)),
+}
+
+
+@pytest.fixture(scope="module")
+def verifier():
+    with Verifier(VerifierOptions(workers=1, cpu_seconds=5.0)) as verifier:
+        yield verifier
+
+
+def test_every_schema_has_a_case():
+    assert set(ROWS) == set(WANTED) == set(READERS)
+
+
+@pytest.mark.parametrize("schema", ROWS)
+def test_row(schema, verifier):
+    row = ROWS[schema]
+    assert detect_schema([row]) == schema
+    query = read_row(row, schema, OPTIONS, id="fallback", source="here")
+    question, *rest = WANTED[schema]
+    assert question is None or query.question == question
+    assert (query.answer, query.solution, query.level, query.task, query.tags) == tuple(rest)
+    own = [str(row[name]) for name in ("id", "ID", "uid", "queId") if name in row]
+    assert query.id == (own or ["fallback"])[0]
+    assert verifier.verify_one(query.answer, f"So the answer is {query.answer}.", query.task).correct
+    if query.solution:
+        assert verifier.verify_one(query.answer, query.solution, query.task).correct
+
+
+def test_forms_of_the_hub_and_of_older_files():
+    hub = {
+        "question": "What is a fork for?",
+        "question_concept": "fork",
+        "choices": {"label": ["A", "B"], "text": ["eating", "sleeping"]},
+        "answerKey": "A",
+    }
+    assert detect_schema([hub]) == "commonsense_qa"
+    query = read_row(hub, "commonsense_qa", OPTIONS, id="1", source="")
+    assert query.question == WANTED["commonsense_qa"][0]
+    old = {"uid": "1", "context": "It rains.", "hypothesis": "It is wet.", "label": "e", "reason": ""}
+    assert read_row(old, detect_schema([old]), OPTIONS, id="1", source="").answer == "entailment"
+    given = {"given_info": "Zib causes zab.", "question": "Does it?", "answer": "No", "meta": {"rung": 1}}
+    query = read_row(given, detect_schema([given]), OPTIONS, id="1", source="")
+    assert (query.question, query.answer, query.level) == ("Zib causes zab. Does it?", "no", "rung 1")
+    math_500 = {"problem": "p", "solution": "s", "answer": "3", "subject": "Algebra", "level": 2}
+    query = read_row(math_500, detect_schema([math_500]), OPTIONS, id="1", source="")
+    assert (query.answer, query.level, query.tags) == ("3", "2", ("Algebra",))
+
+
+@pytest.mark.parametrize(
+    ("schema", "change"),
+    [
+        ("arc_challenge", {"answerKey": ""}),
+        ("arc_challenge", {"answerKey": "E"}),  # no such choice
+        ("arc_challenge", {"choices": {"text": ["one"], "label": ["A", "B"]}}),
+        ("arc_challenge", {"choices": None}),
+        ("commonsense_qa", {"question": {"stem": "?", "choices": []}}),
+        ("anli", {"label": -1}),
+        ("tal_scq", {"answer_option_list": []}),
+        ("olympiadbench", {"final_answer": []}),
+        ("theoremqa", {"Answer": None}),
+    ],
+)
+def test_rows_without_an_answer_or_choices_are_not_taken(schema, change):
+    assert read_row({**ROWS[schema], **change}, schema, OPTIONS, id="1", source="") is None
+
+
+def test_tasks_of_theoremqa():
+    for kind, answer, task, text in (
+        ("integer", 5, "math", "5"),
+        ("list of integer", [1, 2], "list", "[1, 2]"),
+        ("list of float", [0.5, 2.0], "list~0.04", "[0.5, 2.0]"),
+        ("bool", False, "bool", "False"),
+        ("option", "(c)", "choice", "(c)"),
+    ):
+        row = {**ROWS["theoremqa"], "Answer": answer, "Answer_type": kind, "Picture": "x.jpg"}
+        query = read_row(row, "theoremqa", OPTIONS, id="1", source="")
+        assert (query.task, query.answer, query.tags[-1]) == (task, text, "picture")
+
+
+def test_olympiad_error_is_a_tolerance(verifier):
+    query = read_row({**ROWS["olympiadbench"], "error": "1e-1"}, "olympiadbench", OPTIONS, id="1", source="")
+    assert query.task == "math+-0.1"
+    assert verifier.verify_one("2.05", "2.14", query.task).correct
+
+
+# --- named columns, tasks ---
+
+
+def test_named_columns(tmp_path):
+    rows = [{"frage": "a?", "lösung": "1", "weg": "so", "stufe": "3", "art": "number", "question": "no"}]
+    columns = {"question": "frage", "answer": "lösung", "solution": "weg", "level": "stufe", "task": "art"}
+    jsonl, csv_file = tmp_path / "d.jsonl", tmp_path / "d.csv"
+    jsonl.write_text(json.dumps(rows[0]) + "\n")
+    with csv_file.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    for path in (jsonl, csv_file):
+        options = build(DataOptions, {"train": str(path), "columns": columns})
+        (query,) = load_queries(str(path), options=options)
+        assert (query.question, query.answer, query.solution, query.level, query.task) == (
+            "a?",
+            "1",
+            "so",
+            "3",
+            "number",
+        )
+        (query,) = load_queries(str(path), options=options.for_evaluation(limit=0))
+        assert query.question == "a?"
+
+
+def test_named_columns_that_are_not_there(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_text(json.dumps({"question": "a", "answer": "1"}) + "\n")
+    options = DataOptions(train=str(path), columns={"question": "frage", "answer": "answer"})
+    with pytest.raises(UserError, match=r"has no column frage \(for question\)"):
+        load_queries(str(path), options=options)
+    (query,) = load_queries(str(path), options=options.for_evaluation(limit=0))  # a test set is its own
+    assert query.question == "a"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"columns": {"question": "q"}}, "data.*answer must be named too"),
+        ({"columns": {"question": "q", "answer": "a"}, "schema": "math"}, "no use with schema math"),
+        ({"columns": {"frage": "q"}}, "frage"),
+        ({"task": "chioce"}, "did you mean choice"),
+        ({"schema": "arc"}, "arc_challenge"),
+    ],
+)
+def test_bad_options_are_one_sentence(options, told):
+    with pytest.raises(UserError, match=told) as error:
+        build(DataOptions, {"train": "x", **options}, where="data")
+    assert "\n" not in str(error.value)
+
+
+def test_task_of_the_options(tmp_path):
+    plain, gsm8k = tmp_path / "plain.jsonl", tmp_path / "gsm8k.jsonl"
+    plain.write_text('{"question": "a", "answer": "1"}\n{"question": "b", "answer": "B", "task": "choice"}\n')
+    gsm8k.write_text('{"question": "a", "answer": "x\\n#### 1"}\n')
+    options = DataOptions(train="x", task="my_checks:same")
+    assert [q.task for q in load_queries(str(plain), options=options)] == ["my_checks:same", "choice"]
+    assert [q.task for q in load_queries(str(gsm8k), options=options)] == ["my_checks:same"]
+    test = options.for_evaluation(limit=0)
+    assert [q.task for q in load_queries(str(plain), options=test)] == ["my_checks:same", "choice"]
+    assert [q.task for q in load_queries(str(gsm8k), options=test)] == ["math"]
+
+
+def test_unknown_task_in_a_row_names_the_row(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_text('{"question": "a", "answer": "1"}\n{"question": "b", "answer": "2", "task": "maths"}\n')
+    with pytest.raises(UserError, match=r"row 2: task 'maths': unknown task family; did you mean math"):
+        load_queries(str(path), options=DataOptions(train=str(path)))
+
+
+def test_answers_may_stand_in_for_solutions():
+    query = read_row(
+        ROWS["arc_challenge"],
+        "arc_challenge",
+        DataOptions(train="x", answer_as_solution=True),
+        id="1",
+        source="",
+    )
+    assert query.solution == "The answer is 1."
+
+
+def test_hints_by_family():
+    assert set(HINTS) == set(FAMILIES)
+    assert hint("choice", "B") == "the right choice is B"
+    assert hint("math~0.04", "3.1") == hint("my_checks:same", "3.1") == "the answer is 3.1"
+    assert hint("label", "{answer}") == "the right label is {answer}"
+    assert hinted(Query(id="1", question="Is it?", answer="yes", task="yes_no")) == (
+        "Is it? (hint: the right answer is yes)"
+    )
+
+
+# --- the real thing ---
+
+COUNTS = {
+    "gsm8k/train.jsonl": 7473,
+    "gsm8k/test.jsonl": 1319,
+    "math/test.jsonl": 5000,
+    "svamp/train.jsonl": 800,
+    "svamp/test.jsonl": 200,
+    "arc_challenge/train.jsonl": 1119,
+    "arc_challenge/validation.jsonl": 299,
+    "arc_challenge/test.jsonl": 1172,
+    "commonsense_qa/train.jsonl": 9741,
+    "commonsense_qa/validation.jsonl": 1221,
+    "cladder/test.jsonl": 500,
+    "anli/dev_r1.jsonl": 1000,
+    "ood/college_math.jsonl": 2818,
+    "ood/deepmind_mathematics.json": 1000,
+    "ood/theoremqa.json": 800,
+    "ood/olympiadbench.jsonl": 675,
+    "ood/aime24.jsonl": 30,
+    "ood/amc23.jsonl": 40,
+}
+LEAST = {"gsm8k": 0.995, "svamp": 0.995, "arc_challenge": 0.995, "commonsense_qa": 0.995, "math": 0.99}
+SAMPLE = 150
+"""References of each file that are checked here; benchmarks/reference_self_check.py checks all of them."""
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_real_set(name, verifier):
+    path = SHARED / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not at ../shared/data beside the repository (real sets are not shipped)")
+    queries = load_queries(str(path), options=DataOptions(train=str(path)))
+    assert len(queries) == COUNTS[name]
+    assert all(q.question and q.answer for q in queries)
+    if name.startswith(("arc", "commonsense")):
+        assert all(f"\n{q.answer}) " in q.question for q in queries)
+    chosen = random.Random(0).sample(queries, min(SAMPLE, len(queries)))
+    rows = [(q.answer, q.answer, q.task) for q in chosen]
+    rows += [(q.answer, q.solution, q.task) for q in chosen if q.solution and name.startswith("gsm8k")]
+    correct = [verdict.correct for verdict in verifier.verify_many(rows)]
+    assert sum(correct) / len(correct) >= LEAST.get(name.partition("/")[0], 0.97)
