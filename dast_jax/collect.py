@@ -11,9 +11,21 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from dast_jax.data.hints import hinted
+from dast_jax.data.prompts import PromptTooLongError
 from dast_jax.difficulty import TallyCounter
 from dast_jax.methods.base import Method
-from dast_jax.records import Exemplar, FinishReason, Pool, Requests, Responses, Rollout, Verdict, VerdictKind
+from dast_jax.records import (
+    Exemplar,
+    FinishReason,
+    Pool,
+    PromptKind,
+    Requests,
+    Responses,
+    Rollout,
+    Verdict,
+    VerdictKind,
+)
 from dast_jax.store import ResponseLog
 from dast_jax.verifiers import Verifier
 
@@ -26,6 +38,7 @@ VERDICT_LAG = 1
 class CollectStage:
     """A `sampling.scheduler.RequestSource` that collects one round's verified responses into `log`.
 
+    `hintless` counts rationalizations whose hinted prompt was too long, and were put as plain tries.
     `carried` are the earlier responses that count toward this round (`Method.start_round`).
     """
 
@@ -38,7 +51,10 @@ class CollectStage:
         build_prompt: Callable[[str, tuple[Exemplar, ...]], tuple[int, ...]],
         verifier: Verifier,
         log: ResponseLog,
+        round: int,
     ):
+        self._round = round
+        self.hintless = 0
         self._method = method
         self._pool = pool
         self._build_prompt = build_prompt
@@ -68,8 +84,14 @@ class CollectStage:
         return requests
 
     def prompt(self, query: int, kind: int) -> tuple[int, ...]:
-        """Token ids of the prompt the method wants for this query."""
-        return self._build_prompt(self._pool.queries[query].question, self._method.exemplars(query, kind))
+        """Token ids of the prompt the method wants for this query; a rationalized one shows its answer."""
+        asked, exemplars = self._pool.queries[query], self._method.exemplars(query, kind)
+        if kind == PromptKind.RATIONALIZED:
+            try:
+                return self._build_prompt(hinted(asked), exemplars)
+            except PromptTooLongError:
+                self.hintless += 1
+        return self._build_prompt(asked.question, exemplars)
 
     def finished(self, responses: list[Rollout], tick: int) -> None:
         """Send the responses to the verifier; a replayed one brings its stored verdict along."""
@@ -93,7 +115,8 @@ class CollectStage:
         return self._exhausted
 
     def _settle(self, tick: int) -> None:
-        """Wait for the verdicts of responses that finished by `tick`; count and log them."""
+        """Wait for the verdicts of responses that finished by `tick`; count, log and show them."""
+        settled: list[tuple[Rollout, Verdict]] = []
         while self._unsettled and self._unsettled[0][0] <= tick:
             _, rollout, pending = self._unsettled.popleft()
             verdict = pending.result()
@@ -107,3 +130,6 @@ class CollectStage:
             )
             if (rollout.query, rollout.trial) not in self._known:
                 self._log.append(rollout, verdict)
+            settled.append((rollout, verdict))
+        if settled:
+            self._method.observe(Responses.of(self._round, *zip(*settled, strict=True)))

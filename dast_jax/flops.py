@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dast_jax.sampling.scheduler import SamplingStats
-    from dast_jax.training.trainer import TrainStats
+    from dast_jax.training.score import Scores
+    from dast_jax.training.stage import TrainStats
 
-__all__ = ["sampling_flops", "training_flops"]
+__all__ = ["sampling_flops", "scoring_flops", "training_flops"]
 
 
 def sampling_flops(parameters: int, *work: SamplingStats) -> dict[str, int]:
@@ -21,6 +22,11 @@ def sampling_flops(parameters: int, *work: SamplingStats) -> dict[str, int]:
         "useful": 2 * parameters * sum(w.prompt_tokens + w.generated_tokens for w in work),
         "padded": 2 * parameters * sum(w.padded_prompt_tokens + w.slot_steps for w in work),
     }
+
+
+def scoring_flops(parameters: int, scores: Scores) -> dict[str, int]:
+    """{"useful", "padded"} FLOPs of scoring texts, as for a reference policy: 2·N per token."""
+    return {"useful": 2 * parameters * scores.tokens, "padded": 2 * parameters * scores.padded_tokens}
 
 
 def training_flops(parameters: int, stats: TrainStats) -> dict[str, int]:

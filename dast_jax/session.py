@@ -14,20 +14,28 @@ from dast_jax.config import RunConfig
 from dast_jax.data.prompts import PromptBuilder
 from dast_jax.difficulty import level_shares, levels_from_counts
 from dast_jax.evaluation import Outcome, evaluate, sample_rows, summarise
-from dast_jax.flops import sampling_flops, training_flops
+from dast_jax.flops import sampling_flops
+from dast_jax.learning import Learner
 from dast_jax.length_probe import length_ratio
 from dast_jax.methods import make_method
+from dast_jax.model_tools import PolicyTools
 from dast_jax.policy import BASE, Policy
 from dast_jax.problems import EvaluationSet, load_problems
 from dast_jax.profiling import ProfileWindow
 from dast_jax.progress import stage as progress_stage
-from dast_jax.records import LEVELS, FinishReason, Responses, SFTExample, StageKey, TrainingSet, VerdictKind
+from dast_jax.records import (
+    LEVELS,
+    FinishReason,
+    PreferenceSet,
+    Responses,
+    StageKey,
+    TrainingSet,
+    VerdictKind,
+)
 from dast_jax.sampling.engine import Engine
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.sampling.scheduler import SamplingStats, sample
 from dast_jax.store import RunStore
-from dast_jax.training.checkpoint import TrainCheckpoints
-from dast_jax.training.trainer import train
 from dast_jax.verifiers import Verifier
 
 __all__ = ["Session"]
@@ -51,7 +59,7 @@ class Session:
         self._problems = load_problems(config, self._prompts.fits)
         self._evaluator = self._engine(self._evaluation_sampling())
         self._pool = self._problems.pool
-        self._method = make_method(config.method, self._pool, config.run.seed)
+        self._method = make_method(config.method, self._pool, config.run.seed, PolicyTools(self._policy))
         self._carried: Responses | None = None
         self._profile = ProfileWindow(store.path / "profile") if config.profile else None
 
@@ -89,11 +97,11 @@ class Session:
 
     def begin(self, round: int) -> None:
         """Bring the method to the start of `round`, from what the rounds before it left in the run."""
-        built = self._store.is_done(f"{round:02d}/build")
-        if built or round:
-            self._method.restore(self._store.read_arrays(_state_path(round if built else round - 1)))
-        if built:
+        if self._store.is_done(f"{round:02d}/build"):
+            self._method.restore(self._store.read_arrays(self._state_path(round)))
             return
+        if round:
+            self._method.restore(self._store.read_arrays(self._state_path(round - 1)))
         earlier = [self._store.response_log(r).responses() for r in self._method.wanted_rounds(round)]
         self._carried = self._method.start_round(round, Responses.concatenate([Responses.none(), *earlier]))
 
@@ -113,6 +121,7 @@ class Session:
                 build_prompt=self._prompts.build,
                 verifier=self._verifier,
                 log=log_,
+                round=round,
             )
 
             def show() -> None:
@@ -128,12 +137,6 @@ class Session:
             show()
         _rest(self._sampler)
         responses = self._store.response_log(round).responses()
-        if len(responses) and not responses.correct.any():
-            log.warning(
-                "round %d: none of %d responses was correct; the round trains on reference solutions alone",
-                round,
-                len(responses),
-            )
         shortened = self._prompts.shortened - shortened_before
         if shortened:
             log.warning(
@@ -141,7 +144,9 @@ class Session:
                 round,
                 shortened,
             )
-        notes = {**self._method.notes(), "shortened_prompts": shortened}
+        if stage.hintless:
+            log.warning("round %d: %d hints left out, to fit sampling.prompt_buckets", round, stage.hintless)
+        notes = {**self._method.notes(), "shortened_prompts": shortened, "hints_left_out": stage.hintless}
         return {
             "sampling": {**_sampling_facts(responses, self._method.levels()), "notes": notes},
             "flops": sampling_flops(self._policy.parameters, work),
@@ -151,27 +156,56 @@ class Session:
         """Let the method make the round's training set, and keep it with the method's state."""
         assert self._carried is not None
         own = self._store.response_log(round).responses()
-        training_set = self._method.training_set(Responses.concatenate([self._carried, own]))
+        everything = Responses.concatenate([self._carried, own])
+        training_set = self._method.training_set(everything)
+        if len(everything) and not everything.correct.any():
+            log.warning(
+                "round %d: none of %d responses was correct; the round trains on %s",
+                round,
+                len(everything),
+                "reference solutions alone" if len(training_set) else "nothing",
+            )
         self._store.write_training_set(round, self._pool, training_set)
-        self._store.write_arrays(_state_path(round), self._method.state())
+        self._store.write_arrays(_built_state(round), self._method.state())
+        facts = {"shortfall": training_set.shortfall, "method": dict(self._method.facts())}
         levels = self._method.levels()
         if levels is None:
-            return {"level_shares": None, "shortfall": training_set.shortfall}
+            return {"level_shares": None, **facts}
         self._store.write_difficulty(round, self._pool, levels, own)
         shares = {"before": level_shares(levels), "after": level_shares(levels, training_set.query)}
-        return {"level_shares": shares, "shortfall": training_set.shortfall}
+        return {"level_shares": shares, **facts}
 
     def train(self, round: int) -> dict[str, Any]:
         """Train on the round's set, from the last policy or from M_0, and keep the result."""
-        options = self._config.training
         training_set = self._store.read_training_set(round)
-        start = BASE if options.start == "restart" else round - 1
-        if not len(training_set):
+        if len(training_set):
+            facts, flops = self._learn(round, training_set)
+        else:
             log.warning("round %d: nothing to train on; the policy stays as it is", round)
-            self._policy.put(self._policy.after(start), round)
-            return {"training": {"examples": 0, "steps": 0}, "flops": {"useful": 0, "padded": 0}}
-        checkpoints = TrainCheckpoints(
-            self._store.path / "checkpoints" / "training", seconds=options.checkpoint_seconds
+            self._policy.put(self._policy.after(round - 1), round)
+            facts, flops = {"examples": 0, "steps": 0}, {"useful": 0, "padded": 0}
+        self._method.after_training(facts.get("accuracy", 0.0))
+        self._store.write_arrays(_trained_state(round), self._method.state())
+        return {"training": facts, "flops": flops, "method": dict(self._method.facts())}
+
+    def _learn(
+        self, round: int, training_set: TrainingSet | PreferenceSet
+    ) -> tuple[dict[str, Any], dict[str, int]]:
+        given, method = self._config.training, self._method
+        options = dataclasses.replace(
+            given,
+            start=method.start if given.start == "method" else given.start,
+            preference_loss=(
+                method.preference_loss if given.preference_loss == "method" else given.preference_loss
+            ),
+        )
+        learner = Learner(
+            policy=self._policy,
+            store=self._store,
+            prompts=self._prompts,
+            pool=self._pool,
+            options=options,
+            seed=self._config.run.seed,
         )
         with progress_stage(f"round {round}: training") as bar:
 
@@ -181,24 +215,9 @@ class Session:
                 if self._profile:
                     self._profile.step("train")
 
-            result = train(
-                self._policy.graphdef,
-                self._policy.take(start),
-                self._examples(training_set),
-                options=options,
-                seed=self._config.run.seed * 1000 + round,
-                pad_id=self._policy.tokenizer.pad_id,
-                mesh=self._policy.mesh,
-                checkpoints=checkpoints,
-                on_step=on_step,
-                donate=True,
+            return learner.learn(
+                round, training_set, BASE if options.start == "restart" else round - 1, on_step
             )
-        self._policy.put(result.params, round)
-        checkpoints.clear()
-        facts = dataclasses.asdict(result.stats)
-        facts["skipped"] = len(result.stats.skipped)
-        facts["reference_examples"] = int(training_set.is_reference.sum())
-        return {"training": facts, "flops": training_flops(self._policy.parameters, result.stats)}
 
     def evaluate(self, round: int) -> dict[str, Any]:
         """Evaluate the policy that the round's training made."""
@@ -320,15 +339,10 @@ class Session:
     def _key(self, round: int, stage: int) -> StageKey:
         return StageKey(seed=self._config.run.seed, round=round + 1, stage=stage)  # BASE is −1; keys are ≥ 0
 
-    def _examples(self, training_set: TrainingSet) -> list[SFTExample]:
-        """The training set as tokens: zero-shot prompts, whatever prompts the responses were sampled with."""
-        prompts = {
-            int(q): self._prompts.build(self._pool.queries[q].question, ()) for q in set(training_set.query)
-        }
-        return [
-            SFTExample(query=int(q), prompt=prompts[int(q)], response=self._prompts.response_tokens(text))
-            for q, text in zip(training_set.query, training_set.text, strict=True)
-        ]
+    def _state_path(self, round: int) -> str:
+        """The method's state as the last finished stage of `round` left it."""
+        trained = self._store.is_done(f"{round:02d}/train") and self._store.exists(_trained_state(round))
+        return _trained_state(round) if trained else _built_state(round)
 
 
 def _rest(engine: Engine) -> None:
@@ -337,8 +351,13 @@ def _rest(engine: Engine) -> None:
     engine.release()
 
 
-def _state_path(round: int) -> str:
+def _built_state(round: int) -> str:
     return f"rounds/{round:02d}/method.npz"
+
+
+def _trained_state(round: int) -> str:
+    """Apart from the other, so that a training stage that is run again finds what it started from."""
+    return f"rounds/{round:02d}/method_trained.npz"
 
 
 def _labels_path(dataset: EvaluationSet) -> str:

@@ -25,12 +25,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dast_jax import durable
+from dast_jax import durable, training_sets
 from dast_jax.config import RunConfig, build_config, config_dict, result_keys
 from dast_jax.errors import InterruptedRunError, UserError, disk_full
 from dast_jax.metrics import MetricsLog
 from dast_jax.options import load_yaml
-from dast_jax.records import LEVELS, Pool, Responses, TrainingSet
+from dast_jax.records import LEVELS, Pool, PreferenceSet, Responses, TrainingSet
 from dast_jax.response_log import ResponseLog
 from dast_jax.yaml_text import dump_yaml
 
@@ -202,34 +202,27 @@ class RunStore:
             flush_seconds=run.flush_seconds,
         )
 
-    def write_training_set(self, round: int, pool: Pool, training_set: TrainingSet) -> None:
-        """Write `train.parquet`: query index, id, question, text, is_reference; the shortfall as metadata."""
-        query = np.asarray(training_set.query, np.int32)
-        table = pa.table(
-            {
-                "query": pa.array(query),
-                "id": pa.array([pool.queries[q].id for q in query], pa.string()),
-                "question": pa.array([pool.queries[q].question for q in query], pa.string()),
-                "text": pa.array([str(t) for t in training_set.text], pa.string()),
-                "is_reference": pa.array(np.asarray(training_set.is_reference, bool)),
-            }
-        )
-        shortfall = json.dumps(durable.plain(training_set.shortfall))
+    def write_training_set(self, round: int, pool: Pool, training_set: TrainingSet | PreferenceSet) -> None:
+        """Write `train.parquet`: examples (query, id, question, text, is_reference) or pairs of texts."""
+        durable.write_parquet(self._training_path(round), training_sets.to_table(pool, training_set))
+
+    def read_training_set(self, round: int) -> TrainingSet | PreferenceSet:
+        """What `write_training_set` wrote."""
+        return training_sets.from_table(_read_parquet(self._training_path(round)))
+
+    def write_reference(self, round: int, logprobs: np.ndarray, flops: dict[str, int]) -> None:
+        """Put the reference policy's log-probabilities of the pairs, float32 [n, 2], into `train.parquet`."""
+        table = _read_parquet(self._training_path(round))
         durable.write_parquet(
-            self.round_path(round) / "train.parquet", table.replace_schema_metadata({"shortfall": shortfall})
+            self._training_path(round), training_sets.with_reference(table, logprobs, flops)
         )
 
-    def read_training_set(self, round: int) -> TrainingSet:
-        """What `write_training_set` wrote."""
-        table = _read_parquet(self.round_path(round) / "train.parquet")
-        text = np.empty(len(table), object)
-        text[:] = table.column("text").to_pylist()
-        return TrainingSet(
-            query=table.column("query").to_numpy(),
-            text=text,
-            is_reference=table.column("is_reference").to_numpy(),
-            shortfall=json.loads((table.schema.metadata or {}).get(b"shortfall", b"{}")),
-        )
+    def read_reference(self, round: int) -> tuple[np.ndarray, dict[str, int]] | None:
+        """What `write_reference` wrote, or None."""
+        return training_sets.reference_of(_read_parquet(self._training_path(round)))
+
+    def _training_path(self, round: int) -> Path:
+        return self.round_path(round) / "train.parquet"
 
     def write_difficulty(self, round: int, pool: Pool, levels: np.ndarray, responses: Responses) -> None:
         """Write `difficulty.parquet`: per query its level, and this round's trials and correct ones."""

@@ -71,6 +71,7 @@ def _round(stages: dict[str, dict[str, Any]], round: int) -> dict[str, Any]:
         "training": parts["train"].get("training", {}),
         "level_shares": parts["build"].get("level_shares"),
         "shortfall": parts["build"].get("shortfall", {}),
+        "method": {**parts["build"].get("method", {}), **parts["train"].get("method", {})},
         "length_ratio": parts["evaluate"].get("length_ratio"),
         "seconds": {name: part.get("seconds", 0.0) for name, part in parts.items()},
         "flops": {name: parts[name].get("flops", _no_flops()) for name in ("sample", "train", "evaluate")},

@@ -19,10 +19,10 @@ def cluster_queries(
 ) -> np.ndarray:
     """The cluster of each query, int32 [n], in [0, `clusters`).
 
-    [ours] A query's tag is the data's own subject where every query has one, else its text. Where the
-    tags are no more than the clusters asked for, each is a cluster; else K-Means on their unit vectors.
+    [ours] What is embedded are the data's own tags (subjects, types) where every query has some, else its
+    text. Where they are no more than the clusters asked for, each is a cluster; else K-Means on unit vectors.
     """
-    tags = [getattr(query, "subject", None) for query in pool.queries]
+    tags = [", ".join(query.tags) for query in pool.queries]
     texts = tags if all(tags) else [query.question for query in pool.queries]
     unique, inverse = np.unique(np.array(texts, dtype=object).astype(str), return_inverse=True)
     if len(unique) <= clusters:

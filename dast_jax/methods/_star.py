@@ -6,6 +6,7 @@ answer as a hint; a success is trained on without the hint.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,8 @@ def rationalize_option() -> Any:
 def rationalized(pool: Pool, choice: str) -> np.ndarray:
     """Which queries are rationalized under the option's `choice`, bool [n]."""
     if choice == "by_task":
-        return np.array([query.task in HINTED_TASKS for query in pool.queries], bool)
+        families = [re.match(r"\w*", query.task) for query in pool.queries]  # a task may go on: "label: a, b"
+        return np.array([m is not None and m.group() in HINTED_TASKS for m in families], bool)
     return np.full(len(pool), choice == "always")
 
 

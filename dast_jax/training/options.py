@@ -19,9 +19,10 @@ class TrainingOptions:
     """
 
     start: str = opt(
-        "continue",
-        help="Where each round's training starts: the last policy, or the base model.",
-        choices=("continue", "restart"),
+        "method",
+        help="Where each round's training starts: the last policy (continue), the base model (restart), or "
+        "method, the method's own way: star, rft, rest_em, vrt and the darts restart, the others continue.",
+        choices=("method", "continue", "restart"),
     )
     learning_rate: float = opt(2e-5, help="Peak learning rate.", min=0.0)
     epochs: int = opt(1, help="Passes over the round's training set.", min=1)

@@ -64,7 +64,7 @@ def test_draw_takes_each_once_and_all_when_there_are_few():
 # --- clusters ---
 
 
-def test_queries_cluster_by_subject_where_they_have_one_else_by_text():
+def test_queries_cluster_by_tags_where_they_have_one_else_by_text():
     pool = make_pool(12)
     tools = Tools()
     by_text = cluster_queries(pool, 3, tools.embed, 0)
@@ -73,6 +73,12 @@ def test_queries_cluster_by_subject_where_they_have_one_else_by_text():
     few = cluster_queries(pool, 12, tools.embed, 0)  # a cluster each: nothing to embed
     assert tools.calls == 1
     assert len(set(few.tolist())) == 12
+    tagged = Pool(
+        tuple(
+            Query(id=str(i), question=f"q{i}", answer="1", tags=("algebra", "bcd"[i % 3])) for i in range(9)
+        )
+    )
+    assert cluster_queries(tagged, 3, tools.embed, 0).tolist() == [0, 1, 2] * 3
     twins = Pool(tuple(Query(id=str(i), question=f"q{i % 3}", answer="1") for i in range(9)))
     assert cluster_queries(twins, 3, tools.embed, 0).tolist() == [0, 1, 2] * 3
 

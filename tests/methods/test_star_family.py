@@ -26,7 +26,13 @@ def test_star_tries_once_and_hints_what_failed():
 
 @pytest.mark.parametrize(
     ("choice", "task", "tries"),
-    [("by_task", "math", 1), ("by_task", "label", 2), ("always", "math", 2), ("never", "choice", 1)],
+    [
+        ("by_task", "math", 1),
+        ("by_task", "label", 2),
+        ("by_task", "label: a, b", 2),
+        ("always", "math", 2),
+        ("never", "choice", 1),
+    ],
 )
 def test_who_is_hinted(choice, task, tries):
     pool = make_pool(5, task=task)
