@@ -68,6 +68,12 @@ class EvaluationOptions:
         "label sets that have no levels by so many trials of the base model; 0 leaves them unlabelled",
         min=0,
     )
+    length_probe: int = opt(
+        32,
+        "training queries asked twice, after long and after brief exemplars, to see whether responses still "
+        "follow their length; 0 leaves it out",
+        min=0,
+    )
     temperature: float = opt(0.0, "softmax temperature; 0 takes the likeliest token", min=0)
     top_k: int = opt(0, "keep only the k likeliest tokens; 0 keeps all", min=0)
     top_p: float = opt(1.0, "keep the likeliest tokens that hold this probability", min=0, max=1)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["length_ratio"]
 
-_QUERIES = 32
 _EXEMPLARS = 4
 _TAIL = 0.25
 """Share of a level's solutions, from the long or the brief end, that exemplars are drawn from."""
@@ -31,12 +30,14 @@ def length_ratio(
     levels: np.ndarray | None,
     build_prompt: Callable[[str, tuple[Exemplar, ...]], tuple[int, ...]],
     *,
+    queries: int,
     key: StageKey,
 ) -> tuple[float | None, SamplingStats | None]:
     """Mean response length (tokens) after long exemplars over that after brief ones, same queries and noise.
 
     `levels` int8 [n_queries] indexes `LEVELS`; while there are none, exemplars come from the whole pool.
-    Returns (None, None) where the pool has too few solved examples to make both kinds of exemplar.
+    So many `queries` of the pool are asked. Returns (None, None) for none of them, or where the pool has
+    too few solved examples to make both kinds of exemplar.
     """
     from dast_jax.sampling.scheduler import StaticRequests, sample
 
@@ -45,10 +46,10 @@ def length_ratio(
     easy = everything if levels is None else levels == LEVELS.index("easy")
     long = _solutions(pool, np.flatnonzero(hard), longest=True)
     brief = _solutions(pool, np.flatnonzero(easy), longest=False)
-    if min(len(long), len(brief)) <= _EXEMPLARS:
+    if not queries or min(len(long), len(brief)) <= _EXEMPLARS:
         return None, None
     rng = np.random.default_rng([key.seed, len(pool)])
-    asked = np.sort(rng.choice(len(pool), min(_QUERIES, len(pool)), replace=False))
+    asked = np.sort(rng.choice(len(pool), min(queries, len(pool)), replace=False))
     prompts = [
         build_prompt(pool.queries[query].question, _draw(pool, candidates, int(query), key.seed))
         for candidates in (long, brief)

@@ -294,6 +294,7 @@ class Session:
             self._pool,
             self._method.levels(),
             self._prompts.build,
+            queries=self._config.evaluation.length_probe,
             key=self._key(round, _LENGTH),
         )
         _rest(self._sampler)
