@@ -1,0 +1,267 @@
+"""How hard a query is: six estimators with one result, a score and a level per query.
+
+    sampled      levels from the pass rate of trials by cut points (DAST, arXiv 2503.09029); the default
+    fail_rate    share of trials that failed (DART, arXiv 2407.13690)
+    self_aware   lexicographic: P@K, then steps, then length (SAI-DPO, arXiv 2505.16176)
+    label        the data set's own level
+    uncertainty  mean token entropy of the trials
+    judge        the rating of another model
+
+Scores order the queries, larger is harder; only `sampled` has levels of its own. [ours] The others rank the
+queries, and their levels are shares of the ranking (`levels_by_rank`), so any of them can stand in for
+`sampled`. Everything here works on columns and imports no jax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dast_jax import difficulty
+from dast_jax.difficulty import DEFAULT_CUTS, Cuts
+from dast_jax.errors import UserError
+from dast_jax.options import nearest
+from dast_jax.records import LEVELS, Query, Responses
+from dast_jax.stats import sorted_levels
+
+__all__ = [
+    "DEFAULT_SHARES",
+    "ESTIMATORS",
+    "NEEDS_TRIALS",
+    "Estimate",
+    "Rater",
+    "TrialSums",
+    "count_steps",
+    "estimate",
+    "levels_by_rank",
+    "rank_quantiles",
+]
+
+ESTIMATORS = ("sampled", "fail_rate", "self_aware", "label", "uncertainty", "judge")
+"""Names of the estimators, as options take them."""
+
+NEEDS_TRIALS = ("sampled", "fail_rate", "self_aware", "uncertainty")
+"""Those of them that are made from trials."""
+
+DEFAULT_SHARES = (0.364, 0.383, 0.165, 0.088)
+"""Shares of easy, middle, hard and unsolved queries in DAST's data before augmentation (its figure)."""
+
+Rater = Callable[[Sequence[str]], "tuple[np.ndarray, Mapping[str, int]]"]
+"""Questions in, ratings float64 [n] (NaN: none) and counts worth a note out; `judge.Judge` is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What an estimator says of n queries.
+
+    `score` float64 [n], larger is harder, NaN where the estimator knows nothing of a query; `levels` int8 [n]
+    index into `LEVELS`; `notes` are counts worth a warning: queries `unrated`, requests that failed.
+    """
+
+    name: str
+    score: np.ndarray
+    levels: np.ndarray
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+
+def estimate(
+    name: str,
+    queries: Sequence[Query],
+    responses: Responses | None = None,
+    *,
+    cuts: Cuts = DEFAULT_CUTS,
+    shares: Sequence[float] = DEFAULT_SHARES,
+    judge: Rater | None = None,
+    fallback: str = "sampled",
+) -> Estimate:
+    """The estimate `name` (one of `ESTIMATORS`) of `queries`; `responses` are their verified trials.
+
+    Levels of all but `sampled` hold the `shares` of the queries, easiest first. `judge` rates questions;
+    what it leaves unrated gets what `fallback` says (`JudgeOptions.fallback`), and is counted. A query that
+    the others know nothing of (no label, no trial) is put in the middle of the ranking, and counted.
+    Raises `UserError` for an unknown estimator, for one that lacks its trials, labels or judge, and when
+    the judge leaves queries unrated with `fallback="stop"`.
+    """
+    if name not in ESTIMATORS:
+        raise UserError(f"estimator {name!r}: unknown{nearest(name, ESTIMATORS)}")
+    if name in NEEDS_TRIALS and (responses is None or not len(responses)):
+        raise UserError(
+            f"estimator {name}: needs trials, and there are none; sample some, or use label or judge"
+        )
+    if name == "judge":
+        return _judged(queries, responses, cuts, shares, judge, fallback)
+    if name == "label":
+        return _ranked(name, _label_scores(queries), shares)
+    assert responses is not None
+    sums = TrialSums.of(responses, len(queries))
+    seen = sums.trials > 0
+    if name == "sampled":
+        score = np.where(seen, difficulty.fail_rate(sums.correct, sums.trials), np.nan)
+        levels = difficulty.levels_from_counts(sums.correct, sums.trials, cuts)
+        return Estimate(name=name, score=score, levels=levels, notes=_unknown(score))
+    if name == "fail_rate":
+        score = difficulty.fail_rate(sums.correct, sums.trials)
+    elif name == "uncertainty":
+        score = sums.entropy / np.maximum(sums.trials, 1)
+    else:
+        score = sums.self_aware()
+    return _ranked(name, np.where(seen, score, np.nan), shares)
+
+
+# --- ranks and levels ---------------------------------------------------------------------------------
+
+
+def rank_quantiles(*keys: np.ndarray) -> np.ndarray:
+    """Where each query stands in the ranking by `keys`, each [n], the first one first: float64 [n] in [0, 1].
+
+    0 is the smallest. Equal queries share the mean of their places. A lone query is in the middle.
+    """
+    n = len(keys[0])
+    if n == 1:
+        return np.array([0.5])
+    order = np.lexsort(keys[::-1])
+    columns = np.stack([np.asarray(key, np.float64) for key in keys])[:, order]
+    new = np.ones(n, bool)
+    new[1:] = (columns[:, 1:] != columns[:, :-1]).any(axis=0)
+    group = np.cumsum(new) - 1
+    size = np.bincount(group)
+    middle = np.cumsum(size) - (size + 1) / 2
+    quantile = np.empty(n)
+    quantile[order] = middle[group] / (n - 1)
+    return quantile
+
+
+def levels_by_rank(score: np.ndarray, shares: Sequence[float] = DEFAULT_SHARES) -> np.ndarray:
+    """Levels int8 [n] of a ranking by `score` [n]: the easiest share is easy, and so on.
+
+    Equal scores have equal levels, that of the middle of their places, so the shares hold as nearly as
+    ties allow. NaN stands in the middle of the ranking. Raises ValueError for shares that do not sum to 1.
+    """
+    cut = np.cumsum(np.asarray(shares, np.float64))
+    if len(cut) != len(LEVELS) or min(shares) < 0 or abs(cut[-1] - 1) > 1e-6:
+        raise ValueError(f"need {len(LEVELS)} shares that sum to 1, got {shares}")
+    known = ~np.isnan(score)
+    place = np.full(len(score), 0.5)
+    if known.any():
+        n = int(known.sum())
+        place[known] = (rank_quantiles(score[known]) * (n - 1) + 0.5) / n
+    return np.minimum(np.searchsorted(cut[:-1], place, side="right"), len(LEVELS) - 1).astype(np.int8)
+
+
+def _ranked(name: str, score: np.ndarray, shares: Sequence[float]) -> Estimate:
+    return Estimate(name=name, score=score, levels=levels_by_rank(score, shares), notes=_unknown(score))
+
+
+def _unknown(score: np.ndarray) -> dict[str, int]:
+    count = int(np.isnan(score).sum())
+    return {"unknown": count} if count else {}
+
+
+# --- from trials --------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class TrialSums:
+    """Sums over the trials of n queries, [n] each: counts int64; steps, length and entropy float64."""
+
+    trials: np.ndarray
+    correct: np.ndarray
+    steps: np.ndarray
+    length: np.ndarray
+    entropy: np.ndarray
+
+    @classmethod
+    def of(cls, responses: Responses, n: int) -> TrialSums:
+        """The sums over `responses`, in whatever order they come."""
+        query = responses.query
+        steps = np.fromiter(map(count_steps, responses.text), np.int64, len(responses))
+        # Floats are added in order of (query, round, trial), as their sum depends on the order.
+        order = np.lexsort((responses.trial, responses.round, query))
+        entropy = np.nan_to_num(responses.entropy.astype(np.float64))
+        return cls(
+            trials=np.bincount(query, minlength=n),
+            correct=np.bincount(query[responses.correct], minlength=n),
+            steps=np.bincount(query, weights=steps, minlength=n),
+            length=np.bincount(query, weights=responses.length, minlength=n),
+            entropy=np.bincount(query[order], weights=entropy[order], minlength=n),
+        )
+
+    def self_aware(self) -> np.ndarray:
+        """SAI-DPO's difficulty as a rank in [0, 1], float64 [n]; queries without trials take no part (NaN).
+
+        Lexicographic: P@K (1 if one of the K trials is correct) before mean steps before mean length; lower
+        P@K, more steps and longer responses are harder. [ours] a step is a line that is not blank.
+        """
+        seen = self.trials > 0
+        score = np.full(len(seen), np.nan)
+        if seen.any():
+            trials = self.trials[seen]
+            score[seen] = rank_quantiles(
+                -(self.correct[seen] > 0).astype(np.float64),
+                self.steps[seen] / trials,
+                self.length[seen] / trials,
+            )
+        return score
+
+
+def count_steps(text: str) -> int:
+    """[ours] The steps of a response: its lines that are not blank."""
+    return sum(1 for line in text.splitlines() if line.strip())
+
+
+# --- from labels and the judge ------------------------------------------------------------------------
+
+
+def _label_scores(queries: Sequence[Query]) -> np.ndarray:
+    """The place of each query's label among the labels in natural order; NaN without a label."""
+    labels = [query.level for query in queries]
+    known = [label for label in labels if label is not None]
+    if not known:
+        raise UserError("estimator label: none of the queries has a level; use another estimator")
+    place = {label: float(i) for i, label in enumerate(sorted_levels(known))}
+    return np.array([np.nan if label is None else place[label] for label in labels])
+
+
+def _judged(
+    queries: Sequence[Query],
+    responses: Responses | None,
+    cuts: Cuts,
+    shares: Sequence[float],
+    judge: Rater | None,
+    fallback: str,
+) -> Estimate:
+    if judge is None:
+        raise UserError("estimator judge: needs an endpoint and a model; set judge.endpoint and judge.model")
+    score, notes = judge([query.question for query in queries])
+    unrated = np.isnan(score)
+    levels = levels_by_rank(score, shares)
+    counts = dict(notes)
+    if not unrated.any():
+        return Estimate(name="judge", score=score, levels=levels, notes=counts)
+    if fallback == "stop":
+        raise UserError(
+            f"estimator judge: {int(unrated.sum()):,} of {len(queries):,} queries got no rating; "
+            "look at the endpoint, or set judge.fallback"
+        )
+    counts["unrated"] = int(unrated.sum())
+    if fallback in ("sampled", "label"):
+        other = estimate(fallback, queries, responses, cuts=cuts, shares=shares)
+        levels[unrated] = other.levels[unrated]
+        score = _at_the_same_place(score, other.score)
+    elif not unrated.all():
+        score = np.where(unrated, np.nanmedian(score), score)
+    return Estimate(name="judge", score=score, levels=levels, notes=counts)
+
+
+def _at_the_same_place(score: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """`score` with its gaps filled: the score that stands as high in `score` as the gap does in `other`."""
+    gaps, known = np.isnan(score), ~np.isnan(score)
+    filled = score.copy()
+    place = np.full(len(other), 0.5)
+    told = ~np.isnan(other)
+    if told.any():
+        place[told] = rank_quantiles(other[told])
+    filled[gaps] = np.quantile(score[known], place[gaps]) if known.any() else place[gaps]
+    return filled
