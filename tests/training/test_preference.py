@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from dast_jax.data.packing import batches
+from dast_jax.data.packing import batches, pack
 from dast_jax.data.pair_packing import pack_pairs
 from dast_jax.errors import DivergedError, InterruptedRunError, UserError
 from dast_jax.models.options import MeshOptions
@@ -16,7 +16,7 @@ from dast_jax.records import PreferencePair, SFTExample
 from dast_jax.training.checkpoint import TrainCheckpoints
 from dast_jax.training.preference import preference_objective, reference_logprobs, train_preferences
 from dast_jax.training.score import make_score_step, score
-from dast_jax.training.step import make_train_step, objective_grads
+from dast_jax.training.step import loss_and_grads, make_train_step, objective_grads
 
 OPTIONS = dataclasses.replace(tiny.OPTIONS, preference_loss="sigmoid", sequence_length=64)
 gradients = jax.jit(objective_grads, static_argnums=(0, 3))
@@ -141,10 +141,23 @@ def test_packed_equals_unpacked():
     value, sums, grads = gradients(graphdef, params, micro(packed, 1), objective)
     expected, expected_sums, expected_grads = gradients(graphdef, params, micro(alone, 1), objective)
     assert sums.pairs == 12
+    assert sums.chosen_tokens == sum(len(p.chosen) for p in given)
+    assert sums.tokens == sums.chosen_tokens + sum(len(p.rejected) for p in given)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     for got, want in zip(jax.tree.leaves(sums), jax.tree.leaves(expected_sums), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
     assert tiny.close(grads, expected_grads)
+
+
+def test_chosen_responses_are_seen_as_sft_sees_them():
+    graphdef, params = tiny.model()
+    given = pairs(12)
+    batch = stacked(pack_pairs(given, arbitrary_reference(12), 64))
+    _, sums, _ = gradients(graphdef, params, micro(batch, 1), preference_objective(OPTIONS))
+    chosen = [SFTExample(query=p.query, prompt=p.prompt, response=p.chosen) for p in given]
+    expected, _ = loss_and_grads(graphdef, params, micro(stacked(pack(chosen, 64)), 1), 8)
+    np.testing.assert_allclose(sums.of_pairs.chosen_logprob, -expected.nll, rtol=1e-5)
+    assert sums.right == expected.right > 0
 
 
 def test_micro_batches_equal_the_whole_batch_though_their_pair_counts_differ():
