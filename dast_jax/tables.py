@@ -40,7 +40,11 @@ def print_metrics(metrics: Mapping[str, Any], *, console: Console | None = None)
     """Print one EVAL entry, as the `evaluate` face has it: overall, by level, pass@k, majority@k."""
     console = console or _console()
     table = _table("Accuracy, 95 % intervals", "", "accuracy", "questions")
-    title = "accuracy" if metrics.get("trials", 1) == 1 else f"mean of {metrics['trials']} trials"
+    title = (
+        "accuracy"
+        if metrics.get("trials", 1) == 1
+        else f"avg@{metrics['trials']} (mean of {metrics['trials']} trials)"
+    )
     table.add_row(title, _accuracy(metrics), str(metrics.get("n", "–")), style="bold")
     for level, entry in (metrics.get("by_level") or {}).items():
         table.add_row(_plain(f"  level {level}"), _accuracy(entry), str(entry["n"]))
