@@ -32,7 +32,9 @@ from typing import Any
 
 import numpy as np
 
+from dast_jax.clustering import ENCODERS, make_encoder
 from dast_jax.errors import UserError
+from dast_jax.estimators.estimate import count_steps, rank_quantiles
 from dast_jax.methods._augment import reference_set
 from dast_jax.methods._clusters import cluster_queries
 from dast_jax.methods._common import MethodBase, exemplars_option, numbered, warm_up_option
@@ -41,7 +43,7 @@ from dast_jax.methods.base import ModelTools
 from dast_jax.options import opt
 from dast_jax.records import Pool, PreferenceSet, Requests, Responses, Tally, TrainingSet
 
-__all__ = ["Options", "SaiDpo", "cluster_errors", "draw", "make", "rank_quantiles"]
+__all__ = ["Options", "SaiDpo", "cluster_errors", "draw", "make"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,10 @@ class Options:
     """Options of `method.name: sai_dpo`."""
 
     clusters: int = opt(32, "clusters of the queries", min=1)
+    encoder: str = opt(
+        "policy", "what makes vectors of texts: the base model itself, or the extra", choices=ENCODERS
+    )
+    encoder_model: str = opt("all-MiniLM-L6-v2", "model of sentence_transformers")
     probe: float = opt(0.01, "share of the pool that is probed each round", min=0, max=1)
     trials: int = opt(8, "K, the trials of each probed or drawn query", min=2)
     draw: int = opt(20_000, "queries drawn each round; a smaller pool is taken whole", min=1)
@@ -97,19 +103,6 @@ def cluster_errors(cluster: np.ndarray, fail: np.ndarray, clusters: int, kappa: 
     return np.where(n + kappa > 0, (wrong + kappa * mean) / np.maximum(n + kappa, 1e-12), mean)
 
 
-def rank_quantiles(solved: np.ndarray, steps: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """The quantile of each query's difficulty rank, float64 [n]: 0 the easiest, equals share theirs."""
-    order = np.lexsort((length, steps, -solved))
-    columns = np.stack([solved, steps, length])[:, order]
-    new = np.concatenate([[True], (np.diff(columns, axis=1) != 0).any(axis=0)])
-    group = np.cumsum(new) - 1
-    size = np.bincount(group)
-    middle = np.cumsum(size) - (size + 1) / 2  # mean rank of each group, from 0
-    quantile = np.empty(len(order))
-    quantile[order] = middle[group] / (len(order) - 1) if len(order) > 1 else 0.5
-    return quantile
-
-
 def draw(weight: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` queries drawn one by one without replacement in proportion to `weight` float [n]; sorted int64.
 
@@ -134,7 +127,7 @@ class _Sums:
             self.add(responses)
 
     def add(self, responses: Responses) -> None:
-        steps = np.fromiter(map(_steps, responses.text), np.int64, len(responses))
+        steps = np.fromiter(map(count_steps, responses.text), np.int64, len(responses))
         n = len(self.trials)
         self.trials += np.bincount(responses.query, minlength=n)
         self.correct += np.bincount(responses.query[responses.correct], minlength=n)
@@ -160,9 +153,9 @@ class SaiDpo(MethodBase):
 
     def start_round(self, round: int, earlier: Responses) -> Responses:
         if self._clusters is None:
-            self._clusters = cluster_queries(
-                self._pool, self._options.clusters, self._tools.embed, self._seed
-            )
+            o = self._options
+            encoder = make_encoder(o.encoder, policy=self._tools.embed, model=o.encoder_model)
+            self._clusters = cluster_queries(self._pool, o.clusters, encoder, self._seed)
         n = len(self._pool)
         rng = np.random.default_rng([self._seed, 6, round])
         self._probe = np.sort(rng.choice(n, _probe_size(self._options, n), replace=False))
@@ -203,7 +196,8 @@ class SaiDpo(MethodBase):
         errors = cluster_errors(self._clusters[probe], fail, o.clusters, o.kappa)
         solved, rate, steps, length = self._filled(self._updated(probed, probe))
         if o.band == "rank":
-            band = np.exp(-0.5 * ((rank_quantiles(solved, steps, length) - o.centre) / o.width) ** 2)
+            quantile = rank_quantiles(-solved, steps, length)
+            band = np.exp(-0.5 * ((quantile - o.centre) / o.width) ** 2)
         else:
             band = 1 - rate**o.trials - (1 - rate) ** o.trials
         return (o.epsilon + errors[self._clusters]) * band
@@ -270,8 +264,3 @@ class SaiDpo(MethodBase):
 
     def facts(self) -> Mapping[str, Any]:
         return self._facts
-
-
-def _steps(text: str) -> int:
-    """Lines that are not blank."""
-    return sum(1 for line in text.splitlines() if line.strip())

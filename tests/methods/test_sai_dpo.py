@@ -4,7 +4,7 @@ from simulated_policy import SimulatedPolicy, Tools, make_pool, responses, run_r
 
 from dast_jax.methods import sai_dpo
 from dast_jax.methods._clusters import cluster_queries
-from dast_jax.methods.sai_dpo import cluster_errors, draw, rank_quantiles
+from dast_jax.methods.sai_dpo import cluster_errors, draw
 from dast_jax.records import Pool, Query
 
 # --- the formulas ---
@@ -16,15 +16,6 @@ def test_cluster_errors_by_hand():
     got = cluster_errors(cluster, fail, 3, kappa=4.0)
     np.testing.assert_allclose(got, [(1.5 + 2) / 6, 2 / 4, (0 + 2) / 5])
     np.testing.assert_allclose(cluster_errors(cluster, fail, 3, kappa=0.0), [0.75, 0.5, 0.0])
-
-
-def test_difficulty_is_lexicographic():
-    # Solved beats everything, then fewer steps, then shorter; equal ones share their rank.
-    solved = np.array([0, 1, 1, 1, 1, 0.5])
-    steps = np.array([1, 9, 2, 2, 2, 1])
-    length = np.array([1, 1, 8, 5, 8, 1])
-    np.testing.assert_allclose(rank_quantiles(solved, steps, length) * 5, [5, 3, 1.5, 0, 1.5, 4])
-    assert rank_quantiles(*np.ones((3, 1))).tolist() == [0.5]
 
 
 def test_draw_frequencies_match_the_weights():
