@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dast_jax.errors import UserError
-from dast_jax.estimators import JudgeOptions, estimate
+from dast_jax.estimators import JudgeOptions, check_estimator, estimate, make_levels
 from dast_jax.estimators.judge import Judge
 from dast_jax.options import build, to_dict
 from dast_jax.records import Query
@@ -180,13 +180,39 @@ def test_lasting_trouble_leaves_no_rating_and_no_key(serve, tmp_path, caplog, re
     assert all(KEY not in path.read_text() for path in (tmp_path / "cache").glob("*"))
 
 
-def test_a_slow_endpoint_and_one_that_drips_time_out(serve, tmp_path):
+def test_a_slow_endpoint_times_out(serve, tmp_path):
     slow = serve(lambda *_: (time.sleep(1.0), (200, "3"))[1])
     begun = time.monotonic()
     ratings, notes = Judge(options(slow.url, tmp_path, timeout=0.1, retries=1))(["a"])
     assert np.isnan(ratings).all()
     assert notes == {"failed_timeout": 1, "retried": 1}
     assert time.monotonic() - begun < 20
+
+
+def test_an_endpoint_that_drips_times_out(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, KEY)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                for _ in range(400):
+                    try:
+                        connection.sendall(b" ")
+                    except OSError:
+                        return
+                    time.sleep(0.05)
+
+        threading.Thread(target=drip, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        begun = time.monotonic()
+        ratings, notes = Judge(options(url, tmp_path, timeout=0.3, retries=0))(["a"])
+    assert np.isnan(ratings).all()
+    assert notes == {"failed_timeout": 1}
+    assert time.monotonic() - begun < 10
 
 
 def test_an_endpoint_that_is_down_is_given_up(tmp_path, monkeypatch):
@@ -200,6 +226,24 @@ def test_an_endpoint_that_is_down_is_given_up(tmp_path, monkeypatch):
     assert np.isnan(ratings).all()
     assert 3 <= notes["failed_connection"] <= 5
     assert notes["failed_connection"] + notes["not_asked"] == 200
+
+
+def test_levels_for_a_method(serve, tmp_path):
+    endpoint = serve(lambda question, _: (200, str(int(question) + 1)))
+    judge = options(endpoint.url, tmp_path, fallback="label")
+    check_estimator("judge", QUERIES, judge)
+    assert endpoint.asked == []
+    levels = make_levels("judge", QUERIES, judge=judge, shares=(0.5, 0.25, 0.25, 0)).levels
+    assert levels.tolist() == [0, 0, 0, 0, 1, 1, 2, 2]
+    unlabelled = [Query(id="1", question="1", answer="1")]
+    for name, given, told in (
+        ("label", None, "none of the queries has a level"),
+        ("judge", judge, "none of the queries has a level"),
+        ("judge", None, "judge.endpoint"),
+        ("jugde", None, "did you mean judge"),
+    ):
+        with pytest.raises(UserError, match=told):
+            check_estimator(name, unlabelled, given)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,12 @@ def test_workers_do_not_load_the_main_module_nor_jax(tmp_path):
     face = tmp_path / "face.py"
     face.write_text(FACE)
     done = subprocess.run(
-        [sys.executable, str(face)], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, str(face)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},  # installed or not
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     lines = done.stdout.splitlines()
     assert lines.count("main module loaded") == 1
