@@ -1,9 +1,10 @@
 """What a method's bookkeeping costs at scale: a simulated policy, no model, a million queries.
 
-    python benchmarks/bookkeeping.py --queries 1000000 --rounds 3
+    python benchmarks/bookkeeping.py --method adastar --queries 1000000 --rounds 10
 
-Prints CPU seconds per step of every round and the peak memory. The simulation itself (making
-responses, filling columns) is timed apart.
+Plays rounds 0 to `--rounds` minus one with few trials a query, pass rates that rise by round, and whatever
+the method asks for. Prints CPU seconds per step of every round, the whole, and the peak memory. The
+simulation itself (making responses, filling columns) is timed apart. `key=value` arguments set options.
 """
 
 from __future__ import annotations
@@ -12,17 +13,38 @@ import argparse
 import resource
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
+from dast_jax.config import build_config
 from dast_jax.difficulty import TallyCounter, level_shares
-from dast_jax.methods import dast
-from dast_jax.records import Pool, PromptKind, Query, Requests, Responses
+from dast_jax.methods import Method, make_method
+from dast_jax.options import apply_overrides
+from dast_jax.records import Pool, PreferenceSet, PromptKind, Query, Requests, Responses
 
 LEVEL_MIX = (0.364, 0.383, 0.165, 0.088)
 PASS_RATES = (0.9, 0.5, 0.12, 0.01)
+
+SMALL: dict[str, dict[str, object]] = {
+    "dast": {"trials": 8, "max_trials": 12, "base_quota": 2},
+    "dast-d": {"name": "dast", "loss": "dpo", "trials": 8, "max_trials": 12, "base_quota": 2},
+    "vrt": {"trials": 8},
+    "rft": {"trials": 8},
+    "rest_em": {"trials": 8},
+    "dart_uniform": {"trials": 8, "target": 4, "max_trials": 12},
+    "dart_prop2diff": {"trials": 8, "target": 6, "max_trials": 12},
+    "star": {"rationalize": "always"},
+    "star_acc": {"rationalize": "always"},
+    "adastar": {"steps": 12_500, "growth": 1.2},
+    "sai_dpo": {"draw": 200_000, "clusters": 64},
+    "sft": {},
+    "dpo": {"trials": 8},
+    "iterative_rpo": {"trials": 8, "pairs": 4},
+    "b_star": {"trials": 8},
+}
+"""Options with about ten trials a query and round; AdaSTaR starts at a tenth of the pool."""
 
 
 class Clock:
@@ -40,6 +62,13 @@ class Clock:
         self.calls[name] += 1
 
 
+class Tools:
+    """Vectors of 16 numbers, as a model would give them for `embed`."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        return np.random.default_rng(0).standard_normal((len(texts), 16)).astype(np.float32)
+
+
 def make_pool(n: int) -> Pool:
     return Pool(tuple(Query(id=str(i), question=f"q{i}", answer=str(i), solution=f"s{i}") for i in range(n)))
 
@@ -47,7 +76,7 @@ def make_pool(n: int) -> Pool:
 def simulate(requests: Requests, round: int, rate: np.ndarray, rng: np.random.Generator) -> Responses:
     """Responses to `requests` in columns; a query's correct texts differ by trial."""
     n = len(requests)
-    correct = rng.random(n) < rate[requests.query]
+    correct = rng.random(n) < 1 - (1 - rate[requests.query]) * 0.9**round
     texts = np.array([f"response {i}" for i in range(64)], dtype=object)
     return Responses(
         query=requests.query,
@@ -64,66 +93,98 @@ def simulate(requests: Requests, round: int, rate: np.ndarray, rng: np.random.Ge
     )
 
 
+def play(
+    method: Method, pool: Pool, round: int, earlier: dict[int, Responses], rate: np.ndarray, clock: Clock
+) -> Responses:
+    """One round with the method; returns its own responses."""
+    rng = np.random.default_rng(round)
+    n = len(pool)
+    nothing = simulate(Requests.none(), round, rate, rng)
+    wanted = [earlier[r] for r in method.wanted_rounds(round)]
+    with clock("start_round"):
+        carried = method.start_round(round, Responses.concatenate([nothing, *wanted]))
+    with clock("tally"):
+        counter = TallyCounter(n, carried)
+    parts = [nothing]
+    while True:
+        with clock("requests"):
+            requests = method.requests(counter.tally)
+        if not len(requests):
+            break
+        with clock("(simulation)"):
+            parts.append(simulate(requests, round, rate, rng))
+        with clock("tally"):
+            counter.request(requests)
+            counter.add(parts[-1])
+        with clock("observe"):
+            method.observe(parts[-1])
+    del counter
+    with clock("(simulation)"):
+        own = Responses.concatenate(parts)
+        del parts
+        everything = Responses.concatenate([carried, own]) if len(carried) else own
+    if round and len(own):
+        with clock("10,000 prompts' exemplars"):
+            for query in range(10_000):
+                method.exemplars(query % n, int(own.kind[-1] or PromptKind.ZERO_SHOT))
+    with clock("training_set"):
+        training_set = method.training_set(everything)
+    with clock("state and after_training"):
+        state = {name: array.copy() for name, array in method.state().items()}
+        method.after_training(0.8)
+        method.restore(method.state())
+    levels = method.levels()
+    shares = ""
+    if levels is not None:
+        after = level_shares(levels, training_set.query).values()
+        shares = ", levels " + " / ".join(f"{100 * s:.1f}" for s in after) + " %"
+    what = "pairs" if isinstance(training_set, PreferenceSet) else "examples"
+    size = sum(array.nbytes for array in state.values()) / 2**20
+    print(f"round {round}: {len(own):,} trials, {len(training_set):,} {what}{shares}, state {size:.0f} MiB")
+    return own
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--method", choices=sorted(SMALL), default="dast")
     parser.add_argument("--queries", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--trials", type=int, default=8, help="K of the level estimate")
-    parser.add_argument("--max-trials", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("options", nargs="*", metavar="key=value", help="options of the method")
     arguments = parser.parse_args()
 
+    config = build_config(
+        {
+            "run": {"dir": "unused"},
+            "model": {"path": "unused"},
+            "data": {"train": "unused"},
+            "method": apply_overrides(
+                {"name": arguments.method, **SMALL[arguments.method]}, arguments.options
+            ),
+        }
+    )
+    begun, cpu = time.monotonic(), time.process_time()
+    pool = make_pool(arguments.queries)
+    method = make_method(config.method, pool, 0, Tools())
     rng = np.random.default_rng(0)
-    clock = Clock()
-    n = arguments.queries
-    with clock("make the pool"):
-        pool = make_pool(n)
-    options = dast.Options(trials=arguments.trials, max_trials=arguments.max_trials)
-    method = dast.make(pool, options, seed=0)
-    rate = np.array(PASS_RATES)[rng.choice(4, n, p=LEVEL_MIX)]
-
+    rate = np.array(PASS_RATES)[rng.choice(4, len(pool), p=LEVEL_MIX)]
     earlier: dict[int, Responses] = {}
-    for round in range(arguments.rounds + 1):
+    for round in range(arguments.rounds):
         clock = Clock()
-        wanted = [earlier[r] for r in method.wanted_rounds(round)]
-        nothing = simulate(Requests.none(), round, rate, rng)
-        with clock("start_round"):
-            carried = method.start_round(round, Responses.concatenate([nothing, *wanted]))
-        with clock("tally"):
-            counter = TallyCounter(n, carried)
-        parts = [nothing]
-        while True:
-            with clock("requests"):
-                requests = method.requests(counter.tally)
-            if not len(requests):
-                break
-            with clock("(simulation)"):
-                parts.append(simulate(requests, round, rate, rng))
-            with clock("tally"):
-                counter.request(requests)
-                counter.add(parts[-1])
-        with clock("(simulation)"):
-            own = Responses.concatenate(parts)
-            everything = Responses.concatenate([carried, own])
-        if round:
-            with clock("first matched exemplars (builds the bank)"):
-                method.exemplars(0, PromptKind.MATCHED)
-            with clock("10,000 more"):
-                for query in range(1, 10_001):
-                    method.exemplars(query % n, PromptKind.MATCHED)
-        with clock("training_set"):
-            training_set = method.training_set(everything)
-        earlier = {round: own}
-
-        levels = method.levels()
-        assert levels is not None
-        shares = " / ".join(f"{100 * s:.1f}" for s in level_shares(levels, training_set.query).values())
-        print(f"round {round}: {len(own):,} trials, {len(training_set):,} examples, levels {shares} %")
+        own = play(method, pool, round, earlier, rate, clock)
+        needed = set(method.wanted_rounds(round + 1))
+        earlier = {r: e for r, e in {**earlier, round: own}.items() if r in needed}
+        del own
         for name, seconds in clock.seconds.items():
-            print(f"  {name:42s} {seconds:7.2f} s in {clock.calls[name]} calls")
+            if seconds >= 0.05:
+                print(f"  {name:30s} {seconds:7.2f} s in {clock.calls[name]} calls")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"peak memory {peak:.2f} GiB")
+    spent, passed = time.process_time() - cpu, time.monotonic() - begun
+    print(
+        f"{arguments.method}: {len(pool):,} queries, {arguments.rounds} rounds: {spent:.0f} CPU seconds, "
+        f"{passed:.0f} s, peak memory {peak:.2f} GiB"
+    )
 
 
 if __name__ == "__main__":

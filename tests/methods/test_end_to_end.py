@@ -1,0 +1,125 @@
+"""Every method through the whole loop on the embedded model, in its smallest setting."""
+
+import logging
+
+import numpy as np
+import pytest
+from simulated_policy import rows
+
+from dast_jax.config import build_config, config_path
+from dast_jax.errors import InterruptedRunError
+from dast_jax.options import apply_overrides, load_yaml
+from dast_jax.records import PreferenceSet
+from dast_jax.selftrain import run
+from dast_jax.store import RunStore
+
+METHODS = {
+    "dast": {"trials": 5, "max_trials": 5, "loss": "dpo"},
+    "vrt": {"trials": 2},
+    "rft": {"trials": 2},
+    "rest_em": {"trials": 2},
+    "dart_uniform": {"trials": 2, "target": 2, "max_trials": 3},
+    "dart_prop2diff": {"trials": 2, "target": 2, "max_trials": 3, "warm_up": True},
+    "star": {"rationalize": "always"},
+    "star_acc": {},
+    "adastar": {"batch": 2, "steps": 2},
+    "sai_dpo": {"clusters": 3, "probe": 0.25, "trials": 3, "draw": 6},
+    "sft": {},
+    "dpo": {"trials": 4},
+    "b_star": {"trials": 2, "probe": 3, "temperatures": [0.7, 1.0]},
+    "iterative_rpo": {"trials": 4},
+}
+"""`dast` with `loss: sft` is what the other integration tests run."""
+
+PAIRS = ("dast", "sai_dpo", "dpo", "iterative_rpo")
+SETTING = (
+    "data.limit=8",
+    "evaluation.limit=2",
+    "evaluation.length_probe=0",
+    "evaluation.every_round=false",
+    "sampling.max_new_tokens=32",
+    "evaluation.max_new_tokens=32",
+    "sampling.slots=4",
+    "training.batch_size=2",
+    "training.epochs=1",
+    "logging.tensorboard=false",
+)
+
+
+def config(folder, name, *overrides, **method):
+    mapping = load_yaml(config_path("quickstart"))
+    mapping["method"] = {"name": name, **(method or METHODS[name])}
+    rounds = 0 if name in ("vrt", "rest_em", "dart_uniform", "star", "star_acc", "sft") else 1
+    overrides = (f"run.dir={folder}", f"run.rounds={rounds}", *SETTING, *overrides)
+    return build_config(apply_overrides(mapping, overrides))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_method_runs_through_the_loop(name, tmp_path, caplog):
+    settings = config(tmp_path / "run", name)
+    with caplog.at_level(logging.WARNING, logger="dast_jax"):
+        summary = run(settings)
+    assert summary["status"] == "finished"
+    last = summary["rounds"][-1]
+    assert last["evaluation"]["in_domain"]["n"] == 2
+    assert last["flops"]["sample"]["padded"] >= last["flops"]["sample"]["useful"] >= 0
+    store = RunStore.read(tmp_path / "run")
+    training_set = store.read_training_set(last["round"])
+    assert isinstance(training_set, PreferenceSet) == (name in PAIRS)
+    assert last["training"]["examples"] + last["training"].get("skipped", 0) == len(training_set)
+    if len(training_set):
+        assert last["flops"]["train"]["useful"] > 0
+    else:
+        assert "nothing to train on" in caplog.text
+    if name in PAIRS and len(training_set):
+        logprobs, _ = store.read_reference(last["round"])
+        assert logprobs.shape == (len(training_set), 2)
+        assert (logprobs < 0).all()
+        assert {"reward_margin", "reward_accuracy", "kl"} <= set(last["training"])
+
+
+class _Interrupted:
+    """Makes the run stop right before a stage is marked as done, as a kill there would."""
+
+    def __init__(self, monkeypatch, stage):
+        self.whole = RunStore.mark_done
+        monkeypatch.setattr(RunStore, "mark_done", lambda store, name, **facts: self(store, name, facts))
+        self.stage, self.stopped = stage, False
+
+    def __call__(self, store, name, facts):
+        if name == self.stage and not self.stopped:
+            self.stopped = True
+            raise InterruptedRunError("stopped by the test")
+        self.whole(store, name, **facts)
+
+
+@pytest.mark.parametrize(("name", "stage"), [("adastar", "00/train"), ("dast", "01/train")])
+def test_a_training_stage_that_is_run_again_ends_the_same(name, stage, tmp_path, monkeypatch):
+    whole = run(config(tmp_path / "whole", name))
+    with monkeypatch.context() as patch:
+        _Interrupted(patch, stage)
+        with pytest.raises(InterruptedRunError):
+            run(config(tmp_path / "broken", name))
+    again = run(config(tmp_path / "broken", name))
+    stores = [RunStore.read(tmp_path / folder) for folder in ("whole", "broken")]
+    for round in (0, 1):
+        ours, theirs = (s.read_arrays(f"rounds/{round:02d}/method_trained.npz") for s in stores)
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            np.testing.assert_array_equal(ours[key], theirs[key])
+        assert rows(stores[0].read_training_set(round)) == rows(stores[1].read_training_set(round))
+    for key in ("final_loss", "accuracy", "examples"):
+        assert [r["training"][key] for r in again["rounds"]] == [r["training"][key] for r in whole["rounds"]]
+    assert [r["method"] for r in again["rounds"]] == [r["method"] for r in whole["rounds"]]
+    assert [r["flops"]["train"] for r in again["rounds"]] == [r["flops"]["train"] for r in whole["rounds"]]
+
+
+def test_start_is_the_methods_own_unless_said_otherwise(tmp_path):
+    """Where the second training of rft starts shows in its loss; by itself it restarts."""
+    losses = {}
+    for start in ("method", "restart", "continue"):
+        settings = config(tmp_path / start, "rft", f"training.start={start}", trials=2)
+        losses[start] = [r["training"]["mean_loss"] for r in run(settings)["rounds"]]
+    assert losses["method"] == losses["restart"]
+    assert losses["continue"][0] == losses["restart"][0]
+    assert losses["continue"][1] < losses["restart"][1]
