@@ -5,8 +5,6 @@ The hint stands in the question that the policy is sampled with, never in the te
 
 from __future__ import annotations
 
-import re
-
 from dast_jax.records import Query
 
 __all__ = ["HINTS", "hint", "hinted"]
@@ -20,7 +18,8 @@ HINTS = {
     "label": "the right label is {answer}",
     "bool": "the right answer is {answer}",
 }
-"""[ours] What the hint says for each task family; a verifier of one's own has `math`'s."""
+"""[ours] What the hint says for each task family; with a tolerance, or a verifier of one's own,
+it is `math`'s."""
 
 
 def hint(task: str, answer: str) -> str:
@@ -29,9 +28,7 @@ def hint(task: str, answer: str) -> str:
     They stand in brackets behind the question, before the response (`hinted`), and so are never trained
     on: training examples put the question without them.
     """
-    family = re.match(r"\w*", task.partition(":")[0])
-    words = HINTS.get(family.group() if family else "", HINTS["math"])
-    return words.replace("{answer}", answer)
+    return HINTS.get(task, HINTS["math"]).replace("{answer}", answer)
 
 
 def hinted(query: Query) -> str:

@@ -59,6 +59,9 @@ def test_self_bleu():
     # "a b" against "a b c": all precisions 1, penalty exp(1 − 3/2); "a b c" against "a b": 2/3, 2/3, 1/2.
     brief = [["a", "b"], ["a", "b", "c"]]
     assert self_bleu(brief) == pytest.approx((math.exp(-0.5) + (2 / 3 * 2 / 3 * 1 / 2) ** (1 / 3)) / 2)
+    # Counts are clipped both ways: "a b" has one a of four, "a a a a" may count one.
+    repeated = (math.exp(-1) * 0.5 + (1 / 4 * 1 / 4 * 1 / 3 * 1 / 2) ** 0.25) / 2
+    assert self_bleu([["a", "b"], ["a"] * 4]) == pytest.approx(repeated)
     assert self_bleu([[], []]) == 1.0
     assert self_bleu([[], ["a"]]) == 0.0
     with pytest.raises(ValueError, match="two texts"):

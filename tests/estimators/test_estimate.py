@@ -73,7 +73,7 @@ def test_self_aware_is_lexicographic():
 
 @pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - {"judge", "label"}))
 def test_the_order_of_the_responses_does_not_matter(name):
-    responses = trials(ROWS)
+    responses = trials([*ROWS, *[(0, True, "a", 1, 10.0**k) for k in range(-9, 9)]])
     back = responses.take(np.arange(len(responses))[::-1])
     one, other = (estimate(name, QUERIES, r) for r in (responses, back))
     assert one.score.tobytes() == other.score.tobytes()
