@@ -17,11 +17,16 @@ __all__ = ["sampling_flops", "scoring_flops", "training_flops"]
 
 
 def sampling_flops(parameters: int, *work: SamplingStats) -> dict[str, int]:
-    """{"useful", "padded"} FLOPs of sampling stages: 2·N per prompt token run and per token decoded."""
-    return {
-        "useful": 2 * parameters * sum(w.prompt_tokens + w.generated_tokens for w in work),
-        "padded": 2 * parameters * sum(w.padded_prompt_tokens + w.slot_steps for w in work),
-    }
+    """{"useful", "padded"} FLOPs of sampling stages: 2·N per prompt token run and per token decoded.
+
+    Responses that were replayed, from before an interruption or from another run, count as if computed here.
+    """
+    useful = padded = 0
+    for w in work:
+        useful += w.prompt_tokens + w.generated_tokens + w.replayed_prompt_tokens + w.replayed_tokens
+        padded += w.padded_prompt_tokens + w.slot_steps
+        padded += w.replayed_padded_prompt_tokens + w.replayed_slot_steps
+    return {"useful": 2 * parameters * useful, "padded": 2 * parameters * padded}
 
 
 def scoring_flops(parameters: int, scores: Scores) -> dict[str, int]:

@@ -47,15 +47,21 @@ class RequestSource(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class SamplingStats:
-    """What a sampling stage did. Replayed responses count in `replayed`, `ticks` and nothing else.
+    """What a sampling stage did. Replayed responses count in `ticks` and what begins with `replayed`.
 
     `trials` and `generated_tokens` count finished responses and their tokens; `prompts` and `prompt_tokens`
     what was prefilled, `padded_prompt_tokens` the places computed for it; `slot_steps` the decode steps ×
-    slots computed, of which `used_slot_steps` produced a token that was kept.
+    slots computed, of which `used_slot_steps` produced a token that was kept. `replayed` responses were not
+    computed here; the other `replayed_` counts say what they would have added to the count of that name,
+    so that both together are what the stage takes, wherever its responses came from.
     """
 
     trials: int = 0
     replayed: int = 0
+    replayed_tokens: int = 0
+    replayed_prompt_tokens: int = 0
+    replayed_padded_prompt_tokens: int = 0
+    replayed_slot_steps: int = 0
     prompts: int = 0
     prompt_tokens: int = 0
     padded_prompt_tokens: int = 0
@@ -164,6 +170,7 @@ class _Stage:
         self._source = source
         self._slots: list[_Response | None] = [None] * options.slots
         self._pool = PromptPool(engine, source.prompt)
+        self._as_if: PromptPool | None = None  # the pool as it would be if nothing were replayed
         self._stop = StopStrings(self._text, options.stop, min_tokens=options.min_new_tokens)
         self._eos = engine.eos_ids
         # Far enough to fill a prefill batch of every bucket from a few trials per prompt.
@@ -179,13 +186,17 @@ class _Stage:
         """Puts queued requests into free slots, in order of request and of slot."""
         free = [i for i, slot in enumerate(self._slots) if slot is None]
         begun: list[tuple[int, _Response]] = []
+        filled: list[tuple[int, _Response]] = []
         for i, (query, trial, kind, temperature) in zip(free, self.queue.pop(len(free)), strict=False):
             response = _Response(query, trial, kind, temperature, replay=self._source.known(query, trial))
             self._slots[i] = response
+            filled.append((i, response))
             if response.replay is None:
                 begun.append((i, response))
             else:
                 response.ticks_left = self._ticks(len(response.replay.tokens))
+        if self._as_if is None and len(begun) < len(filled):
+            self._as_if = self._pool.counting_copy()
         while begun:
             wave = self._wave(begun)
             begun = begun[len(wave) :]
@@ -194,6 +205,18 @@ class _Stage:
         stats.prompts, stats.prompt_tokens, stats.padded_prompt_tokens, stats.prefill_calls = (
             pool.prompts, pool.tokens, pool.padded_tokens, pool.calls,
         )  # fmt: skip
+        if self._as_if is not None:
+            self._count_prompts(self._as_if, filled)
+
+    def _count_prompts(self, as_if: PromptPool, filled: list[tuple[int, _Response]]) -> None:
+        """Goes through the prompts of all `filled` slots, as `fill` does through those not replayed."""
+        while filled:
+            wave = self._wave(filled)
+            filled = filled[len(wave) :]
+            upcoming = [(query, kind) for query, _, kind, _ in self.queue.peek(self._look_ahead)]
+            as_if.rows([(r.query, r.kind) for _, r in wave], [(r.query, r.kind) for _, r in filled] + upcoming)
+        self.stats.replayed_prompt_tokens = as_if.tokens - self._pool.tokens
+        self.stats.replayed_padded_prompt_tokens = as_if.padded_tokens - self._pool.padded_tokens
 
     def _wave(self, begun: list[tuple[int, _Response]]) -> list[tuple[int, _Response]]:
         """As many of `begun`, from the first, as have room for their prompts in the pool."""
@@ -233,8 +256,10 @@ class _Stage:
         """Runs one tick; returns what has finished, in slot order, and frees those slots."""
         live = np.array([slot is not None and slot.replay is None for slot in self._slots])
         output = self._engine.decode(live) if live.any() else None
-        if output is not None:
-            self.stats.slot_steps += output.steps * len(live)
+        steps = 0 if output is None else output.steps
+        self.stats.slot_steps += steps * len(live)
+        as_if = max((self._steps(slot) for slot in self._slots if slot and slot.replay), default=0)
+        self.stats.replayed_slot_steps += max(as_if - steps, 0) * len(live)
         finished = []
         for i, slot in enumerate(self._slots):
             if slot is None:
@@ -250,7 +275,20 @@ class _Stage:
         if response.ticks_left > 0:
             return None
         self.stats.replayed += 1
+        assert response.replay is not None
+        self.stats.replayed_tokens += len(response.replay.tokens)
         return response.replay
+
+    def _steps(self, response: _Response) -> int:
+        """Decode steps that a replayed response would have kept its slot active in this tick.
+
+        One that ended at a stop string, which the device does not see, is taken to go on to the tick's end.
+        """
+        assert response.replay is not None
+        size, tokens = self._engine.options.tick_steps, len(response.replay.tokens)
+        done = (self._ticks(tokens) - response.ticks_left) * size
+        stopped = response.replay.finish_reason is FinishReason.STOP
+        return size if stopped else min(size, tokens - 1 - done)
 
     def _advance(self, i: int, response: _Response, output: TickOutput | None) -> Rollout | None:
         """Takes in the tick's tokens of slot `i`; returns the response if it has ended."""

@@ -322,7 +322,7 @@ def test_resumed_with_stored_responses_it_is_the_same_stage(make_engine):
     ticks = np.random.default_rng(0).integers(0, 9, 48).tolist()
     script = [(tick, i // 3, i % 3) for i, tick in enumerate(ticks)]
     whole = Scripted(prompts, script)
-    sample(engine, whole, key=KEY)
+    unbroken = sample(engine, whole, key=KEY)
     assert len(whole.found) == 48
     last = whole.found[-1][0]
     for stops in ([last // 2], [1, last - 1], [2, 4, 7]):
@@ -345,6 +345,9 @@ def test_resumed_with_stored_responses_it_is_the_same_stage(make_engine):
         assert [(t, bits(r)) for t, r in source.found] == [(t, bits(r)) for t, r in whole.found]
         assert found.replayed > 0
         assert found.replayed + found.trials == 48
+        assert found.generated_tokens + found.replayed_tokens == unbroken.generated_tokens
+        for name in ("prompt_tokens", "padded_prompt_tokens", "slot_steps"):
+            assert getattr(found, name) + getattr(found, f"replayed_{name}") == getattr(unbroken, name), name
 
 
 def test_a_stage_that_is_stored_entirely_does_not_touch_the_model(make_engine, monkeypatch):
@@ -352,14 +355,15 @@ def test_a_stage_that_is_stored_entirely_does_not_touch_the_model(make_engine, m
     prompts = tiny_llama.prompts(10)
     script = [(q // 4, q, 0) for q in range(10)]
     first = Scripted(prompts, script)
-    sample(engine, first, key=KEY)
+    computed = sample(engine, first, key=KEY)
     for name in ("prefill", "insert", "decode"):
         monkeypatch.setattr(engine, name, None)
     second = Scripted(prompts, script, known=[r for _, r in first.found])
     found = sample(engine, second, key=KEY)
     assert second.found == first.found
-    assert second.prompted == []
     assert (found.replayed, found.trials, found.slot_steps) == (10, 0, 0)
+    assert found.replayed_slot_steps == computed.slot_steps
+    assert found.replayed_padded_prompt_tokens == computed.padded_prompt_tokens
 
 
 # --- mesh, errors -----------------------------------------------------------------------------------
