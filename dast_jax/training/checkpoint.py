@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +22,15 @@ from dast_jax.errors import InterruptedRunError, UserError
 
 __all__ = ["TrainCheckpoints", "load_policy", "save_policy"]
 
+_DISK_FULL = "the disk is full: {} could not be written; free some space and run the same command to go on."
+
 
 def save_policy(directory: str | Path, params: Any) -> None:
     """Writes `params` (any pytree of arrays) into `directory`, in place of what it held.
 
     Raises InterruptedRunError when the disk is full; what was there before is then still there.
     """
+    _require_room(directory, params)
     with _manager(directory) as manager:
         _save(manager, (manager.latest_step() or 0) + 1, params, {})
 
@@ -66,6 +70,7 @@ class TrainCheckpoints:
 
         A step that was saved before is not saved again. Raises InterruptedRunError when the disk is full.
         """
+        _require_room(self._directory, state)
         with _manager(self._directory) as manager:
             if manager.latest_step() != step:
                 _save(manager, step, state, meta)
@@ -84,6 +89,18 @@ class TrainCheckpoints:
             with _manager(self._directory) as manager:
                 for step in manager.all_steps():
                     manager.delete(step)
+
+
+def _require_room(directory: str | Path, tree: Any) -> None:
+    """Raises InterruptedRunError unless the disk has room for `tree`.
+
+    Looked at before Orbax begins, because its threads print tracebacks when they run into a full disk.
+    """
+    folder = Path(directory).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if shutil.disk_usage(folder).free < sum(leaf.nbytes for leaf in jax.tree.leaves(tree)):
+        raise InterruptedRunError(_DISK_FULL.format(directory))
 
 
 @contextlib.contextmanager
@@ -126,9 +143,6 @@ def _disk_full_is_an_interruption(directory: str | Path) -> Iterator[None]:
         seen: BaseException | None = error
         while seen is not None:
             if getattr(seen, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(seen):
-                raise InterruptedRunError(
-                    f"the disk is full: {directory} could not be written; free some space and run the same "
-                    "command again to go on."
-                ) from error
+                raise InterruptedRunError(_DISK_FULL.format(directory)) from error
             seen = seen.__cause__ or seen.__context__
         raise
