@@ -23,13 +23,16 @@ the reference solutions alone, and DAST-D on pairs of reference solutions and in
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from dast_jax.difficulty import UNSOLVED, Cuts, levels_from_counts, smallest_trials
 from dast_jax.errors import UserError
+from dast_jax.estimators import ESTIMATORS, JudgeOptions, check_estimator, make_levels
 from dast_jax.methods._augment import build_training_set, first_distinct, reference_set
 from dast_jax.methods._common import MethodBase, numbered, require_references, top_up
 from dast_jax.methods._exemplars import ExemplarBank
@@ -49,11 +52,19 @@ from dast_jax.records import (
 
 __all__ = ["Dast", "Options", "make"]
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Options of `method.name: dast`; the defaults are [ours] unless they say otherwise."""
 
+    estimator: str = opt(
+        "sampled",
+        "what gives the levels: sampled (pass rates and cut points), or a ranking by fail_rate, self_aware, "
+        "label, uncertainty or judge, cut by the level shares of DAST's data",
+        choices=ESTIMATORS,
+    )
     trials: int = opt(16, "K, the few-shot trials per query that estimate its level", min=1)
     easy_cut: float = opt(0.75, "a query is easy from this pass rate up", min=0, max=1)
     hard_cut: float = opt(
@@ -80,6 +91,7 @@ class Options:
         64, "most trials per query and round; trials reused from the level estimate count", min=1
     )
     exemplars: int = opt(4, "exemplars in a few-shot prompt", min=0)
+    judge: JudgeOptions = opt(JudgeOptions, "the model that rates queries, for estimator: judge")
     loss: str = opt("sft", "sft (DAST-S) or dpo (DAST-D)", choices=("sft", "dpo"))
 
     def __post_init__(self) -> None:
@@ -88,7 +100,7 @@ class Options:
                 f"method.hard_cut, method.easy_cut: need 0 < hard_cut < easy_cut <= 1, "
                 f"got {self.hard_cut:g} and {self.easy_cut:g}"
             )
-        if self.trials < smallest_trials(self.cuts):
+        if self.estimator == "sampled" and self.trials < smallest_trials(self.cuts):
             raise UserError(
                 f"method.trials: {self.trials} trials leave the hard level empty, as no pass rate lies "
                 f"between 0 and hard_cut ({self.hard_cut:g}); use at least {smallest_trials(self.cuts)}"
@@ -107,6 +119,10 @@ class Options:
 def make(pool: Pool, options: Options, seed: int, tools: object = None) -> Dast:
     """The method bound to its pool; raises `UserError` when no query of it has a reference solution."""
     require_references(pool, "DAST trains on in round 0;")
+    try:
+        check_estimator(options.estimator, pool.queries, options.judge)
+    except UserError as error:
+        raise UserError(f"method.{error}") from error
     return Dast(pool, options, seed)
 
 
@@ -119,6 +135,10 @@ class Dast(MethodBase):
         self._levels: np.ndarray | None = None
         self._quotas: np.ndarray | None = None
         self._estimating = False
+        self._estimate: list[
+            Responses
+        ] = []  # the trials of an estimate under way that looks at more than counts
+        self._facts: dict[str, Any] = {}
         self._used: np.ndarray | None = None
         self._earlier: Responses | None = None
         self._matched: ExemplarBank | None = None
@@ -132,6 +152,7 @@ class Dast(MethodBase):
     def start_round(self, round: int, earlier: Responses) -> Responses:
         """Round 1 carries over the trials of the estimate, unless it makes an estimate of its own."""
         super().start_round(round, earlier)
+        self._estimate, self._facts = [], {}
         self._estimating = round == 0 or self._options.re_estimate == "every_round"
         self._earlier = (
             earlier if self._used is None else earlier.take(earlier.trial < self._used[earlier.query])
@@ -139,6 +160,10 @@ class Dast(MethodBase):
         self._matched = None
         carried = round == 1 and not self._estimating
         return earlier.take(earlier.round == 0 if carried else np.zeros(0, np.int64))
+
+    def observe(self, responses: Responses) -> None:
+        if self._estimating and self._options.estimator != "sampled":
+            self._estimate.append(responses)
 
     def requests(self, tally: Tally) -> Requests:
         """First the estimate's K trials of every query; when all have finished, top up to the quotas."""
@@ -148,7 +173,10 @@ class Dast(MethodBase):
                 return numbered(missing, tally, PromptKind.FEW_SHOT)
             if (tally.finished < self._options.trials).any():
                 return Requests.none()
-            self._set_levels(tally.correct)
+            if self._options.estimator == "sampled":
+                self._set_levels(self._by_pass_rate(tally.correct))
+            else:
+                self._set_levels(self._by_estimator(Responses.concatenate(self._estimate)))
         if self._round == 0:
             return Requests.none()
         kind = PromptKind.MATCHED if self._options.length else PromptKind.FEW_SHOT
@@ -202,8 +230,11 @@ class Dast(MethodBase):
         """D_o in round 0; later D_a ∪ D_o or pairs, short quotas filled by repeats where proportion is on."""
         if self._estimating:
             first = (responses.round == self._round) & (responses.trial < self._options.trials)
-            counted = responses.query[first & responses.correct]
-            self._set_levels(np.bincount(counted, minlength=len(self._pool)))
+            if self._options.estimator == "sampled":
+                counted = responses.query[first & responses.correct]
+                self._set_levels(self._by_pass_rate(np.bincount(counted, minlength=len(self._pool))))
+            else:
+                self._set_levels(self._by_estimator(responses.take(first)))
         if self._round == 0:
             self._used = np.full(len(self._pool), self._options.trials, np.int32)
             return reference_set(self._pool)
@@ -260,10 +291,28 @@ class Dast(MethodBase):
         """The levels in force, int8 [n], or None before the first estimate."""
         return self._levels
 
-    def _set_levels(self, correct: np.ndarray) -> None:
-        self._levels = levels_from_counts(correct, self._options.trials, self._options.cuts)
+    def _by_pass_rate(self, correct: np.ndarray) -> np.ndarray:
+        return levels_from_counts(correct, self._options.trials, self._options.cuts)
+
+    def _by_estimator(self, trials: Responses) -> np.ndarray:
+        """Levels by another estimator than the pass rate, from the estimate's trials where it needs any."""
+        o = self._options
+        found = make_levels(o.estimator, self._pool.queries, trials, cuts=o.cuts, judge=o.judge)
+        self._facts = {"estimator": o.estimator, **found.notes}
+        if found.notes:
+            told = ", ".join(f"{name} {count}" for name, count in found.notes.items())
+            log.warning("round %d: estimator %s: %s", self._round, o.estimator, told)
+        return found.levels
+
+    def _set_levels(self, levels: np.ndarray) -> None:
+        self._levels = levels
         self._quotas = None
         self._estimating = False
+        self._estimate = []
+
+    def facts(self) -> Mapping[str, Any]:
+        """The estimator of the round's levels, where it is not the pass rate, and what it counted."""
+        return self._facts
 
     def state(self) -> Mapping[str, np.ndarray]:
         """`levels` int8 [n], and `used` int32 [n], how many of the round's trials it made use of."""

@@ -26,6 +26,14 @@ from dast_jax.records import PreferenceSet, PromptKind, Responses
 SETTINGS = {
     "dast": {"trials": 8, "max_trials": 24},
     "dast_d": {"method": "dast", "loss": "dpo", "trials": 8, "max_trials": 24},
+    "dast_fail_rate": {"method": "dast", "estimator": "fail_rate", "trials": 4, "max_trials": 12},
+    "dast_self_aware": {
+        "method": "dast",
+        "estimator": "self_aware",
+        "re_estimate": "every_round",
+        "trials": 4,
+        "max_trials": 12,
+    },
     "dast_d_p": {"method": "dast", "loss": "dpo", "trials": 8, "max_trials": 24, "length": False},
     "vrt": {"trials": 6},
     "vrt_warm": {"method": "vrt", "trials": 6, "warm_up": True, "drop_duplicates": True},
