@@ -79,11 +79,17 @@ def svamp(row: Row, options: DataOptions) -> Fields:
 
 
 def college_math(row: Row, options: DataOptions) -> Fields:
-    """College-Math (arXiv 2403.02884, MWPBench): the book's topic is the tag."""
+    """College-Math (arXiv 2403.02884, MWPBench): the book's topic is the tag.
+
+    [ours] Of a reference like "Yes. It has a unique solution." the yes is the answer; "Solution is:" is cut.
+    """
     topic = text(row.get("data_topic"))
+    answer = re.sub(r"^(?:The )?solution is\s*:?\s*", "", text(row.get("answer")) or "", flags=re.IGNORECASE)
+    yes_no = re.match(r"(Yes|No)(?:[.,;:]|$)", answer)
     return Fields(
         question=text(row.get("question")),
-        answer=text(row.get("answer")),
+        answer=yes_no[1] if yes_no else answer or None,
+        task="yes_no" if yes_no else "math",
         tags=(topic.rpartition(".")[2].replace("_", " "),) if topic else (),
     )
 

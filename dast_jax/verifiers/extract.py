@@ -68,6 +68,12 @@ _ANSWER_IS = re.compile(
 _INLINE_MATH = re.compile(
     r"\$\$(.+?)\$\$|(?<!\\)\$((?:\\.|[^$\\\n])+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
 )
+_MATH_LIST = re.compile(
+    r"(\$(?:\\.|[^$\\\n]){1,200}\$(?:\s*(?:,\s*(?:and|or)\b|,|\band\b|\bor\b)\s*\$(?:\\.|[^$\\\n]){1,200}\$)+)"
+    r"\s*(?:[.!]\s|[.!]?\s*$|\n)"
+)
+"""Several formulas (`$x=1$ or $x=2$`) up to the end of their sentence."""
+
 _SENTENCE_END = re.compile(r"[.!?](?=[\s*]|$)|\n")
 
 
@@ -107,6 +113,8 @@ def _clause(text: str) -> str | None:
     text = text[:_PROSE_TAIL].lstrip(" \t\r\n:*=")  # Markdown's bold and colons after the marker
     if not text:
         return None
+    if (several := _MATH_LIST.match(text)) is not None:
+        return several[1]
     math = _INLINE_MATH.match(text)
     if math is not None and not is_prose(inner := next(g for g in math.groups() if g is not None)):
         return inner.strip() or None

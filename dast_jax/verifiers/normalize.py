@@ -26,6 +26,7 @@ _WHOLE_TEXT = re.compile(_TEXT_COMMAND + r"\s*\{([^{}]*)\}")
 _TRAILING_TEXT = re.compile(r"\s*" + _TEXT_COMMAND + r"\s*\{([^{}]*)\}(?:\^\{?[23]\}?)?$")
 _DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree)$")
 _MATH_AND_UNIT = re.compile(r"\$([^$A-Za-z]*(?:\\[dt]?frac[^$A-Za-z]*)?)\$\s+([A-Za-z][A-Za-z. ]*)")
+_FORMULAS = re.compile(r"(?<!\\)\$\s*(?:,\s*(?:and|or)\b|,|\band\b|\bor\b)\s*\$")
 _TIGHT = re.compile(r"\s*([^\w\s])\s*")
 
 # Words after a number that change its value, so that they are no unit to be dropped.
@@ -77,6 +78,8 @@ def clean(text: str) -> str:
         text = _THIN_SPACE.sub("", text).replace("\\,", " ")
         text = _SIZES.sub("", text)
     text = _SPACING.sub(" ", text).strip()
+    if text.count("$") > 2:
+        text = _FORMULAS.sub(", ", text)
     text = _strip_sentence_end(text)
     for opening, closing in _DELIMITERS:
         inner = text[len(opening) : len(text) - len(closing)]

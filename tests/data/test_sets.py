@@ -214,6 +214,22 @@ def test_rows_without_an_answer_or_choices_are_not_taken(schema, change):
     assert read_row({**ROWS[schema], **change}, schema, OPTIONS, id="1", source="") is None
 
 
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        ("Yes. It is closed.", ("Yes", "yes_no")),
+        ("No", ("No", "yes_no")),
+        ("No solution", ("No solution", "math")),
+        ("The solution is $x=1$.", ("$x=1$.", "math")),
+        ("Solution is: $[k=4]$", ("$[k=4]$", "math")),
+    ],
+)
+def test_answers_of_college_math(answer, wanted):
+    row = {**ROWS["college_math"], "answer": answer}
+    query = read_row(row, "college_math", OPTIONS, id="1", source="")
+    assert (query.answer, query.task) == wanted
+
+
 def test_tasks_of_theoremqa():
     for kind, answer, task, text in (
         ("integer", 5, "math", "5"),
