@@ -117,6 +117,26 @@ def test_sampling_stops_when_the_pairs_are_there():
     assert np.bincount(results[1][1].query, minlength=400)[levels == 1].max() == 16  # the estimate was enough
 
 
+def test_only_the_trials_up_to_enough_pairs_are_used():
+    levels, _, results, method = dast_d(80, texts=9, cut=0.1, max_trials=60)
+    own, quotas, used = results[2][1], method.quotas(), method.state()["used"]
+    for query in range(80):
+        mine = own.take(own.query == query)
+        mine = mine.take(np.argsort(mine.trial))
+        right, wrong, expected = set(), 0, 60
+        for text, good, finish, trial in zip(mine.text, mine.correct, mine.finish, mine.trial, strict=True):
+            if finish != LENGTH:
+                right |= {text} if good else set()
+                wrong += not good
+            if (1 if levels[query] == UNSOLVED else len(right)) * wrong >= quotas[query]:
+                expected = trial + 1
+                break
+        assert used[query] == expected
+    pairs = results[2][0]
+    allowed = own.take(own.trial < used[own.query])
+    assert set(pairs.rejected) <= set(allowed.text[~allowed.correct])
+
+
 def test_quotas_are_filled_by_repeats_only_when_all_pairs_were_used():
     _, _, results, method = dast_d(
         60, rounds=1, texts=3, max_trials=16, trials=8, base_quota=8, max_repeats=3
