@@ -153,13 +153,16 @@ class Engine:
     ) -> None:
         """Begin trial trials[i] of query queries[i] in slot slots[i], on the prompt in pool row rows[i].
 
-        temperatures[i] None means the configured one; a greedy engine takes no other (ValueError).
+        temperatures[i] None means the configured one; a greedy engine takes no other (`UserError`).
         """
         columns = np.stack([_padded(c, self.options.slots) for c in (slots, rows, queries, trials)])
         configured = self.options.temperature
         wanted = [configured if t is None else t for t in temperatures or [None] * len(slots)]
         if not configured and any(wanted):
-            raise ValueError("this engine was compiled for temperature 0")
+            raise UserError(
+                "sampling.temperature: 0 makes a greedy sampler, and the method asks for other temperatures; "
+                "set it above 0"
+            )
         heat = np.zeros(self.options.slots, np.float32)
         heat[: len(wanted)] = wanted
         state, pool = self._device_state()

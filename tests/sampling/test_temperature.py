@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny_llama
 
+from dast_jax.errors import UserError
 from dast_jax.records import Requests, StageKey
 from dast_jax.sampling.scheduler import StaticRequests, sample
 
@@ -55,5 +56,5 @@ def test_temperatures_compile_nothing_anew(make_engine):
 
 
 def test_a_greedy_engine_takes_no_other_temperature(make_engine):
-    with pytest.raises(ValueError, match="temperature 0"):
+    with pytest.raises(UserError, match=r"sampling\.temperature"):
         tokens(make_engine(temperature=0), Tempered(PROMPTS, (1.0,)))
