@@ -7,6 +7,8 @@ need be, so a stage does not depend on which verdict happened to arrive first.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -26,6 +28,7 @@ from dast_jax.records import (
     Verdict,
     VerdictKind,
 )
+from dast_jax.sharing import SharedTrials
 from dast_jax.store import ResponseLog
 from dast_jax.verifiers import Verifier
 
@@ -39,7 +42,8 @@ class CollectStage:
     """A `sampling.scheduler.RequestSource` that collects one round's verified responses into `log`.
 
     `hintless` counts rationalizations whose hinted prompt was too long, and were put as plain tries.
-    `carried` are the earlier responses that count toward this round (`Method.start_round`).
+    `carried` are the earlier responses that count toward this round (`Method.start_round`). `shared` holds
+    trials of other runs with the same policy and noise: they are replayed like this run's own.
     """
 
     def __init__(
@@ -52,8 +56,13 @@ class CollectStage:
         verifier: Verifier,
         log: ResponseLog,
         round: int,
+        shared: SharedTrials | None = None,
     ):
         self._round = round
+        self._shared = shared
+        self._asked: dict[tuple[int, int], tuple[int, float | None]] = {}  # kept only where trials are shared
+        self._lent: dict[tuple[int, int], tuple[Rollout, Verdict]] = {}
+        self._prompt = functools.lru_cache(maxsize=8192)(self._build)
         self.hintless = 0
         self._method = method
         self._pool = pool
@@ -81,10 +90,20 @@ class CollectStage:
         self._counter.request(requests)
         self._in_flight += len(requests)
         self._exhausted = not (len(requests) or self._in_flight or self._unsettled)
+        if self._shared is not None:
+            self._note(requests)
         return requests
+
+    def _note(self, requests: Requests) -> None:
+        heat = [None] * len(requests) if requests.temperature is None else requests.temperature.tolist()
+        columns = (requests.query.tolist(), requests.trial.tolist(), requests.kind.tolist(), heat)
+        self._asked.update({(q, t): (k, h) for q, t, k, h in zip(*columns, strict=True)})
 
     def prompt(self, query: int, kind: int) -> tuple[int, ...]:
         """Token ids of the prompt the method wants for this query; a rationalized one shows its answer."""
+        return self._prompt(query, kind)
+
+    def _build(self, query: int, kind: int) -> tuple[int, ...]:
         asked, exemplars = self._pool.queries[query], self._method.exemplars(query, kind)
         if kind == PromptKind.RATIONALIZED:
             try:
@@ -97,7 +116,8 @@ class CollectStage:
         """Send the responses to the verifier; a replayed one brings its stored verdict along."""
         for rollout in responses:
             self._in_flight -= 1
-            stored = self._known.get((rollout.query, rollout.trial))
+            name = (rollout.query, rollout.trial)
+            stored = self._known.get(name) or self._lent.get(name)
             if stored is None:
                 query = self._pool.queries[rollout.query]
                 pending = self._verifier.submit(query.answer, rollout.text, query.task)
@@ -107,9 +127,25 @@ class CollectStage:
             self._unsettled.append((tick, rollout, pending))
 
     def known(self, query: int, trial: int) -> Rollout | None:
-        """The response stored before an interruption, if there is one."""
-        stored = self._known.get((query, trial))
+        """The response stored before an interruption, or lent by another run, if there is one."""
+        stored = self._known.get((query, trial)) or self._borrow(query, trial)
         return stored[0] if stored else None
+
+    def _borrow(self, query: int, trial: int) -> tuple[Rollout, Verdict] | None:
+        if self._shared is None:
+            return None
+        if (query, trial) not in self._lent:
+            kind, temperature = self._asked[query, trial]
+            found = self._shared.find(query, trial, self.prompt(query, kind), temperature)
+            if found is None:
+                return None
+            self._lent[query, trial] = (dataclasses.replace(found[0], kind=kind), found[1])
+        return self._lent[query, trial]
+
+    def _lend(self, rollout: Rollout, verdict: Verdict) -> None:
+        if self._shared is not None:
+            kind, temperature = self._asked[rollout.query, rollout.trial]
+            self._shared.keep(rollout, verdict, self.prompt(rollout.query, kind), temperature)
 
     def done(self) -> bool:
         return self._exhausted
@@ -130,6 +166,7 @@ class CollectStage:
             )
             if (rollout.query, rollout.trial) not in self._known:
                 self._log.append(rollout, verdict)
+            self._lend(rollout, verdict)
             settled.append((rollout, verdict))
         if settled:
             self._method.observe(Responses.of(self._round, *zip(*settled, strict=True)))

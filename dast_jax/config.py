@@ -34,6 +34,7 @@ __all__ = [
     "packaged_configs",
     "resolve_path",
     "result_keys",
+    "study_path",
 ]
 
 
@@ -202,25 +203,34 @@ def config_path(name: str | Path) -> Path:
     Both `quickstart` and `configs/quickstart.yaml` find the packaged one from any folder.
     Raises `UserError` that offers the nearest packaged name.
     """
+    return _find(name, packaged_configs(), (Path(), Path("configs")))
+
+
+def study_path(name: str | Path) -> Path:
+    """As `config_path`, for studies: `quickstart` is the packaged `configs/studies/quickstart.yaml`."""
+    folders = (Path(), Path("studies"), Path("configs/studies"))
+    return _find(name, packaged_configs("studies"), folders)
+
+
+def packaged_configs(below: str = "") -> dict[str, Path]:
+    """Name → file of the configs that come with the package; those of studies are `below` "studies"."""
+    package = Path(__file__).parent
+    for folder in (package / "configs", package.parent / "configs"):  # installed; in a checkout
+        found = {p.stem: p for p in sorted((folder / below).glob("*.yaml"))}
+        if found:
+            return found
+    return {}
+
+
+def _find(name: str | Path, packaged: Mapping[str, Path], folders: Sequence[Path]) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    packaged = packaged_configs()
-    if path.parent in (Path(), Path("configs")) and path.suffix in ("", ".yaml") and path.stem in packaged:
+    if path.parent in folders and path.suffix in ("", ".yaml") and path.stem in packaged:
         return packaged[path.stem]
     if path.is_dir():
         raise UserError(f"{name}: is a folder; name a YAML file")
     raise UserError(f"{name}: no such config file{nearest(path.stem, packaged)}")
-
-
-def packaged_configs() -> dict[str, Path]:
-    """Name → file of the configs that come with the package."""
-    package = Path(__file__).parent
-    for folder in (package / "configs", package.parent / "configs"):  # installed; in a checkout
-        found = {p.stem: p for p in sorted(folder.glob("*.yaml"))}
-        if found:
-            return found
-    return {}
 
 
 def _split_method(mapping: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

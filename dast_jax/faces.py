@@ -50,7 +50,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag of one face (`--data`): required or not, repeatable (a list then), or setting the key `key`."""
+    """A flag of one face (`--data`): required or not, repeatable (a list then), setting the key `key`, or a
+    `switch` that takes no value (True where given)."""
 
     name: str
     _: KW_ONLY
@@ -58,6 +59,7 @@ class Flag:
     key: str | None = None
     required: bool = False
     repeated: bool = False
+    switch: bool = False
     default: str | None = None
 
     @property
@@ -141,7 +143,8 @@ def parse_arguments(
 
 def _usage(flags: Sequence[Flag], *, has_keys: bool) -> Iterator[str]:
     for f in flags:
-        yield f"{f.name} …" if f.required else f"[{f.name} …]"
+        value = "" if f.switch else " …"
+        yield f"{f.name}{value}" if f.required else f"[{f.name}{value}]"
     if has_keys and all(f.name != "--config" for f in flags):
         yield "[--config FILE]"
     if has_keys:
@@ -164,6 +167,9 @@ def _parser(name: str, description: str, flags: Sequence[Flag], *, has_keys: boo
         if f.default is not None:
             note += f" (default: {f.default})"
         text = (f.help + note).replace("%", "%%")
+        if f.switch:
+            parser.add_argument(f.name, action="store_true", help=text)
+            continue
         parser.add_argument(f.name, action=action, default=f.default, metavar="…", help=text)
     if has_keys:
         if all(f.name != "--config" for f in flags):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dast_jax.config import RunConfig
+from dast_jax.sharing import Shared
 from dast_jax.store import RunStore
 from dast_jax.summary import read_summary, write_summary
 
@@ -20,9 +21,10 @@ __all__ = ["run"]
 log = logging.getLogger(__name__)
 
 
-def run(config: RunConfig) -> dict[str, Any]:
+def run(config: RunConfig, shared: Shared | None = None) -> dict[str, Any]:
     """Run or resume the self-training that `config` describes; returns the content of `summary.json`.
 
+    `shared` is what the runs of a study have in common; it changes no result.
     Raises `UserError` for the person's mistakes, `DivergedError` when a loss is not finite, and
     `InterruptedRunError` when stopped from outside or out of disk; the last two leave a resumable run.
     """
@@ -35,7 +37,7 @@ def run(config: RunConfig) -> dict[str, Any]:
         from dast_jax.verifiers import Verifier
 
         with Verifier(config.verifier) as verifier:
-            session = Session(config, store, verifier)
+            session = Session(config, store, verifier, shared)
             store.annotate(session.facts())
 
             def stage(name: str, action: Callable[..., dict[str, Any]], *args: Any) -> None:

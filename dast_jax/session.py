@@ -35,6 +35,7 @@ from dast_jax.records import (
 from dast_jax.sampling.engine import Engine
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.sampling.scheduler import SamplingStats, sample
+from dast_jax.sharing import Shared
 from dast_jax.store import RunStore
 from dast_jax.verifiers import Verifier
 
@@ -49,8 +50,11 @@ _COLLECT, _LENGTH, _LABEL, _EVALUATE = range(4)
 class Session:
     """Everything a run needs in memory. Each public method is one stage and returns that stage's facts."""
 
-    def __init__(self, config: RunConfig, store: RunStore, verifier: Verifier):
+    def __init__(
+        self, config: RunConfig, store: RunStore, verifier: Verifier, shared: Shared | None = None
+    ):
         self._config = config
+        self._shared = shared
         self._store = store
         self._verifier = verifier
         self._policy = Policy(config, store.path / "checkpoints")
@@ -122,6 +126,7 @@ class Session:
                 verifier=self._verifier,
                 log=log_,
                 round=round,
+                shared=self._shared.trials if self._shared and round == 0 else None,
             )
 
             def show() -> None:
@@ -136,6 +141,8 @@ class Session:
             work = sample(self._sampler, stage, key=self._key(round, _COLLECT), progress=progress)
             show()
         _rest(self._sampler)
+        if self._shared:
+            self._shared.trials.save()
         responses = self._store.response_log(round).responses()
         shortened = self._prompts.shortened - shortened_before
         if shortened:
@@ -332,10 +339,19 @@ class Session:
         )
 
     def _engine(self, options: SamplingOptions) -> Engine:
+        """An engine, or that of an earlier run of the same model and options: its programs are compiled."""
         policy = self._policy
-        return Engine(
-            policy.graphdef, policy.after(BASE), tokenizer=policy.tokenizer, options=options, mesh=policy.mesh
-        )
+        engines = self._shared.engines if self._shared else {}
+        name = (self._config.model, policy.graphdef, options, policy.mesh)
+        if name not in engines:
+            engines[name] = Engine(
+                policy.graphdef,
+                policy.after(BASE),
+                tokenizer=policy.tokenizer,
+                options=options,
+                mesh=policy.mesh,
+            )
+        return engines[name]
 
     def _key(self, round: int, stage: int) -> StageKey:
         return StageKey(seed=self._config.run.seed, round=round + 1, stage=stage)  # BASE is −1; keys are ≥ 0
