@@ -1,0 +1,63 @@
+"""Whole runs on other data and on other layouts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dast_jax.metrics import read_metrics
+from dast_jax.train import main
+from tests.integration.conftest import arguments, summary
+
+SAMPLE = Path(__file__).parents[1] / "data" / "gsm8k_sample.jsonl"
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "train.jsonl"
+
+
+@pytest.mark.parametrize("source", [SAMPLE, SHARED], ids=["sample", "shared"])
+def test_gsm8k_rows_go_through_the_whole_pipeline(tmp_path: Path, source: Path) -> None:
+    if not source.exists():
+        pytest.skip(f"{source} is not there: the real data sets do not come with the repository")
+    run_dir = tmp_path / "run"
+    overrides = (
+        f"data.train={source}",
+        f"evaluation.sets={{gsm8k: {SAMPLE}}}",
+        "data.limit=8",
+        "evaluation.limit=4",
+        "sampling.prompt_buckets=[1024]",
+        "sampling.max_new_tokens=16",
+        "evaluation.max_new_tokens=16",
+        "evaluation.length_probe=2",
+        "training.sequence_length=1024",
+        "training.epochs=1",
+    )
+    assert main(arguments(run_dir, *overrides)) == 0
+    result = summary(run_dir)
+    assert result["status"] == "finished"
+    assert result["data"]["train"]["queries"] == 8
+    for entry in result["rounds"]:
+        assert entry["sampling"]["trials"] >= (40 if entry["round"] == 0 else 8)
+        assert entry["training"]["skipped"] == 0
+        assert entry["training"]["reference_examples"] >= 8
+        assert np.isfinite(entry["training"]["final_loss"])
+        assert entry["evaluation"]["gsm8k"]["n"] == 4
+
+
+def test_a_mesh_gives_the_same_losses_and_greedy_responses(finished_run: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "mesh"
+    assert main(arguments(run_dir, "mesh.fsdp=2", "mesh.tensor=2", "run.rounds=0")) == 0
+    assert summary(run_dir)["mesh"] == {"data": 1, "fsdp": 2, "tensor": 2}
+
+    def losses(folder: Path) -> list[float]:
+        lines = read_metrics(folder / "metrics.jsonl")
+        return [line["loss"] for line in lines if line["stage"] == "train" and line["round"] == 0]
+
+    def greedy(folder: Path, round: str) -> list[tuple[str, str]]:
+        samples = json.loads((folder / "rounds" / round / "eval.json").read_text())["samples"]
+        return [(row["id"], row["text"]) for row in samples]
+
+    assert len(losses(run_dir)) == len(losses(finished_run)) > 0
+    np.testing.assert_allclose(losses(run_dir), losses(finished_run), rtol=1e-5)
+    for round in ("base", "00"):
+        assert greedy(run_dir, round) == greedy(finished_run, round)
