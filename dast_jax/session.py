@@ -50,9 +50,7 @@ _COLLECT, _LENGTH, _LABEL, _EVALUATE = range(4)
 class Session:
     """Everything a run needs in memory. Each public method is one stage and returns that stage's facts."""
 
-    def __init__(
-        self, config: RunConfig, store: RunStore, verifier: Verifier, shared: Shared | None = None
-    ):
+    def __init__(self, config: RunConfig, store: RunStore, verifier: Verifier, shared: Shared | None = None):
         self._config = config
         self._shared = shared
         self._store = store

@@ -27,6 +27,7 @@ __all__ = [
     "majority_at_k",
     "paired_difference",
     "pass_at_k",
+    "seed_interval",
     "sorted_levels",
     "wilson_interval",
 ]
@@ -155,6 +156,34 @@ def bootstrap_mean_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def seed_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval | None:
+    """Student's t interval of the mean of `values` [n], one per seed; None for fewer than two.
+
+    Held within [0, 1], as the values are accuracies.
+    """
+    values = np.asarray(values, np.float64)
+    n = len(values)
+    if n < 2:
+        return None
+    half = _student_quantile(0.5 + confidence / 2, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
+    return max(0.0, float(values.mean()) - half), min(1.0, float(values.mean()) + half)
+
+
+def _student_quantile(p: float, degrees: int) -> float:
+    """The p-quantile, p > 0.5, of Student's t: bisection on its distribution function, to 1e-9.
+
+    With t = sqrt(degrees)·tan(a) the density becomes c·cos(a)^(degrees−1) on |a| < π/2, smooth and bounded.
+    """
+    constant = math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        a = (low + high) / 2
+        mass = constant * a / 2 * float(weights @ np.cos(a * (nodes + 1) / 2) ** (degrees - 1))
+        low, high = (a, high) if 0.5 + mass < p else (low, a)
+    return math.sqrt(degrees) * math.tan((low + high) / 2)
 
 
 def pass_at_k(

@@ -185,7 +185,9 @@ def _quick(value: Any) -> dict[str, Any]:
         raise UserError(f"quick: expected a section with seeds, entries, settings, got {value!r}")
     for name in value:
         if name not in ("seeds", "entries", "settings"):
-            raise UserError(f"quick.{name}: unknown key{nearest(str(name), ('seeds', 'entries', 'settings'))}")
+            raise UserError(
+                f"quick.{name}: unknown key{nearest(str(name), ('seeds', 'entries', 'settings'))}"
+            )
     quick = dict(value)
     for name, kind in (("seeds", int), ("entries", str)):
         items = quick.get(name, [])
@@ -219,13 +221,18 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 
 def run_study(
-    study: Study, out: Path, after_each: Callable[[Mapping[tuple[str, int], str]], None] | None = None
+    study: Study,
+    out: Path,
+    *,
+    prepare: Callable[[], None] | None = None,
+    after_each: Callable[[Mapping[tuple[str, int], str]], None] | None = None,
 ) -> dict[tuple[str, int], str]:
     """Run, or go on with, every entry with every seed; all entries of a seed come before the next seed.
 
     A run whose training diverges is noted and the others go on. Returns the notes, by (label, seed);
-    `after_each` gets them after every run. Raises `UserError` for the person's mistakes, as far as can be
-    told before anything is run, and `InterruptedRunError` as `selftrain.run` does.
+    `after_each` gets them after every run; `prepare` is called when the study's config has been checked.
+    Raises `UserError` for the person's mistakes, as far as can be told before anything is run, and
+    `InterruptedRunError` as `selftrain.run` does.
     """
     configs = [
         (entry.label, seed, study.config(entry, seed, out))
@@ -235,6 +242,8 @@ def run_study(
     _make_folder(out)
     lock = FolderLock(out)
     try:
+        if prepare is not None:
+            prepare()
         return _run_all(configs, out, after_each)
     finally:
         lock.close()

@@ -214,7 +214,9 @@ class _Stage:
             wave = self._wave(filled)
             filled = filled[len(wave) :]
             upcoming = [(query, kind) for query, _, kind, _ in self.queue.peek(self._look_ahead)]
-            as_if.rows([(r.query, r.kind) for _, r in wave], [(r.query, r.kind) for _, r in filled] + upcoming)
+            as_if.rows(
+                [(r.query, r.kind) for _, r in wave], [(r.query, r.kind) for _, r in filled] + upcoming
+            )
         self.stats.replayed_prompt_tokens = as_if.tokens - self._pool.tokens
         self.stats.replayed_padded_prompt_tokens = as_if.padded_tokens - self._pool.padded_tokens
 
