@@ -138,6 +138,8 @@ class Session:
 
             work = sample(self._sampler, stage, key=self._key(round, _COLLECT), progress=progress)
             show()
+        if self._profile:
+            self._profile.close()
         _rest(self._sampler)
         if self._shared:
             self._shared.trials.save()
@@ -220,9 +222,11 @@ class Session:
                 if self._profile:
                     self._profile.step("train")
 
-            return learner.learn(
-                round, training_set, BASE if options.start == "restart" else round - 1, on_step
-            )
+            start = BASE if options.start == "restart" else round - 1
+            learnt = learner.learn(round, training_set, start, on_step)
+        if self._profile:
+            self._profile.close()
+        return learnt
 
     def evaluate(self, round: int) -> dict[str, Any]:
         """Evaluate the policy that the round's training made."""
