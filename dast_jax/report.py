@@ -45,6 +45,7 @@ def render_report(run_dirs: Sequence[Path], options: ReportOptions | None = None
     from dast_jax.reporting.accuracy import accuracy
     from dast_jax.reporting.headline import header
     from dast_jax.reporting.load import load_runs
+    from dast_jax.reporting.method_facts import method_facts
     from dast_jax.reporting.page import page
     from dast_jax.reporting.samples import samples
 
@@ -53,6 +54,7 @@ def render_report(run_dirs: Sequence[Path], options: ReportOptions | None = None
     body = [
         accuracy(runs),
         sections.training_data(runs),
+        method_facts(runs),
         sections.responses(runs),
         samples(runs, limit=options.samples, characters=options.characters),
         sections.training(runs),

@@ -260,7 +260,7 @@ def _training_table(run: RunData) -> Html:
         "trials",
         "correct",
         "sampled tokens",
-        "examples",
+        "examples or pairs",
         "of them reference",
         "skipped",
         "trained tokens",
@@ -276,17 +276,9 @@ def _training_table(run: RunData) -> Html:
             [
                 point.name,
                 *(_count(sampled.get(k)) for k in ("trials", "correct", "tokens")),
-                *(
-                    _count(trained.get(k))
-                    for k in (
-                        "examples",
-                        "reference_examples",
-                        "skipped",
-                        "tokens",
-                        "response_tokens",
-                        "steps",
-                    )
-                ),
+                _count(trained.get("examples")),
+                _count(trained.get("reference_examples", trained.get("reference_pairs"))),
+                *(_count(trained.get(k)) for k in ("skipped", "tokens", "response_tokens", "steps")),
                 f"{loss:.4f}" if isinstance(loss, float) else "–",
             ]
         )
