@@ -1,4 +1,4 @@
-"""Studies: reading them, running and resuming them, what their runs share, and what is made of the results."""
+"""Studies: reading, running and resuming them, what their runs share, what is made of the results."""
 
 from __future__ import annotations
 
@@ -380,7 +380,7 @@ def test_sharing_changes_no_bit(small_study: Path, tmp_path: Path) -> None:
 
 
 def test_trials_are_lent_and_other_prompts_are_not(small_study: Path, tmp_path: Path) -> None:
-    """With other exemplars the same (query, trial) is another trial; with the same ones nothing is sampled."""
+    """With other exemplars a (query, trial) is another trial; with the same ones it is taken over."""
     from dast_jax.selftrain import run
 
     class Counting(SharedTrials):
