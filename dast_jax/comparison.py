@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dast_jax import durable, stats
-from dast_jax.summary import with_cumulative
+from dast_jax.flops import with_cumulative
 
 __all__ = ["SCHEMA", "RunResult", "compare", "load_result"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dast_jax.config import config_dict
+from dast_jax.flops import with_cumulative
 from dast_jax.store import RunStore
 
-__all__ = ["SCHEMA", "read_summary", "with_cumulative", "write_summary"]
+__all__ = ["SCHEMA", "read_summary", "write_summary"]
 
 SCHEMA = "dast_jax.summary/1"
 _PATH = "summary.json"
@@ -59,24 +59,6 @@ def write_summary(store: RunStore, *, status: str) -> dict[str, Any]:
     }
     store.write_json(_PATH, summary)
     return summary
-
-
-def with_cumulative(rounds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The `rounds` with `cumulative`: what self-training took from round 0 on, evaluations left out."""
-    total: dict[str, Any] = {"sampled_tokens": 0, "trained_tokens": 0, "flops": _no_flops()}
-    found = []
-    for entry in rounds:
-        flops = entry.get("flops") or {}
-        total = {
-            "sampled_tokens": total["sampled_tokens"] + ((entry.get("sampling") or {}).get("tokens") or 0),
-            "trained_tokens": total["trained_tokens"] + ((entry.get("training") or {}).get("tokens") or 0),
-            "flops": {
-                kind: before + sum((flops.get(stage) or {}).get(kind, 0) for stage in ("sample", "train"))
-                for kind, before in total["flops"].items()
-            },
-        }
-        found.append({**entry, "cumulative": total})
-    return found
 
 
 def _round(stages: dict[str, dict[str, Any]], round: int) -> dict[str, Any]:

@@ -109,6 +109,7 @@ def test_page_shows_every_part_of_a_run_with_its_numbers(run):
         "Level shares of the training data",
         "Seconds by stage",
         "FLOPs by stage",
+        "So far: sampling and training from round 0 on",
         "Training loss",
         "learning_rate: 0.0003",
         "14 hard, 12 unsolved",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dast_jax.flops import with_cumulative
 from dast_jax.records import LEVELS, VerdictKind
 from dast_jax.reporting.layout import per_run, position, round_ticks, run_colour, thin
 from dast_jax.reporting.load import Point, RunData
@@ -67,6 +68,7 @@ def training(runs: Sequence[RunData]) -> Html:
                 run,
                 cards([_loss_figure(run), _seconds_figure(run), _flops_figure(run)]),
                 _training_table(run),
+                _work_table(run),
             )
             for run in runs
         ],
@@ -283,6 +285,23 @@ def _training_table(run: RunData) -> Html:
             ]
         )
     return card(table(rows)) if len(rows) > 1 else Html("")
+
+
+def _work_table(run: RunData) -> Html:
+    """FLOPs of each round by stage, and what self-training had taken by its end."""
+    stages = ("sample", "train", "evaluate")
+    rows: list[list[object]] = [["round", *stages, "so far, useful", "so far, padded"]]
+    rounds = with_cumulative([point.entry for point in run.rounds if point.entry.get("flops")])
+    for entry in rounds:
+        cells = []
+        for stage in stages:
+            spent = entry["flops"].get(stage) or {}
+            useful, padded = (number(spent.get(kind) or 0) for kind in ("useful", "padded"))
+            cells.append(Html(f"{useful} <small>padded {padded}</small>"))
+        total = entry["cumulative"]["flops"]
+        rows.append([f"round {entry['round']}", *cells, number(total["useful"]), number(total["padded"])])
+    caption = "FLOPs. So far: sampling and training from round 0 on, without evaluation."
+    return card(table(rows, caption=caption)) if rounds else Html("")
 
 
 def _seconds_figure(run: RunData) -> Html:
