@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 from flax import nnx
-from tiny import case
+from model_cases import case
 
 from dast_jax.models import embed
 from dast_jax.models.embed import mean_pooled

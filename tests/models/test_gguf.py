@@ -10,7 +10,7 @@ import gguf
 import numpy as np
 import pytest
 from reference.llama_cases import CASES, hf_config, inputs, weights
-from tiny import TEXT, byte_tokenizer, case, forward, our_logits, state_equal
+from model_cases import TEXT, byte_tokenizer, case, forward, our_logits, state_equal
 from tokenizers import Tokenizer as Backend
 from tokenizers import pre_tokenizers
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from reference.llama_cases import CASES, hf_config, weights
-from tiny import byte_tokenizer, case, state_equal, tokenizer, write_folder
+from model_cases import byte_tokenizer, case, state_equal, tokenizer, write_folder
 
 from dast_jax.errors import UserError
 from dast_jax.models import hf

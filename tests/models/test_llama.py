@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from reference.llama_cases import CASES, KEPT, inputs
-from tiny import case, forward, our_logits
+from model_cases import case, forward, our_logits
 
 from dast_jax.models.cache import KVCache, copy_row, empty_cache, extend
 

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 from reference.llama_cases import inputs
-from tiny import case, forward, our_logits, state_equal, tokenizer
+from model_cases import case, forward, our_logits, state_equal, tokenizer
 
 from dast_jax.errors import UserError
 from dast_jax.models.cache import empty_cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tiny import TEXT, byte_tokenizer, tokenizer
+from model_cases import TEXT, byte_tokenizer, tokenizer
 from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
+import tiny_training as tiny
 
 from dast_jax.errors import InterruptedRunError, UserError
 from dast_jax.models.options import MeshOptions

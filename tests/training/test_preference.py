@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-import tiny
+import tiny_training as tiny
 
 from dast_jax.data.packing import batches, pack
 from dast_jax.data.pair_packing import pack_pairs

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import tiny
+import tiny_training as tiny
 from flax import nnx
 
 from dast_jax.data.packing import pack

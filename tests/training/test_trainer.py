@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import tiny
+import tiny_training as tiny
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 

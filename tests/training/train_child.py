@@ -3,7 +3,7 @@
 import sys
 
 import numpy as np
-import tiny
+import tiny_training as tiny
 from flax import nnx
 
 from dast_jax.training.checkpoint import TrainCheckpoints
