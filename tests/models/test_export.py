@@ -7,8 +7,8 @@ import json
 import jax
 import pytest
 import safetensors.numpy
-from reference.llama_cases import hf_config, weights
 from model_cases import TEXT, case, state_equal, tokenizer, write_folder
+from reference.llama_cases import hf_config, weights
 
 from dast_jax.config import build_config
 from dast_jax.export import main

@@ -9,8 +9,8 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from reference.llama_cases import CASES, hf_config, inputs, weights
 from model_cases import TEXT, byte_tokenizer, case, forward, our_logits, state_equal
+from reference.llama_cases import CASES, hf_config, inputs, weights
 from tokenizers import Tokenizer as Backend
 from tokenizers import pre_tokenizers
 

@@ -9,8 +9,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
-from reference.llama_cases import CASES, hf_config, weights
 from model_cases import byte_tokenizer, case, state_equal, tokenizer, write_folder
+from reference.llama_cases import CASES, hf_config, weights
 
 from dast_jax.errors import UserError
 from dast_jax.models import hf

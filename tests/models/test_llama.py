@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from reference.llama_cases import CASES, KEPT, inputs
 from model_cases import case, forward, our_logits
+from reference.llama_cases import CASES, KEPT, inputs
 
 from dast_jax.models.cache import KVCache, copy_row, empty_cache, extend
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
-from reference.llama_cases import inputs
 from model_cases import case, forward, our_logits, state_equal, tokenizer
+from reference.llama_cases import inputs
 
 from dast_jax.errors import UserError
 from dast_jax.models.cache import empty_cache
