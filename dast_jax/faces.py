@@ -29,6 +29,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
+from dast_jax import interruption
 from dast_jax.errors import DivergedError, InterruptedRunError, UserError, disk_full
 from dast_jax.options import (
     REQUIRED,
@@ -306,6 +307,7 @@ def face(main: Callable[..., int | None]) -> Callable[..., int]:
             traceback.print_exc()
             return 1
         finally:
+            interruption.clear()
             restore_console()
             restore_signals()
 
@@ -363,7 +365,9 @@ def _catch_signals() -> Callable[[], None]:
     def stop(number: int, frame: object) -> None:
         for s in caught:
             signal.signal(s, signal.SIG_DFL)
-        raise _Signalled(number)
+        error = _Signalled(number)
+        interruption.request(error)
+        raise error
 
     for s in caught:
         signal.signal(s, stop)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
+from dast_jax import interruption
+
 __all__ = ["Bar", "stage"]
 
 _EVERY = 5.0
@@ -91,6 +93,7 @@ class _Lines:
         self._print(f"{self._title}: started")
 
     def update(self, done: float, total: float | None = None, info: str | None = None) -> None:
+        interruption.check()
         self._pace.update(done, total, info)
         if time.monotonic() - self._printed_at >= _EVERY:
             left = self._pace.left
@@ -133,6 +136,7 @@ class _Live:
         self._progress.start()
 
     def update(self, done: float, total: float | None = None, info: str | None = None) -> None:
+        interruption.check()
         pace = self._pace
         pace.update(done, total, info)
         self._progress.update(

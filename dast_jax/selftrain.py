@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from dast_jax import interruption
 from dast_jax.config import RunConfig
 from dast_jax.sharing import Shared
 from dast_jax.store import RunStore
@@ -41,6 +42,7 @@ def run(config: RunConfig, shared: Shared | None = None) -> dict[str, Any]:
             store.annotate(session.facts())
 
             def stage(name: str, action: Callable[..., dict[str, Any]], *args: Any) -> None:
+                interruption.check()
                 if store.is_done(name):
                     return
                 started = time.monotonic()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from dast_jax import progress
+from dast_jax import interruption, progress
 from dast_jax.progress import stage
 
 
@@ -61,3 +61,11 @@ def test_terminal_bar_draws_and_ends() -> None:
 )
 def test_clock(seconds: float, text: str) -> None:
     assert progress._clock(seconds) == text
+
+
+def test_a_request_to_stop_that_was_swallowed_is_raised_by_the_next_update():
+    with pytest.raises(KeyboardInterrupt), stage("work", total=2, file=io.StringIO()) as bar:
+        bar.update(1)
+        interruption.request(KeyboardInterrupt())
+        bar.update(2)
+    interruption.check()  # raised once only
