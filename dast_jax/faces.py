@@ -27,6 +27,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Generic, NoReturn, TypeVar
 
 from dast_jax import interruption
@@ -355,6 +356,15 @@ def _start_console() -> Callable[[], None]:
     return restore
 
 
+def _in_gc_callback(frame: FrameType | None) -> bool:
+    """Whether the signal struck inside a callback of the garbage collector, such as jax's."""
+    while frame is not None:
+        if frame.f_code.co_name.endswith("gc_callback"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _catch_signals() -> Callable[[], None]:
     """Turn the first SIGINT or SIGTERM into an exception; a second one ends the process at once."""
     if threading.current_thread() is not threading.main_thread():
@@ -362,12 +372,13 @@ def _catch_signals() -> Callable[[], None]:
     caught = (signal.SIGINT, signal.SIGTERM)
     before = {s: signal.getsignal(s) for s in caught}
 
-    def stop(number: int, frame: object) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         for s in caught:
             signal.signal(s, signal.SIG_DFL)
         error = _Signalled(number)
         interruption.request(error)
-        raise error
+        if not _in_gc_callback(frame):  # what is raised there is printed and lost
+            raise error
 
     for s in caught:
         signal.signal(s, stop)
