@@ -6,19 +6,25 @@ sentence-transformers model, which is an extra: `pip install dast_jax[embed]`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from dast_jax.errors import UserError
+from dast_jax.progress import stage
 
-__all__ = ["ENCODERS", "Encoder", "kmeans", "make_encoder"]
+__all__ = ["ENCODERS", "Encoder", "embed", "kmeans", "make_encoder"]
 
 Encoder = Callable[[Sequence[str]], np.ndarray]
 """Texts in, float32 [n, d] out."""
 
 ENCODERS = ("policy", "sentence_transformers")
 """What may make vectors of texts, as options name it."""
+
+_BLOCK = 1024
+"""Texts between two signs of life."""
 
 _MANY = 20_000
 """[ours] From so many vectors on, K-Means goes through them in batches."""
@@ -38,6 +44,12 @@ def make_encoder(name: str, *, policy: Encoder, model: str = "all-MiniLM-L6-v2")
 
 
 def _sentence_vectors(texts: Sequence[str], model: str) -> np.ndarray:
+    vectors = _sentence_model(model).encode(list(texts), show_progress_bar=False)
+    return np.asarray(vectors, np.float32)
+
+
+@functools.lru_cache(maxsize=1)
+def _sentence_model(model: str) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
@@ -46,11 +58,20 @@ def _sentence_vectors(texts: Sequence[str], model: str) -> np.ndarray:
             "run `pip install dast_jax[embed]`, or use policy"
         ) from error
     try:
-        encoder = SentenceTransformer(model)
+        return SentenceTransformer(model)
     except (OSError, ValueError) as error:
         text = " ".join(str(error).split())[:160]
         raise UserError(f"encoder sentence_transformers: {model} cannot be loaded ({text})") from error
-    return np.asarray(encoder.encode(list(texts), show_progress_bar=False), np.float32)
+
+
+def embed(texts: Sequence[str], encoder: Encoder) -> np.ndarray:
+    """The encoder's vectors of `texts`, float32 [n, d], with progress shown."""
+    with stage("clusters: embedding", total=len(texts)) as bar:
+        blocks = []
+        for start in range(0, len(texts), _BLOCK):
+            blocks.append(encoder(texts[start : start + _BLOCK]))
+            bar.update(min(start + _BLOCK, len(texts)))
+    return np.concatenate(blocks)
 
 
 def kmeans(vectors: np.ndarray, clusters: int, *, seed: int, unit: bool = True) -> np.ndarray:

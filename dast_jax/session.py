@@ -102,10 +102,15 @@ class Session:
         if self._store.is_done(f"{round:02d}/build"):
             self._method.restore(self._store.read_arrays(self._state_path(round)))
             return
-        if round:
+        begun = self._store.exists(_begun_state(round))
+        if begun:
+            self._method.restore(self._store.read_arrays(_begun_state(round)))
+        elif round:
             self._method.restore(self._store.read_arrays(self._state_path(round - 1)))
         earlier = [self._store.response_log(r).responses() for r in self._method.wanted_rounds(round)]
         self._carried = self._method.start_round(round, Responses.concatenate([Responses.none(), *earlier]))
+        if not begun:  # what an endpoint said (tags) is not asked again: it may answer otherwise
+            self._store.write_arrays(_begun_state(round), self._method.state())
 
     def sample(self, round: int) -> dict[str, Any]:
         """Collect the round's verified responses with the policy that the last round left."""
@@ -368,6 +373,10 @@ def _rest(engine: Engine) -> None:
     """Let go of the weights and the caches until the engine's next stage."""
     engine.set_params(None)
     engine.release()
+
+
+def _begun_state(round: int) -> str:
+    return f"rounds/{round:02d}/method_begun.npz"
 
 
 def _built_state(round: int) -> str:

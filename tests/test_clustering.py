@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from dast_jax.clustering import kmeans, make_encoder
+from dast_jax.clustering import embed, kmeans, make_encoder
 from dast_jax.errors import UserError
 
 
@@ -55,3 +55,53 @@ def test_encoders(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)  # as if it were not installed
     with pytest.raises(UserError, match=r"dast_jax\[embed\]"):
         make_encoder("sentence_transformers", policy=policy)(["a"])
+
+
+def test_many_texts_are_embedded_in_blocks_and_in_order(capsys):
+    sizes = []
+
+    def encoder(texts):
+        sizes.append(len(texts))
+        return np.array([[float(text), 1.0] for text in texts], np.float32)
+
+    got = embed([str(i) for i in range(2500)], encoder)
+    assert got[:, 0].tolist() == list(range(2500))
+    assert sizes == [1024, 1024, 452]
+    assert "clusters: embedding: done" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def sentence_model(tmp_path_factory):
+    """A folder that sentence-transformers takes: a small BERT of random weights, to be mean-pooled."""
+    pytest.importorskip("sentence_transformers", reason="needs sentence-transformers (extra `parity`)")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", *"abcdefgh"]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    folder = tmp_path_factory.mktemp("sentence_model")
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=32
+    ).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
+    return folder
+
+
+def test_sentence_transformers_tells_texts_apart(sentence_model):
+    encoder = make_encoder("sentence_transformers", policy=None, model=str(sentence_model))
+    texts = ["a b", "g h g h", "a b", "b a", "h g"]
+    vectors = embed(texts, encoder)
+    assert vectors.shape == (5, 16)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors[0], vectors[2], atol=1e-6)
+    np.testing.assert_allclose(embed(texts[::-1], encoder), vectors[::-1], atol=1e-5)
+    assert np.abs(vectors[0] - vectors[1]).max() > 1e-2
+
+
+def test_a_sentence_model_that_is_not_there_is_one_sentence(tmp_path):
+    pytest.importorskip("sentence_transformers", reason="needs sentence-transformers (extra `parity`)")
+    encoder = make_encoder("sentence_transformers", policy=None, model=str(tmp_path / "nothing"))
+    with pytest.raises(UserError, match=r"encoder sentence_transformers: .*nothing cannot be loaded"):
+        encoder(["a"])

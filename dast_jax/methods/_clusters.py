@@ -1,24 +1,55 @@
-"""Clusters of queries by what they are about: embeddings and scikit-learn's K-Means."""
+"""Clusters of queries by what they are about."""
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
-from dast_jax.clustering import Encoder, kmeans
+from dast_jax.clustering import Encoder, embed, kmeans
+from dast_jax.errors import UserError
 from dast_jax.records import Pool
+from dast_jax.tagging import Tagger, TaggerOptions
 
-__all__ = ["cluster_queries"]
+__all__ = ["cluster_queries", "subjects"]
+
+log = logging.getLogger(__name__)
 
 
-def cluster_queries(pool: Pool, clusters: int, encoder: Encoder, seed: int) -> np.ndarray:
-    """The cluster of each query, int32 [n], in [0, `clusters`).
+def subjects(pool: Pool, tagger: TaggerOptions) -> list[str]:
+    """What each query is about, as a text to embed.
 
-    [ours] What is embedded are the data's own tags (subjects, types) where every query has some, else its
-    text. Where they are no more than the clusters asked for, each is a cluster; else K-Means on unit vectors.
+    [ours] The data's own tags (subjects, types) where every query has some. Else, where `tagger` has an
+    endpoint, those without tags are tagged by it, and what stays untagged gives its own text, with a warning,
+    or ends the run with a `UserError`, as `tagger.fallback` says. Without one every query gives its text.
     """
     tags = [", ".join(query.tags) for query in pool.queries]
-    texts = tags if all(tags) else [query.question for query in pool.queries]
+    bare = [i for i, tag in enumerate(tags) if not tag]
+    if not bare:
+        return tags
+    if not tagger.endpoint:
+        return [query.question for query in pool.queries]
+    found, _ = Tagger(tagger, name="method.tagger")([pool.queries[i].question for i in bare])
+    for i, names in zip(bare, found, strict=True):
+        tags[i] = ", ".join(names or ())
+    untagged = tags.count("")
+    if untagged and tagger.fallback == "stop":
+        raise UserError(
+            f"method.tagger: {untagged:,} of {len(bare):,} queries got no tags; look at the endpoint, or set "
+            "method.tagger.fallback"
+        )
+    if untagged:
+        log.warning("method.tagger: %d of %d queries got no tags; their text stands in", untagged, len(bare))
+    return [tag or query.question for tag, query in zip(tags, pool.queries, strict=True)]
+
+
+def cluster_queries(texts: list[str], clusters: int, encoder: Encoder, seed: int) -> np.ndarray:
+    """The cluster of each query by its text from `subjects`, int32 [n], in [0, `clusters`).
+
+    [ours] Where there are no more different texts than clusters, each is a cluster; else K-Means on
+    unit vectors.
+    """
     unique, inverse = np.unique(np.array(texts, dtype=object).astype(str), return_inverse=True)
     if len(unique) <= clusters:
         return inverse.astype(np.int32)
-    return kmeans(encoder(unique.tolist()), clusters, seed=seed)[inverse]
+    return kmeans(embed(unique.tolist(), encoder), clusters, seed=seed)[inverse]

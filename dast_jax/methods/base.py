@@ -22,12 +22,13 @@ class ModelTools(Protocol):
 class Method(Protocol):
     """A self-training method, bound to its pool, options and seed.
 
-    The loop calls, for every round: `start_round`; then, tick by tick, `observe` and `requests` (with
-    `exemplars` for each query requested) until it returns nothing while nothing is outstanding; then
+    The loop calls, for every round: `start_round` and `state`; then, tick by tick, `observe` and `requests`
+    (with `exemplars` for each query requested) until it returns nothing while nothing is outstanding; then
     `training_set`, `state`, and, when the policy has been trained, `after_training` and `state` again. All
     of it must be a deterministic function of the arguments and the state, and of which responses there
     are, never of the order in which they arrived. `training_set` may be called in another process than
-    `requests` was, after `restore` and `start_round` only.
+    `requests` was, after `restore` and `start_round` only. A round that is resumed begins with the state that
+    its `start_round` left, so what was computed or asked for there once (clusters) is found there.
     """
 
     @property

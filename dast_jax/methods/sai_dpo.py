@@ -18,10 +18,10 @@ are harder. Its formulas were not reachable; [ours] are these:
     draw without replacement, in proportion to the weights of what is left
 
 A query's difficulty is what was last seen of it, in a probe or as drawn; of a query never sampled, its
-cluster's mean. A step is a line that is not blank. Tags are the data's own subjects, else the query's text.
-Trials of probed queries that are drawn too are not sampled again. A query whose trials are all correct or
-none correct gives no pair; with all queries so there is nothing to train on in this round, and the policy
-stays as it is.
+cluster's mean. A step is a line that is not blank. Tags are the data's own subjects, else those of the
+tagger (`tagger.endpoint`), else the query's text stands for them. Trials of probed queries that are drawn too
+are not sampled again. A query whose trials are all correct or none correct gives no pair; with all queries so
+there is nothing to train on in this round, and the policy stays as it is.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ from dast_jax.clustering import ENCODERS, make_encoder
 from dast_jax.errors import UserError
 from dast_jax.estimators.estimate import count_steps, rank_quantiles
 from dast_jax.methods._augment import reference_set
-from dast_jax.methods._clusters import cluster_queries
+from dast_jax.methods._clusters import cluster_queries, subjects
 from dast_jax.methods._common import MethodBase, exemplars_option, numbered, warm_up_option
 from dast_jax.methods._pairs import candidates, draw_pairs
 from dast_jax.methods.base import ModelTools
 from dast_jax.options import opt
 from dast_jax.records import Pool, PreferenceSet, Requests, Responses, Tally, TrainingSet
+from dast_jax.tagging import Tagger, TaggerOptions
 
 __all__ = ["Options", "SaiDpo", "cluster_errors", "draw", "make"]
 
@@ -55,6 +56,7 @@ class Options:
         "policy", "what makes vectors of texts: the base model itself, or the extra", choices=ENCODERS
     )
     encoder_model: str = opt("all-MiniLM-L6-v2", "model of sentence_transformers")
+    tagger: TaggerOptions = opt(TaggerOptions, "the model that tags queries, where the data has no tags")
     probe: float = opt(0.01, "share of the pool that is probed each round", min=0, max=1)
     trials: int = opt(8, "K, the trials of each probed or drawn query", min=2)
     draw: int = opt(20_000, "queries drawn each round; a smaller pool is taken whole", min=1)
@@ -85,6 +87,8 @@ def make(pool: Pool, options: Options, seed: int, tools: ModelTools | None = Non
         )
     if tools is None:
         raise ValueError("sai_dpo needs tools to embed the queries")
+    if options.tagger.endpoint and not all(query.tags for query in pool.queries):
+        Tagger(options.tagger, name="method.tagger")  # says at once what it lacks; nothing is asked
     return SaiDpo(pool, options, seed, tools)
 
 
@@ -155,7 +159,8 @@ class SaiDpo(MethodBase):
         if self._clusters is None:
             o = self._options
             encoder = make_encoder(o.encoder, policy=self._tools.embed, model=o.encoder_model)
-            self._clusters = cluster_queries(self._pool, o.clusters, encoder, self._seed)
+            texts = subjects(self._pool, o.tagger)
+            self._clusters = cluster_queries(texts, o.clusters, encoder, self._seed)
         n = len(self._pool)
         rng = np.random.default_rng([self._seed, 6, round])
         self._probe = np.sort(rng.choice(n, _probe_size(self._options, n), replace=False))

@@ -8,7 +8,6 @@ import re
 import socket
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -18,78 +17,9 @@ from dast_jax.estimators import JudgeOptions, check_estimator, estimate, make_le
 from dast_jax.estimators.judge import Judge
 from dast_jax.options import build, to_dict
 from dast_jax.records import Query
+from tests.helpers_chat_server import KEY, VARIABLE, serve
 
-KEY = "SECRET-9f3a-KEY"
-VARIABLE = "DAST_TEST_JUDGE_KEY"
-
-
-class Endpoint:
-    """A server whose `reply(question, attempt)` gives (status, text of the answer or raw body)."""
-
-    def __init__(self, reply):
-        self.reply = reply
-        self.asked: list[str] = []
-        self.headers: list[dict[str, str]] = []
-        self.bodies: list[dict] = []
-        self.under_way = self.most_under_way = 0
-        lock, endpoint = threading.Lock(), self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                question = body["messages"][0]["content"].rpartition("\n")[2]
-                with lock:
-                    attempt = endpoint.asked.count(question)
-                    endpoint.asked.append(question)
-                    endpoint.bodies.append(body)
-                    endpoint.headers.append(dict(self.headers) | {"path": self.path})
-                    endpoint.under_way += 1
-                    endpoint.most_under_way = max(endpoint.most_under_way, endpoint.under_way)
-                try:
-                    status, text = endpoint.reply(question, attempt)
-                finally:
-                    with lock:
-                        endpoint.under_way -= 1
-                if isinstance(text, str):
-                    text = json.dumps(
-                        {"choices": [{"message": {"role": "assistant", "content": text}}]}
-                    ).encode()
-                try:
-                    self.send_response(status)
-                    if status in (301, 302, 307):
-                        self.send_header("Location", "/elsewhere")
-                    self.send_header("Content-Length", str(len(text)))
-                    self.end_headers()
-                    self.wfile.write(text)
-                except OSError:
-                    pass  # the client has hung up
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server.server_port}/v1"
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    monkeypatch.setenv(VARIABLE, KEY)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    endpoints = []
-
-    def start(reply):
-        endpoints.append(Endpoint(reply))
-        return endpoints[-1]
-
-    yield start
-    for endpoint in endpoints:
-        endpoint.server.shutdown()
-        endpoint.server.server_close()
+__all__ = ["serve"]
 
 
 def options(url, tmp_path, **more):
@@ -138,7 +68,7 @@ def test_a_torn_or_foreign_cache_line_is_skipped(serve, tmp_path):
     Judge(options(endpoint.url, tmp_path))(["a", "b"])
     (file,) = (tmp_path / "cache").iterdir()
     lines = file.read_text().splitlines()
-    bad = [json.dumps({"key": json.loads(lines[1])["key"], "rating": 99}), "[]", '{"key": 1', ""]
+    bad = [json.dumps({"key": json.loads(lines[1])["key"], "reply": "99"}), "[]", '{"key": 1', ""]
     file.write_text("\n".join([lines[0], *bad, lines[1][:20]]))
     ratings, _ = Judge(options(endpoint.url, tmp_path))(["a", "b"])
     assert ratings.tolist() == [4, 4]

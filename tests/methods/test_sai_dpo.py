@@ -3,9 +3,10 @@ import pytest
 from simulated_policy import SimulatedPolicy, Tools, make_pool, responses, run_rounds, sample_round
 
 from dast_jax.methods import sai_dpo
-from dast_jax.methods._clusters import cluster_queries
+from dast_jax.methods._clusters import cluster_queries, subjects
 from dast_jax.methods.sai_dpo import cluster_errors, draw
 from dast_jax.records import Pool, Query
+from dast_jax.tagging import TaggerOptions
 
 # --- the formulas ---
 
@@ -58,10 +59,11 @@ def test_draw_takes_each_once_and_all_when_there_are_few():
 def test_queries_cluster_by_tags_where_they_have_one_else_by_text():
     pool = make_pool(12)
     tools = Tools()
-    by_text = cluster_queries(pool, 3, tools.embed, 0)
+    texts = subjects(pool, TaggerOptions())
+    by_text = cluster_queries(texts, 3, tools.embed, 0)
     assert tools.calls == 1
     assert set(by_text.tolist()) == {0, 1, 2}
-    few = cluster_queries(pool, 12, tools.embed, 0)  # a cluster each: nothing to embed
+    few = cluster_queries(texts, 12, tools.embed, 0)  # a cluster each: nothing to embed
     assert tools.calls == 1
     assert len(set(few.tolist())) == 12
     tagged = Pool(
@@ -69,20 +71,18 @@ def test_queries_cluster_by_tags_where_they_have_one_else_by_text():
             Query(id=str(i), question=f"q{i}", answer="1", tags=("algebra", "bcd"[i % 3])) for i in range(9)
         )
     )
-    assert cluster_queries(tagged, 3, tools.embed, 0).tolist() == [0, 1, 2] * 3
+    assert cluster_queries(subjects(tagged, TaggerOptions()), 3, tools.embed, 0).tolist() == [0, 1, 2] * 3
     twins = Pool(tuple(Query(id=str(i), question=f"q{i % 3}", answer="1") for i in range(9)))
-    assert cluster_queries(twins, 3, tools.embed, 0).tolist() == [0, 1, 2] * 3
+    assert cluster_queries(subjects(twins, TaggerOptions()), 3, tools.embed, 0).tolist() == [0, 1, 2] * 3
 
 
 def test_far_apart_texts_fall_into_different_clusters():
-    pool = Pool(
-        tuple(Query(id=str(i), question="x" * (1 + 50 * (i % 2)) + str(i), answer="1") for i in range(20))
-    )
+    texts = ["x" * (1 + 50 * (i % 2)) + str(i) for i in range(20)]
 
     def embed(texts):
         return np.array([[1.0, 0.01 * len(t) % 0.05] if len(t) > 20 else [0.01, 1.0] for t in texts])
 
-    got = cluster_queries(pool, 2, embed, 0)
+    got = cluster_queries(texts, 2, embed, 0)
     assert len(set(got[::2])) == len(set(got[1::2])) == 1
     assert got[0] != got[1]
 
