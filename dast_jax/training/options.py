@@ -15,7 +15,8 @@ class TrainingOptions:
 
     The defaults of `learning_rate`, `epochs`, `batch_size`, `schedule`, `warmup_fraction`,
     `weight_decay`, `clip_norm` and `sequence_length` are the SFT settings of the DAST authors'
-    repository, except that `batch_size` counts packed rows where theirs counts examples.
+    repository, except that `batch_size` counts packed rows where theirs counts examples. That of
+    `preference_learning_rate` is TRL's for DPO; a method that makes pairs has rounds of both kinds.
     """
 
     start: str = opt(
@@ -24,7 +25,13 @@ class TrainingOptions:
         "method, the method's own way: star, rft, rest_em, vrt and the darts restart, the others continue.",
         choices=("method", "continue", "restart"),
     )
-    learning_rate: float = opt(2e-5, help="Peak learning rate.", min=0.0)
+    learning_rate: float = opt(2e-5, help="Peak learning rate of rounds that train on examples.", min=0.0)
+    preference_learning_rate: float = opt(
+        1e-6,
+        help="Peak learning rate of rounds that train on pairs. Without adapters, preference losses bear "
+        "a tenth of learning_rate and less.",
+        min=0.0,
+    )
     epochs: int = opt(1, help="Passes over the round's training set.", min=1)
     batch_size: int = opt(32, help="Packed rows per optimizer step.", min=1)
     micro_batch_size: int = opt(

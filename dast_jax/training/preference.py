@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -246,9 +247,11 @@ def train_preferences(
 
     `reference` float32 [n, 2] holds the reference policy's summed log-probabilities of the chosen and the
     rejected responses (`reference_logprobs`); simpo does not look at it, and None will do. A pair whose
-    two texts do not fit into one row is skipped and counted. Otherwise like `trainer.train`:
-    deterministic, resumable from `checkpoints`, guarded, and it raises the same.
+    two texts do not fit into one row is skipped and counted. The learning rate goes up to
+    `options.preference_learning_rate`. Otherwise like `trainer.train`: deterministic, resumable from
+    `checkpoints`, guarded, and it raises the same.
     """
+    options = dataclasses.replace(options, learning_rate=options.preference_learning_rate)
     objective = preference_objective(options)
     if not needs_reference(options):
         reference = np.zeros((len(pairs), 2), np.float32)

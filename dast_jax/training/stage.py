@@ -188,7 +188,8 @@ def _run(
             save(state, progress, True)
             raise DivergedError(
                 f"training diverged at step {index + 1} of {total}: loss {values['loss']}, gradient norm "
-                f"{values['grad_norm']}; the policy before that step is kept. Lower training.learning_rate."
+                f"{values['grad_norm']}; the policy before that step is kept. Lower training.learning_rate, "
+                "or for pairs training.preference_learning_rate."
             )
         progress = Progress(
             step=index + 1,

@@ -352,8 +352,22 @@ def test_a_checkpoint_of_another_reference_or_loss_is_not_used(tmp_path, caplog)
         assert "starting afresh" in caplog.text
 
 
+def test_pairs_have_a_learning_rate_of_their_own():
+    """It is the only one that counts: the examples' may be anything."""
+    rates = []
+    note = lambda step, total, metrics: rates.append(metrics["learning_rate"])  # noqa: E731
+    chosen = {"preference_learning_rate": 3e-3, "schedule": "constant", "warmup_fraction": 0.0}
+    options = dataclasses.replace(OPTIONS, learning_rate=0.5, **chosen)
+    result = run(options=options, on_step=note)
+    assert set(rates) == {3e-3}
+    again = run(options=dataclasses.replace(options, learning_rate=0.1))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), result.params, again.params))
+
+
 def test_divergence_is_caught():
-    wild = dataclasses.replace(OPTIONS, learning_rate=1e38, warmup_fraction=0.0, schedule="constant")
+    wild = dataclasses.replace(
+        OPTIONS, preference_learning_rate=1e38, warmup_fraction=0.0, schedule="constant"
+    )
     with pytest.raises(DivergedError, match=r"diverged at step 2 of \d+: loss .*(nan|inf)"):
         run(options=wild)
 

@@ -23,6 +23,7 @@ OPTIONS = TrainingOptions(
     batch_size=4,
     sequence_length=32,
     learning_rate=1e-2,
+    preference_learning_rate=1e-2,
     epochs=2,
     head_chunk=8,
     warmup_fraction=0.2,
