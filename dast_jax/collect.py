@@ -26,7 +26,6 @@ from dast_jax.records import (
     Responses,
     Rollout,
     Verdict,
-    VerdictKind,
 )
 from dast_jax.sharing import SharedTrials
 from dast_jax.store import ResponseLog
@@ -160,7 +159,6 @@ class CollectStage:
             self._counter.finish(
                 rollout.query,
                 correct=verdict.correct,
-                incorrect=verdict.kind is VerdictKind.INCORRECT,
                 truncated=truncated,
                 text=rollout.text,
             )

@@ -31,6 +31,7 @@ __all__ = [
     "config_dict",
     "config_path",
     "load_config",
+    "override",
     "packaged_configs",
     "resolve_path",
     "result_keys",
@@ -178,7 +179,18 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunCo
     Raises `UserError` that names the file or the key.
     """
     mapping = load_yaml(config_path(path)) if path is not None else {}
-    return build_config(apply_overrides(mapping, overrides))
+    return build_config(override(mapping, overrides))
+
+
+def override(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`mapping` with `key=value` overrides laid over it.
+
+    With another `method.name` the options of the mapping's method are left out: they are not its own.
+    """
+    changed = apply_overrides(mapping, overrides)
+    if _split_method(changed)[0] != _split_method(mapping)[0]:
+        changed = apply_overrides({**mapping, "method": {}}, overrides)
+    return changed
 
 
 def build_config(mapping: Mapping[str, Any]) -> RunConfig:
@@ -190,7 +202,9 @@ def build_config(mapping: Mapping[str, Any]) -> RunConfig:
         name: build(cls, mapping.get(name), where=name) for name, cls in _PLAIN_SECTIONS.items()
     }
     method_name, method_mapping = _split_method(mapping)
-    method: Any = build(_method_options(method_name), method_mapping, where="method")
+    method_options = _method_options(method_name)
+    _refuse_other_methods_keys(method_name, method_options, method_mapping)
+    method: Any = build(method_options, method_mapping, where="method")
     profile = mapping.get("profile", False)
     if not isinstance(profile, bool):
         raise UserError(f"profile: expected true or false, got {profile!r}")
@@ -248,15 +262,35 @@ def _split_method(mapping: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _method_options(name: str) -> type:
     """The options dataclass `Options` of the method `name`."""
+    known = _method_names()
+    if name not in known:
+        raise UserError(f"method.name: there is no method {name!r}{nearest(name, known)}")
+    return importlib.import_module(f"dast_jax.methods.{name}").Options
+
+
+def _method_names() -> list[str]:
     import dast_jax.methods as package
 
-    names = [m.name for m in pkgutil.iter_modules(package.__path__)]
-    if name in names and name.isidentifier():
-        module = importlib.import_module(f"{package.__name__}.{name}")
-        if hasattr(module, "Options"):
-            return module.Options
-    known = [n for n in names if n != "base" and not n.startswith("_")]
-    raise UserError(f"method.name: there is no method {name!r}{nearest(name, known)}")
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return [name for name in names if name != "base" and not name.startswith("_")]
+
+
+def _refuse_other_methods_keys(name: str, options: type, mapping: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a key of another method, as the nearest of this one's would mislead."""
+    own = {field.name for field in dataclasses.fields(options)}
+    for key in mapping:
+        if key in own:
+            continue
+        others = [
+            other
+            for other in _method_names()
+            if any(field.name == key for field in dataclasses.fields(_method_options(other)))
+        ]
+        if others:
+            raise UserError(
+                f"method.{key}: is an option of {', '.join(others)}, and method.name is {name}; "
+                "remove it, or name another method"
+            )
 
 
 # --- showing and comparing ----------------------------------------------------------------------------
@@ -307,6 +341,9 @@ class RunSchema(Schema[RunConfig]):
 
     def load(self, path: str) -> dict[str, Any]:
         return load_yaml(config_path(path))
+
+    def override(self, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+        return override(mapping, overrides)
 
     def build(self, mapping: Mapping[str, Any]) -> RunConfig:
         return build_config(mapping)

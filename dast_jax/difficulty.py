@@ -168,7 +168,7 @@ class TallyCounter:
     def __init__(self, n_queries: int, carried: Responses | None = None):
         """Counts for `n_queries` queries, starting with the `carried` responses of earlier rounds."""
         self.tally = Tally.zeros(n_queries)
-        self._seen = _KeySet()
+        self._distinct = DistinctTexts(self.tally.distinct)
         if carried is not None and len(carried):
             self.tally.requested += np.bincount(carried.query, minlength=n_queries).astype(np.int32)
             self.add(carried)
@@ -179,33 +179,50 @@ class TallyCounter:
             counts = np.bincount(requests.query, minlength=len(self.tally.requested))
             self.tally.requested += counts.astype(np.int32)
 
-    def finish(
-        self, query: int, *, correct: bool, truncated: bool, text: str, incorrect: bool = False
-    ) -> None:
-        """Count one verified response; `incorrect` says that its verdict is exactly that."""
+    def finish(self, query: int, *, correct: bool, truncated: bool, text: str) -> None:
+        """Count one verified response."""
         self.tally.finished[query] += 1
         self.tally.correct[query] += correct
-        if truncated:
-            return
-        self.tally.wrong[query] += incorrect
-        if correct:
+        if correct and not truncated:
             self.tally.usable[query] += 1
-            key = int.from_bytes(_digest(text), "big") ^ (query * _GOLDEN & _WORD)
-            self.tally.distinct[query] += self._seen.add(key)
+            self._distinct.add_one(query, text)
 
     def add(self, responses: Responses) -> None:
         """Count verified responses, many at once."""
         n = len(self.tally.finished)
         self.tally.finished += np.bincount(responses.query, minlength=n).astype(np.int32)
         self.tally.correct += np.bincount(responses.query[responses.correct], minlength=n).astype(np.int32)
-        wrong = responses.query[rejectable(responses)]
-        self.tally.wrong += np.bincount(wrong, minlength=n).astype(np.int32)
         rows = np.flatnonzero(usable(responses))
         query = responses.query[rows]
         self.tally.usable += np.bincount(query, minlength=n).astype(np.int32)
-        keys = response_keys(responses.text[rows]) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
-        new = query[self._seen.add_many(keys)]
-        self.tally.distinct += np.bincount(new, minlength=n).astype(np.int32)
+        self._distinct.add(query, responses.text[rows])
+
+
+class DistinctTexts:
+    """Counts the different normalised texts of each query as they come: `count`, int [n], in place."""
+
+    def __init__(self, count: np.ndarray):
+        self.count = count
+        self._seen = _KeySet()
+
+    def know(self, query: np.ndarray, text: np.ndarray) -> None:
+        """Take the texts [m] of the queries [m] for seen, without counting them."""
+        self._seen.add_many(_text_keys(query, text))
+
+    def add(self, query: np.ndarray, text: np.ndarray) -> None:
+        """Count those of the texts [m] of the queries [m] that are new."""
+        new = query[self._seen.add_many(_text_keys(query, text))]
+        self.count += np.bincount(new, minlength=len(self.count)).astype(self.count.dtype)
+
+    def add_one(self, query: int, text: str) -> None:
+        """The same for one text."""
+        key = int.from_bytes(_digest(text), "big") ^ (query * _GOLDEN & _WORD)
+        self.count[query] += self._seen.add(key)
+
+
+def _text_keys(query: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """One key per (query, normalised text), uint64 [m]."""
+    return response_keys(text) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
 
 
 _WORD = 2**64 - 1

@@ -1,6 +1,5 @@
 """Another model, behind an OpenAI-compatible endpoint, that is asked one question for each of many texts.
 
-    class RaterOptions(EndpointOptions): …
     endpoint = Endpoint(options, parse, name="judge")
     answers, counts = endpoint(["What is 2+2?", …])      # what `parse` makes of each reply, None for none
 

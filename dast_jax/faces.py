@@ -84,6 +84,10 @@ class Schema(Generic[T]):
         mapping = load_yaml(config_path(path))
         return {k: v for k, v in mapping.items() if k in mine or k not in SECTIONS}
 
+    def override(self, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+        """`mapping` under the `key=value` overrides of the command line."""
+        return apply_overrides(mapping, overrides)
+
     def build(self, mapping: Mapping[str, Any]) -> T:
         return build(self.cls, mapping)
 
@@ -135,7 +139,7 @@ def parse_arguments(
         value = getattr(args, f.attribute)
         if f.key is not None and value is not None:
             mapping = _set(mapping, f.key, value)
-    mapping = apply_overrides(mapping, args.overrides)
+    mapping = schema.override(mapping, args.overrides)
     if args.print_config:
         print(dump_yaml(schema.plain(schema.build(_filled(mapping, schema)))), end="")
         raise _Shown

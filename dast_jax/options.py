@@ -126,6 +126,9 @@ def build(cls: type[T], mapping: Mapping[str, Any] | None, *, where: str = "") -
 def nearest(name: str, known: Iterable[str], where: str = "") -> str:
     """The tail of a message about an unknown name: the nearest known one, or else all of them."""
     names = [str(k) for k in known]
+    longer = [k for k in names if len(name) > 2 and k.startswith(name)]
+    if len(longer) > 1 and len(longer) < 5:  # the first word of several
+        return f"; did you mean {' or '.join(_join(where, k) for k in longer)}?"
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if not close:
         close = [k for k in names if name and (k.startswith(name) or name in k.split("_"))][:1]

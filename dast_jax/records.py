@@ -158,7 +158,7 @@ class Tally:
 
     `requested` and `finished` count trials; `correct` the correct ones among the finished; `usable`
     the correct ones that were not cut off; `distinct` the usable ones whose normalised text had not been
-    seen for that query; `wrong` the incorrect ones that were not cut off.
+    seen for that query.
     """
 
     requested: np.ndarray
@@ -166,7 +166,6 @@ class Tally:
     correct: np.ndarray
     usable: np.ndarray
     distinct: np.ndarray
-    wrong: np.ndarray
 
     @classmethod
     def zeros(cls, n: int) -> Tally:

@@ -175,7 +175,7 @@ class Session:
                 "round %d: none of %d responses was correct; the round trains on %s",
                 round,
                 len(everything),
-                "reference solutions alone" if len(training_set) else "nothing",
+                _what_is_left(training_set),
             )
         self._store.write_training_set(round, self._pool, training_set)
         self._store.write_arrays(_built_state(round), self._method.state())
@@ -373,6 +373,14 @@ def _rest(engine: Engine) -> None:
     """Let go of the weights and the caches until the engine's next stage."""
     engine.set_params(None)
     engine.release()
+
+
+def _what_is_left(training_set: TrainingSet | PreferenceSet) -> str:
+    """What a round trains on that has no correct response."""
+    if not len(training_set):
+        return "nothing"
+    pairs = isinstance(training_set, PreferenceSet)
+    return f"{'pairs with ' if pairs else ''}reference solutions alone"
 
 
 def _begun_state(round: int) -> str:

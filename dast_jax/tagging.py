@@ -36,6 +36,7 @@ class TaggerOptions(EndpointOptions):
         "text",
         "what an untagged query gets: its text in the place of tags, or stop the run",
         choices=("text", "stop"),
+        changes_result=False,
     )
 
 

@@ -102,7 +102,7 @@ def test_a_bad_study_is_told_in_one_sentence(mapping: dict[str, Any], message: s
             {"method": {"name": "dart_unifrom"}},
             "entry x: method.name: there is no method 'dart_unifrom'; did",
         ),
-        ({"method": {"name": "sft", "trials": 3}}, "entry x: method.trials: unknown key"),
+        ({"method": {"name": "sft", "trials": 3}}, "entry x: method.trials: is an option of"),
         ({"training": {"epoch": 3}}, "entry x: training.epoch: unknown key; did you mean training.epochs"),
     ],
 )

@@ -52,6 +52,19 @@ def test_packaged_config_by_name_from_any_folder(tmp_path, monkeypatch) -> None:
         config_path("other/quickstart.yaml")
 
 
+def test_another_method_by_override_keeps_none_of_the_files_method() -> None:
+    config = load_config("quickstart", ["method.name=rft", "method.trials=3"])
+    assert config_dict(config)["method"] == {
+        **config_dict(load_config("quickstart", ["method.name=rft"]))["method"],
+        "trials": 3,
+    }
+    assert load_config("quickstart", ["method.name=dast"]) == load_config("quickstart")
+    with pytest.raises(
+        UserError, match=r"^method\.base_quota: is an option of dast, and method\.name is rft"
+    ):
+        load_config("quickstart", ["method.name=rft", "method.base_quota=1"])
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -33,6 +33,7 @@ __all__ = [
     "Estimate",
     "Rater",
     "TrialSums",
+    "check_rated",
     "count_steps",
     "estimate",
     "levels_by_rank",
@@ -241,10 +242,7 @@ def _judged(
     if not unrated.any():
         return Estimate(name="judge", score=score, levels=levels, notes=counts)
     if fallback == "stop":
-        raise UserError(
-            f"estimator judge: {int(unrated.sum()):,} of {len(queries):,} queries got no rating; "
-            "look at the endpoint, or set judge.fallback"
-        )
+        check_rated(score)
     counts["unrated"] = int(unrated.sum())
     if fallback in ("sampled", "label"):
         other = estimate(fallback, queries, responses, cuts=cuts, shares=shares)
@@ -253,6 +251,16 @@ def _judged(
     elif not unrated.all():
         score = np.where(unrated, np.nanmedian(score), score)
     return Estimate(name="judge", score=score, levels=levels, notes=counts)
+
+
+def check_rated(ratings: np.ndarray, name: str = "judge") -> None:
+    """Raise `UserError` where one of the judge's `ratings` [n] is NaN; `name` is its section of a config."""
+    unrated = int(np.isnan(ratings).sum())
+    if unrated:
+        raise UserError(
+            f"{name}: {unrated:,} of {len(ratings):,} queries got no rating; look at the endpoint, "
+            f"or set {name}.fallback"
+        )
 
 
 def _at_the_same_place(score: np.ndarray, other: np.ndarray) -> np.ndarray:

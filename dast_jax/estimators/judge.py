@@ -20,9 +20,10 @@ __all__ = ["Judge"]
 class Judge:
     """Rates queries from 1 to `options.scale`. Errors are those of `Endpoint`."""
 
-    def __init__(self, options: JudgeOptions):
+    def __init__(self, options: JudgeOptions, *, name: str = "judge"):
+        """`name` is the section of the options in messages."""
         self._scale = options.scale
-        self._endpoint = Endpoint(options, self._rating, name="judge")
+        self._endpoint = Endpoint(options, self._rating, name=name)
 
     def __call__(self, questions: Sequence[str]) -> tuple[np.ndarray, Mapping[str, int]]:
         """Ratings float64 [n], NaN where none could be had, and counts of what went wrong (`Endpoint`)."""

@@ -1,17 +1,18 @@
-"""What a method needs of the estimators: is there all that one needs, and the levels it gives."""
+"""What a method wants of an estimator before it samples: has it all it needs, and what does the judge say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dast_jax.difficulty import DEFAULT_CUTS, Cuts
+import numpy as np
+
 from dast_jax.errors import UserError
-from dast_jax.estimators.estimate import DEFAULT_SHARES, ESTIMATORS, Estimate, Rater, estimate
+from dast_jax.estimators.estimate import ESTIMATORS, check_rated, estimate
 from dast_jax.estimators.options import JudgeOptions
 from dast_jax.options import nearest
-from dast_jax.records import Query, Responses
+from dast_jax.records import Query
 
-__all__ = ["check_estimator", "make_levels"]
+__all__ = ["ask_judge", "check_estimator"]
 
 
 def check_estimator(name: str, queries: Sequence[Query], judge: JudgeOptions | None = None) -> None:
@@ -22,29 +23,20 @@ def check_estimator(name: str, queries: Sequence[Query], judge: JudgeOptions | N
     if "label" in (name, fallback):
         estimate("label", queries)
     if name == "judge":
-        _judge(judge)
+        from dast_jax.estimators.judge import Judge
+
+        Judge(judge or JudgeOptions())
 
 
-def make_levels(
-    name: str,
-    queries: Sequence[Query],
-    responses: Responses | None = None,
-    *,
-    cuts: Cuts = DEFAULT_CUTS,
-    shares: Sequence[float] = DEFAULT_SHARES,
-    judge: JudgeOptions | None = None,
-) -> Estimate:
-    """The levels of `queries` by estimator `name`, from their trials `responses` where it needs any.
+def ask_judge(queries: Sequence[Query], options: JudgeOptions, *, name: str = "judge") -> np.ndarray:
+    """The judge's ratings of `queries`, float64 [n], NaN where it gave none; what went wrong is logged.
 
-    A function of its arguments and not of the order of `responses`; the judge's ratings come from its cache
-    where they are known. Arguments and errors as for `estimate`; `judge` is needed by `judge` only.
+    `name` is the section of the options in messages. Raises `UserError` where something is not set, and where
+    a query is unrated and `options.fallback` says stop.
     """
-    asked = _judge(judge) if name == "judge" else None
-    fallback = judge.fallback if judge is not None else "sampled"
-    return estimate(name, queries, responses, cuts=cuts, shares=shares, judge=asked, fallback=fallback)
-
-
-def _judge(options: JudgeOptions | None) -> Rater:
     from dast_jax.estimators.judge import Judge
 
-    return Judge(options or JudgeOptions())
+    ratings, _ = Judge(options, name=name)([query.question for query in queries])
+    if options.fallback == "stop":
+        check_rated(ratings, name)
+    return ratings

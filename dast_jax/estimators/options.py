@@ -29,4 +29,5 @@ class JudgeOptions(EndpointOptions):
         "sampled",
         "what an unrated query gets: its sampled level, its label's, the median rating, or stop the run",
         choices=FALLBACKS,
+        changes_result=False,
     )

@@ -55,16 +55,26 @@ def usable_rows(responses: Responses) -> np.ndarray:
     return rows[np.lexsort((responses.trial[rows], responses.round[rows], responses.query[rows]))]
 
 
-def distinct_rows(responses: Responses) -> np.ndarray:
-    """Row numbers int64 [m] of the usable responses whose normalised text is new for their query.
+def distinct_rows(
+    responses: Responses, rows: np.ndarray | None = None, *, beside: Pool | None = None
+) -> np.ndarray:
+    """Those of `rows`, by default the usable ones, whose normalised text is new for their query, int64 [m].
 
     Of equal texts the first by (round, trial) is taken; the rows come ordered by (query, round, trial),
-    whatever the order of `responses`.
+    whatever the order of `responses`. With `beside` the reference solutions of that pool are trained on too,
+    and a text that says the same as its query's is not new.
     """
-    rows = np.flatnonzero(usable(responses))
+    rows = np.flatnonzero(usable(responses)) if rows is None else rows
+    key = response_keys(responses.text[rows])
+    if beside is not None:
+        references = reference_set(beside)
+        has, own = np.zeros(len(beside), bool), np.zeros(len(beside), np.uint64)
+        has[references.query], own[references.query] = True, response_keys(references.text)
+        query = responses.query[rows]
+        new = ~(has[query] & (own[query] == key))
+        rows, key = rows[new], key[new]
     if not len(rows):
         return rows
-    key = response_keys(responses.text[rows])
     query, round, trial = responses.query[rows], responses.round[rows], responses.trial[rows]
     order = np.lexsort((trial, round, key, query))
     same = (np.diff(query[order]) == 0) & (key[order][1:] == key[order][:-1])
@@ -72,9 +82,9 @@ def distinct_rows(responses: Responses) -> np.ndarray:
     return rows[first[np.lexsort((trial[first], round[first], query[first]))]]
 
 
-def first_distinct(responses: Responses, need: np.ndarray) -> np.ndarray:
+def first_distinct(responses: Responses, need: np.ndarray, *, beside: Pool | None = None) -> np.ndarray:
     """The first `need` (int [n]) rows of `distinct_rows` of each query: row numbers int64 [m]."""
-    return first_rows(responses, distinct_rows(responses), need)
+    return first_rows(responses, distinct_rows(responses, beside=beside), need)
 
 
 def first_rows(responses: Responses, rows: np.ndarray, need: np.ndarray) -> np.ndarray:

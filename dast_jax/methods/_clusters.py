@@ -49,7 +49,8 @@ def cluster_queries(texts: list[str], clusters: int, encoder: Encoder, seed: int
     [ours] Where there are no more different texts than clusters, each is a cluster; else K-Means on
     unit vectors.
     """
-    unique, inverse = np.unique(np.array(texts, dtype=object).astype(str), return_inverse=True)
-    if len(unique) <= clusters:
-        return inverse.astype(np.int32)
-    return kmeans(embed(unique.tolist(), encoder), clusters, seed=seed)[inverse]
+    place = {text: i for i, text in enumerate(sorted(set(texts)))}
+    which = np.array([place[text] for text in texts], np.int32)
+    if len(place) <= clusters:
+        return which
+    return kmeans(embed(list(place), encoder), clusters, seed=seed)[which]

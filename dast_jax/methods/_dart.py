@@ -50,7 +50,8 @@ class DartOptions:
     def __post_init__(self) -> None:
         if self.max_trials < self.trials:
             raise ValueError(
-                f"max_trials: {self.max_trials} is less than trials ({self.trials}), which count toward it"
+                f"max_trials: {self.max_trials} is less than trials ({self.trials}), which count toward it; "
+                "raise it"
             )
 
 

@@ -86,17 +86,23 @@ def draw_pairs(
 
 
 def trials_for_pairs(
-    wanted: np.ndarray, tally: Tally, prefers_reference: np.ndarray, max_trials: int
+    wanted: np.ndarray,
+    right: np.ndarray,
+    wrong: np.ndarray,
+    tally: Tally,
+    prefers_reference: np.ndarray,
+    max_trials: int,
 ) -> np.ndarray:
     """Further trials per query, int64 [n], until c·r ≥ `wanted` pairs are possible, within the budget.
 
-    c are the distinct correct responses, or 1 where the reference is preferred (bool [n]), r the incorrect
-    ones. [ours] With yields p and q seen so far, t more trials are expected to give (c + p·t)·(r + q·t)
-    pairs; a query asks for no more at once than the trials it has had.
+    c are the distinct texts that can be chosen, `right` int [n] so far, or 1 where the reference is preferred
+    (bool [n]); r those that can be rejected, `wrong` int [n]. [ours] With yields p and q seen so far, t more
+    trials are expected to give (c + p·t)·(r + q·t) pairs; a query asks for no more at once than the trials it
+    has had.
     """
-    c = np.where(prefers_reference, 1, tally.distinct)
-    p = np.where(prefers_reference, 0.0, (tally.distinct + 0.5) / (tally.finished + 1.0))
-    r, q = tally.wrong, (tally.wrong + 0.5) / (tally.finished + 1.0)
+    c = np.where(prefers_reference, 1, right)
+    p = np.where(prefers_reference, 0.0, (right + 0.5) / (tally.finished + 1.0))
+    r, q = wrong, (wrong + 0.5) / (tally.finished + 1.0)
     lacking = np.maximum(wanted - c * r, 0)
     b = c * q + r * p
     t = np.ceil(2 * lacking / (b + np.sqrt(b * b + 4 * p * q * lacking)))
@@ -116,10 +122,11 @@ def trials_until_pairs(
     """
     order = np.lexsort((responses.trial, responses.round, responses.query))
     query = responses.query[order]
-    is_new = np.zeros(len(responses), bool)
-    is_new[distinct_rows(responses)] = True
-    c = _running(is_new[order] & ~prefers_reference[query], query) + prefers_reference[query]
-    r = _running(rejectable(responses)[order], query)
+    good, bad = np.zeros(len(responses), bool), np.zeros(len(responses), bool)
+    good[distinct_rows(responses)] = True
+    bad[distinct_rows(responses, np.flatnonzero(rejectable(responses)))] = True
+    c = _running(good[order] & ~prefers_reference[query], query) + prefers_reference[query]
+    r = _running(bad[order], query)
     met = np.flatnonzero(c * r >= wanted[query])
     used = np.full(len(wanted), max_trials, np.int32)
     first, at = np.unique(query[met], return_index=True)

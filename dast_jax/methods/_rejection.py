@@ -20,7 +20,8 @@ class RejectionSampling(MethodBase):
     """`trials` of every query; the correct ones are trained on.
 
     `distinct` drops those whose normalised text repeats an earlier one's, `at_most` (0: no limit) keeps so
-    many of a query, the first by trial, and `references` adds the reference solutions. Correct means usable:
+    many of a query, the first by trial, and `references` adds the reference solutions, which then are
+    earlier ones too. Correct means usable:
     a truncated response is never trained on.
     """
 
@@ -54,7 +55,8 @@ class RejectionSampling(MethodBase):
         if self._levels is None:
             solved = np.bincount(responses.query[responses.correct], minlength=n)
             self._levels = levels_from_counts(solved, self._options.trials)
-        rows = distinct_rows(responses) if self._distinct else usable_rows(responses)
+        beside = self._pool if self._references else None
+        rows = distinct_rows(responses, beside=beside) if self._distinct else usable_rows(responses)
         if self._at_most:
             rows = first_rows(responses, rows, np.full(n, self._at_most))
         kept = np.bincount(responses.query[rows], minlength=n)

@@ -3,8 +3,8 @@
     estimate   K few-shot trials per query by M_0; levels easy / middle / hard / unsolved by pass rate
     round 0    train on D_o, the reference solutions
     round t    quota per query by level (DAST-P); sample each query, shown exemplars of its own level
-               (DAST-L), until its quota of correct, distinct responses is met or its trials are spent;
-               train on D_a ∪ D_o, zero-shot
+               (DAST-L), until its quota of correct responses, distinct from each other and from its
+               reference solution, is met or its trials are spent; train on D_a ∪ D_o, zero-shot
 
 DAST-D (`loss: dpo`) has the same rounds with pairs in the place of examples: from round 1 on each query is
 sampled until its correct and incorrect responses make as many different pairs as its quota says, and DPO
@@ -30,9 +30,17 @@ from typing import Any
 
 import numpy as np
 
-from dast_jax.difficulty import UNSOLVED, Cuts, levels_from_counts, smallest_trials
+from dast_jax.difficulty import (
+    UNSOLVED,
+    Cuts,
+    DistinctTexts,
+    levels_from_counts,
+    rejectable,
+    smallest_trials,
+    usable,
+)
 from dast_jax.errors import UserError
-from dast_jax.estimators import ESTIMATORS, JudgeOptions, check_estimator, make_levels
+from dast_jax.estimators import ESTIMATORS, JudgeOptions, ask_judge, check_estimator, estimate
 from dast_jax.methods._augment import build_training_set, first_distinct, reference_set
 from dast_jax.methods._common import MethodBase, numbered, require_references, top_up
 from dast_jax.methods._exemplars import ExemplarBank
@@ -100,7 +108,8 @@ class Options:
                 f"method.hard_cut, method.easy_cut: need 0 < hard_cut < easy_cut <= 1, "
                 f"got {self.hard_cut:g} and {self.easy_cut:g}"
             )
-        if self.estimator == "sampled" and self.trials < smallest_trials(self.cuts):
+        estimator = self.judge.fallback if self.estimator == "judge" else self.estimator
+        if estimator == "sampled" and self.trials < smallest_trials(self.cuts):
             raise UserError(
                 f"method.trials: {self.trials} trials leave the hard level empty, as no pass rate lies "
                 f"between 0 and hard_cut ({self.hard_cut:g}); use at least {smallest_trials(self.cuts)}"
@@ -138,7 +147,9 @@ class Dast(MethodBase):
         self._estimate: list[
             Responses
         ] = []  # the trials of an estimate under way that looks at more than counts
+        self._ratings: np.ndarray | None = None  # the judge's, float64 [n], NaN where it gave none
         self._facts: dict[str, Any] = {}
+        self._right = self._wrong = DistinctTexts(np.zeros(0, np.int64))
         self._used: np.ndarray | None = None
         self._earlier: Responses | None = None
         self._matched: ExemplarBank | None = None
@@ -158,10 +169,30 @@ class Dast(MethodBase):
             earlier if self._used is None else earlier.take(earlier.trial < self._used[earlier.query])
         )
         self._matched = None
-        carried = round == 1 and not self._estimating
-        return earlier.take(earlier.round == 0 if carried else np.zeros(0, np.int64))
+        if self._options.estimator == "judge" and self._ratings is None:
+            self._ratings = ask_judge(self._pool.queries, self._options.judge, name="method.judge")
+        reused = round == 1 and not self._estimating
+        carried = earlier.take(earlier.round == 0 if reused else np.zeros(0, np.int64))
+        self._begin_counting(carried)
+        return carried
+
+    def _begin_counting(self, carried: Responses) -> None:
+        """Quotas of examples want texts that are new beside the reference solutions; pairs want any."""
+        self._right, self._wrong = (DistinctTexts(np.zeros(len(self._pool), np.int64)) for _ in range(2))
+        if self._round and self._options.loss == "sft":
+            references = reference_set(self._pool)
+            self._right.know(references.query, references.text)
+        self._count(carried)
+
+    def _count(self, responses: Responses) -> None:
+        if not self._round:
+            return
+        for counter, rows in ((self._right, usable(responses)), (self._wrong, rejectable(responses))):
+            if counter is self._right or self._options.loss == "dpo":
+                counter.add(responses.query[rows], responses.text[rows])
 
     def observe(self, responses: Responses) -> None:
+        self._count(responses)
         if self._estimating and self._options.estimator != "sampled":
             self._estimate.append(responses)
 
@@ -182,10 +213,11 @@ class Dast(MethodBase):
         kind = PromptKind.MATCHED if self._options.length else PromptKind.FEW_SHOT
         most = self._options.max_trials
         if self._options.loss == "dpo":
-            more = trials_for_pairs(self.quotas(), tally, self._prefers_reference(), most)
+            right, wrong = self._right.count, self._wrong.count
+            more = trials_for_pairs(self.quotas(), right, wrong, tally, self._prefers_reference(), most)
         else:
-            deficit = np.maximum(self.quotas() - self._has_reference - tally.distinct, 0)
-            more = top_up(deficit, tally.distinct, tally, most)
+            deficit = np.maximum(self.quotas() - self._has_reference - self._right.count, 0)
+            more = top_up(deficit, self._right.count, tally, most)
         return numbered(more, tally, kind)
 
     def exemplars(self, query: int, kind: int) -> tuple[Exemplar, ...]:
@@ -242,7 +274,7 @@ class Dast(MethodBase):
         if self._options.loss == "dpo":
             return self._pairs(responses, self._levels)
         need = self.quotas() - self._has_reference
-        rows = first_distinct(responses, need)
+        rows = first_distinct(responses, need, beside=self._pool)
         self._used = self._trials_used(responses, rows, need)
         return build_training_set(
             self._pool,
@@ -297,12 +329,24 @@ class Dast(MethodBase):
     def _by_estimator(self, trials: Responses) -> np.ndarray:
         """Levels by another estimator than the pass rate, from the estimate's trials where it needs any."""
         o = self._options
-        found = make_levels(o.estimator, self._pool.queries, trials, cuts=o.cuts, judge=o.judge)
+        found = estimate(
+            o.estimator,
+            self._pool.queries,
+            trials,
+            cuts=o.cuts,
+            judge=None if self._ratings is None else self._rated,
+            fallback=o.judge.fallback,
+        )
         self._facts = {"estimator": o.estimator, **found.notes}
         if found.notes:
             told = ", ".join(f"{name} {count}" for name, count in found.notes.items())
             log.warning("round %d: estimator %s: %s", self._round, o.estimator, told)
         return found.levels
+
+    def _rated(self, questions: Sequence[str]) -> tuple[np.ndarray, Mapping[str, int]]:
+        """The judge's ratings as it gave them before anything was sampled."""
+        assert self._ratings is not None, "start_round comes first"
+        return self._ratings, {}
 
     def _set_levels(self, levels: np.ndarray) -> None:
         self._levels = levels
@@ -315,14 +359,16 @@ class Dast(MethodBase):
         return self._facts
 
     def state(self) -> Mapping[str, np.ndarray]:
-        """`levels` int8 [n], and `used` int32 [n], how many of the round's trials it made use of."""
-        named = {"levels": self._levels, "used": self._used}
+        """`levels` int8 [n]; `used` int32 [n], how many of the round's trials it made use of; `ratings`
+        float64 [n], the judge's, which is asked once."""
+        named = {"levels": self._levels, "used": self._used, "ratings": self._ratings}
         return {name: array.copy() for name, array in named.items() if array is not None}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take back what `state` gave."""
         self._levels = np.asarray(state["levels"], np.int8) if "levels" in state else None
         self._used = np.asarray(state["used"], np.int32) if "used" in state else None
+        self._ratings = np.asarray(state["ratings"], np.float64) if "ratings" in state else None
         self._quotas = None
 
     def notes(self) -> Mapping[str, int]:

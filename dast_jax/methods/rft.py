@@ -1,8 +1,8 @@
 """Rejection-sampling fine-tuning (RFT), arXiv 2308.01825.
 
     round 0    train on D_o, the reference solutions
-    round t    sample every query the same number of times with the last policy; of its correct
-               responses drop those that repeat another; train the base model on them and D_o
+    round t    sample every query the same number of times with the last policy; of its correct responses
+               drop those that repeat another or the reference; train the base model on them and D_o
 
 From the paper: an SFT policy samples, distinct correct responses augment D_o, the base model is trained. It
 tells reasoning paths apart by their equations; [ours] by normalised text, which serves all task families.

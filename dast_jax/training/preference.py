@@ -261,7 +261,7 @@ def train_preferences(
     if not len(rows):
         raise UserError(
             f"there is nothing to train on: {len(pairs)} preference pairs, {len(rows.skipped)} of them with "
-            f"more tokens in both texts than training.sequence_length={options.sequence_length}."
+            f"more tokens in both texts than training.sequence_length={options.sequence_length}; raise it."
         )
     params, progress = train_rows(
         graphdef,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dast_jax.errors import UserError
-from dast_jax.estimators import JudgeOptions, check_estimator, estimate, make_levels
+from dast_jax.estimators import JudgeOptions, ask_judge, check_estimator, estimate
 from dast_jax.estimators.judge import Judge
 from dast_jax.options import build, to_dict
 from dast_jax.records import Query
@@ -163,7 +163,10 @@ def test_levels_for_a_method(serve, tmp_path):
     judge = options(endpoint.url, tmp_path, fallback="label")
     check_estimator("judge", QUERIES, judge)
     assert endpoint.asked == []
-    levels = make_levels("judge", QUERIES, judge=judge, shares=(0.5, 0.25, 0.25, 0)).levels
+    ratings = ask_judge(QUERIES, judge)
+    assert ratings.tolist() == list(range(1, 9))
+    shares = (0.5, 0.25, 0.25, 0)
+    levels = estimate("judge", QUERIES, judge=lambda _: (ratings, {}), shares=shares).levels
     assert levels.tolist() == [0, 0, 0, 0, 1, 1, 2, 2]
     unlabelled = [Query(id="1", question="1", answer="1")]
     for name, given, told in (

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from simulated_policy import SimulatedPolicy, make_pool, mixed_levels, run_rounds
+from simulated_policy import SimulatedPolicy, make_pool, mixed_levels, responses, run_rounds
 
 from dast_jax.methods import dart_prop2diff, dart_uniform, rest_em, rft, vrt
 from dast_jax.records import LEVELS
@@ -134,6 +134,18 @@ def test_vrt_and_rft_sample_all_alike_and_rft_drops_duplicates():
     for name, m in methods.items():
         assert m.facts()["coverage"]["all"]["queries"] == n, name
         assert m.start == "restart"
+
+
+@pytest.mark.parametrize("references", [True, False])
+def test_rft_takes_a_response_for_new_only_beside_the_solutions_it_trains_on(references):
+    pool = make_pool(2)
+    method = rft.make(pool, rft.Options(trials=3, warm_up=False, references=references), 1)
+    method.start_round(0, responses([], [], []))
+    same = pool.queries[0].solution
+    text = [f" {same.upper()}", "other", "other", "one", same, "two"]
+    got = method.training_set(responses([0, 0, 0, 1, 1, 1], [0, 1, 2] * 2, [True] * 6, round=0, text=text))
+    own = got.text[~got.is_reference].tolist()
+    assert own == [*([] if references else text[:1]), "other", "one", same, "two"]
 
 
 def test_rest_em_keeps_at_most_so_many():

@@ -19,9 +19,13 @@ from simulated_policy import (
 
 from dast_jax.difficulty import HARD, UNSOLVED, TallyCounter, level_shares
 from dast_jax.errors import UserError
+from dast_jax.estimators import JudgeOptions
 from dast_jax.methods import dast
 from dast_jax.options import build
-from dast_jax.records import LEVELS, Pool, PromptKind, Responses
+from dast_jax.records import LEVELS, Pool, PromptKind, Requests, Responses
+from tests.helpers_chat_server import serve
+
+__all__ = ["serve"]
 
 ESTIMATED = np.array([14, 8, 2, 0]) / 16
 """A pass rate in the middle of each level."""
@@ -161,7 +165,9 @@ def test_trials_in_flight_are_not_asked_for_again():
         counter.request(requests)
         asked.append(len(requests))
     assert asked == [22, 0, 0]
-    counter.add(responses([0] * 11, range(11), [True] * 5 + [False] * 6, round=2))
+    arrived = responses([0] * 11, range(11), [True] * 5 + [False] * 6, round=2)
+    method.observe(arrived)
+    counter.add(arrived)
     requests = method.requests(counter.tally)
     assert set(requests.query.tolist()) == {0}
     assert requests.trial.tolist() == list(range(11, 22))  # 6 lacking at a yield of 5.5 in 12
@@ -202,6 +208,25 @@ def test_kept_responses_are_the_first_distinct_ones_by_trial():
     # Trial 0 is wrong, 2 repeats 1, 3 is truncated; the reference counts toward the quota of 4.
     assert list(got.text[1:]) == ["One", "four", "five"]
     assert got.is_reference.tolist() == [True, False, False, False]
+
+
+def test_a_response_that_says_what_the_reference_says_is_not_new():
+    """It fills no quota, so sampling goes on for another, and it is not trained on twice."""
+    pool = make_pool(2)
+    method = dast.make(pool, dast.Options(trials=5, base_quota=3, multipliers=dict.fromkeys(LEVELS, 1)), 0)
+    method.restore({"levels": np.zeros(2, np.int8)})
+    method.start_round(2, responses([], [], []))
+    counter = TallyCounter(2)
+    counter.request(method.requests(counter.tally))
+    same = pool.queries[0].solution
+    arrived = responses([0, 0, 1, 1], [0, 1, 0, 1], [True] * 4, text=[same.upper(), "new", "one", "two"])
+    counter.request(Requests(arrived.query, arrived.trial, arrived.kind))
+    method.observe(arrived)
+    counter.tally.finished[:] = counter.tally.requested  # nothing is on its way any more
+    assert set(method.requests(counter.tally).query.tolist()) == {0}
+    got = method.training_set(arrived)
+    assert Counter(got.query.tolist()) == {0: 3, 1: 3}
+    assert Counter(got.text[got.query == 0]) == {same: 1, "new": 2}  # repeated, as it is one short
 
 
 def test_short_quotas_are_filled_by_repeats_and_the_rest_is_reported():
@@ -429,6 +454,7 @@ def test_duplicated_questions_never_show_each_other():
     [
         ({"trials": 4}, ["method.trials", "hard", "at least 5"]),
         ({"trials": 9, "hard_cut": 0.1}, ["method.trials", "at least 11"]),
+        ({"trials": 4, "estimator": "judge"}, ["method.trials", "hard", "at least 5"]),
         ({"loss": "ppo"}, ["method.loss", "dpo", "sft"]),
         ({"easy_cut": 0.2}, ["hard_cut", "easy_cut"]),
         ({"max_trials": 10}, ["method.max_trials", "method.trials"]),
@@ -470,6 +496,51 @@ def test_an_estimator_that_lacks_what_it_needs_is_refused_at_once(options, words
     with pytest.raises(UserError) as error:
         dast.make(make_pool(5), build(dast.Options, options, where="method"), 0)
     assert all(word in str(error.value) for word in words)
+
+
+def test_a_pass_rate_is_not_looked_at_where_others_give_the_levels():
+    for chosen in ({"estimator": "label"}, {"estimator": "judge", "judge": {"fallback": "median"}}):
+        assert build(dast.Options, {"trials": 2, **chosen}, where="method").trials == 2
+
+
+def test_the_judge_is_asked_once_and_before_anything_is_sampled(serve, tmp_path):
+    """Its word is in the state as the round begins: a resumed run has the same levels whatever it says."""
+    n = 12
+    pool = make_pool(n)
+    ratings = {f"what is {i}?": i % 10 + 1 for i in range(n)}
+    server = serve(
+        lambda question, _: (200, str(ratings[question])) if question != "what is 3?" else (400, b"")
+    )
+    judge = JudgeOptions(endpoint=server.url, model="m", cache="", retries=0, fallback="median")
+    options = dast.Options(estimator="judge", judge=judge, trials=5, re_estimate="every_round")
+    method = dast.make(pool, options, seed=1)
+    assert server.asked == []
+    method.start_round(0, responses([], [], []))
+    assert len(server.asked) == n
+    begun = method.state()
+    run_rounds(method, improving_policy(mixed_levels(n)), pool, 2)
+    assert method.facts() == {"estimator": "judge", "unrated": 1}
+    assert len(server.asked) == n
+    known = [i for i in range(n) if i != 3]
+    by_rating = sorted(known, key=lambda i: ratings[f"what is {i}?"])
+    assert (np.diff(method.levels()[by_rating]) >= 0).all()
+    assert len(set(method.levels().tolist())) == 4
+    other = dast.make(pool, options, seed=1)
+    other.restore(begun)
+    results = run_rounds(other, improving_policy(mixed_levels(n)), pool, 0)
+    assert len(results) == 1
+    assert other.levels().tolist() == method.levels().tolist()
+    assert len(server.asked) == n
+
+
+def test_a_judge_that_must_rate_all_stops_the_run_before_it_samples(serve):
+    server = serve(lambda *_: (400, b""))
+    judge = JudgeOptions(endpoint=server.url, model="m", cache="", retries=0, fallback="stop")
+    method = dast.make(make_pool(5), dast.Options(estimator="judge", judge=judge, trials=5), seed=1)
+    with pytest.raises(
+        UserError, match=r"^method\.judge: 5 of 5 queries got no rating; .*method\.judge\.fallback"
+    ):
+        method.start_round(0, responses([], [], []))
 
 
 def test_data_without_solutions_is_refused():

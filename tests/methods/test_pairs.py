@@ -123,18 +123,29 @@ def test_only_the_trials_up_to_enough_pairs_are_used():
     for query in range(80):
         mine = own.take(own.query == query)
         mine = mine.take(np.argsort(mine.trial))
-        right, wrong, expected = set(), 0, 60
+        right, wrong, expected = set(), set(), 60
         for text, good, finish, trial in zip(mine.text, mine.correct, mine.finish, mine.trial, strict=True):
             if finish != LENGTH:
-                right |= {text} if good else set()
-                wrong += not good
-            if (1 if levels[query] == UNSOLVED else len(right)) * wrong >= quotas[query]:
+                (right if good else wrong).add(text)
+            if (1 if levels[query] == UNSOLVED else len(right)) * len(wrong) >= quotas[query]:
                 expected = trial + 1
                 break
         assert used[query] == expected
     pairs = results[2][0]
     allowed = own.take(own.trial < used[own.query])
     assert set(pairs.rejected) <= set(allowed.text[~allowed.correct])
+
+
+@pytest.mark.parametrize("proportion", [True, False])
+@pytest.mark.parametrize("texts", [3, 6])
+def test_sampling_goes_on_until_the_pairs_are_different_ones(texts, proportion):
+    """With few texts to say, a query is repeated or short only when its trials are spent."""
+    _, _, results, method = dast_d(200, texts=texts, max_trials=60, proportion=proportion, base_quota=2)
+    pairs, own = results[2]
+    different = np.bincount([row[0] for row in set(rows(pairs))], minlength=200)
+    lacking = different < method.quotas()
+    assert (np.bincount(own.query, minlength=200)[lacking] == 60).all()
+    assert lacking.sum() < 100
 
 
 def test_quotas_are_filled_by_repeats_only_when_all_pairs_were_used():
