@@ -41,7 +41,7 @@ class DataOptions:
 
     train: str = opt(
         help="training queries: a .jsonl, .json, .parquet or .csv file, asset:NAME, or a hub data set as "
-        "owner/name[@revision][:subset][:split]"
+        "owner/name[@revision][:subset or folder][:split]"
     )
     schema: str = opt(
         "auto", "form of the rows of data.train: by its columns (auto), or one by name", choices=SCHEMAS
