@@ -31,7 +31,7 @@ SCHEMAS = (
 )
 """How raw rows are read; `data.schemas` has one function each."""
 
-COLUMNS = ("question", "answer", "solution", "level", "task", "id", "tags")
+COLUMNS = ("question", "answer", "solution", "choices", "level", "task", "id", "tags")
 """What `data.columns` may name a column for."""
 
 
@@ -48,8 +48,8 @@ class DataOptions:
     )
     columns: dict[str, str] = opt(
         {},
-        "the columns of other data, as {question: …, answer: …, solution: …, level: …, task: …}; test sets "
-        "that have these columns are read so too",
+        "the columns of other data, as {question: …, answer: …, solution: …, choices: …, level: …, task: …}; "
+        "test sets of no known schema that have these columns are read so too",
         choices=COLUMNS,
     )
     task: str = opt(

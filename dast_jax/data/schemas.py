@@ -15,7 +15,7 @@ from dast_jax.data.options import DataOptions
 from dast_jax.errors import UserError
 from dast_jax.records import Query
 
-__all__ = ["READERS", "Fields", "detect_schema", "last_boxed", "read_row", "rename_columns"]
+__all__ = ["READERS", "Fields", "detect_schema", "last_boxed", "read_row"]
 
 READERS: Mapping[str, Callable[[Row, DataOptions], Fields]] = {
     "gsm8k": math_sets.gsm8k,
@@ -67,19 +67,6 @@ def read_row(row: Row, schema: str, options: DataOptions, *, id: str, source: st
         source=source,
         tags=tags(row, "tags") or fields.tags,
     )
-
-
-def rename_columns(rows: Sequence[tuple[int, Row]], columns: Mapping[str, str]) -> list[tuple[int, Row]]:
-    """Numbered rows with their columns renamed to the plain schema's; `columns` is plain name → theirs."""
-    taken = set(columns.values())
-    return [
-        (
-            number,
-            {name: value for name, value in row.items() if name not in taken and name not in columns}
-            | {name: row.get(theirs) for name, theirs in columns.items()},
-        )
-        for number, row in rows
-    ]
 
 
 def detect_schema(rows: Sequence[Row]) -> str | None:

@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from dast_jax.data.hub import HUB_ID, read_hub
+from dast_jax.data.named import by_columns, unread_choices, with_class_names
 from dast_jax.data.options import DataOptions
-from dast_jax.data.schemas import detect_schema, read_row, rename_columns
+from dast_jax.data.schemas import detect_schema, read_row
 from dast_jax.data.table import Table, one_line, rows_have
 from dast_jax.errors import UserError
 from dast_jax.paths import resolve_path
@@ -37,11 +38,7 @@ def load_queries(source: str, *, options: DataOptions) -> tuple[Query, ...]:
     table = read_rows(source)
     if not table.rows:
         raise UserError(f"{source}: is empty; it should hold one query a row")
-    schema = options.schema
-    if options.columns and _has_columns(source, table, options):
-        table, schema = table._replace(rows=rename_columns(table.rows, options.columns)), "plain"
-    elif schema == "auto":
-        schema = detect_schema([row for _, row in table.rows[:100]]) or _no_schema(source, table)
+    schema, table = _with_schema(source, table, options)
     queries, lacking = [], []
     for number, row in table.rows:
         query = read_row(row, schema, options, id=f"{table.name}-{number}", source=f"{source} row {number}")
@@ -70,6 +67,26 @@ def read_rows(source: str) -> Table:
     if hub and not source.endswith(_FORMATS) and not source.startswith("asset:"):
         return read_hub(source, hub)
     raise UserError(f"{source}: no such data file (nor is it written like a hub id, owner/name:subset:split)")
+
+
+def _with_schema(source: str, table: Table, options: DataOptions) -> tuple[str, Table]:
+    """The schema to read `table` with, and `table` in that schema's columns.
+
+    Training data are read by `data.columns` wherever they are named. They say nothing of a test set that
+    is known: there they hold only where its own columns are no known schema, or the plain one.
+    """
+    schema: str | None = options.schema
+    if schema == "auto":
+        schema = detect_schema([row for _, row in table.rows[:100]])
+    by_name = options.columns and (options.training or schema in (None, "plain"))
+    by_name = by_name and _has_columns(source, table, options)
+    if schema is None and not by_name:
+        _no_schema(source, table)
+    if options.schema == "auto" and (by_name or schema in ("plain", "aime24", "amc23")):
+        _check_choices(source, table, set(options.columns.values()) if by_name else set(), options)
+    if by_name:
+        return "plain", by_columns(source, table, options)
+    return str(schema), with_class_names(table, {"answer"}) if schema == "plain" else table
 
 
 # --- files ------------------------------------------------------------------------------------------
@@ -167,6 +184,18 @@ def _has_columns(source: str, table: Table, options: DataOptions) -> bool:
             f"{', '.join(columns[:12])}"
         )
     return not missing
+
+
+def _check_choices(source: str, table: Table, named: set[str], options: DataOptions) -> None:
+    """A question is not asked without its choices because nothing said how to read them."""
+    column = unread_choices(table, named)
+    if column is None:
+        return
+    whole = "set data.schema=plain" if options.training else "leave the column out"
+    raise UserError(
+        f"{source}: nothing says how to read the column {column}; name it in data.columns "
+        f"(choices: {column}), or {whole} where the questions hold their choices"
+    )
 
 
 def _check_tasks(queries: Sequence[Query]) -> None:

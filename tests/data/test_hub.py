@@ -124,3 +124,21 @@ def test_columns_of_several_types_are_still_decoded():
     put_rows("owner/name/train.jsonl", with_types)
     queries = load_queries("owner/name::train", options=DataOptions(train="x"))
     assert [q.answer for q in queries] == ["1", "x"]
+
+
+@pytest.mark.parametrize("source", ["owner/name::train", "owner/name/train.parquet"])
+def test_class_numbers_are_told_by_name(source):
+    rows = [{"text": "good", "label": 1}, {"text": "bad", "label": 0}]
+    label = datasets.ClassLabel(names=["neg", "pos"])
+    put_rows("owner/name/train.parquet", rows, {"text": datasets.Value("string"), "label": label})
+    options = DataOptions(train=source, columns={"question": "text", "answer": "label"}, task="label")
+    assert [q.answer for q in load_queries(source, options=options)] == ["pos", "neg"]
+
+
+def test_class_numbers_of_anli_keep_its_own_reading():
+    features = dict.fromkeys(("premise", "hypothesis"), datasets.Value("string"))
+    features["label"] = datasets.ClassLabel(names=["e", "n", "c"])
+    rows = [{"premise": "p", "hypothesis": "h", "label": 2}]
+    put_rows("anli.parquet", rows, features)
+    (query,) = load_queries("anli.parquet", options=DataOptions(train="x"))
+    assert query.answer == "contradiction"

@@ -1,9 +1,7 @@
-"""Schemas of the known sets, on made-up rows and on the real files where they are; named columns; tasks."""
+"""Schemas of the known sets, on made-up rows and on the real files where they are; tasks."""
 
 from __future__ import annotations
 
-import csv
-import json
 import random
 from pathlib import Path
 
@@ -324,40 +322,7 @@ def test_olympiad_error_is_a_tolerance(verifier):
     assert verifier.verify_one("2.05", "2.14", query.task).correct
 
 
-# --- named columns, tasks ---
-
-
-def test_named_columns(tmp_path):
-    rows = [{"frage": "a?", "lösung": "1", "weg": "so", "stufe": "3", "art": "number", "question": "no"}]
-    columns = {"question": "frage", "answer": "lösung", "solution": "weg", "level": "stufe", "task": "art"}
-    jsonl, csv_file = tmp_path / "d.jsonl", tmp_path / "d.csv"
-    jsonl.write_text(json.dumps(rows[0]) + "\n")
-    with csv_file.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    for path in (jsonl, csv_file):
-        options = build(DataOptions, {"train": str(path), "columns": columns})
-        (query,) = load_queries(str(path), options=options)
-        assert (query.question, query.answer, query.solution, query.level, query.task) == (
-            "a?",
-            "1",
-            "so",
-            "3",
-            "number",
-        )
-        (query,) = load_queries(str(path), options=options.for_evaluation(limit=0))
-        assert query.question == "a?"
-
-
-def test_named_columns_that_are_not_there(tmp_path):
-    path = tmp_path / "d.jsonl"
-    path.write_text(json.dumps({"question": "a", "answer": "1"}) + "\n")
-    options = DataOptions(train=str(path), columns={"question": "frage", "answer": "answer"})
-    with pytest.raises(UserError, match=r"has no column frage \(for question\)"):
-        load_queries(str(path), options=options)
-    (query,) = load_queries(str(path), options=options.for_evaluation(limit=0))  # a test set is its own
-    assert query.question == "a"
+# --- options, tasks ---
 
 
 @pytest.mark.parametrize(
