@@ -64,7 +64,12 @@ class EvaluationOptions:
     sets: dict[str, str] = opt({}, "test sets: a name of your choice for each data source")
     limit: int = opt(0, "only the first so many queries of each set; 0 takes all", min=0)
     every_round: bool = opt(True, "measure after every round, not only after the last")
-    trials: int = opt(1, "responses per query; above 1, pass@k and majority@k are reported too", min=1)
+    trials: int = opt(
+        1,
+        "responses per query; above 1, accuracy is the mean share of correct ones (avg@k), and pass@k and "
+        "majority@k are reported too",
+        min=1,
+    )
     level_trials: int = opt(
         0,
         "label sets that have no levels by so many trials of the base model; 0 leaves them unlabelled",

@@ -85,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     """Parse, evaluate, print and write. Returns the exit code."""
     args, options = parse_arguments(
         "evaluate",
-        "Evaluate a model on a data set: greedy pass@1; with evaluation.trials > 1, pass@k and majority@k.",
+        "Evaluate a model on a data set: greedy pass@1; with evaluation.trials > 1, avg@k as the "
+        "accuracy, pass@k and majority@k.",
         EvaluateOptions,
         argv,
         Flag("--model", key="model.path", help="Hugging Face folder or .gguf file"),

@@ -118,7 +118,7 @@ def read_prompts(source: str) -> list[Prompt]:
     """The rows of `source`. Raises `UserError` naming the file, and the rows without a usable prompt."""
     from dast_jax.data.sources import read_rows
 
-    _, rows = read_rows(source)
+    rows = read_rows(source).rows
     if not rows:
         raise UserError(f"{source}: is empty; it should hold rows with prompt or messages")
     prompts, lacking = [], []

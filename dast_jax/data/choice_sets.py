@@ -6,8 +6,20 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dast_jax.data.fields import Fields, Row, as_list, pairs, tags, text, with_answer, with_choices
+from dast_jax.data.fields import (
+    Fields,
+    Row,
+    as_list,
+    nested,
+    number,
+    pairs,
+    tags,
+    text,
+    with_answer,
+    with_choices,
+)
 from dast_jax.data.options import DataOptions
+from dast_jax.errors import UserError
 
 __all__ = ["anli", "choices", "cladder", "tal_scq"]
 
@@ -21,9 +33,9 @@ def choices(row: Row, options: DataOptions) -> Fields:
     asked = row.get("question")
     inner: Mapping[str, Any] = asked if isinstance(asked, Mapping) else {}
     given = row.get("choices") if row.get("choices") is not None else inner.get("choices")
-    answer = text(row.get("answerKey"))
-    listed = _choices(given)
-    known = answer in [text(label) for label, _ in listed]
+    answer = number(row.get("answerKey"))
+    listed = _choices(nested(given))
+    known = answer in [label for label, _ in listed]
     return Fields(
         question=with_choices(text(inner.get("stem")) if inner else text(asked), listed),
         answer=answer if known else None,
@@ -34,8 +46,8 @@ def choices(row: Row, options: DataOptions) -> Fields:
 
 def _choices(given: Any) -> list[tuple[Any, Any]]:
     if isinstance(given, Mapping):
-        return pairs(as_list(given.get("label")), as_list(given.get("text")))
-    return [(c.get("label"), c.get("text")) for c in as_list(given) if isinstance(c, Mapping)]
+        return pairs([number(label) for label in as_list(given.get("label"))], as_list(given.get("text")))
+    return [(number(c.get("label")), c.get("text")) for c in as_list(given) if isinstance(c, Mapping)]
 
 
 def tal_scq(row: Row, options: DataOptions) -> Fields:
@@ -44,7 +56,7 @@ def tal_scq(row: Row, options: DataOptions) -> Fields:
     Its `difficulty` 0–4 is the level, the last parts of its knowledge routes are the tags.
     """
     listed = []
-    for option in as_list(row.get("answer_option_list")):
+    for option in as_list(nested(row.get("answer_option_list"))):
         for entry in as_list(option) if not isinstance(option, Mapping) else [option]:
             if isinstance(entry, Mapping):
                 listed.append((entry.get("aoVal"), entry.get("content")))
@@ -75,7 +87,7 @@ def anli(row: Row, options: DataOptions) -> Fields:
     """ANLI (arXiv 1910.14599): `label` 0, 1, 2 (or e, n, c) is entailment, neutral, contradiction."""
     premise = text(row.get("premise")) or text(row.get("context"))
     hypothesis = text(row.get("hypothesis"))
-    label = text(row.get("label"))
+    label = number(row.get("label"))
     answer = _ANLI_LABELS.get(label.casefold(), label if label.isalpha() else None) if label else None
     question = None
     if premise and hypothesis:
@@ -96,18 +108,28 @@ def anli(row: Row, options: DataOptions) -> Fields:
 def cladder(row: Row, options: DataOptions) -> Fields:
     """CLadder (arXiv 2312.04350): yes or no; the rung of the ladder is the level, the query's type the tag.
 
-    The question is whole in `question` or `prompt`, or begins in `given_info`.
+    The question is whole in `question` or `prompt`, or begins in `background` and `given_info`. Rows as
+    released keep the background, without which there is no question, in a file of models: they are refused.
     """
-    given, question = text(row.get("given_info")), text(row.get("prompt")) or text(row.get("question"))
-    meta = row.get("meta") if isinstance(row.get("meta"), Mapping) else {}
-    both: dict[str, Any] = {**(meta or {}), **row}
+    question = text(row.get("prompt"))
+    meta = nested(row.get("meta"))
+    both: dict[str, Any] = {**(meta if isinstance(meta, Mapping) else {}), **row}
+    if question is None and (asked := text(row.get("question"))):
+        before = (text(row.get(name)) for name in ("background", "given_info"))
+        question = " ".join([*(part for part in before if part and part not in asked), asked])
+    released = "given_info" in row and text(both.get("model_id")) is not None
+    if released and not text(row.get("background")) and not text(row.get("prompt")):
+        raise UserError(
+            "has no background, which CLadder keeps in cladder-v1-meta-models.json by model_id; "
+            "copy it into a column background"
+        )
     answer = text(row.get("answer")) or text(row.get("label"))
     reasoning = text(row.get("reasoning"))
     if reasoning and re.fullmatch(r"(?:nan\s*)+", reasoning):
         reasoning = None
     rung = text(both.get("rung"))
     return Fields(
-        question=f"{given} {question}" if given and question else question,
+        question=question,
         answer=answer.casefold() if answer else None,
         solution=with_answer(reasoning, answer),
         level=f"rung {rung}" if rung else None,

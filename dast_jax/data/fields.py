@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ __all__ = [
     "Row",
     "as_list",
     "last_boxed",
+    "nested",
     "number",
     "pairs",
     "tags",
@@ -46,8 +49,25 @@ def text(value: Any) -> str | None:
 
 
 def number(value: Any) -> str | None:
-    """A cell as text, whole floats without their `.0`."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else text(value)
+    """A cell as text, whole floats, and texts such as `27.0`, without their `.0`."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    found = text(value)
+    return re.sub(r"^([+-]?\d+)\.0+$", r"\1", found) if found else found
+
+
+def nested(value: Any) -> Any:
+    """A cell; text that is a list or an object as JSON or Python writes it (CSV has no other way) as that."""
+    if not isinstance(value, str) or value.strip()[:1] not in ("[", "{"):
+        return value
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(value.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, list | dict):
+            return found
+    return value
 
 
 def as_list(value: Any) -> list[Any]:

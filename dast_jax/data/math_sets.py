@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from dast_jax.data.fields import Fields, Row, as_list, last_boxed, number, tags, text, with_answer
+from dast_jax.data.fields import Fields, Row, as_list, last_boxed, nested, number, tags, text, with_answer
 from dast_jax.data.options import DataOptions
 
 __all__ = [
@@ -51,11 +51,14 @@ def math(row: Row, options: DataOptions) -> Fields:
 
 
 def plain(row: Row, options: DataOptions) -> Fields:
-    """`question` and a bare `answer`, with `solution` where there is one."""
+    """`question` and a bare `answer`, with `solution` where there is one; or the same with capitals."""
+    answer = _any_text(_first(row, "answer", "Answer"))
+    if (text(row.get("task")) or options.task) == "choice":
+        answer = number(answer)
     return Fields(
-        question=text(row.get("question")),
-        answer=_any_text(row.get("answer")),
-        solution=text(row.get("solution")),
+        question=text(_first(row, "question", "Question")),
+        answer=answer,
+        solution=text(_first(row, "solution", "Solution")),
     )
 
 
@@ -78,16 +81,29 @@ def svamp(row: Row, options: DataOptions) -> Fields:
     )
 
 
+_ASKS_MORE = re.compile(
+    r"\bif (?:so|yes|not|it (?:is|does)|there (?:is|are)|they (?:are|do))\b[^.?]*"
+    r"\b(?:find|give|compute|what|which|how many|determine|write|state)\b"
+    r"|\bof what\b|\b(?:find|give|name) (?:one|it|an? example)\b",
+    re.IGNORECASE,
+)
+"""A question whose yes is only half of the answer."""
+
+
 def college_math(row: Row, options: DataOptions) -> Fields:
     """College-Math (arXiv 2403.02884, MWPBench): the book's topic is the tag.
 
-    [ours] Of a reference like "Yes. It has a unique solution." the yes is the answer; "Solution is:" is cut.
+    [ours] Of a reference like "Yes. It has a unique solution." the yes is the answer, unless the question
+    asks for more ("If so, find one."); "Solution is:" is cut.
     """
     topic = text(row.get("data_topic"))
+    question = text(row.get("question"))
     answer = re.sub(r"^(?:The )?solution is\s*:?\s*", "", text(row.get("answer")) or "", flags=re.IGNORECASE)
     yes_no = re.match(r"(Yes|No)(?:[.,;:]|$)", answer)
+    if yes_no and answer[yes_no.end() :].strip() and _ASKS_MORE.search(question or ""):
+        yes_no = None
     return Fields(
-        question=text(row.get("question")),
+        question=question,
         answer=yes_no[1] if yes_no else answer or None,
         task="yes_no" if yes_no else "math",
         tags=(topic.rpartition(".")[2].replace("_", " "),) if topic else (),
@@ -132,11 +148,11 @@ def olympiadbench(row: Row, options: DataOptions) -> Fields:
     Several final answers are joined by commas.
     """
     context, question = text(row.get("context")), text(row.get("question"))
-    answers = [a for a in map(text, as_list(row.get("final_answer"))) if a]
+    answers = [a for a in map(text, as_list(nested(row.get("final_answer")))) if a]
     answer = re.sub(r"\$\s*,\s*\$", ", ", ", ".join(answers)) or None  # one formula, not several
     error = text(row.get("error"))
     allowed = error is not None and re.fullmatch(r"\d*\.?\d+(?:[eE]-?\d+)?", error) is not None
-    solutions = [s for s in map(text, as_list(row.get("solution"))) if s]
+    solutions = [s for s in map(text, as_list(nested(row.get("solution")))) if s]
     return Fields(
         question=f"{context}\n{question}" if context and question else question,
         answer=answer,
@@ -148,12 +164,15 @@ def olympiadbench(row: Row, options: DataOptions) -> Fields:
 
 
 def competition(row: Row, options: DataOptions) -> Fields:
-    """AIME and AMC: `problem` and a number as `answer`, with `solution` where there is one."""
-    answer = number(row.get("answer"))
-    solution = text(row.get("solution"))
+    """AIME and AMC: `problem` and a number as `answer`, with `solution` where there is one.
+
+    Some copies write these names with capitals, and `Question` for the problem.
+    """
+    answer = number(_first(row, "answer", "Answer"))
+    solution = text(_first(row, "solution", "Solution"))
     boxed = last_boxed(solution) if solution else None
     return Fields(
-        question=text(row.get("problem")) or text(row.get("question")),
+        question=text(_first(row, "problem", "question", "Problem", "Question")),
         answer=answer,
         solution=solution if boxed is not None and boxed == answer else with_answer(solution, answer),
         tags=tags(row, "type", "subject"),
@@ -164,10 +183,15 @@ def competition(row: Row, options: DataOptions) -> Fields:
 
 
 def _any_text(value: Any) -> str | None:
-    """A cell as text; a list as `[1, 2]`."""
+    """A cell as text; a list as `[1, 2]`, a whole float without its `.0`."""
     if isinstance(value, list) and value:
         return "[" + ", ".join(v if isinstance(v, str) else json.dumps(v) for v in value) + "]"
-    return text(value)
+    return number(value) if isinstance(value, float) else text(value)
+
+
+def _first(row: Row, *names: str) -> Any:
+    """The first cell under `names` that has something in it, or None."""
+    return next((cell for cell in map(row.get, names) if cell is not None and cell != ""), None)
 
 
 def _parsed(value: Any) -> Any:

@@ -31,7 +31,7 @@ SCHEMAS = (
 )
 """How raw rows are read; `data.schemas` has one function each."""
 
-COLUMNS = ("question", "answer", "solution", "level", "task", "id", "tags")
+COLUMNS = ("question", "answer", "solution", "choices", "level", "task", "id", "tags")
 """What `data.columns` may name a column for."""
 
 
@@ -41,15 +41,15 @@ class DataOptions:
 
     train: str = opt(
         help="training queries: a .jsonl, .json, .parquet or .csv file, asset:NAME, or a hub data set as "
-        "owner/name[@revision][:subset][:split]"
+        "owner/name[@revision][:subset or folder][:split]"
     )
     schema: str = opt(
         "auto", "form of the rows of data.train: by its columns (auto), or one by name", choices=SCHEMAS
     )
     columns: dict[str, str] = opt(
         {},
-        "the columns of other data, as {question: …, answer: …, solution: …, level: …, task: …}; test sets "
-        "that have these columns are read so too",
+        "the columns of other data, as {question: …, answer: …, solution: …, choices: …, level: …, task: …}; "
+        "test sets of no known schema that have these columns are read so too",
         choices=COLUMNS,
     )
     task: str = opt(

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dast_jax.data import choice_sets, math_sets
 from dast_jax.data.fields import Fields, Row, last_boxed, tags, text
 from dast_jax.data.options import DataOptions
+from dast_jax.errors import UserError
 from dast_jax.records import Query
 
-__all__ = ["READERS", "Fields", "detect_schema", "last_boxed", "read_row", "rename_columns"]
+__all__ = ["READERS", "Fields", "detect_schema", "last_boxed", "read_row"]
 
 READERS: Mapping[str, Callable[[Row, DataOptions], Fields]] = {
     "gsm8k": math_sets.gsm8k,
@@ -43,9 +44,12 @@ def read_row(row: Row, schema: str, options: DataOptions, *, id: str, source: st
 
     `id` serves a row without an id of its own, `source` says where the row came from. A row with `steps`
     and no `level` takes the number of steps as its level. The task family is the row's own `task`, else
-    `options.task`, else the schema's.
+    `options.task`, else the schema's. Raises `UserError` naming `source` for a row that a schema refuses.
     """
-    fields = READERS[schema](row, options)
+    try:
+        fields = READERS[schema](row, options)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
     if not fields.question or not fields.answer:
         return None
     steps = text(row.get("steps"))
@@ -65,19 +69,6 @@ def read_row(row: Row, schema: str, options: DataOptions, *, id: str, source: st
     )
 
 
-def rename_columns(rows: Sequence[tuple[int, Row]], columns: Mapping[str, str]) -> list[tuple[int, Row]]:
-    """Numbered rows with their columns renamed to the plain schema's; `columns` is plain name → theirs."""
-    taken = set(columns.values())
-    return [
-        (
-            number,
-            {name: value for name, value in row.items() if name not in taken and name not in columns}
-            | {name: row.get(theirs) for name, theirs in columns.items()},
-        )
-        for number, row in rows
-    ]
-
-
 def detect_schema(rows: Sequence[Row]) -> str | None:
     """The name of the schema whose columns `rows` (some first rows of a source) have, or None."""
     columns = {name for row in rows for name in row}
@@ -88,6 +79,8 @@ def detect_schema(rows: Sequence[Row]) -> str | None:
         return "commonsense_qa"
     if {"problem", "answer"} <= columns and not {"type", "subject"} & columns:
         return "aime24" if "solution" in columns else "amc23"
+    if {"Problem", "Answer"} <= columns or {"Question", "Answer", "Problem Number"} <= columns:
+        return "aime24" if "Solution" in columns else "amc23"
     if {"problem", "solution"} <= columns:
         return "math"
     if {"question", "answer"} <= columns:
@@ -96,7 +89,7 @@ def detect_schema(rows: Sequence[Row]) -> str | None:
             return "gsm8k"
         as_bytes = any(str(row.get("question")).startswith(("b'", 'b"')) for row in rows)
         return "deepmind_mathematics" if as_bytes else "plain"
-    return None
+    return "plain" if {"Question", "Answer"} <= columns else None
 
 
 _COLUMNS: Sequence[tuple[str, Sequence[set[str]]]] = (

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from dast_jax.data.hub import HUB_ID, read_hub
+from dast_jax.data.named import by_columns, unread_choices, with_class_names
 from dast_jax.data.options import DataOptions
-from dast_jax.data.schemas import detect_schema, read_row, rename_columns
+from dast_jax.data.schemas import detect_schema, read_row
+from dast_jax.data.table import Table, one_line, rows_have
 from dast_jax.errors import UserError
 from dast_jax.paths import resolve_path
 from dast_jax.records import Query
@@ -23,9 +25,6 @@ __all__ = ["load_queries", "read_rows"]
 Row = Mapping[str, Any]
 
 _FORMATS = (".jsonl", ".json", ".parquet", ".csv")
-_HUB_ID = re.compile(
-    r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[^:@\s]+))?(:(?P<subset>[^:\s]*))?(:(?P<split>[^:\s]+))?"
-)
 
 
 def load_queries(source: str, *, options: DataOptions) -> tuple[Query, ...]:
@@ -36,24 +35,20 @@ def load_queries(source: str, *, options: DataOptions) -> tuple[Query, ...]:
     data, else the source's name and the row. Raises `UserError` when it is missing, empty or
     unreadable, when rows lack a question or an answer, and when ids repeat.
     """
-    name, rows = read_rows(source)
-    if not rows:
+    table = read_rows(source)
+    if not table.rows:
         raise UserError(f"{source}: is empty; it should hold one query a row")
-    schema = options.schema
-    if options.columns and _has_columns(source, rows, options):
-        rows, schema = rename_columns(rows, options.columns), "plain"
-    elif schema == "auto":
-        schema = detect_schema([row for _, row in rows[:100]]) or _no_schema(source, rows)
+    schema, table = _with_schema(source, table, options)
     queries, lacking = [], []
-    for number, row in rows:
-        query = read_row(row, schema, options, id=f"{name}-{number}", source=f"{source} row {number}")
+    for number, row in table.rows:
+        query = read_row(row, schema, options, id=f"{table.name}-{number}", source=f"{source} row {number}")
         if query is None:
             lacking.append(number)
         else:
             queries.append(query)
     if lacking:
         raise UserError(
-            f"{source}: {_rows(lacking)} no question or no answer (read as {schema}); "
+            f"{source}: {rows_have(lacking)} no question or no answer (read as {schema}); "
             "mend the rows or set data.schema"
         )
     _check_tasks(queries)
@@ -61,40 +56,61 @@ def load_queries(source: str, *, options: DataOptions) -> tuple[Query, ...]:
     return _subset(queries, options)
 
 
-def read_rows(source: str) -> tuple[str, list[tuple[int, Row]]]:
-    """A short name of `source`, and its rows with their numbers (the line in a JSONL file, else from 1)."""
-    hub = _HUB_ID.fullmatch(source)
+def read_rows(source: str) -> Table:
+    """The rows of `source` as they are, with a short name of it."""
+    hub = HUB_ID.fullmatch(source)
     path = resolve_path(source)
     if path.is_file():
-        return path.stem, _read_file(source, path)
+        return _read_file(source, path)
     if path.is_dir():
         raise UserError(f"{source}: is a folder; name a file in it ({', '.join(_FORMATS)})")
     if hub and not source.endswith(_FORMATS) and not source.startswith("asset:"):
-        return hub["name"].rpartition("/")[2], _read_hub(source, hub)
+        return read_hub(source, hub)
     raise UserError(f"{source}: no such data file (nor is it written like a hub id, owner/name:subset:split)")
+
+
+def _with_schema(source: str, table: Table, options: DataOptions) -> tuple[str, Table]:
+    """The schema to read `table` with, and `table` in that schema's columns.
+
+    Training data are read by `data.columns` wherever they are named. They say nothing of a test set that
+    is known: there they hold only where its own columns are no known schema, or the plain one.
+    """
+    schema: str | None = options.schema
+    if schema == "auto":
+        schema = detect_schema([row for _, row in table.rows[:100]])
+    by_name = options.columns and (options.training or schema in (None, "plain"))
+    by_name = by_name and _has_columns(source, table, options)
+    if schema is None and not by_name:
+        _no_schema(source, table)
+    if options.schema == "auto" and (by_name or schema in ("plain", "aime24", "amc23")):
+        _check_choices(source, table, set(options.columns.values()) if by_name else set(), options)
+    if by_name:
+        return "plain", by_columns(source, table, options)
+    return str(schema), with_class_names(table, {"answer"}) if schema == "plain" else table
 
 
 # --- files ------------------------------------------------------------------------------------------
 
 
-def _read_file(source: str, path: Path) -> list[tuple[int, Row]]:
+def _read_file(source: str, path: Path) -> Table:
     suffix = path.suffix.lower()
     try:
         if suffix == ".jsonl":
-            return _read_jsonl(source, path)
+            return Table(path.stem, _read_jsonl(source, path))
         if suffix == ".json":
-            return _numbered(source, json.loads(path.read_text(encoding="utf-8-sig")))
+            return Table(path.stem, _numbered(source, json.loads(path.read_text(encoding="utf-8-sig"))))
         if suffix == ".csv":
             with path.open(encoding="utf-8-sig", newline="") as file:
-                return _numbered(source, list(csv.DictReader(file)))
+                return Table(path.stem, _numbered(source, list(csv.DictReader(file))))
         if suffix == ".parquet":
-            return _numbered(source, _read_parquet(path))
+            rows, classes = _read_parquet(path)
+            return Table(path.stem, _numbered(source, rows), classes)
     except UnicodeDecodeError as error:
         raise UserError(f"{source}: is not UTF-8 text (byte {error.start})") from error
     except (ValueError, csv.Error) as error:
-        raise UserError(f"{source}: is not readable as {suffix[1:]} ({_one_line(error)})") from error
+        raise UserError(f"{source}: is not readable as {suffix[1:]} ({one_line(error)})") from error
     except OSError as error:
-        raise UserError(f"{source}: cannot be read ({error.strerror or _one_line(error)})") from error
+        raise UserError(f"{source}: cannot be read ({error.strerror or one_line(error)})") from error
     raise UserError(f"{source}: unknown kind of data file; known are {', '.join(_FORMATS)}")
 
 
@@ -107,21 +123,32 @@ def _read_jsonl(source: str, path: Path) -> list[tuple[int, Row]]:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise UserError(f"{source} row {number}: is not JSON ({_one_line(error)})") from error
+                raise UserError(f"{source} row {number}: is not JSON ({one_line(error)})") from error
             if not isinstance(row, dict):
                 raise UserError(f"{source} row {number}: is not a JSON object with named columns")
             rows.append((number, row))
     return rows
 
 
-def _read_parquet(path: Path) -> list[Row]:
+def _read_parquet(path: Path) -> tuple[list[Row], dict[str, list[str]]]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.read_table(path).to_pylist()
+        table = pyarrow.parquet.read_table(path)
+        return table.to_pylist(), _class_names(table.schema.metadata or {})
     except pyarrow.ArrowException as error:
         raise ValueError(error) from error
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """The names of classes that `datasets` writes into a Parquet file, by column."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        classes = {column: f["names"] for column, f in features.items() if f.get("_type") == "ClassLabel"}
+    except (ValueError, LookupError, TypeError, AttributeError):  # written by something else
+        return {}
+    return {column: names for column, names in classes.items() if isinstance(names, list)}
 
 
 def _numbered(source: str, rows: Any) -> list[tuple[int, Row]]:
@@ -133,49 +160,42 @@ def _numbered(source: str, rows: Any) -> list[tuple[int, Row]]:
     return list(enumerate(rows, 1))
 
 
-# --- hub --------------------------------------------------------------------------------------------
-
-
-def _read_hub(source: str, hub: re.Match[str]) -> list[tuple[int, Row]]:
-    import datasets
-
-    split = hub["split"] or "train"
-    try:
-        data = datasets.load_dataset(
-            hub["name"], hub["subset"] or None, split=split, revision=hub["revision"]
-        )
-    except Exception as error:  # the hub client raises its own, HTTP, file and value errors
-        raise UserError(
-            f"{source}: no such file, and the hub data set cannot be loaded ({_one_line(error)})"
-        ) from error
-    return [(number, dict(row)) for number, row in enumerate(data, 1)]
-
-
 # --- checks -----------------------------------------------------------------------------------------
 
 
-def _no_schema(source: str, rows: Sequence[tuple[int, Row]]) -> str:
-    columns = sorted({str(name) for _, row in rows[:100] for name in row})
-    if {"question", "problem", "answer"} & set(columns):
-        numbers = [number for number, _ in rows]
-        raise UserError(f"{source}: {_rows(numbers)} no question or no answer; mend the rows")
+def _no_schema(source: str, table: Table) -> NoReturn:
+    if {"question", "problem", "answer"} & set(table.columns):
+        numbers = [number for number, _ in table.rows]
+        raise UserError(f"{source}: {rows_have(numbers)} no question or no answer; mend the rows")
     raise UserError(
-        f"{source}: its columns ({', '.join(columns[:8])}) fit no known schema; name them question and "
+        f"{source}: its columns ({', '.join(table.columns[:8])}) fit no known schema; name them question and "
         "answer (with solution where there is one), or say in data.columns which are which"
     )
 
 
-def _has_columns(source: str, rows: Sequence[tuple[int, Row]], options: DataOptions) -> bool:
+def _has_columns(source: str, table: Table, options: DataOptions) -> bool:
     """Whether the rows have the columns of `data.columns`; training data without them raise `UserError`."""
-    columns = {str(name) for _, row in rows[:100] for name in row}
+    columns = table.columns
     missing = {name: theirs for name, theirs in options.columns.items() if theirs not in columns}
     if missing and options.training:
         named = ", ".join(f"{theirs} (for {name})" for name, theirs in missing.items())
         raise UserError(
             f"{source}: has no column {named}, as data.columns says; its columns are "
-            f"{', '.join(sorted(columns)[:12])}"
+            f"{', '.join(columns[:12])}"
         )
     return not missing
+
+
+def _check_choices(source: str, table: Table, named: set[str], options: DataOptions) -> None:
+    """A question is not asked without its choices because nothing said how to read them."""
+    column = unread_choices(table, named)
+    if column is None:
+        return
+    whole = "set data.schema=plain" if options.training else "leave the column out"
+    raise UserError(
+        f"{source}: nothing says how to read the column {column}; name it in data.columns "
+        f"(choices: {column}), or {whole} where the questions hold their choices"
+    )
 
 
 def _check_tasks(queries: Sequence[Query]) -> None:
@@ -206,16 +226,3 @@ def _subset(queries: Sequence[Query], options: DataOptions) -> tuple[Query, ...]
     rng = np.random.default_rng(options.subset_seed)
     chosen = np.sort(rng.permutation(len(queries))[: options.limit])
     return tuple(queries[i] for i in chosen)
-
-
-def _rows(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:5]))
-    if len(numbers) == 1:
-        return f"row {shown} has"
-    more = f" and {len(numbers) - 5:,} more" if len(numbers) > 5 else ""
-    return f"rows {shown}{more} have"
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else text[:159] + "…"

@@ -91,8 +91,8 @@ def read_task(task: str) -> Task:
     family = FAMILIES.get(match["family"]) if match else None
     if match is None or family is None:
         raise UserError(
-            f"task {task!r}: unknown task family{nearest(task, FAMILIES)}; known are {', '.join(FAMILIES)}, "
-            "and package.module:function for a verifier of your own"
+            f"task {task!r}: unknown task family{nearest(task, FAMILIES)}; a verifier of your own is written "
+            "package.module:function"
         )
     if match["kind"] is None:
         return Task(match["family"], family)

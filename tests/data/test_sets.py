@@ -1,9 +1,7 @@
-"""Schemas of the known sets, on made-up rows and on the real files where they are; named columns; tasks."""
+"""Schemas of the known sets, on made-up rows and on the real files where they are; tasks."""
 
 from __future__ import annotations
 
-import csv
-import json
 import random
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from dast_jax.errors import UserError
 from dast_jax.options import build
 from dast_jax.records import Query
 from dast_jax.verifiers import Verifier, VerifierOptions
-from dast_jax.verifiers.families import FAMILIES
+from dast_jax.verifiers.families import FAMILIES, read_task
 
 OPTIONS = DataOptions(train="unused")
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -191,6 +189,19 @@ def test_forms_of_the_hub_and_of_older_files():
     given = {"given_info": "Zib causes zab.", "question": "Does it?", "answer": "No", "meta": {"rung": 1}}
     query = read_row(given, detect_schema([given]), OPTIONS, id="1", source="")
     assert (query.question, query.answer, query.level) == ("Zib causes zab. Does it?", "no", "rung 1")
+    problem = {"ID": "2024-II-4", "Problem": "p", "Solution": "So it is 33.", "Answer": 33}
+    assert detect_schema([problem]) == "aime24"
+    query = read_row(problem, "aime24", OPTIONS, id="1", source="")
+    assert (query.id, query.question, query.answer, query.level) == ("2024-II-4", "p", "33", None)
+    assert query.solution == "So it is 33.\nThe answer is 33."
+    old = {"ID": "1983-1", "Year": 1983, "Problem Number": 1, "Question": "p", "Answer": "60", "Part": None}
+    assert detect_schema([old]) == "amc23"
+    query = read_row(old, "amc23", OPTIONS, id="1", source="")
+    assert (query.id, query.question, query.answer) == ("1983-1", "p", "60")
+    capitals = {"Question": "q", "Answer": "a", "Solution": "s"}
+    assert detect_schema([capitals]) == "plain"
+    query = read_row(capitals, "plain", OPTIONS, id="1", source="")
+    assert (query.question, query.answer, query.solution) == ("q", "a", "s")
     math_500 = {"problem": "p", "solution": "s", "answer": "3", "subject": "Algebra", "level": 2}
     query = read_row(math_500, detect_schema([math_500]), OPTIONS, id="1", source="")
     assert (query.answer, query.level, query.tags) == ("3", "2", ("Algebra",))
@@ -212,6 +223,68 @@ def test_forms_of_the_hub_and_of_older_files():
 )
 def test_rows_without_an_answer_or_choices_are_not_taken(schema, change):
     assert read_row({**ROWS[schema], **change}, schema, OPTIONS, id="1", source="") is None
+
+
+RELEASED_CLADDER = {
+    "question_id": 1,
+    "given_info": "For A, 35%.",
+    "question": "Will it?",
+    "answer": "yes",
+    "reasoning": {"step0": "Let X = a"},
+    "meta": {"model_id": 12, "rung": 2, "query_type": "ate"},
+}
+
+
+def test_cladder_as_released_needs_its_background():
+    assert detect_schema([RELEASED_CLADDER]) == "cladder"
+    with pytest.raises(UserError, match=r"^d\.json row 1: has no background.*into a column background$"):
+        read_row(RELEASED_CLADDER, "cladder", OPTIONS, id="1", source="d.json row 1")
+    for given, wanted in (("For A, 35%.", "A causes B. For A, 35%. Will it?"), ("", "A causes B. Will it?")):
+        row = {**RELEASED_CLADDER, "given_info": given, "background": "A causes B."}
+        query = read_row(row, "cladder", OPTIONS, id="1", source="")
+        assert (query.question, query.level, query.tags) == (wanted, "rung 2", ("ate",))
+    whole = {**RELEASED_CLADDER, "prompt": "A causes B. For A, 35%. Will it?"}
+    assert read_row(whole, "cladder", OPTIONS, id="1", source="").question == whole["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "change", "answer"),
+    [
+        ("plain", {"answer": 27.0, "task": "math"}, "27"),
+        ("plain", {"answer": 1.0, "task": "choice"}, "1"),
+        ("plain", {"answer": "1.0", "task": "choice"}, "1"),  # as CSV has it
+        ("plain", {"answer": "1.0", "task": "label"}, "1.0"),  # a text of its own, such as a version
+        ("plain", {"answer": 2.5}, "2.5"),
+        ("arc_challenge", {"answerKey": 2.0}, "2"),
+        ("arc_challenge", {"choices": {"text": ["x", "y"], "label": [1.0, 2.0]}, "answerKey": "2"}, "2"),
+        ("arc_challenge", {"choices": "{'text': ['x', 'y'], 'label': ['A', 'B']}", "answerKey": "B"}, "B"),
+        ("anli", {"label": 1.0}, "neutral"),
+        ("anli", {"label": "1.0"}, "neutral"),
+        ("amc23", {"answer": "27.0"}, "27"),
+        ("olympiadbench", {"final_answer": "['2']"}, "2"),
+        ("olympiadbench", {"final_answer": r"['$\\frac{1}{2}$', '$x$']"}, r"$\frac{1}{2}, x$"),
+        ("olympiadbench", {"final_answer": "[0, 1)"}, "[0, 1)"),
+    ],
+)
+def test_answers_as_other_formats_write_them(schema, change, answer):
+    row = {**ROWS[schema], **change}
+    assert read_row(row, schema, OPTIONS, id="1", source="").answer == answer
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "wanted"),
+    [
+        ("Is there a potential $F$? If so, find one.", "Yes. $F=7x$", ("Yes. $F=7x$", "math")),
+        ("Is there a potential $F$? If so, find one.", "No", ("No", "yes_no")),
+        ("Is $X$ an indicator? If yes, then of what event?", "Yes, for $A$.", ("Yes, for $A$.", "math")),
+        ("Must it have a solution? If so, must it be unique?", "Yes. It is unique.", ("Yes", "yes_no")),
+        ("Find out: is it so?", "Yes. It is closed.", ("Yes", "yes_no")),
+    ],
+)
+def test_a_yes_that_is_half_of_the_answer_stays_whole(question, answer, wanted):
+    row = {**ROWS["college_math"], "question": question, "answer": answer}
+    query = read_row(row, "college_math", OPTIONS, id="1", source="")
+    assert (query.answer, query.task) == wanted
 
 
 @pytest.mark.parametrize(
@@ -249,40 +322,7 @@ def test_olympiad_error_is_a_tolerance(verifier):
     assert verifier.verify_one("2.05", "2.14", query.task).correct
 
 
-# --- named columns, tasks ---
-
-
-def test_named_columns(tmp_path):
-    rows = [{"frage": "a?", "lösung": "1", "weg": "so", "stufe": "3", "art": "number", "question": "no"}]
-    columns = {"question": "frage", "answer": "lösung", "solution": "weg", "level": "stufe", "task": "art"}
-    jsonl, csv_file = tmp_path / "d.jsonl", tmp_path / "d.csv"
-    jsonl.write_text(json.dumps(rows[0]) + "\n")
-    with csv_file.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    for path in (jsonl, csv_file):
-        options = build(DataOptions, {"train": str(path), "columns": columns})
-        (query,) = load_queries(str(path), options=options)
-        assert (query.question, query.answer, query.solution, query.level, query.task) == (
-            "a?",
-            "1",
-            "so",
-            "3",
-            "number",
-        )
-        (query,) = load_queries(str(path), options=options.for_evaluation(limit=0))
-        assert query.question == "a?"
-
-
-def test_named_columns_that_are_not_there(tmp_path):
-    path = tmp_path / "d.jsonl"
-    path.write_text(json.dumps({"question": "a", "answer": "1"}) + "\n")
-    options = DataOptions(train=str(path), columns={"question": "frage", "answer": "answer"})
-    with pytest.raises(UserError, match=r"has no column frage \(for question\)"):
-        load_queries(str(path), options=options)
-    (query,) = load_queries(str(path), options=options.for_evaluation(limit=0))  # a test set is its own
-    assert query.question == "a"
+# --- options, tasks ---
 
 
 @pytest.mark.parametrize(
@@ -318,6 +358,13 @@ def test_unknown_task_in_a_row_names_the_row(tmp_path):
     path.write_text('{"question": "a", "answer": "1"}\n{"question": "b", "answer": "2", "task": "maths"}\n')
     with pytest.raises(UserError, match=r"row 2: task 'maths': unknown task family; did you mean math"):
         load_queries(str(path), options=DataOptions(train=str(path)))
+
+
+def test_unknown_task_lists_the_families_once():
+    with pytest.raises(UserError) as error:
+        read_task("nli")
+    assert str(error.value).count("known are") == 1
+    assert str(error.value).endswith("a verifier of your own is written package.module:function")
 
 
 def test_answers_may_stand_in_for_solutions():
