@@ -1,7 +1,7 @@
 """What a study found, from its run directories: `comparison.json` (docs/schemas.md). Pure numpy, no jax.
 
-Accuracy is a mean over seeds with Student's t interval over them. Differences are paired: per question
-the mean over the seeds that both have, then a percentile bootstrap over questions. Work is what self-training
+Accuracy is a mean over seeds with Student's t interval over them. Differences are paired by question and by
+the seeds that both have, with a percentile bootstrap over seeds and questions. Work is what self-training
 took, sampling and training from round 0 on; measuring (evaluation) is left out.
 """
 
@@ -267,18 +267,21 @@ def _nearest(run: RunResult, budget: int) -> int:
 def _difference(
     chosen: Sequence[tuple[tuple[RunResult, int], tuple[RunResult, int]]], name: str
 ) -> dict[str, Any] | None:
-    """First minus second, paired by question and seed, with a bootstrap interval over questions."""
+    """First minus second, paired by question and seed, with bootstrap intervals."""
     by_seed: list[Scores] = []
     for (a, round_a), (b, round_b) in chosen:
         mine, theirs = a.scores[round_a].get(name, {}), b.scores[round_b].get(name, {})
         by_seed.append({i: mine[i] - theirs[i] for i in mine if i in theirs})
-    pooled = np.array(list(_by_question(by_seed).values()))
-    if not len(pooled):
+    shared = [i for i in by_seed[0] if all(i in scores for scores in by_seed)]
+    if not shared:
         return None
+    values = np.array([[scores[i] for i in shared] for scores in by_seed])
     return {
-        **stats.paired_difference(pooled, np.zeros(len(pooled))),
-        "by_seed": [_mean(list(scores.values())) for scores in by_seed if scores],
-        "n": len(pooled),
+        "difference": float(values.mean()),
+        "interval": list(stats.crossed_interval(values)),
+        "interval_questions": list(stats.bootstrap_mean_interval(values.mean(axis=0))),
+        "by_seed": values.mean(axis=1).tolist(),
+        "n": len(shared),
     }
 
 

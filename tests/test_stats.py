@@ -108,6 +108,26 @@ def test_paired_difference_refuses_different_queries():
         stats.paired_difference([1, 0], [1, 0, 1])
 
 
+def test_crossed_interval_agrees_with_drawing_seeds_and_queries_one_by_one():
+    random = np.random.default_rng(0)
+    values = random.integers(-1, 2, (3, 60)) + np.array([[0.5], [0.0], [-0.2]])
+    means = []
+    for _ in range(4000):
+        seeds, queries = random.integers(0, 3, 3), random.integers(0, 60, 60)
+        means.append(values[np.ix_(seeds, queries)].mean())
+    low, high = stats.crossed_interval(values)
+    np.testing.assert_allclose((low, high), np.quantile(means, [0.025, 0.975]), atol=0.03)
+    alone = stats.bootstrap_mean_interval(values.mean(axis=0))
+    assert high - low > 1.5 * (alone[1] - alone[0])
+
+
+def test_crossed_interval_of_one_seed_is_that_of_its_queries():
+    values = np.random.default_rng(0).integers(0, 2, (1, 200))
+    np.testing.assert_allclose(
+        stats.crossed_interval(values), stats.bootstrap_mean_interval(values[0]), atol=0.005
+    )
+
+
 def test_bootstrap_of_many_distinct_values_matches_the_normal_approximation():
     values = np.random.default_rng(4).normal(2.0, 3.0, 2000)
     low, high = stats.bootstrap_mean_interval(values, resamples=4000)

@@ -45,7 +45,7 @@ def render_comparison(comparison: Comparison) -> str:
             "Differences",
             *[_difference_tables(comparison, s) for s in sets],
             note="In points, the row's entry minus the column's baseline, of the same seed and question; "
-            "the mean over seeds per question, brackets are 95\u202f% bootstrap intervals over questions. At "
+            "the mean over both, brackets are 95\u202f% bootstrap intervals over seeds and questions. At "
             "matched tokens: up to the rounds by which both had trained on about as many tokens (given below "
             "the difference, the row's first).",
             anchor="differences",
