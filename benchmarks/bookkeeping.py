@@ -1,16 +1,21 @@
 """What a method's bookkeeping costs at scale: a simulated policy, no model, a million queries.
 
     python benchmarks/bookkeeping.py --method adastar --queries 1000000 --rounds 10
+    python benchmarks/bookkeeping.py --method all
 
 Plays rounds 0 to `--rounds` minus one with few trials a query, pass rates that rise by round, and whatever
 the method asks for. Prints CPU seconds per step of every round, the whole, and the peak memory. The
-simulation itself (making responses, filling columns) is timed apart. `key=value` arguments set options.
+simulation itself (making responses, filling columns) is timed apart; the texts are few and shared, as what
+they take up is theirs and not the bookkeeping's. `key=value` arguments set options. `all` plays every
+method, each in a process of its own, and prints the last line of each.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -148,11 +153,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--method", choices=sorted(SMALL), default="dast")
+    parser.add_argument("--method", choices=[*sorted(SMALL), "all"], default="dast")
     parser.add_argument("--queries", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("options", nargs="*", metavar="key=value", help="options of the method")
     arguments = parser.parse_args()
+    if arguments.method == "all":
+        for name in SMALL:
+            size = ["--queries", str(arguments.queries), "--rounds", str(arguments.rounds)]
+            command = [sys.executable, __file__, "--method", name, *size]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            print(done.stdout.splitlines()[-1], flush=True)
+        return
 
     config = build_config(
         {
