@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch_preference
 import torch_sft
+import trl_preference
 from flax import nnx
 from test_torch import ours_from_theirs
 
@@ -15,6 +16,7 @@ from dast_jax.models.llama import Llama, LlamaConfig
 from dast_jax.records import PreferencePair
 from dast_jax.training.options import TrainingOptions
 from dast_jax.training.preference import preference_objective, reference_logprobs
+from dast_jax.training.preference_losses import PairLogprobs
 from dast_jax.training.step import objective_grads
 
 LENGTH = 64
@@ -112,3 +114,13 @@ def test_loss_and_gradients_equal_torch(ours, theirs, case):
         got, want = np.asarray(leaf.get_value()), np.asarray(expected[path].get_value())
         assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max(), path
         assert np.linalg.norm(got - want) <= 1e-4 * np.linalg.norm(want), path
+
+
+@pytest.mark.parametrize("case", list(trl_preference.CASES))
+def test_each_pairs_loss_equals_trls(scored, case):
+    """TRL's trainers on the same policies and pairs; numbers of version 1.16, stored."""
+    objective = preference_objective(TrainingOptions(**trl_preference.CASES[case]))
+    lengths = np.array([[len(pair.chosen), len(pair.rejected)] for pair in pairs()], np.float32)
+    columns = [column for name in ("policy", "reference") for column in scored[name].T]
+    losses = objective.pair_loss(PairLogprobs(*columns, *lengths.T))
+    np.testing.assert_allclose(losses, np.load(trl_preference.REFERENCE)[case], rtol=2e-5)
