@@ -16,7 +16,7 @@ from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.normalize import clean, parse_number
 from dast_jax.verifiers.prose import PROSE_NUMBER, is_prose, without_bold
 
-__all__ = ["answer_of_clause", "last_in_prose"]
+__all__ = ["answer_of_clause", "closing_display", "last_in_prose"]
 
 _TAIL = 4_000
 _AROUND = 80
@@ -104,6 +104,22 @@ def _sentence_end(text: str) -> int:
 def _goes_on(text: str, at: int) -> bool:
     """Whether a list of formulas goes on beyond the line end at `at`."""
     return text[:at].rstrip().endswith(",") and text[at:].lstrip().startswith("$")
+
+
+def closing_display(text: str) -> str | None:
+    """What the display block (`$$…$$`, `\\[…\\]`) at the end of `text` holds; None where there is none."""
+    text = text.rstrip(" \t\r\n.,;")
+    end = len(text) - 2
+    if text.endswith("$$"):
+        start = text.rfind("$$", 0, end) if text.count("$$") % 2 == 0 else -1
+    elif text.endswith("\\]"):
+        start = text.rfind("\\[", 0, end)
+        while start > 0 and text[start - 1] == "\\":  # `\\[4pt]` is a line break
+            start = text.rfind("\\[", 0, start)
+        start = start if text.find("\\]", max(start, 0)) == end else -1
+    else:
+        return None
+    return text[start + 2 : end].strip() or None if start >= 0 else None
 
 
 def _items(clause: str) -> list[_Item]:

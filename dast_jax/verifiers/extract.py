@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dast_jax.verifiers.clause import answer_of_clause, last_in_prose
+from dast_jax.verifiers.clause import answer_of_clause, closing_display, last_in_prose
 from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.prose import is_prose, without_bold
 
@@ -45,6 +45,8 @@ def extract_math(text: str) -> Extraction:
     if looks_like_code(bare):
         return Extraction(bare, "bare answer")
     if not is_prose(bare):
+        if "\n" in bare and (shown := closing_display(bare)) is not None:
+            return Extraction(shown, "bare answer")
         lines = bare.split("\n") if "\\begin" not in bare else [bare]
         return Extraction(lines[-1].strip(), "bare answer" if len(lines) == 1 else "last line")
     number = last_in_prose(without_bold(bare[-_PROSE_TAIL:]).replace("{,}", ","))

@@ -130,6 +130,11 @@ SEVERAL_LINES = [
     (COLUMN, f"So.\n#### {ON_LINES}", CORRECT),
     (COLUMN, f"So.\n#### $${ON_LINES}$$\nIt was easy.", CORRECT),
     (r"\begin{pmatrix}1\\3\end{pmatrix}", f"The answer is ${ON_LINES}$.", INCORRECT),
+    ("5", "$$\nx=5\n$$", CORRECT),
+    ("5", "\\[\nx=5\n\\]", CORRECT),
+    ("5", "$$\nx=7\n$$\n\n$$\nx=5\n$$.", CORRECT),
+    ("7", "$$\nx=7\n$$\n\n$$\nx=5\n$$", INCORRECT),
+    ("7", "\\[\nx=5\n\\]\n7", CORRECT),
     (r"11,\! 111,\! 100", r"The answer is 11,\! 111,\! 100.", CORRECT),
     ("11", r"The answer is 11,\! 111,\! 100.", INCORRECT),
     ("90\\text{ square\nunits}", "The answer is 90\\text{ square\nunits}.", CORRECT),
@@ -177,7 +182,7 @@ PIECES = """
 @pytest.mark.parametrize("piece", PIECES.strip().split("|"))
 def test_time_is_linear_in_hostile_text(piece):
     for start in ("", "The answer is ", "#### ", "The answer is $$"):
-        for end in ("", "\\]", " 5"):
+        for end in ("", "\\]", "\n$$", " 5"):
             text = start + piece * (200_000 // len(piece)) + end
             begun = time.process_time()
             extract_math(text)
