@@ -6,16 +6,19 @@ The other families' extraction is in `words` and `lists`; `families` has the tab
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dast_jax.verifiers.clause import answer_of_clause, closing_display, last_in_prose
 from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.prose import is_prose, without_bold
 
-__all__ = ["Extraction", "extract_math", "extract_reference", "last_boxed"]
+__all__ = ["Extraction", "extract_math", "extract_reference", "last_boxed", "stated_texts"]
 
 _PROSE_TAIL = 4_000
 _BOXES_TRIED = 8
+_MARKER_SPAN = 150
+"""Characters that hold any "answer to … is"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,23 @@ def extract_reference(text: str) -> str:
     if "\\boxed" in text or "####" in text:
         return extract_math(text).answer or text.strip()
     return text.strip()
+
+
+def stated_texts(text: str, longest: int) -> Iterator[str]:
+    """Everything that a response says after its marker, up to `longest` characters, where it boxes nothing.
+
+    That is what follows the last `####`, else each "answer is".
+    """
+    if "boxed" in text:
+        return
+    if (at := text.rfind("####")) >= 0:
+        starts, tail = [at + 4], text
+    else:
+        tail = text[-(longest + _MARKER_SPAN) :]
+        starts = [match.end() for match in _ANSWER_IS.finditer(tail)] if "answer" in tail.lower() else []
+    for start in starts:
+        if len(tail) - start <= longest:
+            yield tail[start:].lstrip(" \t\r\n:*=")
 
 
 # --- markers ----------------------------------------------------------------------------------------

@@ -141,6 +141,21 @@ SEVERAL_LINES = [
     ("5", "The answer is {5. More follows, and a 6", INCORRECT),
 ]
 
+LONG = "Let $f$ be even. It has a max at $x=2$, min at $x=4$, and f(3) = 7"
+QUOTED = [
+    ("max at $x=2$, min at $x=4$", "So the answer is max at $x=2$, min at $x=4$.", CORRECT),
+    ("max at $x=2$, min at $x=4$", "So the answer is max at $x=2$, min at $x=5$.", INCORRECT),
+    ("max at $x=2$, min at $x=4$", "So.\n#### max at $x=2$, min at $x=4$", CORRECT),
+    (LONG, f"The answer is {LONG}.", CORRECT),
+    ("diverges, 0", "The answer is: diverges, 0", CORRECT),
+    ("width $=$ height $=10$", "The answer is width $=$ height $=10$.", CORRECT),
+    ("16", r"It is \boxed{18}. The answer is 16", INCORRECT),
+    ("16", "The answer is 16\n#### 18", INCORRECT),
+    ("16", "#### 18\nThe answer is 16", INCORRECT),
+    ("max at 2, min at 4", "The answer is max at 2, min at 4. The answer is 3", INCORRECT),
+    (".", "", NO_ANSWER),
+]
+
 
 @pytest.fixture(scope="module")
 def verifier():
@@ -163,7 +178,7 @@ def test_the_answer_stays_the_answer_whatever_else_the_sentence_says(verifier, s
     assert verdict.correct, verdict
 
 
-@pytest.mark.parametrize(("reference", "prediction", "expected"), [*PROSE, *SEVERAL, *SEVERAL_LINES])
+@pytest.mark.parametrize(("reference", "prediction", "expected"), [*PROSE, *SEVERAL, *SEVERAL_LINES, *QUOTED])
 def test_verdict(verifier, reference, prediction, expected):
     verdict = verifier.verify_one(reference, prediction)
     assert verdict.kind is expected, verdict
