@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from dast_jax.verifiers.normalize import Number, clean, is_words, parse_number, text_key
+from dast_jax.verifiers.prose import is_prose
 
 __all__ = ["Comparison", "Tolerance", "compare_math", "compare_number", "numbers_equal", "split_parts"]
 
@@ -51,7 +52,7 @@ def compare_math(
     left_key, right_key = text_key(reference), text_key(answer)
     if left_key == right_key:
         return Comparison(True, "same text")
-    for different in (_indexed, _colons, _brackets, _lists, _words, _letter_case):
+    for different in (_sentence, _indexed, _colons, _brackets, _lists, _words, _letter_case):
         verdict = different(left, right)
         if verdict is not None:
             return verdict
@@ -89,6 +90,22 @@ _NAMED = re.compile(r"^\\?[A-Za-z](?:_\{?\w\}?)?\s*=\s*(?=[-+$\\.\d][^=]*$)")
 
 
 # --- what is certainly different though a parser may not see it -----------------------------------------
+
+_DENIAL = re.compile(
+    r"\b(?:not|never|neither|nor|none|cannot|without|except|unlike|exceed(?:s|ing)?|above|below|over|under|between)\b"
+    r"|n['’]t\b",
+    re.IGNORECASE,
+)
+
+
+def _sentence(a: str, b: str) -> Comparison | None:
+    """Of "it is not x = 5" symbolic comparison would read the 5: a sentence equals none but its own words."""
+    if is_prose(b) and not is_prose(a):
+        return Comparison(False, "a sentence")
+    if _DENIAL.search(b) and not _DENIAL.search(a):
+        return Comparison(False, "a denial or a bound")
+    return None
+
 
 _INDEXED = re.compile(r"(?<![a-zA-Z\\])\d\s*_")
 _COLON = re.compile(r"\d\s*:\s*\d")

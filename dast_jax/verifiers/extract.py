@@ -6,15 +6,19 @@ The other families' extraction is in `words` and `lists`; `families` has the tab
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dast_jax.verifiers.clause import answer_of_clause, closing_display, last_in_prose
 from dast_jax.verifiers.guard import looks_like_code
-from dast_jax.verifiers.normalize import NUMBER
+from dast_jax.verifiers.prose import is_prose, without_bold
 
-__all__ = ["Extraction", "extract_math", "extract_reference", "is_prose", "last_boxed"]
+__all__ = ["Extraction", "extract_math", "extract_reference", "last_boxed", "stated_texts"]
 
 _PROSE_TAIL = 4_000
 _BOXES_TRIED = 8
+_MARKER_SPAN = 150
+"""Characters that hold any "answer to … is"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,10 @@ def extract_math(text: str) -> Extraction:
     """
     if (boxed := last_boxed(text)) is not None:
         return Extraction(boxed, "boxed")
-    if (at := text.rfind("####")) >= 0 and (answer := _clause(text[at + 4 :])):
+    if (at := text.rfind("####")) >= 0 and (answer := answer_of_clause(text[at + 4 :])):
         return Extraction(answer, "after ####")
     for end in reversed([m.end() for m in _ANSWER_IS.finditer(text)]):
-        if answer := _clause(text[end : end + _PROSE_TAIL]):
+        if answer := answer_of_clause(text[end : end + _PROSE_TAIL]):
             return Extraction(answer, "answer is")
     bare = text.strip()
     if not bare:
@@ -44,9 +48,11 @@ def extract_math(text: str) -> Extraction:
     if looks_like_code(bare):
         return Extraction(bare, "bare answer")
     if not is_prose(bare):
+        if "\n" in bare and (shown := closing_display(bare)) is not None:
+            return Extraction(shown, "bare answer")
         lines = bare.split("\n") if "\\begin" not in bare else [bare]
         return Extraction(lines[-1].strip(), "bare answer" if len(lines) == 1 else "last line")
-    number = _last_number(_BOLD.sub(r"\1", bare[-_PROSE_TAIL:]).replace("{,}", ","))
+    number = last_in_prose(without_bold(bare[-_PROSE_TAIL:]).replace("{,}", ","))
     return Extraction(number, "last number" if number is not None else "nothing")
 
 
@@ -57,6 +63,23 @@ def extract_reference(text: str) -> str:
     return text.strip()
 
 
+def stated_texts(text: str, longest: int) -> Iterator[str]:
+    """Everything that a response says after its marker, up to `longest` characters, where it boxes nothing.
+
+    That is what follows the last `####`, else each "answer is".
+    """
+    if "boxed" in text:
+        return
+    if (at := text.rfind("####")) >= 0:
+        starts, tail = [at + 4], text
+    else:
+        tail = text[-(longest + _MARKER_SPAN) :]
+        starts = [match.end() for match in _ANSWER_IS.finditer(tail)] if "answer" in tail.lower() else []
+    for start in starts:
+        if len(tail) - start <= longest:
+            yield tail[start:].lstrip(" \t\r\n:*=")
+
+
 # --- markers ----------------------------------------------------------------------------------------
 
 _BOXED = re.compile(r"\\f?boxed\s*\{")
@@ -65,16 +88,6 @@ _ANSWER_IS = re.compile(
     r"\s*(?:(?:is|are|would be|will be|must be)\b(?:\s*:)?|:)",
     re.IGNORECASE,
 )
-_INLINE_MATH = re.compile(
-    r"\$\$(.+?)\$\$|(?<!\\)\$((?:\\.|[^$\\\n])+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
-)
-_MATH_LIST = re.compile(
-    r"(\$(?:\\.|[^$\\\n]){1,200}\$(?:\s*(?:,\s*(?:and|or)\b|,|\band\b|\bor\b)\s*\$(?:\\.|[^$\\\n]){1,200}\$)+)"
-    r"\s*(?:[.!]\s|[.!]?\s*$|\n)"
-)
-"""Several formulas (`$x=1$ or $x=2$`) up to the end of their sentence."""
-
-_SENTENCE_END = re.compile(r"[.!?](?=[\s*]|$)|\n")
 
 
 def last_boxed(text: str) -> str | None:
@@ -106,78 +119,3 @@ def _closing_brace(text: str, start: int, end: int) -> int | None:
                 return at
         at += 1
     return None
-
-
-def _clause(text: str) -> str | None:
-    """The answer that stands at the start of `text`, which follows a marker; None where nothing is there."""
-    text = text[:_PROSE_TAIL].lstrip(" \t\r\n:*=")  # Markdown's bold and colons after the marker
-    if not text:
-        return None
-    if (several := _MATH_LIST.match(text)) is not None:
-        return several[1]
-    math = _INLINE_MATH.match(text)
-    if math is not None and not is_prose(inner := next(g for g in math.groups() if g is not None)):
-        return inner.strip() or None
-    end = _SENTENCE_END.search(text)
-    clause = (text[: end.start()] if end else text).strip().rstrip("*").rstrip()
-    if looks_like_code(clause) or not is_prose(clause):
-        return clause or None
-    for math in _INLINE_MATH.finditer(clause):
-        inner = next(g for g in math.groups() if g is not None)
-        if not is_prose(inner):
-            return inner.strip()
-    number = _PROSE_NUMBER.search(clause)
-    return number.group(0).strip() if number else clause
-
-
-# --- prose ------------------------------------------------------------------------------------------
-
-_LATEX_TEXT = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname)\s*\{[^{}]*\}|\\[a-zA-Z]+")
-_WORD = re.compile(r"(?<![^\s(\"'*_$])[A-Za-z]{2,}(?:['’][a-z]+)?(?=[\s.,;:!?)\"'*_$]|$)")
-_OPERATOR = re.compile(r"[=+*/^<>\\]")
-_math_words = """
-    sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp sqrt pi mod max min lim gcd
-    lcm deg det inf infinity and or if dx dy dt dz
-"""
-_MATH_WORDS = frozenset(_math_words.split())
-_prose_words = """
-    is are was the so thus we it of to in be she he they have has there total
-"""
-_PROSE_WORDS = frozenset(_prose_words.split())
-
-
-def is_prose(text: str) -> bool:
-    """Whether `text` is a sentence rather than an answer by itself: two words, or a word beside a number."""
-    if len(text) > 2_000:
-        text = text[:2_000]
-    if not any(c.isspace() for c in text):
-        return False
-    plain = _LATEX_TEXT.sub(" ", text) if "\\" in text else text
-    words = [w.casefold() for w in _WORD.findall(plain)]
-    words = [w for w in words if w not in _MATH_WORDS]
-    if len(words) != 1:
-        return len(words) > 1
-    if words[0] in _PROSE_WORDS:
-        return True
-    return len(words[0]) > 2 and any("0" <= c <= "9" for c in text) and _OPERATOR.search(text) is None
-
-
-_BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=\S)([^*\n]{1,200})(?<=\S)\*\*(?![\w*])")
-_SCALE = r"(?:\s+(?:hundred|thousand|million|billion|trillion)\b)?"
-_PROSE_NUMBER = re.compile(
-    # Not inside a name, a power, a product, an index or another number.
-    r"(?<![\w^*/_\\.{])(?<!\d,)(?<!\d:)"
-    rf"(?:(?<![\w)\]}}%])-)?(?:\\?\$)?(?:(?:\d+\s*)?\\[dt]?frac\s*(?:\{{-?\d+\}}|\d)\s*(?:\{{-?\d+\}}|\d)"
-    rf"|(?:\d+\s+)?\d+/\d+(?![/.]?\d)|(?:{NUMBER})(?!/\d))"
-    rf"(?:(?:cm|mm|km|kg|mg|ml|ft|lbs?|oz|mph|hrs?|mins?|am|pm)\b|(?:\s?\\?%)|{_SCALE})"
-    r"(?![\w^_{]|\\(?![)\]%$,;! \\]|text|mathrm|right|q?quad)|\s*\*\*?\s*[\w(]|:\d|\.\d|,\d{3}(?!\d))",
-    re.ASCII,
-)
-
-
-def _last_number(text: str) -> str | None:
-    """The last number in prose, None without one."""
-    last = None
-    for match in _PROSE_NUMBER.finditer(text):
-        last = match
-    return last.group(0).strip().rstrip(".") if last else None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from dast_jax.verifiers.compare import Comparison, Tolerance, compare_math, split_parts
-from dast_jax.verifiers.extract import Extraction, is_prose, last_boxed
+from dast_jax.verifiers.extract import Extraction, last_boxed
 from dast_jax.verifiers.normalize import NUMBER, clean
 from dast_jax.verifiers.options import VerifierOptions
+from dast_jax.verifiers.prose import is_prose
 
 __all__ = ["as_tuple", "compare_list", "extract_list"]
 

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from dast_jax.records import Verdict, VerdictKind
 from dast_jax.verifiers.compare import Tolerance
+from dast_jax.verifiers.extract import stated_texts
 from dast_jax.verifiers.families import Task, read_task
 from dast_jax.verifiers.guard import refuse_answer, refuse_text
 from dast_jax.verifiers.normalize import text_key
@@ -102,18 +103,18 @@ class Verifier:
         if reason := refuse_answer(reference, self.options):
             return Verdict(VerdictKind.INCORRECT, None, f"reference refused: {reason}")
         extraction = family.extract(prediction, self.options)
-        answer = extraction.answer
-        if answer is None and self._is_reference_in_words(reference, prediction):
-            return Verdict(VerdictKind.CORRECT, prediction.strip(), "bare answer; same text")
-        if answer is None or _NOTHING.fullmatch(answer := answer.strip()):
-            return Verdict(VerdictKind.NO_ANSWER, None, "no answer found")
+        answer = (extraction.answer or "").strip()
+        if _NOTHING.fullmatch(answer):
+            return self._quoted(reference, prediction) or Verdict(
+                VerdictKind.NO_ANSWER, None, "no answer found"
+            )
         if reason := refuse_answer(answer, self.options):
             return Verdict(
                 VerdictKind.INCORRECT, answer[: self.options.max_answer_chars], f"refused: {reason}"
             )
         compared = family.compare(reference, answer, self.options, asked.tolerance)
-        if not (compared and compared.equal) and self._is_reference_in_words(reference, prediction):
-            return Verdict(VerdictKind.CORRECT, prediction.strip(), "bare answer; same text")
+        if not (compared and compared.equal) and (quoted := self._quoted(reference, prediction)):
+            return quoted
         if compared is not None:
             return _verdict(compared.equal, answer, f"{extraction.found}; {compared.reason}")
         return self._symbolic(family.symbolic(reference), family.symbolic(answer), asked.tolerance)
@@ -124,11 +125,18 @@ class Verifier:
                 return Verdict(VerdictKind.INCORRECT, None, f"{name} refused: {reason}")
         return None
 
-    def _is_reference_in_words(self, reference: str, prediction: str) -> bool:
-        """Whether the whole prediction is the reference (`No solution.`), which extraction took for prose."""
-        if len(prediction) > min(self.options.max_answer_chars, 2 * len(reference) + 20):
-            return False
-        return text_key(prediction) == text_key(reference)
+    def _quoted(self, reference: str, prediction: str) -> Verdict | None:
+        """Correct where the prediction, or all that it says after its marker, is the reference word for word.
+
+        Extraction takes `No solution.` for prose, and of `max at $x=2$, min at $x=4$` it takes a part.
+        """
+        longest = min(self.options.max_answer_chars, 2 * len(reference) + 20)
+        whole = [prediction] if len(prediction) <= longest else []
+        for text in (*whole, *stated_texts(prediction, longest)):
+            if (key := text_key(text)) and key == text_key(reference):
+                place = "bare answer" if text is prediction else "after a marker"
+                return Verdict(VerdictKind.CORRECT, text.strip(), f"{place}; same text")
+        return None
 
     def _symbolic(self, reference: str, answer: str, tolerance: Tolerance | None) -> Future[Verdict]:
         """The comparison by a worker; equal pairs are compared once."""

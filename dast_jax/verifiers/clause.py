@@ -1,0 +1,398 @@
+"""Reading the answer off the sentence that announces it: what follows "answer is" or `####`.
+
+A sentence may deny a number ("not 4 but 5"), name several ("$2$ or $3$, both work") or only bound it ("at
+least 5"). What it denies is passed over, several together are a list, and where it gives no answer of its
+own the sentence as a whole is returned, which equals no number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from dast_jax.verifiers.guard import looks_like_code
+from dast_jax.verifiers.normalize import clean, parse_number
+from dast_jax.verifiers.prose import PROSE_NUMBER, is_prose, without_bold
+
+__all__ = ["answer_of_clause", "closing_display", "last_in_prose"]
+
+_TAIL = 4_000
+_AROUND = 80
+"""Characters beside a number or formula in which its denial, comparison or unit is looked for."""
+
+
+def answer_of_clause(text: str) -> str | None:
+    """The answer that stands at the start of `text`, which follows a marker; None where nothing is there."""
+    text = without_bold(text[:_TAIL]).lstrip(" \t\r\n:*=")  # Markdown's bold and colons after the marker
+    clause = text[: _sentence_end(text)].strip().rstrip("*").rstrip()
+    if not clause or looks_like_code(clause):
+        return clause or None
+    opening = _formula_at(clause, 0) if clause[0] in "$\\" else None
+    if opening is None or is_prose(opening.text):
+        return _chosen(clause) if is_prose(clause) else clause
+    if not clause[opening.end :].strip(" .,;:!?"):
+        return opening.text or None
+    return _chosen(clause)
+
+
+# --- formulas and the ends of sentences ---------------------------------------------------------------
+
+
+class _Item(NamedTuple):
+    """A formula or a number in a sentence."""
+
+    start: int
+    end: int
+    text: str
+    is_formula: bool
+
+
+_CLOSERS = {"$$": "$$", "\\(": "\\)", "\\[": "\\]"}
+_DOLLARS = re.compile(r"\$((?:\\.|[^$\\])++)\$", re.DOTALL)
+
+
+def _formula_at(text: str, at: int) -> _Item | None:
+    """The formula whose delimiter opens at `at`; None where nothing opens or closes there."""
+    closer = _CLOSERS.get(text[at : at + 2])
+    if closer is not None:
+        end = text.find(closer, at + 2)
+        return _Item(at, end + 2, text[at + 2 : end].strip(), True) if end > at + 2 else None
+    match = _DOLLARS.match(text, at)
+    if match is None:
+        return None
+    inner = match[1]
+    if "\n" in inner and "\\begin" not in inner:
+        return None
+    if text[match.end() : match.end() + 1].isdigit():
+        return None  # two prices, `$18 or $20`
+    return _Item(at, match.end(), inner.strip(), True)
+
+
+_TOKEN = re.compile(r"\\(?:begin|end)(?![a-zA-Z])|\\[^\n]|[{}$\n]|[.!?](?=[\s*]|$)")
+_STOP = re.compile(r"[.!?](?=[\s*]|$)|\n")
+
+
+def _sentence_end(text: str) -> int:
+    """Where the first sentence of `text` ends: a stop or line end outside formulas, groups, environments."""
+    stop = _STOP.search(text)
+    if stop is None:
+        return len(text)
+    end = stop.start()
+    if text.find("$", 0, end) < 0 and text.find("\\", 0, end) < 0 and text.find("{", 0, end) < 0:
+        return end
+    depth = at = 0
+    unshielded = None
+    while (token := _TOKEN.search(text, at)) is not None:
+        at, kind = token.end(), token[0]
+        if kind in ("{", "\\begin"):
+            depth += 1
+        elif kind in ("}", "\\end"):
+            depth = max(0, depth - 1)
+        elif kind in ("$", "\\(", "\\["):
+            formula = _formula_at(text, token.start())
+            if formula is not None and not (kind == "$" and is_prose(formula.text)):
+                at = formula.end
+        elif kind[0] != "\\":
+            if depth == 0 and not (kind == "\n" and _goes_on(text, token.start())):
+                return token.start()
+            unshielded = token.start() if unshielded is None else unshielded
+    return len(text) if depth == 0 or unshielded is None else unshielded
+
+
+def _goes_on(text: str, at: int) -> bool:
+    """Whether a list of formulas goes on beyond the line end at `at`."""
+    return text[:at].rstrip().endswith(",") and text[at:].lstrip().startswith("$")
+
+
+def closing_display(text: str) -> str | None:
+    """What the display block (`$$…$$`, `\\[…\\]`) at the end of `text` holds; None where there is none."""
+    text = text.rstrip(" \t\r\n.,;")
+    end = len(text) - 2
+    if text.endswith("$$"):
+        start = text.rfind("$$", 0, end) if text.count("$$") % 2 == 0 else -1
+    elif text.endswith("\\]"):
+        start = text.rfind("\\[", 0, end)
+        while start > 0 and text[start - 1] == "\\":  # `\\[4pt]` is a line break
+            start = text.rfind("\\[", 0, start)
+        start = start if text.find("\\]", max(start, 0)) == end else -1
+    else:
+        return None
+    return text[start + 2 : end].strip() or None if start >= 0 else None
+
+
+def _items(clause: str) -> list[_Item]:
+    """The formulas of a sentence and the numbers outside them, in order."""
+    formulas = list(_formulas(clause))
+    items, rest = [], iter([*formulas, None])
+    after = next(rest)
+    for match in PROSE_NUMBER.finditer(clause):
+        while after is not None and after.end <= match.start():
+            items.append(after)
+            after = next(rest)
+        if after is None or match.end() <= after.start:
+            items.append(_Item(match.start(), match.end(), match[0].strip(), False))
+    return items + [formula for formula in (after, *rest) if formula is not None]
+
+
+def _formulas(clause: str) -> Iterator[_Item]:
+    at = 0
+    while (token := _OPENER.search(clause, at)) is not None:
+        formula = _formula_at(clause, token.start()) if token[0] in ("$", "\\(", "\\[") else None
+        if formula is None or is_prose(formula.text):
+            at = token.end()
+        else:
+            at = formula.end
+            if any(c.isalnum() for c in formula.text):
+                yield formula
+
+
+_OPENER = re.compile(r"\\[^\n]|\$")
+
+
+# --- which of them is the answer ----------------------------------------------------------------------
+
+
+def _chosen(clause: str) -> str:
+    """The answer in a sentence: its first formulas, else numbers, that it does not deny; or all of it."""
+    groups = _groups(clause, _items(clause))
+    denied = _denied(clause, groups)
+    candidates = [group for group, no in zip(groups, denied, strict=True) if not no]
+    candidates.sort(key=lambda group: not any(item.is_formula for item in group))
+    if not candidates or _is_bounded(clause, candidates[0]):
+        return clause
+    group = candidates[0]
+    alone = len(group) == 1
+    if alone and _EITHER.search(clause[max(0, group[0].start - _AROUND) : group[0].start]):
+        return clause
+    if signs := _signs(clause, group):
+        return _result(group, signs) or clause
+    return group[0].text if alone else ", ".join(_distinct(group))
+
+
+def last_in_prose(text: str) -> str | None:
+    """The last number of prose that its sentence does not deny; two joined by "or" are both. None without."""
+    last_lines = text.rfind("\n", 0, max(0, len(text) - _LAST_LINES)) + 1
+    matches = list(PROSE_NUMBER.finditer(text, last_lines)) or list(
+        PROSE_NUMBER.finditer(text, 0, last_lines)
+    )
+    if not matches:
+        return None
+    last = matches[-1]
+    begin = max(text.rfind(end, 0, last.start()) for end in ("\n", ". ", "! ", "? ")) + 1
+    if _HINT.search(text, begin, last.end() + _AROUND) is None:
+        return last[0].strip().rstrip(".")
+    numbers = PROSE_NUMBER.finditer(text, begin)
+    items = [_Item(m.start(), m.end(), m[0].strip().rstrip("."), False) for m in numbers]
+    groups = _groups(text, items)
+    kept = [group for group, no in zip(groups, _denied(text, groups), strict=True) if not no]
+    if not kept:
+        return None
+    group = kept[-1]
+    either = any(_OR.fullmatch(_gap(text, *pair)) for pair in pairwise(group))
+    return ", ".join(_distinct(group)) if either and not _signs(text, group) else group[-1].text
+
+
+_LAST_LINES = 200
+"""Characters at the end of prose that mostly hold its last number."""
+
+_HINT = re.compile(
+    r"\b(?:or|not|never|nor|none|cannot|without|except|unlike|(?:rather|other) than|instead of)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+"""A word without which a sentence denies nothing and names no alternatives."""
+
+_EITHER = re.compile(r"\beither\s+(?:[a-zA-Z]\s*=\s*)?$", re.IGNORECASE)
+_NAME = r"(?:(?P<name>[a-zA-Z](?:_\w)?)\s*=\s*)?"
+_AND = re.compile(rf"\s*(?:,\s*)?\band\b\s*{_NAME}|\s*&\s*", re.IGNORECASE)
+_COMMA = re.compile(rf"\s*,\s*{_NAME}")
+_OR = re.compile(
+    r"(?P<unit>(?:\s+[a-zA-Z]+\.?){0,4}?)\s*(?:(?P<comma>,)|\()?\s*(?:\band/)?\bor\b"
+    rf"(?:\s+(?:maybe|perhaps|possibly|probably|even|rather|else|just|about|the))*\s*{_NAME}",
+    re.IGNORECASE,
+)
+_CALCULATION = re.compile(r"\s*[-–—−+*/×÷=·]\s*|\s+(?:x|to)\s+")
+_DASH = re.compile(r"\s+[-–—−]\s+")
+_SIGN_AFTER = re.compile(r"\s*[-–−+*/×÷=·]")
+_PLACES = re.compile(r"\s*(?:decimal|significant|d\.?\s?p|s\.?\s?f|places?|digits?)\b")
+_NAMED_BEFORE = re.compile(r"(?<![a-zA-Z])([a-zA-Z](?:_\w)?)\s*=\s*$")
+_WORD_AFTER = re.compile(r"\s+[a-zA-Z]")
+_MORE = re.compile(r"\s*(?:and|or)\b")
+_OWN_CLAUSE = re.compile(r"\s+(?:is|was|of (?:them|these|those|which))\b")
+
+
+def _groups(clause: str, items: list[_Item]) -> list[list[_Item]]:
+    """Runs of formulas and numbers that belong together: alternatives, lists, calculations, ranges."""
+    groups: list[list[_Item]] = []
+    joins: list[str] = []
+    for before, item in zip([None, *items], items, strict=False):
+        join = _join(clause, before, item) if before is not None else None
+        if join is None:
+            groups.append([item])
+            joins = []
+            continue
+        group = groups[-1]
+        behind = clause[item.end : item.end + _AROUND]
+        if _is_aside(join, behind, first=not joins):
+            groups.append([item])
+            joins = []
+        else:
+            group.append(item)
+            joins.append(join)
+    return groups
+
+
+def _is_aside(join: str, behind: str, *, first: bool) -> bool:
+    """Whether the second of two joined items begins a remark: `5, 3 more than before`, `5, and 3 is left`."""
+    if join == "comma":
+        return first and _WORD_AFTER.match(behind) is not None and _MORE.match(behind) is None
+    return join == "and" and _OWN_CLAUSE.match(behind) is not None
+
+
+def _gap(clause: str, before: _Item, item: _Item) -> str:
+    return clause[before.end : item.start]
+
+
+def _join(clause: str, before: _Item, item: _Item) -> str | None:
+    """How two neighbours are joined; None where they are not."""
+    gap = _gap(clause, before, item)
+    if len(gap) > _AROUND:
+        return None
+    if _CALCULATION.fullmatch(gap):
+        if _DASH.fullmatch(gap) and _SIGN_AFTER.match(clause, item.end) is None:
+            return None  # `18 - 9 of them sold` is a remark, `18 - 9 = 9` a calculation
+        return None if "to" in gap and _PLACES.match(clause, item.end) else "calculation"
+    for kind, pattern in (("and", _AND), ("comma", _COMMA)):
+        if (match := pattern.fullmatch(gap)) is not None:
+            name = match["name"]
+            return kind if name is None or name == _name_before(clause, before) else None
+    match = _OR.fullmatch(gap)
+    if match is None:
+        return None
+    unit = match["unit"].split()
+    if unit and match["comma"]:  # `20 hours, or 300 pages in all` goes on to something else
+        return "or" if clause[item.end : item.end + _AROUND].split()[:1] == unit[:1] else None
+    return None if _is_conversion(clause, before, item, match["unit"]) else "or"
+
+
+def _name_before(clause: str, item: _Item) -> str | None:
+    match = _NAMED_BEFORE.search(clause[max(0, item.start - 12) : item.start])
+    return match[1] if match else None
+
+
+_measures = """
+    second minute hour day week month year cent dollar euro pound penny pence percent inch inche feet foot
+    yard mile meter metre centimeter kilometer cm mm km m kg gram kilogram ounce liter litre milliliter
+    gallon quart pint cup degree radian dozen
+"""
+_MEASURES = frozenset(_measures.split())
+_FIRST_WORD = re.compile(r"\s*([a-zA-Z]+)")
+
+
+def _is_conversion(clause: str, before: _Item, item: _Item, unit: str) -> bool:
+    """Whether "90 minutes or 1.5 hours" says one thing in two measures, and not two things."""
+    first = _measure(before, unit)
+    second = _measure(item, clause[item.end : item.end + _AROUND])
+    return first is not None and second is not None and first != second
+
+
+def _measure(item: _Item, behind: str) -> str | None:
+    if "$" in item.text:
+        return "dollar"
+    if item.text.endswith("%"):
+        return "percent"
+    match = _FIRST_WORD.match(behind)
+    word = match[1].casefold() if match else ""
+    word = word if word in _MEASURES else word.removesuffix("s")
+    return word if word in _MEASURES else None
+
+
+def _signs(clause: str, group: list[_Item]) -> list[str]:
+    """The signs of a calculation or range that stand between the items of a group."""
+    gaps = [_gap(clause, *pair) for pair in pairwise(group)]
+    return [gap.strip() for gap in gaps if _CALCULATION.fullmatch(gap)]
+
+
+def _result(group: list[_Item], signs: list[str]) -> str | None:
+    """What a calculation comes to, `8` of `5 + 3 = 8`; None where it is a range or does not say."""
+    if signs[-1] != "=" or len(signs) < len(group) - 1:
+        return None
+    first, last = group[0].text, group[-1].text
+    if len(group) == 2 and ("/" in first or "frac" in first):  # `2/3 = 0.67` is two thirds, `6/3 = 2` either
+        return last if parse_number(clean(first)) == parse_number(clean(last)) else first
+    return last
+
+
+def _distinct(group: list[_Item]) -> list[str]:
+    """The texts of a list, without numbers that say again what one before them said (`1/2 or 50%`)."""
+    texts: list[str] = []
+    values = []
+    for item in group:
+        number = parse_number(clean(item.text))
+        value = None if number is None else number.value / (100 if number.percent else 1)
+        if value is None or value not in values:
+            texts.append(item.text.rstrip(" .,;"))
+        values.append(value)
+    return texts
+
+
+# --- denied and bounded -------------------------------------------------------------------------------
+
+_between = """
+    equal equals to exactly simply just merely be been the a an number value really actually only about by
+    given as quite necessarily always likely both either of in at near nearly close for any answer possible
+    even yet precisely equivalent correct right true final actual supposed meant
+"""
+_NAME_THEN = r"(?:[\s*_\"'“($]+[a-zA-Z](?:_\w)?\s*=)?"
+_BETWEEN = (
+    rf"(?:[\s*_\"'“(]+(?:{'|'.join(_between.split())})\b)*+"
+    rf"{_NAME_THEN}[\s*_\"'“($]*$"
+)
+_DENIAL = re.compile(
+    r"(?:\b(?:not|never|neither|nor|none|cannot|without|except|unlike|rather than|instead of|other than)"
+    rf"|n['’]t){_BETWEEN}",
+    re.IGNORECASE,
+)
+_DENIED_AFTER = re.compile(
+    r"\s*(?:[a-zA-Z]+\s+)?(?:is|was|are|were)(?:\s+(?:wrong|incorrect|false)|(?:\s+not|n['’]t)\s+"
+    r"(?:it|possible|valid|true|right|correct|(?:the|an?)\s+(?:\w+\s+)?(?:answer|solution|option)))\b"
+)
+_TURN = re.compile(r"[,;:—–]|\b(?:but|rather|instead|is|it['’]s)\b", re.IGNORECASE)
+
+
+def _denied(clause: str, groups: list[list[_Item]]) -> list[bool]:
+    """Which groups the sentence denies; a denial lasts until the sentence turns ("not 4 but 5")."""
+    denied: list[bool] = []
+    end = 0
+    for group in groups:
+        start = group[0].start
+        before = clause[max(end, start - _AROUND) : start]
+        no = _DENIAL.search(before) is not None
+        no = no or (bool(denied) and denied[-1] and _TURN.search(clause[end:start]) is None)
+        end = group[-1].end
+        denied.append(no or _DENIED_AFTER.match(clause[end : end + _AROUND]) is not None)
+    return denied
+
+
+_RELATION = r"[<>≤≥≠]=?|!=|\\(?:leq?|geq?|neq?|lt|gt)(?:slant)?(?![a-zA-Z])"
+_UP_TO = r"(?:\s+(?!(?:is|are|was|were|equals?)\b)[a-zA-Z]+)"
+_BOUND_BEFORE = re.compile(
+    rf"(?:\bthan{_UP_TO}{{0,3}}|\bat\s+(?:least|most){_UP_TO}{{0,2}}|\bbetween{_UP_TO}{{0,2}}|\bup\s+to"
+    r"|\bexceed(?:s|ed|ing)?|(?:^|\b(?:is|be|just|slightly|well|far|bit|little|and|or)\s)\s*(?:above|below|over|under)"
+    rf"|(?<![-=])(?:{_RELATION})|[\w)}}\]]\s*[+/×÷·]){_NAME_THEN}[\s*_(]*$|[\w)]-$",
+    re.IGNORECASE,
+)
+_BOUND_AFTER = re.compile(
+    r"\s*(?:[a-zA-Z]+\s+){0,2}(?:(?:or|and)\s+(?:more|less|fewer|greater|higher|lower|larger|smaller|above|below"
+    r"|over|under|up)|or\s+(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)|at\s+(?:least|most))\b"
+    rf"|\s*(?:{_RELATION})|\+(?![\s$]*[\d\\])",
+    re.IGNORECASE,
+)
+
+
+def _is_bounded(clause: str, group: list[_Item]) -> bool:
+    """Whether a sentence gives a bound or part of a formula: "at least 5", "5 or more", "2x + 5"."""
+    start, end = group[0].start, group[-1].end
+    before, after = clause[max(0, start - _AROUND) : start], clause[end : end + _AROUND]
+    return _BOUND_BEFORE.search(before) is not None or _BOUND_AFTER.match(after) is not None
