@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from simulated_policy import SimulatedPolicy, Tools, make_pool, responses, run_rounds, sample_round
+from simulated_policy import SimulatedPolicy, Tools, make_pool, responses, rows, run_rounds, sample_round
 
 from dast_jax.methods import sai_dpo
 from dast_jax.methods._clusters import cluster_queries, subjects
 from dast_jax.methods.sai_dpo import cluster_errors, draw
-from dast_jax.records import Pool, Query
+from dast_jax.records import Pool, Query, Tally
 from dast_jax.tagging import TaggerOptions
 
 # --- the formulas ---
@@ -196,15 +196,95 @@ def test_the_clusters_are_made_once():
 
 @pytest.mark.parametrize("band", ["rank", "pairs"])
 def test_the_band_prefers_the_middle(band):
+    """Solved always and briefly, solved half the time at more length, never solved."""
     n = 300
     pool = make_pool(n)
     options = sai_dpo.Options(clusters=1, probe=1.0, trials=8, draw=n, band=band, warm_up=False)
     method = sai_dpo.make(pool, options, 1, Tools())
-    rates = np.repeat([0.01, 0.5, 0.999], 100)
-    _, own = sample_round(method, SimulatedPolicy(rates, exact=False), pool, 0, [])
+    _, own = sample_round(method, SimulatedPolicy(np.repeat([1.0, 0.5, 0.0], 100)), pool, 0, [])
+    own.length[:] = np.repeat([5, 50, 20], 100)[own.query]
     weights = method.weights(sai_dpo._Sums(n, own))
-    if band == "pairs":
-        assert weights[100:200].mean() > 3 * max(weights[:100].mean(), weights[200:].mean())
-    else:
-        assert weights[:100].mean() < weights[100:].mean()  # the unsolved are at the hard end
-        assert np.argmax(weights) >= 100
+    assert weights[100:200].min() > 2 * max(weights[:100].max(), weights[200:].max())
+
+
+# --- the weights by hand ---
+
+PASSED = (4, 1, 0, 3, 0, 1)
+STEPS = (2, 2, 1, 1, 3, 2)
+LENGTHS = (50, 10, 5, 90, 4, 50)
+ERRORS = ((1.75 + 4 * 0.625) / 7, (2.0 + 4 * 0.625) / 7)
+"""Of a cluster of three: fail rates 0, 3/4, 1 and 1/4, 1, 3/4; their mean over both is 0.625, κ is 4."""
+
+
+def six_probed(**options):
+    """The weights of six queries in two clusters, after four trials of each, given by the tables above."""
+    pool = Pool(
+        tuple(
+            Query(id=str(i), question=f"q{i}", answer="1", tags=(cluster,))
+            for i, cluster in enumerate("aaabbb")
+        )
+    )
+    chosen = {"clusters": 2, "probe": 1.0, "trials": 4, "warm_up": False} | options
+    method = sai_dpo.make(pool, sai_dpo.Options(**chosen), 1, Tools())
+    method.start_round(0, responses([], [], []))
+    query, trial = np.repeat(np.arange(6), 4), np.tile(np.arange(4), 6)
+    text = [f"step {t}\n\n" * STEPS[q] for q, t in zip(query, trial, strict=True)]
+    own = responses(query, trial, trial < np.array(PASSED)[query], text=text, round=0)
+    own.length[:] = np.array(LENGTHS)[query]
+    return method.weights(sai_dpo._Sums(6, own))
+
+
+def test_weights_by_rank_by_hand():
+    """Whether one is right, then steps, then length: queries 3, 1, 0 and 5 alike, then the unsolved 2, 4."""
+    quantile = np.array([2.5, 1, 4, 0, 5, 2.5]) / 5
+    band = np.exp(-((quantile - 0.4) ** 2) / (2 * 0.3**2))
+    error = np.repeat(ERRORS, 3)
+    np.testing.assert_allclose(six_probed(centre=0.4, width=0.3), (0.05 + error) * band, rtol=1e-6)
+    np.testing.assert_allclose(six_probed(centre=0.4, width=0.3, epsilon=0.0), error * band, rtol=1e-6)
+
+
+def test_weights_by_the_chance_of_a_pair_by_hand():
+    """A pass rate of 1/4 or 3/4 gives four trials a right and a wrong one with chance 1 − (81 + 1) / 256."""
+    chance = np.array([0, 1, 0, 1, 0, 1]) * (1 - 82 / 256)
+    expected = (0.05 + np.repeat(ERRORS, 3)) * chance
+    np.testing.assert_allclose(six_probed(band="pairs"), expected, rtol=1e-6)
+
+
+# --- what differs from round to round ---
+
+
+def test_each_round_probes_other_queries():
+    _, method, _ = method_and_policy()
+    probes = []
+    for round in range(3):
+        method.start_round(round, responses([], [], []))
+        probes.append(frozenset(method.requests(Tally.zeros(400)).query.tolist()))
+    assert len(set(probes)) == 3
+    assert {len(probe) for probe in probes} == {40}
+
+
+def test_each_round_draws_other_queries_and_other_pairs():
+    """Although the same trials, of the whole pool, come out the same in both rounds."""
+    _, method, _ = method_and_policy(100, probe=1.0, draw=50)
+    query, trial = np.repeat(np.arange(100), 8), np.tile(np.arange(8), 100)
+    text = [f"q{q} t{t}" for q, t in zip(query, trial, strict=True)]
+    drawn = []
+    for round in range(2):
+        method.start_round(round, responses([], [], []))
+        pairs = method.training_set(responses(query, trial, trial % 2 == 0, round=round, text=text))
+        assert len(pairs) == 50
+        drawn.append({q: (c, r) for q, c, r, _ in rows(pairs)})
+    both = set(drawn[0]) & set(drawn[1])
+    assert 10 <= len(both) < 50
+    same = sum(drawn[0][q] == drawn[1][q] for q in both)
+    assert same < len(both) / 2  # one in sixteen by chance
+
+
+@pytest.mark.parametrize(
+    ("n", "share", "probed"), [(50, 0.03, 2), (6, 0.25, 2), (50, 0.02, 1), (40, 0.03, 1)]
+)
+def test_the_probe_is_the_nearest_whole_number_of_queries(n, share, probed):
+    pool, method, policy = method_and_policy(n, probe=share, draw=1)
+    _, own = sample_round(method, policy, pool, 0, [])
+    method.training_set(own)
+    assert method.facts()["probed"] == probed
