@@ -25,8 +25,11 @@ PAPER_MIX = (0.364, 0.383, 0.165, 0.088)
 """Level shares of the training queries in the paper (arXiv 2503.09029), easy to unsolved."""
 
 
-def make_pool(n: int, *, solutions=None, task="math") -> Pool:
-    """n queries; solution lengths grow with the index, `solutions` bool [n] says which have one."""
+def make_pool(n: int, *, solutions=None, levels=None, task="math") -> Pool:
+    """n queries; solution lengths grow with the index, `solutions` bool [n] says which have one.
+
+    `levels` int [n] gives them the data's own labels.
+    """
     return Pool(
         tuple(
             Query(
@@ -35,6 +38,7 @@ def make_pool(n: int, *, solutions=None, task="math") -> Pool:
                 answer=str(i),
                 task=task,
                 solution=f"reference {i} " + "x" * (i % 97) if solutions is None or solutions[i] else None,
+                level=None if levels is None else f"Level {levels[i]}",
             )
             for i in range(n)
         )
@@ -84,7 +88,8 @@ class SimulatedPolicy:
     """`pass_rate` float [rounds, n]; with `exact` that share of any 16 trials in a row in round 0 is correct.
 
     `texts` limits how many different responses a query has; 0 makes all different. A hinted trial
-    succeeds half as often again; a share `cut` of the responses is cut off at the limit of new tokens.
+    succeeds half as often again; a share `cut` of the responses is cut off at the limit of new tokens. The
+    entropies say nothing of the pass rates.
     """
 
     def __init__(
@@ -112,7 +117,7 @@ class SimulatedPolicy:
                 f"q{q} version {t % self.texts}" for q, t in zip(requests.query, requests.trial, strict=True)
             ]
         finish = np.where(self._uniform(round, requests, salt=1) < self.cut, LENGTH, EOS)
-        return responses(
+        made = responses(
             requests.query,
             requests.trial,
             correct,
@@ -121,6 +126,8 @@ class SimulatedPolicy:
             text=text,
             finish=finish,
         )
+        made.entropy[:] = self._uniform(round, requests, salt=2)
+        return made
 
     def _uniform(self, round: int, requests: Requests, salt: int = 0) -> np.ndarray:
         """Noise in [0, 1) by (seed, round, query, trial) alone (splitmix64's mixing)."""

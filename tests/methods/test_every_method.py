@@ -18,6 +18,7 @@ from simulated_policy import (
 
 import dast_jax.methods
 from dast_jax.config import build_config
+from dast_jax.durable import read_arrays, write_arrays
 from dast_jax.errors import UserError
 from dast_jax.methods import make_method
 from dast_jax.options import build
@@ -35,6 +36,15 @@ SETTINGS = {
         "max_trials": 12,
     },
     "dast_d_p": {"method": "dast", "loss": "dpo", "trials": 8, "max_trials": 24, "length": False},
+    "dast_l": {"method": "dast", "trials": 8, "max_trials": 24, "proportion": False},
+    "dast_label": {"method": "dast", "estimator": "label", "trials": 4, "max_trials": 12},
+    "dast_uncertainty": {
+        "method": "dast",
+        "estimator": "uncertainty",
+        "re_estimate": "every_round",
+        "trials": 4,
+        "max_trials": 12,
+    },
     "vrt": {"trials": 6},
     "vrt_warm": {"method": "vrt", "trials": 6, "warm_up": True, "drop_duplicates": True},
     "rft": {"trials": 6},
@@ -57,9 +67,11 @@ SETTINGS = {
         "drop_duplicates": False,
     },
     "star": {"rationalize": "always"},
+    "star_warm": {"method": "star", "rationalize": "always", "warm_up": True},
     "star_acc": {"rationalize": "never"},
     "adastar": {"batch": 4, "steps": 3, "rationalize": "always"},
     "adastar_code": {"method": "adastar", "batch": 4, "steps": 3, "alpha": "solved_share", "trials": 3},
+    "adastar_warm": {"method": "adastar", "batch": 4, "steps": 3, "warm_up": True},
     "sai_dpo": {"clusters": 4, "probe": 0.2, "trials": 4, "draw": 30},
     "sai_dpo_pairs": {
         "method": "sai_dpo",
@@ -69,9 +81,25 @@ SETTINGS = {
         "draw": 30,
         "band": "pairs",
     },
+    "sai_dpo_cold": {
+        "method": "sai_dpo",
+        "clusters": 4,
+        "probe": 0.2,
+        "trials": 4,
+        "draw": 30,
+        "warm_up": False,
+    },
     "sft": {},
     "dpo": {"trials": 6},
+    "dpo_cold": {"method": "dpo", "trials": 6, "warm_up": False},
     "b_star": {"trials": 4, "probe": 10, "temperatures": [0.5, 1.0]},
+    "b_star_cold": {
+        "method": "b_star",
+        "trials": 4,
+        "probe": 10,
+        "temperatures": [0.5, 1.0],
+        "warm_up": False,
+    },
     "iterative_rpo": {"trials": 6},
 }
 """Small settings that together go through every branch of every method."""
@@ -94,6 +122,10 @@ def rising(n, *, seed=0, **kwargs):
     )
 
 
+def labelled_pool(n, **kwargs):
+    return make_pool(n, levels=mixed_levels(n), **kwargs)
+
+
 def test_the_settings_cover_every_method():
     modules = {m.name for m in pkgutil.iter_modules(dast_jax.methods.__path__)}
     methods = {m for m in modules if not m.startswith("_") and m != "base"}
@@ -104,7 +136,7 @@ def test_the_settings_cover_every_method():
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_training_set_does_not_depend_on_arrival(name):
     n = 60
-    pool, policy = make_pool(n), rising(n, texts=5, cut=0.1)
+    pool, policy = labelled_pool(n), rising(n, texts=5, cut=0.1)
     results = []
     for arrival_seed in (None, 1, 2):
         method = make(name, pool)
@@ -116,37 +148,56 @@ def test_the_training_set_does_not_depend_on_arrival(name):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_state_carries_over_every_boundary(name):
+def test_state_carries_over_every_boundary(name, tmp_path):
+    """One method goes through the rounds unbroken; beside it a fresh one takes every step, from files."""
     n = 60
-    pool, policy = make_pool(n), rising(n, texts=5)
-    whole_method = make(name, pool)
-    whole = run_rounds(whole_method, policy, pool, 3)
+    pool, policy = labelled_pool(n), rising(n, texts=5, cut=0.1)
+    tools = Tools()
+    whole = make(name, pool)
+    whole_earlier, earlier = [], []
 
-    state, earlier = None, []
+    def kept(method):
+        write_arrays(tmp_path / "state.npz", method.state())
+        return read_arrays(tmp_path / "state.npz")
 
-    def fresh():
-        method = make(name, pool)
-        if state is not None:
-            method.restore({k: np.array(v) for k, v in state.items()})
+    def fresh(state, tools=tools):
+        method = make(name, pool, tools=tools)
+        method.restore(state)
         return method
 
-    for round in range(4):
-        method = fresh()  # before the round
-        carried, own = sample_round(method, policy, pool, round, earlier)
-        method = fresh()  # after its sampling
+    def begin(method, round):
         wanted = [r for r in earlier if len(r) and r.round[0] in method.wanted_rounds(round)]
-        again = method.start_round(round, Responses.concatenate([responses([], [], []), *wanted]))
-        assert rows_of(again) == rows_of(carried)
+        return method.start_round(round, Responses.concatenate([responses([], [], []), *wanted]))
+
+    state = kept(make(name, pool, tools=tools))
+    for round in range(4):
+        whole_carried, whole_own = sample_round(whole, policy, pool, round, whole_earlier)
+        whole_set = whole.training_set(Responses.concatenate([whole_carried, whole_own]))
+        whole_earlier.append(whole_own)
+
+        carried, own = sample_round(fresh(state, Tools()), policy, pool, round, earlier)  # before the round
+        assert rows_of(carried) == rows_of(whole_carried)
+        assert rows_of(own) == rows_of(whole_own)
+        method = fresh(state)
+        begin(method, round)
+        begun = kept(method)
+        again = sample_round(fresh(begun), policy, pool, round, earlier)  # after its beginning
+        assert [rows_of(r) for r in again] == [rows_of(carried), rows_of(own)]
+        method = fresh(begun)  # after its sampling
+        carried = begin(method, round)
+        assert rows_of(carried) == rows_of(whole_carried)
         training_set = method.training_set(Responses.concatenate([carried, own]))
-        assert rows(training_set) == rows(whole[round][0])
-        assert method.facts() is not None
-        state = method.state()
-        method = fresh()  # after its training set
-        method.after_training(0.9 if len(training_set) else 0.0)
-        state = method.state()
+        assert rows(training_set) == rows(whole_set)
+        assert training_set.shortfall == whole_set.shortfall
+        assert method.facts() == whole.facts()
+        built = kept(method)
+        method = fresh(built)  # after its training set
+        for each in (whole, method):
+            each.after_training(0.9 if len(training_set) else 0.0)
+        state = kept(method)
         earlier.append(own)
-    for key, value in whole_method.state().items():
-        np.testing.assert_array_equal(state[key], value)
+    np.testing.assert_equal(state, dict(whole.state()))
+    assert tools.calls <= 1  # clusters are made once, whatever is interrupted after the first beginning
 
 
 def rows_of(responses):
@@ -158,7 +209,7 @@ def rows_of(responses):
 def own_rounds(name):
     """The rounds in which the method samples for itself, among 0..2."""
     warm = SETTINGS[name].get("method", name) in ("dast", "rft", "dpo", "iterative_rpo", "sai_dpo", "b_star")
-    return (1, 2) if warm or SETTINGS[name].get("warm_up") else (0, 1, 2)
+    return (1, 2) if SETTINGS[name].get("warm_up", warm) else (0, 1, 2)
 
 
 WITHOUT_SOLVED = {"dast": "references", "rft": "references", "sft": "references"}
@@ -168,7 +219,7 @@ WITHOUT_SOLVED = {"dast": "references", "rft": "references", "sft": "references"
 @pytest.mark.parametrize("name", SETTINGS)
 def test_with_nothing_solved_each_does_what_its_docstring_says(name):
     n = 30
-    pool = make_pool(n)
+    pool = labelled_pool(n)
     method = make(name, pool)
     results = run_rounds(method, SimulatedPolicy(np.zeros(n)), pool, 2)
     kind = SETTINGS[name].get("method", name)
@@ -189,7 +240,7 @@ def test_with_nothing_solved_each_does_what_its_docstring_says(name):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_with_all_solved_each_does_what_its_docstring_says(name):
     n = 30
-    pool = make_pool(n)
+    pool = labelled_pool(n)
     results = run_rounds(make(name, pool), SimulatedPolicy(np.ones(n)), pool, 2)
     for round in own_rounds(name):
         training_set = results[round][0]
@@ -198,14 +249,17 @@ def test_with_all_solved_each_does_what_its_docstring_says(name):
         else:
             counts = np.bincount(training_set.query, minlength=n)
             if SETTINGS[name].get("method", name) == "adastar":
-                assert counts.sum() == min(4 * int(3 * 1.2**round), n)
+                t = round if SETTINGS[name].get("warm_up") else round + 1
+                assert counts.sum() == min(4 * int(3 * 1.2 ** (t - 1)), n)
+            elif SETTINGS[name].get("estimator") in ("label", "uncertainty"):
+                assert set(counts.tolist()) == {4, 8, 12}  # levels do not look at what was solved
             else:
                 assert counts.min() == counts.max() > 0
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_exemplars_are_of_others_and_hinted_ones_show_their_answers(name):
-    pool = make_pool(30)
+    pool = labelled_pool(30)
     method = make(name, pool)
     method.start_round(0, responses([], [], []))
     assert method.exemplars(3, PromptKind.ZERO_SHOT) == ()
