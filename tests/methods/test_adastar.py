@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from simulated_policy import CORRECT, SimulatedPolicy, make_pool, rows, run_rounds, sample_round
+from simulated_policy import CORRECT, LENGTH, SimulatedPolicy, make_pool, rows, run_rounds, sample_round
 
 from dast_jax.methods import adastar
 from dast_jax.records import PromptKind, Requests
@@ -14,11 +14,11 @@ N, ROUNDS = 2000, 20
 
 
 def rising_policy(seed=0):
-    """Pass rates that differ between items and rise from round to round, none of them 0 or 1."""
+    """Pass rates that differ between items and rise from round to round, none 0 or 1; some trials are cut."""
     rng = np.random.default_rng(seed)
     start = rng.beta(0.8, 1.6, N)
     rates = np.stack([start + (0.97 - start) * (1 - 0.9**t) for t in range(ROUNDS + 1)])
-    return SimulatedPolicy(np.clip(rates, 0.02, 0.97), seed=seed, exact=False)
+    return SimulatedPolicy(np.clip(rates, 0.02, 0.97), seed=seed, exact=False, cut=0.05)
 
 
 def training_accuracy(round):
@@ -75,10 +75,11 @@ def test_the_heap_trace_is_that_of_the_papers_loop(alpha, hinted, arrival_seed):
     second = PromptKind.RATIONALIZED if hinted == "always" else PromptKind.FEW_SHOT
     exhausted = []
     for round in range(ROUNDS):
-        correct = [
-            policy.respond(round, trial_of_all(k, kind)).verdict == CORRECT
+        tries = [
+            policy.respond(round, trial_of_all(k, kind))
             for k, kind in enumerate((PromptKind.FEW_SHOT, second))
         ]
+        correct = [(r.verdict == CORRECT) & (r.finish != LENGTH) for r in tries]
         before = method.state()
         tried, d_plus, popped, ended = paper.round(round + 1, correct, training_accuracy(round))
         _, own = sample_round(method, policy, pool, round, [], arrival_seed=arrival_seed)
@@ -138,6 +139,32 @@ def test_the_hint_is_the_last_try_of_the_families_that_have_one():
         method = adastar.make(pool, adastar.Options(batch=1, steps=1), 0)
         _, own = sample_round(method, SimulatedPolicy(np.zeros(1)), pool, 0, [])
         assert own.kind.tolist() == kinds
+
+
+def test_the_hint_waits_for_the_last_of_three_tries():
+    pool = make_pool(1, task="choice")
+    for trials, kinds in ((1, [1]), (2, [1, 3]), (3, [1, 1, 3])):
+        method = adastar.make(pool, adastar.Options(batch=1, steps=1, trials=trials), 0)
+        _, own = sample_round(method, SimulatedPolicy(np.zeros(1)), pool, 0, [])
+        assert own.kind.tolist() == kinds
+
+
+@pytest.mark.parametrize("warm_up", [True, False])
+def test_the_first_round_of_its_own_is_round_one_of_the_paper(warm_up):
+    """β¹ = 8·1 = 8, β² = 8·⌊1.5⌋ = 8, β³ = 8·⌊2.25⌋ = 16; popped items take the round's number as key."""
+    pool = make_pool(60)
+    method = adastar.make(pool, adastar.Options(batch=8, steps=1, growth=1.5, warm_up=warm_up), 0)
+    policy = SimulatedPolicy(np.ones(60))
+    sizes, keys = [], []
+    for round in range(3 + warm_up):
+        _, own = sample_round(method, policy, pool, round, [])
+        training_set = method.training_set(own)
+        sizes.append(len(training_set))
+        assert training_set.is_reference.all() == (round == 0 and warm_up)
+        method.after_training(1.0)
+        keys.append(method.state()["last"].max())
+    assert sizes == [60] * warm_up + [8, 8, 16]
+    assert keys == [0] * warm_up + [1, 2, 3]
 
 
 def test_rounds_walk_the_pool_when_everything_is_solved():

@@ -157,6 +157,15 @@ def test_rest_em_keeps_at_most_so_many():
     assert np.array_equal(np.bincount(training_set.query, minlength=30), np.minimum(solved, 10))
 
 
+def test_rest_em_keeps_different_ones():
+    """Each query's responses say one of two things, in turn, and three could be kept."""
+    pool = make_pool(10)
+    method = rest_em.make(pool, rest_em.Options(trials=8, at_most=3), 1)
+    training_set, _ = run_rounds(method, SimulatedPolicy(np.ones(10), texts=2), pool, 0)[0]
+    assert training_set.query.tolist() == [q for q in range(10) for _ in range(2)]
+    assert training_set.text.tolist() == [f"q{q} version {k}" for q in range(10) for k in range(2)]
+
+
 def test_coverage_tells_the_datas_own_labels_apart():
     pool = make_pool(8)
     labelled = type(pool)(

@@ -4,7 +4,7 @@ from simulated_policy import LENGTH, SimulatedPolicy, make_pool, responses, run_
 
 from dast_jax.methods import b_star, sft, star, star_acc
 from dast_jax.methods.b_star import balance_score
-from dast_jax.records import PromptKind
+from dast_jax.records import PromptKind, Tally
 
 # --- STaR ---
 
@@ -50,6 +50,17 @@ def test_a_truncated_success_is_not_one():
     )
     assert got.query.tolist() == [0, 1]
     assert got.text.tolist() == ["r0 q0 t0", "r0 q1 t1"]
+
+
+def test_a_truncated_success_is_tried_again_with_the_hint():
+    n = 200
+    pool = make_pool(n, task="choice")
+    policy = SimulatedPolicy(np.full(n, 0.6), exact=False, cut=0.4)
+    _, own = sample_round(star.make(pool, star.Options(), 1), policy, pool, 0, [])
+    first, second = own.take(own.trial == 0), own.take(own.trial == 1)
+    solved = first.query[first.correct & (first.finish != LENGTH)]
+    assert (first.correct & (first.finish == LENGTH)).sum() > 20
+    assert set(second.query.tolist()) == set(range(n)) - set(solved.tolist())
 
 
 def test_where_training_starts():
@@ -127,6 +138,47 @@ def test_b_star_samples_all_at_the_temperature_of_the_best_score():
     assert set(zip(training_set.query.tolist(), training_set.text, strict=True)) == set(
         zip(used.query.tolist(), used.text, strict=True)
     )
+
+
+def test_of_equal_scores_b_star_takes_the_lowest_temperature_for_sampling_and_training():
+    """Every trial is right and different, so all temperatures score alike."""
+    n = 20
+    pool = make_pool(n)
+    options = b_star.Options(temperatures=(1.0, 0.25, 0.5), probe=5, trials=3, warm_up=False)
+    method = b_star.make(pool, options, 1)
+    asked = {}
+    policy = SimulatedPolicy(np.ones(n))
+    respond = policy.respond
+
+    def noted(round, requests):
+        heat = () if requests.temperature is None else requests.temperature.tolist()
+        asked.update(
+            zip(zip(requests.query.tolist(), requests.trial.tolist(), strict=True), heat, strict=True)
+        )
+        return respond(round, requests)
+
+    policy.respond = noted
+    _, own = sample_round(method, policy, pool, 0, [])
+    training_set = method.training_set(own)
+    probe = set(np.flatnonzero(np.bincount(own.query) == 9).tolist())
+    assert len(probe) == 5
+    assert {asked[q, t] for q, t in asked if q not in probe} == {0.25}
+    assert method.facts()["temperature"] == 0.25
+    assert len(set(method.facts()["balance_scores"].values())) == 1
+    trained = {(int(text.split()[1][1:]), int(text.split()[2][1:])) for text in training_set.text}
+    assert {asked[name] for name in trained} == {0.25}
+    assert {q for q, _ in trained} == set(range(n))
+
+
+def test_b_star_probes_other_queries_each_round():
+    pool = make_pool(60)
+    method = b_star.make(pool, b_star.Options(temperatures=(0.5,), probe=10, trials=2, warm_up=False), 1)
+    probes = []
+    for round in range(3):
+        method.start_round(round, responses([], [], []))
+        probes.append(frozenset(method.requests(Tally.zeros(60)).query.tolist()))
+    assert {len(probe) for probe in probes} == {10}
+    assert len(set(probes)) == 3
 
 
 def test_b_star_with_a_pool_smaller_than_its_probe():
