@@ -351,6 +351,18 @@ def test_state_carries_over_every_boundary(re_estimate):
 # --- exemplars ---
 
 
+@pytest.mark.parametrize("loss", ["sft", "dpo"])
+@pytest.mark.parametrize(("length", "kind"), [(True, PromptKind.MATCHED), (False, PromptKind.FEW_SHOT)])
+def test_length_decides_whose_solutions_are_shown_after_the_estimate(length, kind, loss):
+    levels, pool = mixed_levels(60), make_pool(60)
+    method = dast.make(pool, dast.Options(length=length, loss=loss, base_quota=30, max_trials=40), seed=1)
+    results = run_rounds(method, improving_policy(levels), pool, 2)
+    assert set(results[0][1].kind.tolist()) == {PromptKind.FEW_SHOT}
+    for round in (1, 2):
+        own = results[round][1]
+        assert set(own.kind[own.round == round].tolist()) == {kind}
+
+
 def test_matched_exemplars_are_of_the_level_and_never_the_query():
     n = 400
     levels, pool = mixed_levels(n), make_pool(n)
