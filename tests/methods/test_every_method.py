@@ -190,6 +190,8 @@ def test_state_carries_over_every_boundary(name, tmp_path):
         assert rows(training_set) == rows(whole_set)
         assert training_set.shortfall == whole_set.shortfall
         assert method.facts() == whole.facts()
+        for query, kind in zip(own.query[-5:].tolist(), own.kind[-5:].tolist(), strict=True):
+            assert method.exemplars(query, kind) == whole.exemplars(query, kind)
         built = kept(method)
         method = fresh(built)  # after its training set
         for each in (whole, method):
