@@ -1,0 +1,98 @@
+"""DAST with a judge behind a real local server that does not answer everything."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from simulated_policy import SimulatedPolicy, make_pool, run_rounds
+
+from dast_jax.errors import UserError
+from dast_jax.estimators import JudgeOptions
+from dast_jax.methods import dast
+from dast_jax.records import Pool
+from tests.helpers_chat_server import VARIABLE, serve
+
+__all__ = ["serve"]
+
+RATED = [0, 0, 0, 0, 1, 1, 1, 2, 2, 3]
+"""Ten ratings in a row: places 0.05, 0.15, …, 0.95, cut at 0.364, 0.747 and 0.912."""
+PASSED = [14, 8, 2, 0]
+"""Of 16 trials of the four queries that the judge refuses."""
+LABELS = [3, 1, 1, 2]
+"""The data's own labels of those four; the ten others have `RATED`. Four, five, three and two queries have a
+label each, in the middle at places 0.14, 0.46, 0.75 and 0.93, so the levels are the labels."""
+
+
+def judged(serve, tmp_path, reply, **options):
+    """DAST on fourteen queries, of which `reply` rates the first ten by their numbers, and its policy."""
+    endpoint = serve(reply)
+    judge = JudgeOptions(
+        endpoint=endpoint.url,
+        model="m",
+        key_variable=VARIABLE,
+        cache=str(tmp_path / "cache"),
+        backoff=0.01,
+        retries=0,
+        **options,
+    )
+    pool = Pool(
+        tuple(
+            replace(query, question=str(i), level=str(LABELS[i - 10] if i >= 10 else RATED[i]))
+            for i, query in enumerate(make_pool(14).queries)
+        )
+    )
+    policy = SimulatedPolicy(np.array([8] * 10 + PASSED) / 16)
+    made = dast.Options(estimator="judge", trials=16, max_trials=32, judge=judge)
+    return pool, dast.make(pool, made, seed=1), policy, endpoint
+
+
+def first_ten(question, _):
+    return (200, str(int(question) + 1)) if int(question) < 10 else (400, b"no")
+
+
+@pytest.mark.parametrize(
+    ("fallback", "others"),
+    [
+        ("sampled", [0, 1, 2, 3]),
+        ("label", LABELS),
+        ("median", [1, 1, 1, 1]),
+    ],
+)
+def test_what_the_judge_leaves_gets_the_fallbacks_level_and_is_told(
+    serve, tmp_path, caplog, fallback, others
+):
+    pool, method, policy, endpoint = judged(serve, tmp_path, first_ten, fallback=fallback)
+    with caplog.at_level(logging.WARNING, logger="dast_jax"):
+        results = run_rounds(method, policy, pool, 0)
+        told = {**method.facts(), **method.notes()}
+    assert method.levels()[:10].tolist() == RATED
+    assert method.levels()[10:].tolist() == others
+    assert told["unrated"] == 4
+    assert any("judge" in r.getMessage() and "unrated 4" in r.getMessage() for r in caplog.records)
+    assert results[0][0].is_reference.all()
+    assert sorted(map(int, endpoint.asked)) == list(range(14))
+
+
+def test_levels_of_the_judge_stay_and_make_the_quotas(serve, tmp_path):
+    pool, method, policy, endpoint = judged(serve, tmp_path, first_ten)
+    results = run_rounds(method, policy, pool, 2)
+    levels = np.array([*RATED, 0, 1, 2, 3])
+    assert method.levels().tolist() == levels.tolist()
+    assert method.quotas().tolist() == np.array([4, 4, 12, 8])[levels].tolist()
+    assert (np.bincount(results[2][0].query, minlength=14) <= method.quotas()).all()
+    assert len(endpoint.asked) == 14  # nothing is asked a second time
+
+
+def test_an_unrated_query_stops_the_run_where_that_is_asked_for(serve, tmp_path):
+    pool, method, policy, _ = judged(serve, tmp_path, first_ten, fallback="stop")
+    with pytest.raises(UserError, match=r"judge: 4 of 14 queries got no rating"):
+        run_rounds(method, policy, pool, 0)
+
+
+def test_a_judge_that_never_answers_leaves_the_sampled_levels(serve, tmp_path, caplog):
+    pool, method, policy, _ = judged(serve, tmp_path, lambda *_: (200, "hard to say"))
+    with caplog.at_level(logging.WARNING, logger="dast_jax"):
+        run_rounds(method, policy, pool, 0)
+    assert method.levels().tolist() == [1] * 10 + [0, 1, 2, 3]
+    assert any("judge" in r.getMessage() and "unrated 14" in r.getMessage() for r in caplog.records)
