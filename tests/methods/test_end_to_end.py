@@ -1,17 +1,23 @@
 """Every method through the whole loop on the embedded model, in its smallest setting."""
 
 import logging
+import math
 
 import numpy as np
 import pytest
 from simulated_policy import rows
+from transformers import AutoTokenizer
 
+from dast_jax import learning
 from dast_jax.config import build_config, config_path
 from dast_jax.errors import InterruptedRunError
+from dast_jax.metrics import read_metrics
 from dast_jax.options import apply_overrides, load_yaml
+from dast_jax.paths import resolve_path
 from dast_jax.records import PreferenceSet
 from dast_jax.selftrain import run
 from dast_jax.store import RunStore
+from dast_jax.training.preference import reference_logprobs
 
 METHODS = {
     "dast": {"trials": 5, "max_trials": 5, "loss": "dpo"},
@@ -76,6 +82,33 @@ def test_the_method_runs_through_the_loop(name, tmp_path, caplog):
         assert logprobs.shape == (len(training_set), 2)
         assert (logprobs < 0).all()
         assert {"reward_margin", "reward_accuracy", "kl"} <= set(last["training"])
+        first = first_step(tmp_path / "run", last["round"])
+        # The reference is the policy that the round begins with: before the first update they agree.
+        assert first["kl"] == pytest.approx(0, abs=1e-3)
+        assert first["reward_margin"] == pytest.approx(0, abs=1e-4)
+        beyond = first["loss"] - math.log(2)
+        if name == "iterative_rpo":  # and the loss is ln 2 + the chosen responses' NLL per token
+            per_token = -logprobs[:, 0] / chosen_tokens(training_set)
+            assert 0.1 < per_token.min() - 1e-4 <= beyond <= per_token.max() + 1e-4
+        else:
+            assert beyond == pytest.approx(0, abs=1e-4)
+    assert len(training_set) or name not in ("dpo", "iterative_rpo")
+    if name == "adastar":
+        trained = [r for r in summary["rounds"] if r["training"]["examples"]]
+        assert trained
+        assert [r["method"]["alpha"] for r in trained] == [r["training"]["accuracy"] for r in trained]
+
+
+def first_step(folder, round):
+    """What the first training step of `round` has logged."""
+    lines = [line for line in read_metrics(folder / "metrics.jsonl") if line["stage"] == "train"]
+    return next(line for line in lines if (line["round"], line["step"]) == (round, 1))
+
+
+def chosen_tokens(pairs):
+    """About how many tokens each chosen response is trained on, EOS among them."""
+    tokenizer = AutoTokenizer.from_pretrained(resolve_path("asset:base_model"))
+    return np.array([len(tokenizer.encode(text, add_special_tokens=False)) + 1 for text in pairs.chosen])
 
 
 class _Interrupted:
@@ -95,12 +128,21 @@ class _Interrupted:
 
 @pytest.mark.parametrize(("name", "stage"), [("adastar", "00/train"), ("dast", "01/train")])
 def test_a_training_stage_that_is_run_again_ends_the_same(name, stage, tmp_path, monkeypatch):
+    scored = []
+
+    def noted(*args, **kwargs):
+        scored.append(len(args[2]))
+        return reference_logprobs(*args, **kwargs)
+
+    monkeypatch.setattr(learning, "reference_logprobs", noted)
     whole = run(config(tmp_path / "whole", name))
+    assert len(scored) == (name in PAIRS)
     with monkeypatch.context() as patch:
         _Interrupted(patch, stage)
         with pytest.raises(InterruptedRunError):
             run(config(tmp_path / "broken", name))
     again = run(config(tmp_path / "broken", name))
+    assert len(scored) == 2 * (name in PAIRS)  # what the reference said was kept when it was interrupted
     stores = [RunStore.read(tmp_path / folder) for folder in ("whole", "broken")]
     for round in (0, 1):
         ours, theirs = (s.read_arrays(f"rounds/{round:02d}/method_trained.npz") for s in stores)
