@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,12 +47,14 @@ class Problems:
 def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
     """Load the sets that `config` names. `fits(question)` says whether the zero-shot prompt is short enough.
 
-    Overlong queries are skipped and named in a warning; test questions that also stand in the
-    training data are counted and named in a warning. Raises `UserError` when nothing is left.
+    Overlong queries are skipped and named in a warning, and so are test questions that also stand in the
+    training data; training data with hardly more than one answer are warned of. Raises `UserError` when
+    nothing is left.
     """
     train, skipped = fitting_queries(
         load_queries(config.data.train, options=config.data), fits, config.data.train
     )
+    _warn_of_one_class(train, config.data.train)
     sets = {}
     for name, source in config.evaluation.sets.items():
         limited = config.data.for_evaluation(limit=config.evaluation.limit)
@@ -63,6 +66,28 @@ def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
             name=name, source=source, queries=queries, skipped=too_long, overlap=overlap.count
         )
     return Problems(source=config.data.train, pool=Pool(train), skipped=skipped, evaluation=sets)
+
+
+_CLASSES = ("choice", "yes_no", "bool", "label")
+_ONE_CLASS = 0.9
+"""Share of one answer from which a warning is worth its line."""
+
+
+def _warn_of_one_class(queries: Sequence[Query], source: str) -> None:
+    """Where answers are classes and nearly all the same, "always that" is right, and is what is learnt."""
+    answers = [query.answer for query in queries if query.task in _CLASSES]
+    if not answers:
+        return
+    answer, count = Counter(answers).most_common(1)[0]
+    if count >= _ONE_CLASS * len(answers):
+        log.warning(
+            "%s: the answer of %d of %d queries is %s, so a policy that always says so looks good; "
+            "look at the rows",
+            source,
+            count,
+            len(answers),
+            answer,
+        )
 
 
 def fitting_queries(

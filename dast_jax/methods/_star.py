@@ -6,7 +6,6 @@ answer as a hint; a success is trained on without the hint.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +37,7 @@ def rationalize_option() -> Any:
 def rationalized(pool: Pool, choice: str) -> np.ndarray:
     """Which queries are rationalized under the option's `choice`, bool [n]."""
     if choice == "by_task":
-        families = [re.match(r"\w*", query.task) for query in pool.queries]  # a task may go on: "label: a, b"
-        return np.array([m is not None and m.group() in HINTED_TASKS for m in families], bool)
+        return np.array([query.task in HINTED_TASKS for query in pool.queries], bool)
     return np.full(len(pool), choice == "always")
 
 

@@ -19,13 +19,9 @@ from simulated_policy import (
 
 from dast_jax.difficulty import HARD, UNSOLVED, TallyCounter, level_shares
 from dast_jax.errors import UserError
-from dast_jax.estimators import JudgeOptions
 from dast_jax.methods import dast
 from dast_jax.options import build
 from dast_jax.records import LEVELS, Pool, PromptKind, Requests, Responses
-from tests.helpers_chat_server import serve
-
-__all__ = ["serve"]
 
 ESTIMATED = np.array([14, 8, 2, 0]) / 16
 """A pass rate in the middle of each level."""
@@ -513,46 +509,6 @@ def test_an_estimator_that_lacks_what_it_needs_is_refused_at_once(options, words
 def test_a_pass_rate_is_not_looked_at_where_others_give_the_levels():
     for chosen in ({"estimator": "label"}, {"estimator": "judge", "judge": {"fallback": "median"}}):
         assert build(dast.Options, {"trials": 2, **chosen}, where="method").trials == 2
-
-
-def test_the_judge_is_asked_once_and_before_anything_is_sampled(serve, tmp_path):
-    """Its word is in the state as the round begins: a resumed run has the same levels whatever it says."""
-    n = 12
-    pool = make_pool(n)
-    ratings = {f"what is {i}?": i % 10 + 1 for i in range(n)}
-    server = serve(
-        lambda question, _: (200, str(ratings[question])) if question != "what is 3?" else (400, b"")
-    )
-    judge = JudgeOptions(endpoint=server.url, model="m", cache="", retries=0, fallback="median")
-    options = dast.Options(estimator="judge", judge=judge, trials=5, re_estimate="every_round")
-    method = dast.make(pool, options, seed=1)
-    assert server.asked == []
-    method.start_round(0, responses([], [], []))
-    assert len(server.asked) == n
-    begun = method.state()
-    run_rounds(method, improving_policy(mixed_levels(n)), pool, 2)
-    assert method.facts() == {"estimator": "judge", "unrated": 1}
-    assert len(server.asked) == n
-    known = [i for i in range(n) if i != 3]
-    by_rating = sorted(known, key=lambda i: ratings[f"what is {i}?"])
-    assert (np.diff(method.levels()[by_rating]) >= 0).all()
-    assert len(set(method.levels().tolist())) == 4
-    other = dast.make(pool, options, seed=1)
-    other.restore(begun)
-    results = run_rounds(other, improving_policy(mixed_levels(n)), pool, 0)
-    assert len(results) == 1
-    assert other.levels().tolist() == method.levels().tolist()
-    assert len(server.asked) == n
-
-
-def test_a_judge_that_must_rate_all_stops_the_run_before_it_samples(serve):
-    server = serve(lambda *_: (400, b""))
-    judge = JudgeOptions(endpoint=server.url, model="m", cache="", retries=0, fallback="stop")
-    method = dast.make(make_pool(5), dast.Options(estimator="judge", judge=judge, trials=5), seed=1)
-    with pytest.raises(
-        UserError, match=r"^method\.judge: 5 of 5 queries got no rating; .*method\.judge\.fallback"
-    ):
-        method.start_round(0, responses([], [], []))
 
 
 def test_data_without_solutions_is_refused():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated_policy import SimulatedPolicy, make_pool, run_rounds
+from simulated_policy import SimulatedPolicy, make_pool, mixed_levels, responses, run_rounds
 
 from dast_jax.errors import UserError
 from dast_jax.estimators import JudgeOptions
@@ -96,3 +96,44 @@ def test_a_judge_that_never_answers_leaves_the_sampled_levels(serve, tmp_path, c
         run_rounds(method, policy, pool, 0)
     assert method.levels().tolist() == [1] * 10 + [0, 1, 2, 3]
     assert any("judge" in r.getMessage() and "unrated 14" in r.getMessage() for r in caplog.records)
+
+
+def test_the_judge_is_asked_once_and_before_anything_is_sampled(serve, tmp_path):
+    """Its word is in the state as the round begins: a resumed run has the same levels whatever it says."""
+    n = 12
+    pool = make_pool(n)
+    ratings = {f"what is {i}?": i % 10 + 1 for i in range(n)}
+    server = serve(
+        lambda question, _: (200, str(ratings[question])) if question != "what is 3?" else (400, b"")
+    )
+    judge = JudgeOptions(endpoint=server.url, model="m", cache="", retries=0, fallback="median")
+    options = dast.Options(estimator="judge", judge=judge, trials=5, re_estimate="every_round")
+    policy = SimulatedPolicy(np.array([14, 8, 2, 0])[mixed_levels(n)] / 16)
+    method = dast.make(pool, options, seed=1)
+    assert server.asked == []
+    method.start_round(0, responses([], [], []))
+    assert len(server.asked) == n
+    begun = method.state()
+    run_rounds(method, policy, pool, 2)
+    assert method.facts() == {"estimator": "judge", "unrated": 1}
+    assert len(server.asked) == n
+    known = [i for i in range(n) if i != 3]
+    by_rating = sorted(known, key=lambda i: ratings[f"what is {i}?"])
+    assert (np.diff(method.levels()[by_rating]) >= 0).all()
+    assert len(set(method.levels().tolist())) == 4
+    other = dast.make(pool, options, seed=1)
+    other.restore(begun)
+    results = run_rounds(other, policy, pool, 0)
+    assert len(results) == 1
+    assert other.levels().tolist() == method.levels().tolist()
+    assert len(server.asked) == n
+
+
+def test_a_judge_that_must_rate_all_stops_the_run_before_it_samples(serve):
+    server = serve(lambda *_: (400, b""))
+    judge = JudgeOptions(endpoint=server.url, model="m", cache="", retries=0, fallback="stop")
+    method = dast.make(make_pool(5), dast.Options(estimator="judge", judge=judge, trials=5), seed=1)
+    with pytest.raises(
+        UserError, match=r"^method\.judge: 5 of 5 queries got no rating; .*method\.judge\.fallback"
+    ):
+        method.start_round(0, responses([], [], []))
