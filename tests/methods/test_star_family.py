@@ -29,7 +29,6 @@ def test_star_tries_once_and_hints_what_failed():
     [
         ("by_task", "math", 1),
         ("by_task", "label", 2),
-        ("by_task", "label: a, b", 2),
         ("always", "math", 2),
         ("never", "choice", 1),
     ],
