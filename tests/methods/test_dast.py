@@ -1,5 +1,4 @@
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from dast_jax.difficulty import HARD, UNSOLVED, TallyCounter, level_shares
 from dast_jax.errors import UserError
 from dast_jax.methods import dast
 from dast_jax.options import build
-from dast_jax.records import LEVELS, Pool, PromptKind, Requests, Responses
+from dast_jax.records import LEVELS, PromptKind, Requests, Responses
 
 ESTIMATED = np.array([14, 8, 2, 0]) / 16
 """A pass rate in the middle of each level."""
@@ -475,40 +474,6 @@ def test_bad_options_are_refused(mapping, words):
     with pytest.raises(UserError) as error:
         build(dast.Options, mapping, where="method")
     assert all(word in str(error.value) for word in words)
-
-
-def test_estimators_are_interchangeable():
-    """The same rounds with levels from a ranking; the label knows the levels without a trial."""
-    n = 400
-    levels, pool = mixed_levels(n), make_pool(n)
-    labelled = Pool(tuple(replace(q, level=f"Level {levels[i]}") for i, q in enumerate(pool.queries)))
-    for estimator in ("label", "fail_rate", "self_aware", "uncertainty"):
-        method = dast.make(labelled, dast.Options(estimator=estimator, trials=16), seed=1)
-        results = run_rounds(method, improving_policy(levels), labelled, 1)
-        if estimator in ("label", "fail_rate"):
-            assert np.array_equal(method.levels(), levels)
-        elif estimator == "self_aware":  # first whether one of the trials was correct
-            assert np.array_equal(method.levels() == UNSOLVED, levels == UNSOLVED)
-        counts = np.bincount(results[1][0].query, minlength=n)
-        assert (counts <= np.array([4, 4, 12, 8])[method.levels()]).all()
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"estimator": "label"}, ["method.estimator label", "none of the queries has a level"]),
-        ({"estimator": "judge"}, ["method.judge.endpoint", "must be set"]),
-    ],
-)
-def test_an_estimator_that_lacks_what_it_needs_is_refused_at_once(options, words):
-    with pytest.raises(UserError) as error:
-        dast.make(make_pool(5), build(dast.Options, options, where="method"), 0)
-    assert all(word in str(error.value) for word in words)
-
-
-def test_a_pass_rate_is_not_looked_at_where_others_give_the_levels():
-    for chosen in ({"estimator": "label"}, {"estimator": "judge", "judge": {"fallback": "median"}}):
-        assert build(dast.Options, {"trials": 2, **chosen}, where="method").trials == 2
 
 
 def test_data_without_solutions_is_refused():

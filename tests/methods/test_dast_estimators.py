@@ -1,4 +1,4 @@
-"""DAST with a judge behind a real local server that does not answer everything."""
+"""DAST with levels from other estimators than the pass rate; the judge is a real local server."""
 
 import logging
 from dataclasses import replace
@@ -7,13 +7,56 @@ import numpy as np
 import pytest
 from simulated_policy import SimulatedPolicy, make_pool, mixed_levels, responses, run_rounds
 
+from dast_jax.difficulty import UNSOLVED
 from dast_jax.errors import UserError
 from dast_jax.estimators import JudgeOptions
 from dast_jax.methods import dast
+from dast_jax.options import build
 from dast_jax.records import Pool
 from tests.helpers_chat_server import VARIABLE, serve
 
 __all__ = ["serve"]
+
+LATER = np.array([0.95, 0.6, 0.25, 0.1])
+"""Pass rates by level after the estimate."""
+
+
+def test_estimators_are_interchangeable():
+    """The same rounds with levels from a ranking; the label knows the levels without a trial."""
+    n = 400
+    levels, pool = mixed_levels(n), make_pool(n)
+    labelled = Pool(tuple(replace(q, level=f"Level {levels[i]}") for i, q in enumerate(pool.queries)))
+    for estimator in ("label", "fail_rate", "self_aware", "uncertainty"):
+        policy = SimulatedPolicy(np.stack([np.array([14, 8, 2, 0])[levels] / 16, LATER[levels]]))
+        method = dast.make(labelled, dast.Options(estimator=estimator, trials=16), seed=1)
+        results = run_rounds(method, policy, labelled, 1)
+        if estimator in ("label", "fail_rate"):
+            assert np.array_equal(method.levels(), levels)
+        elif estimator == "self_aware":  # first whether one of the trials was correct
+            assert np.array_equal(method.levels() == UNSOLVED, levels == UNSOLVED)
+        counts = np.bincount(results[1][0].query, minlength=n)
+        assert (counts <= np.array([4, 4, 12, 8])[method.levels()]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"estimator": "label"}, ["method.estimator label", "none of the queries has a level"]),
+        ({"estimator": "judge"}, ["method.judge.endpoint", "must be set"]),
+    ],
+)
+def test_an_estimator_that_lacks_what_it_needs_is_refused_at_once(options, words):
+    with pytest.raises(UserError) as error:
+        dast.make(make_pool(5), build(dast.Options, options, where="method"), 0)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_a_pass_rate_is_not_looked_at_where_others_give_the_levels():
+    for chosen in ({"estimator": "label"}, {"estimator": "judge", "judge": {"fallback": "median"}}):
+        assert build(dast.Options, {"trials": 2, **chosen}, where="method").trials == 2
+
+
+# --- the judge ---
 
 RATED = [0, 0, 0, 0, 1, 1, 1, 2, 2, 3]
 """Ten ratings in a row: places 0.05, 0.15, …, 0.95, cut at 0.364, 0.747 and 0.912."""
