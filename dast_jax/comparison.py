@@ -237,23 +237,27 @@ def _matched_difference(pairs: Pairs, name: str) -> dict[str, Any] | None:
     """The rounds up to which both had trained on about as many tokens.
 
     Per seed, the budget is what the one that trained on less has trained on in all; of each, the round
-    whose cumulative trained tokens are nearest to it (of equally near ones the earlier).
+    whose cumulative trained tokens are nearest to it (of equally near ones the earlier). None where even
+    those differ by more than `_CLOSE`.
     """
     chosen = []
     for a, b in pairs:
         budget = min(_trained(a, a.evaluated[-1]), _trained(b, b.evaluated[-1]))
         chosen.append(((a, _nearest(a, budget)), (b, _nearest(b, budget))))
+    mine = float(np.mean([_trained(*a) for a, _ in chosen]))
+    theirs = float(np.mean([_trained(*b) for _, b in chosen]))
     found = _difference(chosen, name)
-    if found is None:
+    if found is None or max(mine, theirs) > _CLOSE * min(mine, theirs):
         return None
     return {
         **found,
         "rounds": [[ra, rb] for (_, ra), (_, rb) in chosen],
-        "trained_tokens": [
-            _mean([_trained(*a) for a, _ in chosen]),
-            _mean([_trained(*b) for _, b in chosen]),
-        ],
+        "trained_tokens": [mine, theirs],
     }
+
+
+_CLOSE = 1.5
+"""How many times as many tokens still count as about as many."""
 
 
 def _trained(run: RunResult, round: int) -> int:

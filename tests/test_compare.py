@@ -190,12 +190,12 @@ BASE = [0, 0, 0, 1]
 
 
 def compared(**changes: Any) -> dict[str, Any]:
-    """`a` beats `b` on two questions of four with seed 0 and on one with seed 1, on twice the tokens."""
+    """`a` beats `b` on two questions of four with seed 0 and on one with seed 1, on over twice the tokens."""
     results = [
         hand_made("a", 0, [([0, 1, 0, 1], 100), ([1, 1, 1, 1], 300)], BASE),
         hand_made("a", 1, [([0, 1, 0, 1], 120), ([1, 1, 1, 0], 280)], BASE),
-        hand_made("b", 0, [([0, 1, 0, 1], 90), ([1, 1, 0, 0], 110)], BASE),
-        hand_made("b", 1, [([0, 1, 1, 1], 90), ([1, 1, 0, 0], 110)], BASE),
+        hand_made("b", 0, [([0, 1, 0, 1], 90), ([1, 1, 0, 0], 70)], BASE),
+        hand_made("b", 1, [([0, 1, 1, 1], 90), ([1, 1, 0, 0], 70)], BASE),
     ]
     options: dict[str, Any] = {"name": "hand", "labels": ["a", "b"], "seeds": [0, 1], "baselines": ["b"]}
     return compare(results, **{**options, **changes})
@@ -234,11 +234,20 @@ def test_differences_are_paired_by_question_and_pooled_over_seeds() -> None:
 
 
 def test_matched_tokens_take_the_nearest_rounds() -> None:
-    # b trained on 200 tokens in all. a: 100 or 400, and 120 or 400: its round 0 is nearer both times.
+    # b trained on 160 tokens in all. a: 100 or 400, and 120 or 400: its round 0 is nearer both times.
     found = compared()["matched"]["b"]["a"]["t"]
     assert found["rounds"] == [[0, 1], [0, 1]]
-    assert found["trained_tokens"] == [110.0, 200.0]
+    assert found["trained_tokens"] == [110.0, 160.0]
     assert found["by_seed"] == [0.0, 0.0]
+
+
+def test_rounds_too_far_apart_are_not_matched() -> None:
+    """The budget is 100; of the other's 20 and 320 tokens neither is about as many."""
+    few = [hand_made("a", seed, [(BASE, 100)], BASE) for seed in (0, 1)]
+    many = [hand_made("b", seed, [(BASE, 20), (BASE, 300)], BASE) for seed in (0, 1)]
+    found = compare([*few, *many], name="hand", labels=["a", "b"], seeds=[0, 1], baselines=["b"])
+    assert found["matched"]["b"]["a"] == {}
+    assert found["differences"]["b"]["a"]["t"]["difference"] == 0
 
 
 def test_work_to_the_strongest_baselines_best() -> None:
