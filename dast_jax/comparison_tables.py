@@ -97,7 +97,7 @@ def _difference_table(comparison: Comparison, name: str, key: str) -> Table:
     when = "after the last round" if key == "differences" else "at matched training tokens"
     baselines = comparison["baselines"]
     table = _table(
-        f"{name}: points over each baseline {when}, paired, 95 % interval over seeds and questions",
+        f"{name}: points over each baseline {when}, 95 % over seeds and questions",
         "entry",
         *(f"− {baseline}" for baseline in baselines),
     )
