@@ -1,7 +1,9 @@
 """A judge: another model, behind an OpenAI-compatible endpoint, that rates how hard queries are.
 
-judge = Judge(JudgeOptions(endpoint="https://HOST/v1", model="some-model", key_variable="SOME_API_KEY"))
-ratings, notes = judge(["What is 2+2?", …])      # float64 [n], NaN where there is no rating
+    judge = Judge(JudgeOptions(endpoint="https://HOST/v1", model="some-model", key_variable="SOME_API_KEY"))
+    ratings, notes = judge(["What is 2+2?", …])      # float64 [n], NaN where there is no rating
+
+How it is asked, and what becomes of the key: `dast_jax.endpoint`.
 """
 
 from __future__ import annotations
