@@ -187,9 +187,11 @@ class Dast(MethodBase):
     def _count(self, responses: Responses) -> None:
         if not self._round:
             return
-        for counter, rows in ((self._right, usable(responses)), (self._wrong, rejectable(responses))):
-            if counter is self._right or self._options.loss == "dpo":
-                counter.add(responses.query[rows], responses.text[rows])
+        right = usable(responses)
+        self._right.add(responses.query[right], responses.text[right])
+        if self._options.loss == "dpo":
+            wrong = rejectable(responses)
+            self._wrong.add(responses.query[wrong], responses.text[wrong])
 
     def observe(self, responses: Responses) -> None:
         self._count(responses)
