@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.style import CSS
-from dast_jax.reporting.svg import Chart
+from dast_jax.reporting.svg import Chart, Key
 
 __all__ = ["card", "cards", "details", "figure", "page", "section", "table"]
 
@@ -52,15 +52,21 @@ def figure(title: str, chart: Chart | None, note: str = "") -> Html:
     """A chart with its title, legend, and its numbers as a table behind a click; empty without a chart."""
     if chart is None:
         return Html("")
-    legend = "".join(
-        f'<span><i style="background:{colour}"></i>{text(label)}</span>' for label, colour in chart.legend
-    )
+    legend = "".join(f"<span>{_swatch(key)}{text(key.label)}</span>" for key in chart.legend)
     below = f'<p class="note">{text(note)}</p>' if note else ""
     numbers = details("Numbers", table(chart.table))
     return Html(
         f'<figure class="card"><figcaption>{text(title)}</figcaption>'
         f'{f"""<div class="legend">{legend}</div>""" if legend else ""}{chart.svg}{below}{numbers}</figure>'
     )
+
+
+def _swatch(key: Key) -> str:
+    """A square of the key's colour, or a piece of its dashed line."""
+    if not key.dashes:
+        return f'<i style="background:{key.colour}"></i>'
+    line = f'<line x1="0" y1="5" x2="26" y2="5" style="stroke:{key.colour};stroke-dasharray:{key.dashes}"/>'
+    return f'<svg class="key" width="26" height="10" aria-hidden="true">{line}</svg>'
 
 
 def table(rows: Sequence[Sequence[object]], *, caption: str = "") -> Html:

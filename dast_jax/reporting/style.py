@@ -48,6 +48,8 @@ figure .note{margin:.5em 0 0}
 .legend i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:6px;
 vertical-align:-1px}
 svg{display:block;width:100%;max-width:470px;margin:0 auto;height:auto;font-size:12px;overflow:visible}
+.legend svg.key{display:inline-block;width:26px;height:10px;margin-right:6px}
+svg.key line{stroke-width:3}
 svg text{fill:var(--soft);font-variant-numeric:tabular-nums}
 svg .inside{font-size:11px}
 .grid line,svg .grid{stroke:var(--line);stroke-width:1}

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 from dast_jax.reporting.markup import text
 
 __all__ = [
     "Bars",
     "Chart",
+    "Key",
     "Line",
     "Segments",
     "grouped_bars",
@@ -68,12 +69,20 @@ class Segments:
     ink: str = "var(--card)"
 
 
+class Key(NamedTuple):
+    """What stands for a label in a chart: a colour and, for lines with a pattern, its `stroke-dasharray`."""
+
+    label: str
+    colour: str
+    dashes: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """An SVG, its legend as (label, colour), and the same numbers as a table (first row the header)."""
+    """An SVG, its legend, and the same numbers as a table (first row the header)."""
 
     svg: str
-    legend: Sequence[tuple[str, str]]
+    legend: Sequence[Key]
     table: Sequence[Sequence[str]]
 
 
@@ -122,13 +131,15 @@ def line_chart(
         parts.append(_text(x_at(x), height - bottom + 16, name, "middle"))
     parts.append(_text(_LEFT + (_WIDTH - _LEFT - _RIGHT) / 2, height - 6, x_name, "middle", "axis"))
     for i, line in enumerate(lines):
-        parts += _draw_line(line, x_at, frame.y, form, x_name, names=dict(ticks), dash=i)
+        parts += _draw_line(line, x_at, frame.y, form, x_name, names=dict(ticks), dashes=_dashes(line, i))
     table = [[x_name, *(line.label for line in lines)]]
     for x, name in ticks:
         table.append([name, *(_cell(line, _index(line.x, x), form) for line in lines)])
     return Chart(
         svg=_svg(height, title, parts),
-        legend=[(line.label, line.colour) for line in lines] if len(lines) > 1 else [],
+        legend=[Key(line.label, line.colour, _dashes(line, i)) for i, line in enumerate(lines)]
+        if len(lines) > 1
+        else [],
         table=table,
     )
 
@@ -170,7 +181,7 @@ def grouped_bars(
     table += [[group, *(_cell(s, g, form) for s in series)] for g, group in enumerate(groups)]
     return Chart(
         svg=_svg(height, title, parts),
-        legend=[(s.label, s.colour) for s in series] if len(series) > 1 else [],
+        legend=[Key(s.label, s.colour) for s in series] if len(series) > 1 else [],
         table=table,
     )
 
@@ -217,7 +228,9 @@ def stacked_bars(
     for i, row in enumerate(rows):
         cells = [form(s.values[i] or 0.0) for s in segments]
         table.append([row, *cells, *([form(sums[i])] if totals else [])])
-    return Chart(svg=_svg(height, title, parts), legend=[(s.label, s.colour) for s in segments], table=table)
+    return Chart(
+        svg=_svg(height, title, parts), legend=[Key(s.label, s.colour) for s in segments], table=table
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +260,11 @@ def _tick(value: float, ticks: Sequence[float], form: Format) -> str:
     return form(value)
 
 
+def _dashes(line: Line, index: int) -> str:
+    """The pattern of line number `index`: with six colours in turn, 24 lines differ in one or the other."""
+    return ("", "7 3", "2 3", "9 3 2 3")[(index + index // 12) % 4] if line.markers else ""
+
+
 def _draw_line(
     line: Line,
     x_at: Callable[[float], float],
@@ -255,7 +273,7 @@ def _draw_line(
     x_name: str,
     *,
     names: dict[float, str],
-    dash: int,
+    dashes: str,
 ) -> list[str]:
     points = [(i, x_at(x), y_at(y)) for i, (x, y) in enumerate(zip(line.x, line.y, strict=True)) if _ok(y)]
     parts = []
@@ -272,8 +290,7 @@ def _draw_line(
         points_text = " ".join(f"{x:.1f},{y:.1f}" for x, y in outline)
         parts.append(f'<polygon class="band" style="fill:{line.colour}" points="{points_text}"/>')
     path = " ".join(f"{x:.1f},{y:.1f}" for _, x, y in points)
-    dashes = ("", "7 3", "2 3", "9 3 2 3")[dash % 4]
-    dash_style = f";stroke-dasharray:{dashes}" if dashes and line.markers else ""
+    dash_style = f";stroke-dasharray:{dashes}" if dashes else ""
     parts.append(f'<polyline class="line" style="stroke:{line.colour}{dash_style}" points="{path}"/>')
     if line.markers:
         for i, x, y in points:
