@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dast_jax.cli import Flag, command, output_path, parse_arguments
 from dast_jax.data.options import DataOptions, PromptOptions
-from dast_jax.difficulty import DEFAULT_CUTS, Cuts, level_counts
 from dast_jax.errors import UserError
+from dast_jax.estimators.difficulty import DEFAULT_CUTS, Cuts, level_counts
 from dast_jax.estimators.estimate import DEFAULT_SHARES, ESTIMATORS, NEEDS_TRIALS, Estimate, estimate
 from dast_jax.estimators.options import JudgeOptions
-from dast_jax.faces import Flag, face, output_path, parse_arguments
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
 from dast_jax.records import LEVELS, FinishReason, Pool, Query, Responses, VerdictKind
@@ -28,7 +28,7 @@ from dast_jax.sampling.options import SamplingOptions
 from dast_jax.verifiers.options import VerifierOptions
 
 if TYPE_CHECKING:
-    from dast_jax.evaluation import Outcome
+    from dast_jax.inference.evaluation import Outcome
 
 __all__ = ["AgreementOptions", "compare_estimators", "main", "sample_trials", "to_responses"]
 
@@ -77,7 +77,7 @@ class AgreementOptions:
             raise ValueError("sampling.temperature: greedy trials are all the same; raise it")
 
 
-@face
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, sample, compare, print and write. Returns the exit code."""
     args, options = parse_arguments(
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         **result,
     }
     if out:
-        from dast_jax.durable import write_json
+        from dast_jax.store.durable import write_json
 
         write_json(out, result)
     _print(result)
@@ -112,16 +112,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def sample_trials(options: AgreementOptions) -> tuple[tuple[Query, ...], tuple[str, ...], Responses]:
     """The queries whose prompt fits, the ids of the others, and the verified trials of the former."""
+    from dast_jax.assets import resolve_path
     from dast_jax.data.prompts import PromptBuilder
     from dast_jax.data.sources import load_queries
-    from dast_jax.evaluation import evaluate
-    from dast_jax.methods._exemplars import ExemplarBank
+    from dast_jax.inference.evaluation import evaluate
+    from dast_jax.loop.problems import fitting_queries
+    from dast_jax.methods.exemplars import ExemplarBank
     from dast_jax.models.load import load_model
     from dast_jax.models.sharding import make_mesh
-    from dast_jax.paths import resolve_path
-    from dast_jax.problems import fitting_queries
-    from dast_jax.progress import stage
     from dast_jax.records import StageKey
+    from dast_jax.runtime.progress import stage
     from dast_jax.sampling.engine import Engine
     from dast_jax.verifiers import Verifier
 
@@ -190,7 +190,7 @@ def compare_estimators(
     Raises `UserError` for an estimator that was asked for and lacks what it needs, or where fewer than two
     can be had.
     """
-    from dast_jax.estimators.comparison import compare_all, diversity_by_level
+    from dast_jax.estimators.agreement import compare_all, diversity_by_level
 
     names = options.estimators or _possible(queries, options)
     if len(names) < 2:
@@ -247,7 +247,7 @@ def _possible(queries: Sequence[Query], options: AgreementOptions) -> tuple[str,
 
 
 def _judge(options: AgreementOptions) -> Any:
-    from dast_jax.estimators.judge import Judge
+    from dast_jax.llm.judge import Judge
 
     wanted = "judge" in options.estimators or (not options.estimators and options.judge.endpoint)
     return Judge(options.judge) if wanted else None

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dast_jax.faces import Flag, Schema, face, parse_arguments
+from dast_jax.cli import Flag, command, parse_arguments
+from dast_jax.cli.schemas import Schema
 from dast_jax.options import OptionInfo
-from dast_jax.study import Study, StudyOptions, build_study, run_directory, run_study, study_keys
+from dast_jax.study.runner import Study, StudyOptions, build_study, run_directory, run_study, study_keys
 
 __all__ = ["main"]
 
@@ -41,7 +42,7 @@ class _StudySchema(Schema[Study]):
         return config.plain
 
 
-@face
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the study, write and print the comparison. Returns the exit code: 3 when a run diverged."""
     args, study = parse_arguments(
@@ -53,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Flag("--quick", switch=True, help="the shorter study of the section `quick`"),
         Flag("--out", help="folder of the study (default: runs/NAME)"),
     )
-    from dast_jax.comparison_tables import print_comparison
-    from dast_jax.durable import read_json
     from dast_jax.errors import DivergedError
+    from dast_jax.reporting.study_tables import print_comparison
+    from dast_jax.store.durable import read_json
 
     if args.quick:
         study = study.shortened()
@@ -73,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _write(study: Study, out: Path, diverged: Mapping[tuple[str, int], str]) -> None:
     """Compare the runs that have finished, and write that for programs and for people."""
-    from dast_jax.comparison import compare, load_result
-    from dast_jax.durable import write_json, write_text
-    from dast_jax.reporting.comparison import render_comparison
+    from dast_jax.reporting.study_page import render_comparison
+    from dast_jax.store.durable import write_json, write_text
+    from dast_jax.study.results import compare, load_result
 
     labels = [entry.label for entry in study.entries]
     loaded = [

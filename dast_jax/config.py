@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,8 @@ from typing import Any
 
 from dast_jax.data.options import DataOptions, PromptOptions
 from dast_jax.errors import UserError
-from dast_jax.faces import Schema
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import OptionInfo, apply_overrides, build, describe, load_yaml, nearest, opt, to_dict
-from dast_jax.paths import resolve_path
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.training.options import TrainingOptions
 from dast_jax.verifiers.options import VerifierOptions
@@ -26,14 +23,13 @@ __all__ = [
     "LoggingOptions",
     "RunConfig",
     "RunOptions",
-    "RunSchema",
     "build_config",
     "config_dict",
     "config_path",
+    "describe_config",
     "load_config",
     "override",
     "packaged_configs",
-    "resolve_path",
     "result_keys",
     "study_path",
 ]
@@ -273,11 +269,10 @@ def _method_options(name: str) -> type:
     return importlib.import_module(f"dast_jax.methods.{name}").Options
 
 
-def _method_names() -> list[str]:
-    import dast_jax.methods as package
+def _method_names() -> tuple[str, ...]:
+    from dast_jax.methods import METHODS
 
-    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return [name for name in names if name != "base" and not name.startswith("_")]
+    return METHODS
 
 
 def _refuse_other_methods_keys(name: str, options: type, mapping: Mapping[str, Any]) -> None:
@@ -338,23 +333,6 @@ def _describe(method_name: str) -> list[OptionInfo]:
     return infos
 
 
-class RunSchema(Schema[RunConfig]):
-    """A run's config for `faces.parse_arguments`: the method's keys depend on `method.name`."""
-
-    def __init__(self) -> None:
-        super().__init__(RunConfig)
-
-    def load(self, path: str) -> dict[str, Any]:
-        return load_yaml(config_path(path))
-
-    def override(self, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-        return override(mapping, overrides)
-
-    def build(self, mapping: Mapping[str, Any]) -> RunConfig:
-        return build_config(mapping)
-
-    def describe(self, mapping: Mapping[str, Any]) -> list[OptionInfo]:
-        return _describe(_split_method(mapping)[0])
-
-    def plain(self, config: RunConfig) -> dict[str, Any]:
-        return config_dict(config)
+def describe_config(mapping: Mapping[str, Any]) -> list[OptionInfo]:
+    """Every key of a run's config, with the keys of the method that `mapping` names."""
+    return _describe(_split_method(mapping)[0])

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dast_jax.cli import Flag, command, output_path, parse_arguments
 from dast_jax.config import EvaluationOptions
 from dast_jax.data.options import DataOptions, PromptOptions
-from dast_jax.faces import Flag, face, output_path, parse_arguments
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
 from dast_jax.sampling.options import SamplingOptions
@@ -38,15 +38,15 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
 
     Raises `UserError` for a model or data that cannot be read.
     """
+    from dast_jax.assets import resolve_path
     from dast_jax.data.prompts import PromptBuilder
     from dast_jax.data.sources import load_queries
-    from dast_jax.evaluation import evaluate, summarise
+    from dast_jax.inference.evaluation import evaluate, summarise
+    from dast_jax.loop.problems import fitting_queries
     from dast_jax.models.load import load_model
     from dast_jax.models.sharding import make_mesh
-    from dast_jax.paths import resolve_path
-    from dast_jax.problems import fitting_queries
-    from dast_jax.progress import stage
     from dast_jax.records import StageKey
+    from dast_jax.runtime.progress import stage
     from dast_jax.sampling.engine import Engine
     from dast_jax.verifiers import Verifier
 
@@ -72,7 +72,7 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
         )
     entry = summarise(outcome, [query.level for query in queries])
     return {
-        "schema": "dast_jax.metrics/1",
+        "schema": "dast_jax.store.metrics_log/1",
         "model": model.path,
         "data": options.data.train,
         "skipped": list(skipped),
@@ -80,7 +80,7 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
     }
 
 
-@face
+@command
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Parse, evaluate, print and write. Returns the exit code."""
     args, options = parse_arguments(
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         Flag("--data", key="data.train", help="queries: file, asset:NAME or hub id"),
         Flag("--out", help="write the metrics to this JSON file"),
     )
-    from dast_jax.tables import print_metrics
+    from dast_jax.reporting.run_tables import print_metrics
 
     out = output_path(args.out) if args.out else None
     metrics = evaluate_model(options)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dast_jax.cli import Flag, command, parse_arguments
 from dast_jax.errors import UserError
-from dast_jax.faces import Flag, face, parse_arguments
 from dast_jax.options import opt
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
     """
     import jax
 
+    from dast_jax.assets import resolve_path
     from dast_jax.models.hf import save_model
     from dast_jax.models.load import abstract_model, load_description
-    from dast_jax.paths import resolve_path
     from dast_jax.store import RunStore
     from dast_jax.training.checkpoint import load_policy
 
@@ -94,7 +94,7 @@ def _host() -> Any:
         return jax.local_devices()[0]
 
 
-@face
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line face; returns the exit code."""
     args, options = parse_arguments(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dast_jax.faces import Flag, face, output_path, parse_arguments
+from dast_jax.cli import Flag, command, output_path, parse_arguments
 from dast_jax.options import opt
 
 __all__ = ["ReportOptions", "main", "render_report", "write_report"]
@@ -32,7 +32,7 @@ def write_report(run_dirs: Sequence[Path], out: Path, options: ReportOptions | N
     Raises `UserError` when a directory is missing, is no run directory, or has an unreadable summary, and
     `InterruptedRunError` when the disk is full.
     """
-    from dast_jax.durable import write_text
+    from dast_jax.store.durable import write_text
 
     write_text(out, render_report(run_dirs, options))
     return out
@@ -64,7 +64,7 @@ def render_report(run_dirs: Sequence[Path], options: ReportOptions | None = None
     return page(f"{title} · dast_jax report", header(runs), body, f"Written by dast_jax {__version__}.")
 
 
-@face
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line face; returns the exit code."""
     args, options = parse_arguments(

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dast_jax.cli import Flag, command, output_path, parse_arguments
 from dast_jax.errors import UserError
-from dast_jax.faces import Flag, face, output_path, parse_arguments
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
 from dast_jax.records import Rollout, StageKey
@@ -48,7 +48,7 @@ class Prompt:
     content: str | list[dict[str, str]]
 
 
-@face
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, sample, write and report. Returns the exit code."""
     args, options = parse_arguments(
@@ -79,10 +79,10 @@ def sample_prompts(
     responses. Raises `UserError` for a model that cannot be used, for chat messages without a chat
     template, and where none fits.
     """
+    from dast_jax.assets import resolve_path
     from dast_jax.models.load import load_model
     from dast_jax.models.sharding import make_mesh
-    from dast_jax.paths import resolve_path
-    from dast_jax.progress import stage
+    from dast_jax.runtime.progress import stage
     from dast_jax.sampling.engine import Engine
     from dast_jax.sampling.scheduler import StaticRequests, sample
 
@@ -173,7 +173,7 @@ def _row(prompt: Prompt, rollout: Rollout) -> dict[str, Any]:
 
 def _write(out: Path, rows: list[dict[str, Any]]) -> None:
     """Writes the file whole, or not at all."""
-    from dast_jax.durable import atomic_write
+    from dast_jax.store.durable import atomic_write
 
     with atomic_write(out) as file:
         if out.suffix.lower() == ".parquet":

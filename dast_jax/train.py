@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dast_jax.config import RunSchema
-from dast_jax.faces import face, parse_arguments
+from dast_jax.cli import command, parse_arguments
+from dast_jax.cli.schemas import RunSchema
 
 __all__ = ["main"]
 
 
-@face
+@command
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Parse, run, print. Returns the exit code."""
     _, config = parse_arguments(
@@ -22,9 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         RunSchema(),
         argv,
     )
+    from dast_jax.loop.selftrain import run
     from dast_jax.report import write_report
-    from dast_jax.selftrain import run
-    from dast_jax.tables import print_summary
+    from dast_jax.reporting.run_tables import print_summary
 
     summary = run(config)
     report = Path(config.run.dir) / "report.html"

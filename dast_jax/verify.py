@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dast_jax.cli import Flag, command, output_path, parse_arguments
 from dast_jax.errors import UserError
-from dast_jax.faces import Flag, face, output_path, parse_arguments
 from dast_jax.options import opt
 from dast_jax.records import VerdictKind
 from dast_jax.verifiers import Verifier, VerifierOptions
@@ -34,7 +34,7 @@ class VerifyConfig:
     verifier: VerifierOptions = opt(VerifierOptions, "how answers are compared")
 
 
-@face
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the face; returns the exit code."""
     args, config = parse_arguments(

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dast_jax import stats
+from dast_jax.metrics import stats
 from dast_jax.records import LEVELS, FinishReason, Rollout, Verdict, VerdictKind
-from dast_jax.response_log import ResponseLog
+from dast_jax.store.response_log import ResponseLog
 
 SETS: dict[str, dict[str, Any]] = {
     "in_domain": {"n": 500, "levels": ["1", "2", "3", "4", "5"], "base": [0.83, 0.52, 0.34, 0.26, 0.2]},
@@ -106,7 +106,7 @@ def make_run(
         entries.append(entry)
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics))
     summary = {
-        "schema": "dast_jax.summary/1",
+        "schema": "dast_jax.store.summary/1",
         "status": "finished" if finished else "running",
         "name": name if name is None else name + evil,
         "method": {"name": method, "base_quota": 2},

@@ -10,13 +10,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from dast_jax.assets import resolve_path
 from dast_jax.data.hub import HUB_ID, read_hub
 from dast_jax.data.named import by_columns, unread_choices, with_class_names
 from dast_jax.data.options import DataOptions
 from dast_jax.data.schemas import detect_schema, read_row
 from dast_jax.data.table import Table, one_line, rows_have
 from dast_jax.errors import UserError
-from dast_jax.paths import resolve_path
 from dast_jax.records import Query
 from dast_jax.verifiers.families import read_task
 

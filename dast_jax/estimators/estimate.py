@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dast_jax import difficulty
-from dast_jax.difficulty import DEFAULT_CUTS, Cuts
 from dast_jax.errors import UserError
+from dast_jax.estimators import difficulty
+from dast_jax.estimators.difficulty import DEFAULT_CUTS, Cuts
+from dast_jax.metrics.stats import sorted_levels
 from dast_jax.options import nearest
 from dast_jax.records import LEVELS, Query, Responses
-from dast_jax.stats import sorted_levels
 
 __all__ = [
     "DEFAULT_SHARES",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.endpoint import EndpointOptions
+from dast_jax.llm.client import EndpointOptions
 from dast_jax.options import opt
 
 __all__ = ["FALLBACKS", "JudgeOptions"]

@@ -11,7 +11,25 @@ from typing import Any
 from dast_jax.methods.base import Method, ModelTools
 from dast_jax.records import Pool
 
-__all__ = ["Method", "ModelTools", "make_method"]
+__all__ = ["METHODS", "Method", "ModelTools", "make_method"]
+
+METHODS = (
+    "adastar",
+    "b_star",
+    "dart_prop2diff",
+    "dart_uniform",
+    "dast",
+    "dpo",
+    "iterative_rpo",
+    "rest_em",
+    "rft",
+    "sai_dpo",
+    "sft",
+    "star",
+    "star_acc",
+    "vrt",
+)
+"""The names of the methods, each the module of that name."""
 
 
 def make_method(options: Any, pool: Pool, seed: int, tools: ModelTools | None = None) -> Method:

@@ -36,9 +36,9 @@ from typing import Any
 
 import numpy as np
 
-from dast_jax.methods._augment import reference_set, text_set
-from dast_jax.methods._common import MethodBase, exemplars_option, warm_up_option
-from dast_jax.methods._star import first_success, rationalize_option, rationalized
+from dast_jax.methods.common import MethodBase, exemplars_option, warm_up_option
+from dast_jax.methods.star_family import first_success, rationalize_option, rationalized
+from dast_jax.methods.training_sets import reference_set, text_set
 from dast_jax.options import opt
 from dast_jax.records import Pool, PromptKind, Requests, Responses, Tally, TrainingSet
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from dast_jax.methods._augment import distinct_rows, reference_set, text_set
-from dast_jax.methods._common import MethodBase, exemplars_option, numbered, warm_up_option
+from dast_jax.methods.common import MethodBase, exemplars_option, numbered, warm_up_option
+from dast_jax.methods.training_sets import distinct_rows, reference_set, text_set
 from dast_jax.options import opt
 from dast_jax.records import Pool, Requests, Responses, Tally, TrainingSet
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dast_jax.methods._dart import Dart, DartOptions
+from dast_jax.methods.dart import Dart, DartOptions
 from dast_jax.options import opt
 from dast_jax.records import Pool
 

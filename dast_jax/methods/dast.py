@@ -30,7 +30,9 @@ from typing import Any
 
 import numpy as np
 
-from dast_jax.difficulty import (
+from dast_jax.errors import UserError
+from dast_jax.estimators import ESTIMATORS, JudgeOptions, ask_judge, check_estimator, estimate
+from dast_jax.estimators.difficulty import (
     UNSOLVED,
     Cuts,
     DistinctTexts,
@@ -39,12 +41,10 @@ from dast_jax.difficulty import (
     smallest_trials,
     usable,
 )
-from dast_jax.errors import UserError
-from dast_jax.estimators import ESTIMATORS, JudgeOptions, ask_judge, check_estimator, estimate
-from dast_jax.methods._augment import build_training_set, first_distinct, reference_set
-from dast_jax.methods._common import MethodBase, numbered, require_references, top_up
-from dast_jax.methods._exemplars import ExemplarBank
-from dast_jax.methods._pairs import candidates, draw_pairs, trials_for_pairs, trials_until_pairs
+from dast_jax.methods.common import MethodBase, numbered, require_references, top_up
+from dast_jax.methods.exemplars import ExemplarBank
+from dast_jax.methods.pairs import candidates, draw_pairs, trials_for_pairs, trials_until_pairs
+from dast_jax.methods.training_sets import build_training_set, first_distinct, reference_set
 from dast_jax.options import opt
 from dast_jax.records import (
     LEVELS,

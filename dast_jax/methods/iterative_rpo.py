@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods._common import exemplars_option, warm_up_option
-from dast_jax.methods._preference import EqualTrialPairs
+from dast_jax.methods.common import exemplars_option, warm_up_option
+from dast_jax.methods.equal_trial_pairs import EqualTrialPairs
 from dast_jax.options import opt
 from dast_jax.records import Pool
 

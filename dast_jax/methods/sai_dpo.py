@@ -33,17 +33,17 @@ from typing import Any
 
 import numpy as np
 
-from dast_jax.clustering import ENCODERS, make_encoder
 from dast_jax.errors import UserError
+from dast_jax.estimators.clustering import ENCODERS, make_encoder
 from dast_jax.estimators.estimate import count_steps, rank_quantiles
-from dast_jax.methods._augment import reference_set
-from dast_jax.methods._clusters import cluster_queries, subjects
-from dast_jax.methods._common import MethodBase, exemplars_option, numbered, warm_up_option
-from dast_jax.methods._pairs import candidates, draw_pairs
+from dast_jax.llm.tagger import Tagger, TaggerOptions
 from dast_jax.methods.base import ModelTools
+from dast_jax.methods.clusters import cluster_queries, subjects
+from dast_jax.methods.common import MethodBase, exemplars_option, numbered, warm_up_option
+from dast_jax.methods.pairs import candidates, draw_pairs
+from dast_jax.methods.training_sets import reference_set
 from dast_jax.options import opt
 from dast_jax.records import Pool, PreferenceSet, Requests, Responses, Tally, TrainingSet
-from dast_jax.tagging import Tagger, TaggerOptions
 
 __all__ = ["Options", "SaiDpo", "cluster_errors", "draw", "make"]
 

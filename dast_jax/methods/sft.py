@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods._augment import reference_set
-from dast_jax.methods._common import MethodBase, require_references
+from dast_jax.methods.common import MethodBase, require_references
+from dast_jax.methods.training_sets import reference_set
 from dast_jax.records import Pool, Requests, Responses, Tally, TrainingSet
 
 __all__ = ["Options", "Sft", "make"]

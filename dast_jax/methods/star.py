@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods._star import Star, StarOptions
+from dast_jax.methods.star_family import Star, StarOptions
 from dast_jax.records import Pool
 
 __all__ = ["Options", "make"]

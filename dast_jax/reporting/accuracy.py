@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dast_jax.metrics.stats import sorted_levels
 from dast_jax.reporting.headline import (
     accuracy_cell,
     base_point,
@@ -22,7 +23,6 @@ from dast_jax.reporting.svg import (
     grouped_bars,
     line_chart,
 )
-from dast_jax.stats import sorted_levels
 
 __all__ = ["accuracy"]
 

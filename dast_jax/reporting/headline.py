@@ -6,11 +6,11 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dast_jax.metrics.stats import paired_difference
 from dast_jax.reporting.load import Point, RunData
 from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.page import card, cards, table
 from dast_jax.reporting.svg import number, percent
-from dast_jax.stats import paired_difference
 
 __all__ = [
     "accuracy_cell",

@@ -18,7 +18,7 @@ from dast_jax.records import LEVELS, VerdictKind
 
 __all__ = ["SUMMARY_SCHEMA", "Point", "RunData", "load_run", "load_runs"]
 
-SUMMARY_SCHEMA = "dast_jax.summary/1"
+SUMMARY_SCHEMA = "dast_jax.store.summary/1"
 
 _CORRECT = tuple(VerdictKind).index(VerdictKind.CORRECT)
 

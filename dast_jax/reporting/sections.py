@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dast_jax.flops import with_cumulative
+from dast_jax.metrics.flops import with_cumulative
+from dast_jax.metrics.stats import sorted_levels
 from dast_jax.records import LEVELS, VerdictKind
 from dast_jax.reporting.layout import per_run, position, round_ticks, run_colour, thin
 from dast_jax.reporting.load import Point, RunData
@@ -22,7 +23,6 @@ from dast_jax.reporting.svg import (
     percent,
     stacked_bars,
 )
-from dast_jax.stats import sorted_levels
 
 __all__ = ["configuration", "responses", "training", "training_data"]
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from dast_jax.errors import UserError
 from dast_jax.options import nearest
 from dast_jax.verifiers import lists, words
-from dast_jax.verifiers.compare import Comparison, Tolerance, compare_math, compare_number
+from dast_jax.verifiers.equivalence import Comparison, Tolerance, compare_math, compare_number
 from dast_jax.verifiers.extract import Extraction, extract_math, extract_reference
 from dast_jax.verifiers.normalize import clean
 from dast_jax.verifiers.options import VerifierOptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dast_jax.verifiers.compare import Comparison, Tolerance, compare_math, split_parts
+from dast_jax.verifiers.equivalence import Comparison, Tolerance, compare_math, split_parts
 from dast_jax.verifiers.extract import Extraction, last_boxed
 from dast_jax.verifiers.normalize import NUMBER, clean
 from dast_jax.verifiers.options import VerifierOptions

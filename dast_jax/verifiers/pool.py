@@ -29,7 +29,7 @@ from typing import Any
 
 from dast_jax.errors import UserError
 from dast_jax.records import Verdict, VerdictKind
-from dast_jax.verifiers.compare import Tolerance
+from dast_jax.verifiers.equivalence import Tolerance
 from dast_jax.verifiers.options import VerifierOptions
 
 __all__ = ["WorkerPool"]

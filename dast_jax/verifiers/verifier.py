@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from types import TracebackType
 
 from dast_jax.records import Verdict, VerdictKind
-from dast_jax.verifiers.compare import Tolerance
+from dast_jax.verifiers.equivalence import Tolerance
 from dast_jax.verifiers.extract import stated_texts
 from dast_jax.verifiers.families import Task, read_task
 from dast_jax.verifiers.guard import refuse_answer, refuse_text

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from dast_jax.verifiers.compare import Comparison
+from dast_jax.verifiers.equivalence import Comparison
 from dast_jax.verifiers.extract import Extraction, last_boxed
 from dast_jax.verifiers.normalize import clean, text_key
 from dast_jax.verifiers.options import VerifierOptions

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dast_jax.difficulty import levels_from_counts
 from dast_jax.errors import UserError
 from dast_jax.estimators import ESTIMATORS, estimate, levels_by_rank, rank_quantiles
+from dast_jax.estimators.difficulty import levels_from_counts
 from dast_jax.records import Query, Responses
 
 

@@ -55,9 +55,9 @@ def weights(run_dir: Path, round: int) -> dict[str, np.ndarray]:
     """The policy after `round`, by parameter name."""
     import jax
 
+    from dast_jax.assets import resolve_path
     from dast_jax.models.hf import open_folder
     from dast_jax.models.load import abstract_model
-    from dast_jax.paths import resolve_path
     from dast_jax.training.checkpoint import load_policy
 
     config = open_folder(resolve_path("asset:base_model")).config

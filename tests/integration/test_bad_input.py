@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dast_jax.paths import resolve_path
+from dast_jax.assets import resolve_path
 from dast_jax.train import main
 from tests.integration.conftest import arguments, command, run_face, summary
 

@@ -21,7 +21,9 @@ import pytest
 from tests.integration.conftest import arguments, command, run_face, summary, weights
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["dast_jax.session", "dast_jax.report", "dast_jax.tables"])
+_PROCESSES.set_forkserver_preload(
+    ["dast_jax.loop.session", "dast_jax.report", "dast_jax.reporting.run_tables"]
+)
 """Each attempt is a fresh process, forked from one that has done the imports: half of a start's time."""
 
 STAGES = {

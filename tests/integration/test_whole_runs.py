@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dast_jax.metrics import read_metrics
+from dast_jax.store.metrics_log import read_metrics
 from dast_jax.train import main
 from tests.integration.conftest import arguments, summary
 

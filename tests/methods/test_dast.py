@@ -16,8 +16,8 @@ from simulated_policy import (
     sample_round,
 )
 
-from dast_jax.difficulty import HARD, UNSOLVED, TallyCounter, level_shares
 from dast_jax.errors import UserError
+from dast_jax.estimators.difficulty import HARD, UNSOLVED, TallyCounter, level_shares
 from dast_jax.methods import dast
 from dast_jax.options import build
 from dast_jax.records import LEVELS, PromptKind, Requests, Responses

@@ -8,15 +8,15 @@ import pytest
 from simulated_policy import rows
 from transformers import AutoTokenizer
 
-from dast_jax import learning
+from dast_jax.assets import resolve_path
 from dast_jax.config import build_config, config_path
 from dast_jax.errors import InterruptedRunError
-from dast_jax.metrics import read_metrics
+from dast_jax.loop import training as learning
+from dast_jax.loop.selftrain import run
 from dast_jax.options import apply_overrides, load_yaml
-from dast_jax.paths import resolve_path
 from dast_jax.records import PreferenceSet
-from dast_jax.selftrain import run
 from dast_jax.store import RunStore
+from dast_jax.store.metrics_log import read_metrics
 from dast_jax.training.preference import reference_logprobs
 
 METHODS = {

@@ -18,11 +18,11 @@ from simulated_policy import (
 
 import dast_jax.methods
 from dast_jax.config import build_config
-from dast_jax.durable import read_arrays, write_arrays
 from dast_jax.errors import UserError
 from dast_jax.methods import make_method
 from dast_jax.options import build
 from dast_jax.records import PreferenceSet, PromptKind, Responses
+from dast_jax.store.durable import read_arrays, write_arrays
 
 SETTINGS = {
     "dast": {"trials": 8, "max_trials": 24},

@@ -15,9 +15,9 @@ from simulated_policy import (
     sample_round,
 )
 
-from dast_jax.difficulty import UNSOLVED
+from dast_jax.estimators.difficulty import UNSOLVED
 from dast_jax.methods import dast, dpo, iterative_rpo
-from dast_jax.methods._pairs import candidates, draw_pairs
+from dast_jax.methods.pairs import candidates, draw_pairs
 from dast_jax.records import LEVELS, PreferenceSet, VerdictKind
 
 ESTIMATED = np.array([13, 8, 2, 0]) / 16

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from simulated_policy import SimulatedPolicy, Tools, make_pool, responses, rows, run_rounds, sample_round
 
+from dast_jax.llm.tagger import TaggerOptions
 from dast_jax.methods import sai_dpo
-from dast_jax.methods._clusters import cluster_queries, subjects
+from dast_jax.methods.clusters import cluster_queries, subjects
 from dast_jax.methods.sai_dpo import cluster_errors, draw
 from dast_jax.records import Pool, Query, Tally
-from dast_jax.tagging import TaggerOptions
 
 # --- the formulas ---
 

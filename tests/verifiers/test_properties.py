@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dast_jax.records import VerdictKind
 from dast_jax.verifiers import Verifier, VerifierOptions
-from dast_jax.verifiers.compare import compare_math
+from dast_jax.verifiers.equivalence import compare_math
 from dast_jax.verifiers.extract import extract_math
 from dast_jax.verifiers.guard import refuse_answer, refuse_text
 from dast_jax.verifiers.normalize import clean, parse_number, text_key

@@ -1,0 +1,65 @@
+"""The wrapper around every command's `main`: exit codes and messages.
+
+Exit codes: 0 done, 1 a bug (with its traceback), 2 a user error, 3 the training diverged, 75 interrupted but
+resumable (signal, full disk). What the user can fix is said in one sentence on stderr.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from dast_jax.cli.arguments import OutputShown
+from dast_jax.cli.console import start_console
+from dast_jax.cli.signals import catch_signals
+from dast_jax.errors import DivergedError, InterruptedRunError, UserError, disk_full
+from dast_jax.runtime import interruption
+
+__all__ = ["command"]
+
+
+def command(main: Callable[..., int | None]) -> Callable[..., int]:
+    """Wrap a command's `main(argv=None)`: it returns the exit code, whatever happens inside."""
+
+    @functools.wraps(main)
+    def wrapped(argv: Sequence[str] | None = None) -> int:
+        restore_signals, restore_console = catch_signals(), start_console()
+        try:
+            return main(argv) or 0
+        except OutputShown:
+            return 0
+        except (UserError, DivergedError, InterruptedRunError) as error:
+            return _say(str(error), error.exit_code)
+        except KeyboardInterrupt as error:
+            name = getattr(error, "name", "SIGINT")
+            return _say(
+                f"stopped by {name}; the same command goes on from here", InterruptedRunError.exit_code
+            )
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: flush to nowhere
+            return InterruptedRunError.exit_code
+        except Exception as error:
+            if (place := disk_full(error)) is not None:
+                free = f"disk full{place}; free space and run the same command to go on"
+                return _say(free, InterruptedRunError.exit_code)
+            if isinstance(error, PermissionError) and error.filename:
+                return _say(
+                    f"{error.filename}: permission denied; choose a path you may use", UserError.exit_code
+                )
+            traceback.print_exc()
+            return 1
+        finally:
+            interruption.clear()
+            restore_console()
+            restore_signals()
+
+    return wrapped
+
+
+def _say(message: str, code: int) -> int:
+    sys.stdout.flush()
+    print(f"error: {message}" if code == UserError.exit_code else message, file=sys.stderr, flush=True)
+    return code

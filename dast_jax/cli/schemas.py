@@ -1,0 +1,70 @@
+"""How each command's config is read, overridden, built and described."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from dast_jax.config import (
+    SECTIONS,
+    RunConfig,
+    build_config,
+    config_dict,
+    config_path,
+    describe_config,
+    override,
+)
+from dast_jax.options import OptionInfo, apply_overrides, build, describe, load_yaml, to_dict
+
+__all__ = ["RunSchema", "Schema"]
+
+T = TypeVar("T")
+
+
+class Schema(Generic[T]):
+    """How a command's config is made from nested mappings and described; subclass it where sections vary."""
+
+    def __init__(self, cls: type[T]):
+        self.cls = cls
+
+    def load(self, path: str) -> dict[str, Any]:
+        """The mapping in the file that `--config` names, without sections that only other commands have."""
+        mine = {info.key.split(".")[0] for info in self.describe({})}
+        mapping = load_yaml(config_path(path))
+        return {k: v for k, v in mapping.items() if k in mine or k not in SECTIONS}
+
+    def override(self, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+        """`mapping` under the `key=value` overrides of the command line."""
+        return apply_overrides(mapping, overrides)
+
+    def build(self, mapping: Mapping[str, Any]) -> T:
+        return build(self.cls, mapping)
+
+    def describe(self, mapping: Mapping[str, Any]) -> list[OptionInfo]:
+        """Every key that may be set, given what `mapping` already chooses."""
+        return describe(self.cls)
+
+    def plain(self, config: T) -> dict[str, Any]:
+        return to_dict(config)
+
+
+class RunSchema(Schema[RunConfig]):
+    """A run's config: the method's keys depend on `method.name`."""
+
+    def __init__(self) -> None:
+        super().__init__(RunConfig)
+
+    def load(self, path: str) -> dict[str, Any]:
+        return load_yaml(config_path(path))
+
+    def override(self, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+        return override(mapping, overrides)
+
+    def build(self, mapping: Mapping[str, Any]) -> RunConfig:
+        return build_config(mapping)
+
+    def describe(self, mapping: Mapping[str, Any]) -> list[OptionInfo]:
+        return describe_config(mapping)
+
+    def plain(self, config: RunConfig) -> dict[str, Any]:
+        return config_dict(config)

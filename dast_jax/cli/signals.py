@@ -1,0 +1,54 @@
+"""SIGINT and SIGTERM as exceptions: the first one stops the work in order, a second one ends the process."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from dast_jax.runtime import interruption
+
+__all__ = ["Signalled", "catch_signals"]
+
+
+class Signalled(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived. A KeyboardInterrupt, so that nobody's `except Exception` swallows it."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.name = signal.Signals(number).name
+
+
+def _in_gc_callback(frame: FrameType | None) -> bool:
+    """Whether the signal struck inside a callback of the garbage collector, such as jax's."""
+    while frame is not None:
+        if frame.f_code.co_name.endswith("gc_callback"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def catch_signals() -> Callable[[], None]:
+    """Turn the first SIGINT or SIGTERM into an exception; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    caught = (signal.SIGINT, signal.SIGTERM)
+    before = {s: signal.getsignal(s) for s in caught}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for s in caught:
+            signal.signal(s, signal.SIG_DFL)
+        error = Signalled(number)
+        interruption.request(error)
+        if not _in_gc_callback(frame):  # what is raised there is printed and lost
+            raise error
+
+    for s in caught:
+        signal.signal(s, stop)
+
+    def restore() -> None:
+        for s, handler in before.items():
+            signal.signal(s, handler if handler is not None else signal.SIG_DFL)
+
+    return restore

@@ -1,0 +1,1 @@
+"""Work with one model outside a run: sampling prompts, evaluating, comparing estimators."""

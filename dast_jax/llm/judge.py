@@ -1,0 +1,47 @@
+"""A judge: another model, behind an OpenAI-compatible endpoint, that rates how hard queries are.
+
+    judge = Judge(JudgeOptions(endpoint="https://HOST/v1", model="some-model", key_variable="SOME_API_KEY"))
+    ratings, notes = judge(["What is 2+2?", …])      # float64 [n], NaN where there is no rating
+
+How it is asked, and what becomes of the key: `dast_jax.llm.client`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dast_jax.estimators.options import JudgeOptions
+from dast_jax.llm.client import Endpoint, NonsenseError
+
+__all__ = ["Judge"]
+
+
+class Judge:
+    """Rates queries from 1 to `options.scale`. Errors are those of `Endpoint`."""
+
+    def __init__(self, options: JudgeOptions, *, name: str = "judge"):
+        """`name` is the section of the options in messages."""
+        self._scale = options.scale
+        self._endpoint = Endpoint(options, self._rating, name=name)
+
+    def __call__(self, questions: Sequence[str]) -> tuple[np.ndarray, Mapping[str, int]]:
+        """Ratings float64 [n], NaN where none could be had, and counts of what went wrong (`Endpoint`)."""
+        ratings, counts = self._endpoint(questions)
+        return np.array([np.nan if rating is None else rating for rating in ratings], np.float64), counts
+
+    def _rating(self, reply: str) -> float:
+        """The one number in a reply, or the last where it is said to be the rating; in 1..scale."""
+        reply = re.sub(rf"(?:/|\bout of)\s*{self._scale}\b", "", reply)
+        said = re.findall(
+            r"\b(?:rating|difficulty|score)\b\D{0,20}?(\d{1,3}(?:\.\d+)?)(?![\d.]*\d)", reply, re.I
+        )
+        numbers = said or re.findall(r"(?<![\w.,-])(\d{1,3}(?:\.\d+)?)(?![\d,]*\w)", reply)
+        if not numbers or (not said and len(set(numbers)) > 1):
+            raise NonsenseError("no single number")
+        rating = float(numbers[-1])
+        if not 1 <= rating <= self._scale:
+            raise NonsenseError("outside the scale")
+        return rating

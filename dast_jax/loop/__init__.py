@@ -1,0 +1,1 @@
+"""The self-training loop and its stages."""

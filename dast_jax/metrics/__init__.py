@@ -1,0 +1,1 @@
+"""Statistics and FLOPs: pure functions."""

@@ -1,0 +1,1 @@
+"""Progress, interruption, profiling."""

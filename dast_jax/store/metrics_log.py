@@ -1,0 +1,143 @@
+"""Numbers over time: `metrics.jsonl` always, TensorBoard and Weights & Biases where asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dast_jax.errors import UserError
+from dast_jax.store.durable import plain
+
+if TYPE_CHECKING:
+    from dast_jax.config import LoggingOptions
+
+__all__ = ["MetricsLog", "read_metrics"]
+
+_WHERE = ("round", "step", "set")
+"""Keys of a line that say where its numbers belong; the rest are numbers."""
+
+
+class MetricsLog:
+    """Writes lines of numbers; `round`, `step` and `set` in a line say where they belong.
+
+    TensorBoard gets one run per round (`tensorboard/round_01`), so that the same curve of several
+    rounds lies in one chart; numbers without a step are points over rounds (`tensorboard/rounds`).
+    """
+
+    def __init__(self, folder: Path, options: LoggingOptions, config: Mapping[str, Any]):
+        self._folder = folder
+        self._options = options
+        self._boards: dict[str, Any] = {}
+        _drop_torn_line(folder / "metrics.jsonl")
+        self._file = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 (held until `close`)
+        self._wandb = _start_wandb(folder, options, config) if options.wandb else None
+
+    def write(self, stage: str, values: Mapping[str, Any]) -> None:
+        """Add one line for `stage` ("train", "sample", "evaluation")."""
+        line = {"time": round(time.time(), 3), "stage": stage, **plain(values)}
+        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._file.flush()
+        where = {k: line[k] for k in _WHERE if k in line}
+        prefix = "/".join(str(p) for p in (stage, where.get("set")) if p is not None)
+        numbers = {
+            f"{prefix}/{k}": v
+            for k, v in line.items()
+            if k not in ("time", "stage", *_WHERE) and isinstance(v, int | float) and not isinstance(v, bool)
+        }
+        if self._options.tensorboard:
+            self._write_board(numbers, where)
+        if self._wandb is not None:
+            self._wandb.log({**numbers, **{f"{stage}/{k}": v for k, v in where.items() if k != "set"}})
+
+    def close(self) -> None:
+        self._file.close()
+        for board in self._boards.values():
+            board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+    def _write_board(self, numbers: Mapping[str, float], where: Mapping[str, Any]) -> None:
+        by_step = "step" in where
+        name = f"round_{where.get('round', 0):02d}" if by_step else "rounds"
+        if name not in self._boards:
+            self._boards[name] = _open_board(self._folder / "tensorboard" / name)
+        for tag, value in numbers.items():
+            self._boards[name].add_scalar(tag, value, where["step"] if by_step else where.get("round"))
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`, oldest first; of lines for the same place only the last one.
+
+    A stage that was interrupted and redone writes its lines again.
+    """
+    if not path.exists():
+        return []
+    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:  # torn by a kill; the next writer drops it
+            continue
+        key = (line.get("stage"), *(line.get(k) for k in _WHERE))
+        lines.pop(key, None)
+        lines[key] = line
+    return list(lines.values())
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off what a killed writer left after the last line's end."""
+    if not path.exists():
+        return
+    with open(path, "rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        keep = size
+        while keep:
+            start = max(0, keep - 4096)
+            file.seek(start)
+            end = file.read(keep - start).rfind(b"\n")
+            if end >= 0:
+                keep = start + end + 1
+                break
+            keep = start
+        if keep != size:
+            file.truncate(keep)
+
+
+def _open_board(folder: Path) -> Any:
+    """A tensorboardX writer. Importing torch along, where there is one, would cost seconds for nothing."""
+    hide = "torch" not in sys.modules
+    if hide:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # `import torch` now raises ImportError
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if hide:
+            del sys.modules["torch"]
+    return SummaryWriter(logdir=str(folder))
+
+
+def _start_wandb(folder: Path, options: LoggingOptions, config: Mapping[str, Any]) -> Any:
+    if importlib.util.find_spec("wandb") is None:
+        raise UserError(
+            "logging.wandb: the wandb package is not installed; pip install wandb, or set logging.wandb=false"
+        )
+    import wandb
+
+    # One id per run folder, so that a resumed run goes on in the same W&B run.
+    id_file = folder / "wandb_id.txt"
+    if not id_file.exists():
+        id_file.write_text(wandb.util.generate_id(), encoding="utf-8")
+    return wandb.init(
+        project=options.wandb_project,
+        name=folder.name,
+        id=id_file.read_text(encoding="utf-8").strip(),
+        resume="allow",
+        dir=str(folder),
+        config=dict(config),
+    )

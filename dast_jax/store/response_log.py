@@ -1,0 +1,193 @@
+"""Verified responses of one round on disk: appended, written in whole Parquet parts, replayed on resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dast_jax.errors import UserError
+from dast_jax.records import FinishReason, Responses, Rollout, Verdict, VerdictKind
+from dast_jax.store.durable import write_parquet
+
+__all__ = ["ResponseLog"]
+
+_SCHEMA = pa.schema(
+    [
+        ("query", pa.int32()),
+        ("round", pa.int32()),
+        ("trial", pa.int32()),
+        ("kind", pa.int8()),
+        ("verdict", pa.string()),
+        ("finish_reason", pa.string()),
+        ("length", pa.int32()),
+        ("text", pa.string()),
+        ("extracted", pa.string()),
+        ("reason", pa.string()),
+        ("logprob", pa.float64()),
+        ("entropy", pa.float64()),
+        ("tokens", pa.list_(pa.int32())),
+    ]
+)
+_VERDICTS = {str(kind): i for i, kind in enumerate(VerdictKind)}
+_FINISHES = {str(reason): i for i, reason in enumerate(FinishReason)}
+
+
+class ResponseLog:
+    """The responses of one round with their verdicts, in `folder`/part-*.parquet.
+
+    Appended responses are held until `flush_responses` of them, or `flush_seconds`, have gathered; then
+    they become the next part, which is on disk whole or not at all. At most the held ones are lost
+    when the process dies. As a context manager it writes what it holds, also when the block raises.
+    """
+
+    def __init__(self, folder: Path, round: int, *, flush_responses: int = 256, flush_seconds: float = 30.0):
+        self._folder = folder
+        self._round = round
+        self._flush_responses = flush_responses
+        self._flush_seconds = flush_seconds
+        self._held: list[tuple[Rollout, Verdict]] = []
+        self._keys: set[tuple[int, int]] | None = None
+        self._flushed_at = time.monotonic()
+
+    def append(self, rollout: Rollout, verdict: Verdict) -> None:
+        """Add one response; a (query, trial) that is there already is a bug and raises `ValueError`."""
+        if self._keys is None:
+            table = self._table(["query", "trial"])
+            self._keys = set(zip(_column(table, "query"), _column(table, "trial"), strict=True))
+        key = (rollout.query, rollout.trial)
+        if key in self._keys:
+            raise ValueError(f"{self._folder}: trial {key[1]} of query {key[0]} is in the log already")
+        self._keys.add(key)
+        self._held.append((rollout, verdict))
+        due = time.monotonic() - self._flushed_at >= self._flush_seconds
+        if due or len(self._held) >= self._flush_responses:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the held responses as the next part; nothing when there are none."""
+        self._flushed_at = time.monotonic()
+        if not self._held:
+            return
+        parts = self._parts()
+        number = int(parts[-1].stem.partition("-")[2]) + 1 if parts else 0
+        write_parquet(self._folder / f"part-{number:06d}.parquet", self._to_table(self._held))
+        self._held = []
+
+    def __enter__(self) -> ResponseLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.flush()
+
+    def __len__(self) -> int:
+        """Number of responses, the held ones included."""
+        return sum(pq.read_metadata(p).num_rows for p in self._parts()) + len(self._held)
+
+    def stored(self) -> dict[tuple[int, int], tuple[Rollout, Verdict]]:
+        """(query, trial) → response and verdict, as they were appended: all that is on disk or held."""
+        table = self._table()
+        columns = [_column(table, name) for name in _SCHEMA.names]
+        found = {}
+        for values in zip(*columns, strict=True):
+            row = dict(zip(_SCHEMA.names, values, strict=True))
+            rollout = Rollout(
+                query=row["query"],
+                trial=row["trial"],
+                kind=row["kind"],
+                text=row["text"],
+                tokens=tuple(row["tokens"]),
+                logprob=row["logprob"],
+                entropy=row["entropy"],
+                finish_reason=FinishReason(row["finish_reason"]),
+            )
+            verdict = Verdict(VerdictKind(row["verdict"]), row["extracted"], row["reason"])
+            found[rollout.query, rollout.trial] = (rollout, verdict)
+        return found
+
+    def responses(self) -> Responses:
+        """All responses in columns, ordered by query, then trial: the order of arrival leaves no trace."""
+        table = self._table([name for name in _SCHEMA.names if name != "tokens"])
+        query, trial = _numbers(table, "query"), _numbers(table, "trial")
+        order = np.lexsort((trial, query))
+        # A signal between a part's rename and the emptying of the buffer leaves its rows in two parts.
+        again = (np.diff(query[order], prepend=-1) == 0) & (np.diff(trial[order], prepend=-1) == 0)
+        table = table.take(pa.array(order[~again]))
+        return Responses(
+            query=_numbers(table, "query"),
+            round=_numbers(table, "round"),
+            trial=_numbers(table, "trial"),
+            kind=_numbers(table, "kind"),
+            verdict=np.array([_VERDICTS[v] for v in _column(table, "verdict")], np.int8),
+            length=_numbers(table, "length"),
+            finish=np.array([_FINISHES[v] for v in _column(table, "finish_reason")], np.int8),
+            text=_objects(_column(table, "text")),
+            extracted=_objects(_column(table, "extracted")),
+            logprob=_numbers(table, "logprob").astype(np.float32),
+            entropy=_numbers(table, "entropy").astype(np.float32),
+        )
+
+    def _parts(self) -> list[Path]:
+        return sorted(self._folder.glob("part-*.parquet"))
+
+    def _table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """What is on disk and held, as one table of `columns` (None: all)."""
+        names = list(columns or _SCHEMA.names)
+        schema = pa.schema([_SCHEMA.field(name) for name in names])
+        tables = [schema.empty_table(), self._to_table(self._held).select(names)]
+        for part in self._parts():
+            try:
+                tables.insert(-1, pq.read_table(part, columns=names, partitioning=None).cast(schema))
+            except (pa.ArrowInvalid, KeyError, ValueError) as error:
+                raise UserError(
+                    f"{part}: not a readable part of responses ({error}); delete it and run the same "
+                    "command, which samples its responses again"
+                ) from error
+        return pa.concat_tables(tables)
+
+    def _to_table(self, rows: Sequence[tuple[Rollout, Verdict]]) -> pa.Table:
+        columns: dict[str, list[object]] = {
+            "query": [r.query for r, _ in rows],
+            "round": [self._round] * len(rows),
+            "trial": [r.trial for r, _ in rows],
+            "kind": [int(r.kind) for r, _ in rows],
+            "verdict": [str(v.kind) for _, v in rows],
+            "finish_reason": [str(r.finish_reason) for r, _ in rows],
+            "length": [len(r.tokens) for r, _ in rows],
+            "text": [_text(r.text) for r, _ in rows],
+            "extracted": [None if v.extracted is None else _text(v.extracted) for _, v in rows],
+            "reason": [_text(v.reason) for _, v in rows],
+            "logprob": [float(r.logprob) for r, _ in rows],
+            "entropy": [float(r.entropy) for r, _ in rows],
+            "tokens": [[int(t) for t in r.tokens] for r, _ in rows],
+        }
+        return pa.table(columns, schema=_SCHEMA)
+
+
+def _text(text: str) -> str:
+    """`text` without lone surrogates, which no file of text can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _column(table: pa.Table, name: str) -> list:
+    return table.column(name).to_pylist()
+
+
+def _numbers(table: pa.Table, name: str) -> np.ndarray:
+    return table.column(name).to_numpy()
+
+
+def _objects(values: Sequence[object]) -> np.ndarray:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array

@@ -1,0 +1,377 @@
+"""The run directory: durable, resumable, one writer at a time.
+
+    runs/NAME/
+      config.yaml  manifest.json  summary.json  metrics.jsonl  report.html  log.txt
+      rounds/00/  responses/part-*.parquet  difficulty.parquet  train.parquet  eval.json
+      checkpoints/  export/
+
+A stage that is in the manifest is done for good; everything before that is redone, from whatever
+responses and checkpoints it finds, with the same result.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dast_jax.config import RunConfig, build_config, config_dict, result_keys
+from dast_jax.errors import InterruptedRunError, UserError, disk_full
+from dast_jax.options import load_yaml
+from dast_jax.options.yaml_text import dump_yaml
+from dast_jax.records import LEVELS, Pool, PreferenceSet, Responses, TrainingSet
+from dast_jax.store import durable, training_sets
+from dast_jax.store.metrics_log import MetricsLog
+from dast_jax.store.response_log import ResponseLog
+
+__all__ = ["SCHEMA", "ResponseLog", "RunStore"]
+
+SCHEMA = "dast_jax.run/1"
+"""Version of the run directory's layout, kept in its manifest."""
+
+_PACKAGES = (
+    "dast_jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "transformers",
+    "numpy",
+    "math-verify",
+)
+
+log = logging.getLogger(__name__)
+
+
+class RunStore:
+    """A run's folder. `open` makes or resumes one for writing, `read` looks at one."""
+
+    def __init__(self, config: RunConfig, manifest: dict[str, Any], lock: durable.FolderLock | None):
+        self.config = config
+        self.path = Path(config.run.dir).expanduser()
+        self._manifest = manifest
+        self._lock = lock
+        self._metrics: MetricsLog | None = None
+        self._handler: logging.Handler | None = None
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, config: RunConfig) -> RunStore:
+        """Make the run that `config` describes, or take up the one in `run.dir`.
+
+        Raises `UserError` when the folder holds something else, another process is at work in it, or a
+        key that changes the result is not what the run was started with (each is named, old → new).
+        """
+        path = Path(config.run.dir).expanduser()
+        _make_folder(path)
+        lock = durable.FolderLock(path)
+        try:
+            durable.remove_leftovers(path)
+            manifest = _resume(path, config) if (path / "manifest.json").exists() else _begin(path)
+            durable.write_text(path / "config.yaml", dump_yaml(config_dict(config)))
+            store = cls(config, manifest, lock)
+            store._write_manifest()
+            store._start_log()
+        except BaseException:
+            lock.close()
+            raise
+        return store
+
+    @classmethod
+    def read(cls, folder: str | Path) -> RunStore:
+        """The run in `folder`, for looking at; `UserError` when there is none. It may be running."""
+        path = Path(folder).expanduser()
+        manifest = _read_manifest(path)
+        mapping = load_yaml(path / "config.yaml")
+        mapping["run"] = {**mapping.get("run", {}), "dir": str(path)}  # it may have been moved
+        return cls(build_config(mapping), manifest, None)
+
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, Exception):
+            log.error("stopped: %s: %s", type(error).__name__, error, extra={"file_only": True})
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+        if self._handler is not None:
+            logging.getLogger("dast_jax").removeHandler(self._handler)
+            self._handler.close()
+            self._handler = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _start_log(self) -> None:
+        handler = _LogFile(self.path / "log.txt", encoding="utf-8", delay=True)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger = logging.getLogger("dast_jax")
+        logger.addHandler(handler)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.INFO)
+        self._handler = handler
+
+    # -- stages ----------------------------------------------------------------------------------
+
+    @property
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Name → facts of the finished stages, in the order in which they finished."""
+        return {entry["name"]: entry for entry in self._manifest["stages"]}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `annotate` has kept about the whole run."""
+        return dict(self._manifest["facts"])
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Package → version, of the process that last worked on the run."""
+        return dict(self._manifest["sessions"][-1]["versions"])
+
+    def is_done(self, stage: str) -> bool:
+        """Whether `mark_done` was called for this stage."""
+        return any(entry["name"] == stage for entry in self._manifest["stages"])
+
+    def mark_done(self, stage: str, **facts: Any) -> None:
+        """Record durably that a stage is done, with its facts (JSON values; numpy ones do)."""
+        if self.is_done(stage):
+            raise ValueError(f"stage {stage} is done already")
+        finished = {"name": stage, "finished": _now(), **durable.plain(facts)}
+        self._manifest["stages"].append(finished)
+        self._write_manifest()
+
+    def annotate(self, facts: Mapping[str, Any]) -> None:
+        """Keep facts about the whole run (model size, data counts), over earlier ones of the same name."""
+        self._manifest["facts"].update(durable.plain(facts))
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        durable.write_json(self.path / "manifest.json", self._manifest)
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def exists(self, name: str) -> bool:
+        """Whether the file `name`, relative to the run's folder, is there."""
+        return (self.path / name).exists()
+
+    def write_json(self, name: str, value: Any) -> None:
+        durable.write_json(self.path / name, value)
+
+    def read_json(self, name: str) -> Any:
+        return durable.read_json(self.path / name)
+
+    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        durable.write_arrays(self.path / name, arrays)
+
+    def read_arrays(self, name: str) -> dict[str, np.ndarray]:
+        return durable.read_arrays(self.path / name)
+
+    def round_path(self, round: int) -> Path:
+        """The folder of a round's files; it need not exist."""
+        return self.path / "rounds" / f"{round:02d}"
+
+    def response_log(self, round: int) -> ResponseLog:
+        """The log of a round's responses."""
+        run = self.config.run
+        return ResponseLog(
+            self.round_path(round) / "responses",
+            round,
+            flush_responses=run.flush_responses,
+            flush_seconds=run.flush_seconds,
+        )
+
+    def write_training_set(self, round: int, pool: Pool, training_set: TrainingSet | PreferenceSet) -> None:
+        """Write `train.parquet`: examples (query, id, question, text, is_reference) or pairs of texts."""
+        durable.write_parquet(self._training_path(round), training_sets.to_table(pool, training_set))
+
+    def read_training_set(self, round: int) -> TrainingSet | PreferenceSet:
+        """What `write_training_set` wrote."""
+        return training_sets.from_table(_read_parquet(self._training_path(round)))
+
+    def write_reference(self, round: int, logprobs: np.ndarray, flops: dict[str, int]) -> None:
+        """Put the reference policy's log-probabilities of the pairs, float32 [n, 2], into `train.parquet`."""
+        table = _read_parquet(self._training_path(round))
+        durable.write_parquet(
+            self._training_path(round), training_sets.with_reference(table, logprobs, flops)
+        )
+
+    def read_reference(self, round: int) -> tuple[np.ndarray, dict[str, int]] | None:
+        """What `write_reference` wrote, or None."""
+        return training_sets.reference_of(_read_parquet(self._training_path(round)))
+
+    def _training_path(self, round: int) -> Path:
+        return self.round_path(round) / "train.parquet"
+
+    def write_difficulty(self, round: int, pool: Pool, levels: np.ndarray, responses: Responses) -> None:
+        """Write `difficulty.parquet`: per query its level, and this round's trials and correct ones."""
+        n = len(pool)
+        table = pa.table(
+            {
+                "query": pa.array(np.arange(n, dtype=np.int32)),
+                "id": pa.array([query.id for query in pool.queries], pa.string()),
+                "level": pa.array([LEVELS[int(level)] for level in levels], pa.string()),
+                "data_level": pa.array([query.level for query in pool.queries], pa.string()),
+                "trials": pa.array(np.bincount(responses.query, minlength=n).astype(np.int32)),
+                "correct": pa.array(
+                    np.bincount(responses.query[responses.correct], minlength=n).astype(np.int32)
+                ),
+            }
+        )
+        durable.write_parquet(self.round_path(round) / "difficulty.parquet", table)
+
+    def read_difficulty(self, round: int) -> dict[str, list[Any]]:
+        """Column name → values of `difficulty.parquet`."""
+        return _read_parquet(self.round_path(round) / "difficulty.parquet").to_pydict()
+
+    # -- metrics ---------------------------------------------------------------------------------
+
+    def log_metrics(self, stage: str, **values: Any) -> None:
+        """Add a line to `metrics.jsonl`, and to TensorBoard and W&B where the config asks for them.
+
+        `round`, `step` and `set` among `values` say where the numbers belong.
+        """
+        step = values.get("step")
+        if step is not None and step % self.config.logging.log_every and step != 1:
+            return
+        if self._metrics is None:
+            self._metrics = MetricsLog(self.path, self.config.logging, config_dict(self.config))
+        self._metrics.write(stage, values)
+
+
+class _LogFile(logging.FileHandler):
+    """`log.txt`; a disk too full for a log line is told by whoever writes something that matters."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
+# --- making and checking ------------------------------------------------------------------------------
+
+
+def _make_folder(path: Path) -> None:
+    """Make the folder, or check that what is there is a run or nothing yet."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        names = {p.name for p in path.iterdir()}
+    except OSError as error:
+        if disk_full(error) is not None:
+            raise InterruptedRunError(
+                f"disk full (making {path}); free space and run the same command"
+            ) from error
+        raise UserError(f"run.dir: {path} cannot be used ({error.strerror}); name another folder") from error
+    strange = {name for name in names if not name.startswith(".")} - {"config.yaml"}
+    if strange and "manifest.json" not in names:
+        raise UserError(f"run.dir: {path} holds other files and no run; name a new folder")
+
+
+def _begin(path: Path) -> dict[str, Any]:
+    return {"schema": SCHEMA, "created": _now(), "sessions": [_session()], "facts": {}, "stages": []}
+
+
+def _resume(path: Path, config: RunConfig) -> dict[str, Any]:
+    """The manifest of the run at `path`, after checking that `config` goes on with it."""
+    manifest = _read_manifest(path)
+    changes = _changes(load_yaml(path / "config.yaml"), config)
+    if changes:
+        raise UserError(
+            f"{path}: this run was started with other settings ({'; '.join(changes)}); "
+            "set them back, or start a new run in another run.dir"
+        )
+    last, session = manifest["sessions"][-1]["versions"], _session()
+    for name, version in session["versions"].items():
+        if last.get(name) not in (None, version):
+            log.warning("%s: %s was %s and is now %s; results may differ", path, name, last[name], version)
+    manifest["sessions"].append(session)
+    return manifest
+
+
+def _changes(old: Mapping[str, Any], config: RunConfig) -> list[str]:
+    """ "key: old → new" for every key that keeps `config` from resuming the run whose config was `old`."""
+    new_keys = result_keys(config)
+    old_method = (old.get("method") or {}).get("name")
+    if old_method != config.method_name:  # its other keys are bound to differ, and say nothing
+        new_keys = {k: v for k, v in new_keys.items() if not k.startswith("method.") or k == "method.name"}
+    changes = []
+    for key, new in new_keys.items():
+        before = _lookup(old, key)
+        if before is not _ABSENT and before != new:
+            changes.append(f"{key}: {_short(before)} → {_short(new)}")
+    rounds = _lookup(old, "run.rounds")
+    if isinstance(rounds, int) and config.run.rounds < rounds:
+        changes.append(f"run.rounds: {rounds} → {config.run.rounds}, which may only grow")
+    return changes
+
+
+_ABSENT = object()
+
+
+def _lookup(mapping: Any, key: str) -> Any:
+    """The value at a dotted key; absent where an older version of the package had no such key."""
+    for part in key.split("."):
+        if not isinstance(mapping, Mapping) or part not in mapping:
+            return _ABSENT
+        mapping = mapping[part]
+    return mapping
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    if not (path / "manifest.json").is_file():
+        raise UserError(f"{path}: is not a run (it has no manifest.json)")
+    manifest = durable.read_json(path / "manifest.json")
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != SCHEMA:
+        raise UserError(
+            f"{path / 'manifest.json'}: is of version {schema!r} and this package reads {SCHEMA!r}; "
+            "use the version of dast_jax that wrote it"
+        )
+    return manifest
+
+
+def _session() -> dict[str, Any]:
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"started": _now(), "versions": versions}
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, partitioning=None)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: not a readable Parquet file ({error})") from error

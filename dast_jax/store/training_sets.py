@@ -1,0 +1,72 @@
+"""Training sets as Parquet tables: examples, or pairs with what the reference policy says of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from dast_jax.records import Pool, PreferenceSet, TrainingSet
+from dast_jax.store.durable import plain
+
+__all__ = ["from_table", "reference_of", "to_table", "with_reference"]
+
+_TEXTS = {"examples": ("text",), "pairs": ("chosen", "rejected")}
+_FLAG = {"examples": "is_reference", "pairs": "chosen_is_reference"}
+_REFERENCE = ("reference_chosen", "reference_rejected")
+
+
+def to_table(pool: Pool, training_set: TrainingSet | PreferenceSet) -> pa.Table:
+    """The set's rows with the queries' ids and questions; `kind` and `shortfall` (JSON) as metadata."""
+    kind = "pairs" if isinstance(training_set, PreferenceSet) else "examples"
+    query = np.asarray(training_set.query, np.int32)
+    columns = {
+        "query": pa.array(query),
+        "id": pa.array([pool.queries[q].id for q in query], pa.string()),
+        "question": pa.array([pool.queries[q].question for q in query], pa.string()),
+        **{
+            name: pa.array([str(t) for t in getattr(training_set, name)], pa.string())
+            for name in _TEXTS[kind]
+        },
+        _FLAG[kind]: pa.array(np.asarray(getattr(training_set, _FLAG[kind]), bool)),
+    }
+    shortfall = json.dumps(plain(training_set.shortfall))
+    return pa.table(columns).replace_schema_metadata({"kind": kind, "shortfall": shortfall})
+
+
+def from_table(table: pa.Table) -> TrainingSet | PreferenceSet:
+    """What `to_table` was given."""
+    metadata = table.schema.metadata or {}
+    kind = metadata.get(b"kind", b"examples").decode()
+    values = {
+        "query": table.column("query").to_numpy(),
+        **{name: _objects(table.column(name).to_pylist()) for name in _TEXTS[kind]},
+        _FLAG[kind]: table.column(_FLAG[kind]).to_numpy(),
+        "shortfall": json.loads(metadata.get(b"shortfall", b"{}")),
+    }
+    return PreferenceSet(**values) if kind == "pairs" else TrainingSet(**values)
+
+
+def with_reference(table: pa.Table, logprobs: np.ndarray, flops: dict[str, int]) -> pa.Table:
+    """The table of pairs with the reference policy's log-probabilities float32 [n, 2], and their FLOPs."""
+    for i, name in enumerate(_REFERENCE):
+        table = table.append_column(name, pa.array(np.ascontiguousarray(logprobs[:, i], np.float32)))
+    return table.replace_schema_metadata(
+        {**(table.schema.metadata or {}), "reference_flops": json.dumps(flops)}
+    )
+
+
+def reference_of(table: pa.Table) -> tuple[np.ndarray, dict[str, int]] | None:
+    """What `with_reference` put there, or None."""
+    if _REFERENCE[0] not in table.column_names:
+        return None
+    logprobs = np.stack([table.column(name).to_numpy() for name in _REFERENCE], axis=1)
+    return logprobs.astype(np.float32), json.loads(table.schema.metadata[b"reference_flops"])
+
+
+def _objects(values: Sequence[object]) -> np.ndarray:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array

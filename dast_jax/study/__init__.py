@@ -1,0 +1,1 @@
+"""Methods × seeds: running them, and the results."""
