@@ -15,7 +15,8 @@ from typing import Any
 from dast_jax.cli import Flag, command, parse_arguments
 from dast_jax.cli.schemas import Schema
 from dast_jax.options import OptionInfo
-from dast_jax.study.runner import Study, StudyOptions, build_study, run_directory, run_study, study_keys
+from dast_jax.study.definition import Study, StudyOptions, build_study, run_directory, study_keys
+from dast_jax.study.runner import run_study
 
 __all__ = ["main"]
 

@@ -13,7 +13,7 @@ from reference.llama_cases import hf_config, weights
 from dast_jax.config import build_config
 from dast_jax.export import main
 from dast_jax.models.load import load_model
-from dast_jax.store import RunStore
+from dast_jax.store.run_store import RunStore
 from dast_jax.training.checkpoint import save_policy
 
 NAME = "tied"

@@ -26,7 +26,7 @@ from dast_jax.records import (
     Verdict,
     VerdictKind,
 )
-from dast_jax.store import RunStore, durable
+from dast_jax.store.run_store import RunStore, durable
 from dast_jax.store.metrics_log import read_metrics
 from dast_jax.store.response_log import ResponseLog
 
