@@ -111,8 +111,8 @@ def sample(
 ) -> SamplingStats:
     """Serve `source` until it is done; return what that cost.
 
-    `progress` is called with the cost so far at the end of every tick. Raises `UserError` for a prompt that does not fit, naming
-    the query; the source is expected to have left such prompts out.
+    `progress` is called with the cost so far at the end of every tick. Raises `UserError` for a
+    prompt that does not fit, naming the query; the source is expected to have left such prompts out.
     """
     engine.start(key)
     stage = _Stage(engine, source)

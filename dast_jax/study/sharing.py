@@ -40,7 +40,7 @@ def base_fingerprint(config: RunConfig) -> str:
 
 
 def sharing_tools(config: RunConfig, cache: TrialCache, engines: dict[Any, Engine]) -> Tools:
-    """Return a run's tools: they answer M_0's trials from `cache`, and reuse the `engines` of earlier runs."""
+    """Return a run's tools; they answer M_0's trials from `cache` and reuse the `engines` of earlier runs."""
     from dast_jax.loop.context import COLLECT, Tools, make_engine, stage_key
     from dast_jax.sampling.scheduler import sample
 
