@@ -13,6 +13,7 @@ from typing import Any
 
 from dast_jax.config import RunConfig
 from dast_jax.runtime import interruption
+from dast_jax.runtime.progress import OnProgress, silent
 from dast_jax.store import RunStore
 from dast_jax.store.summary import read_summary, write_summary
 from dast_jax.study.sharing import Shared
@@ -22,11 +23,13 @@ __all__ = ["run"]
 log = logging.getLogger(__name__)
 
 
-def run(config: RunConfig, shared: Shared | None = None) -> dict[str, Any]:
+def run(
+    config: RunConfig, shared: Shared | None = None, *, on_progress: OnProgress = silent
+) -> dict[str, Any]:
     """Run or resume the self-training that `config` describes; returns the content of `summary.json`.
 
     `shared` is what the runs of a study have in common; it changes no result.
-    Raises `UserError` for the person's mistakes, `DivergedError` when a loss is not finite, and
+    Raises `UserError` for user errors, `DivergedError` when a loss is not finite, and
     `InterruptedRunError` when stopped from outside or out of disk; the last two leave a resumable run.
     """
     with RunStore.open(config) as store:
@@ -38,7 +41,7 @@ def run(config: RunConfig, shared: Shared | None = None) -> dict[str, Any]:
         from dast_jax.verifiers import Verifier
 
         with Verifier(config.verifier) as verifier:
-            session = Session(config, store, verifier, shared)
+            session = Session(config, store, verifier, shared, on_progress)
             store.annotate(session.facts())
 
             def stage(name: str, action: Callable[..., dict[str, Any]], *args: Any) -> None:

@@ -31,7 +31,7 @@ from dast_jax.records import (
     VerdictKind,
 )
 from dast_jax.runtime.profiling import ProfileWindow
-from dast_jax.runtime.progress import stage as progress_stage
+from dast_jax.runtime.progress import OnProgress, progress_of, silent
 from dast_jax.sampling.engine import Engine
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.sampling.scheduler import SamplingStats, sample
@@ -50,8 +50,16 @@ _COLLECT, _LENGTH, _LABEL, _EVALUATE = range(4)
 class Session:
     """Everything a run needs in memory. Each public method is one stage and returns that stage's facts."""
 
-    def __init__(self, config: RunConfig, store: RunStore, verifier: Verifier, shared: Shared | None = None):
+    def __init__(
+        self,
+        config: RunConfig,
+        store: RunStore,
+        verifier: Verifier,
+        shared: Shared | None = None,
+        on_progress: OnProgress = silent,
+    ):
         self._config = config
+        self._on_progress = on_progress
         self._shared = shared
         self._store = store
         self._verifier = verifier
@@ -119,7 +127,7 @@ class Session:
         shortened_before = self._prompts.shortened
         with (
             self._store.response_log(round) as log_,
-            progress_stage(f"round {round}: sampling") as bar,
+            progress_of(self._on_progress, f"round {round}: sampling") as update,
         ):
             stage = CollectStage(
                 method=self._method,
@@ -134,7 +142,7 @@ class Session:
 
             def show() -> None:
                 requested, finished, correct = stage.counts
-                bar.update(finished, total=requested, info=f"{correct} correct")
+                update(finished, total=requested, info=f"{correct} correct")
 
             def progress(_: SamplingStats) -> None:
                 show()
@@ -219,10 +227,10 @@ class Session:
             options=options,
             seed=self._config.run.seed,
         )
-        with progress_stage(f"round {round}: training") as bar:
+        with progress_of(self._on_progress, f"round {round}: training") as update:
 
             def on_step(step: int, total: int, metrics: Any) -> None:
-                bar.update(step, total=total, info=f"loss {metrics['loss']:.3f}")
+                update(step, total=total, info=f"loss {metrics['loss']:.3f}")
                 self._store.log_metrics("train", round=round, step=step, **metrics)
                 if self._profile:
                     self._profile.step("train")
@@ -279,7 +287,7 @@ class Session:
     def _run_set(
         self, engine: Engine, dataset: EvaluationSet, trials: int, key: StageKey, title: str
     ) -> Outcome:
-        with progress_stage(title) as bar:
+        with progress_of(self._on_progress, title) as update:
             return evaluate(
                 engine,
                 dataset.queries,
@@ -287,7 +295,7 @@ class Session:
                 verifier=self._verifier,
                 key=key,
                 trials=trials,
-                on_progress=lambda done, total: bar.update(done, total=total),
+                on_progress=lambda done, total: update(done, total=total),
             )
 
     def _paired(self, entries: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from dast_jax.records import FinishReason, Requests, Rollout, StageKey
+from dast_jax.runtime import interruption
 from dast_jax.sampling.engine import Engine, TickOutput
 from dast_jax.sampling.prompts import PromptPool
 from dast_jax.sampling.stopping import StopStrings
@@ -155,6 +156,7 @@ def sample(
         stage.stats.seconds = time.monotonic() - begin
         if progress is not None:
             progress(stage.stats)
+        interruption.check()
     stage.stats.seconds = time.monotonic() - begin
     return stage.stats
 

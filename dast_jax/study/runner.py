@@ -19,6 +19,7 @@ from typing import Any
 from dast_jax.config import SECTIONS, RunConfig, build_config, config_path
 from dast_jax.errors import DivergedError, UserError
 from dast_jax.options import OptionInfo, build, describe, load_yaml, nearest, opt
+from dast_jax.runtime.progress import OnProgress, silent
 from dast_jax.store import RunStore
 from dast_jax.store.durable import FolderLock
 from dast_jax.study.sharing import Shared, SharedTrials, base_fingerprint
@@ -226,6 +227,7 @@ def run_study(
     *,
     prepare: Callable[[], None] | None = None,
     after_each: Callable[[Mapping[tuple[str, int], str]], None] | None = None,
+    on_progress: OnProgress = silent,
 ) -> dict[tuple[str, int], str]:
     """Run, or go on with, every entry with every seed; all entries of a seed come before the next seed.
 
@@ -244,7 +246,7 @@ def run_study(
     try:
         if prepare is not None:
             prepare()
-        return _run_all(configs, out, after_each)
+        return _run_all(configs, out, after_each, on_progress)
     finally:
         lock.close()
 
@@ -253,6 +255,7 @@ def _run_all(
     configs: Sequence[tuple[str, int, RunConfig]],
     out: Path,
     after_each: Callable[[Mapping[tuple[str, int], str]], None] | None,
+    on_progress: OnProgress,
 ) -> dict[tuple[str, int], str]:
     from dast_jax.loop.selftrain import run
 
@@ -267,7 +270,7 @@ def _run_all(
             trials = {fingerprint: SharedTrials(out / "shared" / f"trials-{fingerprint}.parquet")}
         try:
             _lend_base(config, fingerprint, directories)
-            run(config, Shared(trials=trials[fingerprint], engines=engines))
+            run(config, Shared(trials=trials[fingerprint], engines=engines), on_progress=on_progress)
         except DivergedError as error:
             log.warning("%s, seed %d: %s", label, seed, error)
             diverged[label, seed] = str(error)
