@@ -113,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def sample_trials(options: AgreementOptions) -> tuple[tuple[Query, ...], tuple[str, ...], Responses]:
     """The queries whose prompt fits, the ids of the others, and the verified trials of the former."""
     from dast_jax.assets import resolve_path
+    from dast_jax.cli.progress_display import ProgressDisplay
     from dast_jax.data.prompts import PromptBuilder
     from dast_jax.data.sources import load_queries
     from dast_jax.inference.evaluation import evaluate
@@ -121,7 +122,7 @@ def sample_trials(options: AgreementOptions) -> tuple[tuple[Query, ...], tuple[s
     from dast_jax.models.load import load_model
     from dast_jax.models.sharding import make_mesh
     from dast_jax.records import StageKey
-    from dast_jax.runtime.progress import stage
+    from dast_jax.runtime.progress import progress_of
     from dast_jax.sampling.engine import Engine
     from dast_jax.verifiers import Verifier
 
@@ -138,7 +139,10 @@ def sample_trials(options: AgreementOptions) -> tuple[tuple[Query, ...], tuple[s
     queries, skipped = fitting_queries(queries, prompts.fits, options.data.train)
     bank = ExemplarBank.of_references(Pool(queries), seed=options.seed, round=0)
     total = len(queries) * options.trials
-    with Verifier(options.verifier) as verifier, stage("sampling", total=total) as bar:
+    with (
+        Verifier(options.verifier) as verifier,
+        progress_of(ProgressDisplay(), "sampling", total=total) as update,
+    ):
         outcome = evaluate(
             engine,
             queries,
@@ -146,7 +150,7 @@ def sample_trials(options: AgreementOptions) -> tuple[tuple[Query, ...], tuple[s
             verifier=verifier,
             key=StageKey(options.seed, 0),
             trials=options.trials,
-            on_progress=lambda done, total: bar.update(done, total=total),
+            on_progress=lambda done, total: update(done, total=total),
         )
     return queries, skipped, to_responses(outcome)
 

@@ -39,6 +39,7 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
     Raises `UserError` for a model or data that cannot be read.
     """
     from dast_jax.assets import resolve_path
+    from dast_jax.cli.progress_display import ProgressDisplay
     from dast_jax.data.prompts import PromptBuilder
     from dast_jax.data.sources import load_queries
     from dast_jax.inference.evaluation import evaluate, summarise
@@ -46,7 +47,7 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
     from dast_jax.models.load import load_model
     from dast_jax.models.sharding import make_mesh
     from dast_jax.records import StageKey
-    from dast_jax.runtime.progress import stage
+    from dast_jax.runtime.progress import progress_of
     from dast_jax.sampling.engine import Engine
     from dast_jax.verifiers import Verifier
 
@@ -60,7 +61,10 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
     engine = Engine(loaded.graphdef, loaded.params, tokenizer=loaded.tokenizer, options=sampling, mesh=mesh)
     prompts = PromptBuilder(loaded.tokenizer, options.prompts, engine.max_prompt_length)
     queries, skipped = fitting_queries(queries, prompts.fits, options.data.train)
-    with Verifier(options.verifier) as verifier, stage("evaluating", total=len(queries)) as bar:
+    with (
+        Verifier(options.verifier) as verifier,
+        progress_of(ProgressDisplay(), "evaluating", total=len(queries)) as update,
+    ):
         outcome = evaluate(
             engine,
             queries,
@@ -68,7 +72,7 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
             verifier=verifier,
             key=StageKey(options.seed, 0),
             trials=options.evaluation.trials,
-            on_progress=lambda done, total: bar.update(done, total=total),
+            on_progress=lambda done, total: update(done, total=total),
         )
     entry = summarise(outcome, [query.level for query in queries])
     return {

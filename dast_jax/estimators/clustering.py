@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from dast_jax.errors import UserError
-from dast_jax.runtime.progress import stage
+from dast_jax.runtime import interruption
+from dast_jax.runtime.progress import OnProgress, progress_of, silent
 
 __all__ = ["ENCODERS", "Encoder", "embed", "kmeans", "make_encoder"]
 
@@ -21,20 +22,20 @@ Encoder = Callable[[Sequence[str]], np.ndarray]
 """Texts in, float32 [n, d] out."""
 
 ENCODERS = ("policy", "sentence_transformers")
-"""What may make vectors of texts, as options name it."""
+"""The encoders that options may name."""
 
 _BLOCK = 1024
-"""Texts between two signs of life."""
+"""Texts embedded between two progress events."""
 
 _MANY = 20_000
-"""[ours] From so many vectors on, K-Means goes through them in batches."""
+"""[ours] From this number of vectors on, K-Means works in mini-batches."""
 
 
 def make_encoder(name: str, *, policy: Encoder, model: str = "all-MiniLM-L6-v2") -> Encoder:
-    """The encoder `name`, one of `ENCODERS`: the `policy`'s own, or the sentence-transformers `model`.
+    """Return the encoder `name`, one of `ENCODERS`: the `policy`'s own, or the sentence-transformers `model`.
 
     Nothing is loaded before the encoder is used. Raises `UserError` for an unknown name; the
-    encoder raises one where its package or model cannot be had.
+    encoder raises one where its package or model is not available.
     """
     if name == "policy":
         return policy
@@ -64,18 +65,19 @@ def _sentence_model(model: str) -> Any:
         raise UserError(f"encoder sentence_transformers: {model} cannot be loaded ({text})") from error
 
 
-def embed(texts: Sequence[str], encoder: Encoder) -> np.ndarray:
-    """The encoder's vectors of `texts`, float32 [n, d], with progress shown."""
-    with stage("clusters: embedding", total=len(texts)) as bar:
+def embed(texts: Sequence[str], encoder: Encoder, *, on_progress: OnProgress = silent) -> np.ndarray:
+    """Return the encoder's vectors of `texts`, float32 [n, d]."""
+    with progress_of(on_progress, "clusters: embedding", total=len(texts)) as update:
         blocks = []
         for start in range(0, len(texts), _BLOCK):
             blocks.append(encoder(texts[start : start + _BLOCK]))
-            bar.update(min(start + _BLOCK, len(texts)))
+            update(min(start + _BLOCK, len(texts)))
+            interruption.check()
     return np.concatenate(blocks)
 
 
 def kmeans(vectors: np.ndarray, clusters: int, *, seed: int, unit: bool = True) -> np.ndarray:
-    """The cluster of each vector [n, d], int32 [n] in [0, clusters), by K-Means of 4 seeded starts.
+    """Cluster the vectors [n, d] by K-Means of 4 seeded starts; returns int32 [n] in [0, clusters).
 
     `unit` scales the vectors to length one first, so that their angles are compared. The same vectors and
     seed give the same clusters. Raises `UserError` for fewer vectors than clusters, or for vectors that

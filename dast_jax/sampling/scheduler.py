@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from dast_jax.records import FinishReason, Requests, Rollout, SamplingStats, StageKey
+from dast_jax.runtime import interruption
 from dast_jax.sampling.engine import Engine, TickOutput
 from dast_jax.sampling.prompts import PromptPool
 from dast_jax.sampling.stopping import StopStrings
@@ -126,6 +127,7 @@ def sample(
         tick += 1
         if progress is not None:
             progress(stage.stats(tick, time.monotonic() - begin))
+        interruption.check()
     return stage.stats(tick, time.monotonic() - begin)
 
 
