@@ -15,7 +15,7 @@ from concurrent.futures import Future
 
 from dast_jax.data.hints import hinted
 from dast_jax.data.prompts import PromptTooLongError
-from dast_jax.estimators.difficulty import TallyCounter
+from dast_jax.estimators.tally import TallyCounter
 from dast_jax.methods.base import Method
 from dast_jax.records import (
     Exemplar,

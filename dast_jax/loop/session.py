@@ -10,7 +10,7 @@ import numpy as np
 
 from dast_jax.config import RunConfig
 from dast_jax.data.prompts import PromptBuilder
-from dast_jax.estimators.difficulty import level_shares, levels_from_counts
+from dast_jax.estimators.levels import level_shares, levels_from_counts
 from dast_jax.inference.evaluation import Outcome, evaluate, sample_rows, summarise
 from dast_jax.loop.collect import CollectStage
 from dast_jax.loop.length_probe import length_ratio
