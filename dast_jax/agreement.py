@@ -18,8 +18,8 @@ import numpy as np
 from dast_jax.cli import Flag, command, output_path, parse_arguments
 from dast_jax.data.options import DataOptions, PromptOptions
 from dast_jax.errors import UserError
-from dast_jax.estimators.difficulty import DEFAULT_CUTS, Cuts, level_counts
 from dast_jax.estimators.estimate import DEFAULT_SHARES, ESTIMATORS, NEEDS_TRIALS, Estimate, estimate
+from dast_jax.estimators.levels import DEFAULT_CUTS, Cuts, level_counts
 from dast_jax.estimators.options import JudgeOptions
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
