@@ -316,6 +316,7 @@ def result_keys(config: RunConfig) -> dict[str, Any]:
 def run_settings(config: RunConfig) -> RunSettings:
     """Return what the run's directory needs to know of `config`."""
     return RunSettings(
+        folder=Path(config.run.dir).expanduser(),
         config=config_dict(config),
         fixed=result_keys(config),
         method=config.method_name,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dast_jax.config import RunConfig, run_settings
@@ -33,7 +32,7 @@ def run(config: RunConfig, *, on_progress: OnProgress = silent, tools: Tools | N
     Raises `UserError` for user errors, `DivergedError` when a loss is not finite, and
     `InterruptedRunError` when stopped from outside or out of disk; the last two leave a resumable run.
     """
-    with RunStore.open(Path(config.run.dir).expanduser(), run_settings(config)) as store:
+    with RunStore.open(run_settings(config)) as store:
         if store.is_done(f"{config.run.rounds:02d}/evaluate"):
             log.info("%s: all rounds up to %d are done; nothing to do", store.path, config.run.rounds)
             return read_summary(store)

@@ -78,12 +78,13 @@ class RunStore:
     # -- opening ---------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, path: Path, settings: RunSettings) -> RunStore:
-        """Make a run in the folder `path`, or resume the one that is there.
+    def open(cls, settings: RunSettings) -> RunStore:
+        """Make a run in `settings.folder`, or resume the one that is there.
 
         Raises `UserError` when the folder holds something else, another process is working in it, or a
         key that changes the result is not what the run was started with (each is named, old → new).
         """
+        path = settings.folder
         _make_folder(path)
         lock = durable.FolderLock(path)
         try:

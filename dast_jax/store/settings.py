@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dast_jax.options import opt
@@ -25,11 +26,12 @@ class LoggingOptions:
 class RunSettings:
     """A run's config as its directory sees it.
 
-    `config` is the whole config as nested plain values, written to `config.yaml`; `fixed` are the values, by
+    `folder` is the directory; `config` is the whole config as nested plain values, written to `config.yaml`; `fixed` are the values, by
     dotted key, that may not change when the run is resumed, `method` the name of the method, and `rounds` may
     only grow. Responses are written in parts of `flush_responses`, or after `flush_seconds`.
     """
 
+    folder: Path
     config: Mapping[str, Any]
     fixed: Mapping[str, Any]
     method: str

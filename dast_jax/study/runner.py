@@ -102,7 +102,7 @@ def _copy_base_evaluation(config: RunConfig, fingerprint: str, directories: Sequ
         if not other.is_done("base/evaluate") or base_fingerprint(build_config(other.config)) != fingerprint:
             continue
         facts = {k: v for k, v in other.stages["base/evaluate"].items() if k not in ("name", "finished")}
-        with RunStore.open(target, run_settings(config)) as store:
+        with RunStore.open(run_settings(config)) as store:
             shutil.copytree(directory / "rounds" / "base", target / "rounds" / "base", dirs_exist_ok=True)
             for name, entry in facts["evaluation"].items():
                 store.log_metrics("evaluation", round=-1, set=name, accuracy=entry["accuracy"])

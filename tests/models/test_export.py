@@ -28,7 +28,7 @@ def run(tmp_path):
         "model": {"path": str(base)},
         "data": {"train": "train.jsonl"},
     }
-    with RunStore.open(build_config(mapping)) as store:
+    with RunStore.open(run_settings(build_config(mapping))) as store:
         for round in (0, 1):
             save_policy(store.path / "checkpoints" / f"round_{round:02d}", _policy(round))
             store.mark_done(f"{round:02d}/train")
