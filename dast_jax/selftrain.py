@@ -37,7 +37,7 @@ def run(config: RunConfig, shared: Shared | None = None) -> dict[str, Any]:
         from dast_jax.session import Session  # imports jax, which a finished run does not need
         from dast_jax.verifiers import Verifier
 
-        with Verifier(config.verifier) as verifier:
+        with Verifier(config.verifier, task=config.data.task) as verifier:
             session = Session(config, store, verifier, shared)
             store.annotate(session.facts())
 
