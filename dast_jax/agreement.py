@@ -25,6 +25,7 @@ from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
 from dast_jax.records import LEVELS, FinishReason, Pool, Query, Responses, VerdictKind
 from dast_jax.sampling.options import SamplingOptions
+from dast_jax.verifiers.functions import check_config_task
 from dast_jax.verifiers.options import VerifierOptions
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class AgreementOptions:
     seed: int = opt(0, "seed of the sampling noise and of the exemplars", min=0)
 
     def __post_init__(self) -> None:
+        check_config_task(self.data.task, self.verifier.functions)
         if not 0 < self.hard_cut < self.easy_cut <= 1:
             raise ValueError(
                 f"need 0 < hard_cut < easy_cut <= 1, got {self.hard_cut:g} and {self.easy_cut:g}"
@@ -126,7 +128,7 @@ def sample_trials(options: AgreementOptions) -> tuple[tuple[Query, ...], tuple[s
     from dast_jax.sampling.engine import Engine
     from dast_jax.verifiers import Verifier
 
-    queries = load_queries(options.data.train, options=options.data)
+    queries = load_queries(options.data.train, options=options.data, functions=options.verifier.functions)
     mesh = make_mesh(options.mesh)
     model = options.model
     loaded = load_model(
@@ -140,7 +142,7 @@ def sample_trials(options: AgreementOptions) -> tuple[tuple[Query, ...], tuple[s
     bank = ExemplarBank.of_references(Pool(queries), seed=options.seed, round=0)
     total = len(queries) * options.trials
     with (
-        Verifier(options.verifier) as verifier,
+        Verifier(options.verifier, task=options.data.task) as verifier,
         progress_of(ProgressDisplay(), "sampling", total=total) as update,
     ):
         outcome = evaluate(

@@ -16,6 +16,7 @@ from dast_jax.options import OptionInfo, apply_overrides, build, describe, load_
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.store.settings import LoggingOptions, RunSettings
 from dast_jax.training.options import TrainingOptions
+from dast_jax.verifiers.functions import check_config_task
 from dast_jax.verifiers.options import VerifierOptions
 
 __all__ = [
@@ -122,6 +123,9 @@ class RunConfig:
     evaluation: EvaluationOptions
     logging: LoggingOptions
     profile: bool = False
+
+    def __post_init__(self) -> None:
+        check_config_task(self.data.task, self.verifier.functions)
 
     @property
     def method_name(self) -> str:

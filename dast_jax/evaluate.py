@@ -14,6 +14,7 @@ from dast_jax.data.options import DataOptions, PromptOptions
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
 from dast_jax.sampling.options import SamplingOptions
+from dast_jax.verifiers.functions import check_config_task
 from dast_jax.verifiers.options import VerifierOptions
 
 __all__ = ["EvaluateOptions", "evaluate_model", "main"]
@@ -31,6 +32,9 @@ class EvaluateOptions:
     evaluation: EvaluationOptions
     verifier: VerifierOptions
     seed: int = opt(0, "seed of the sampling noise", min=0)
+
+    def __post_init__(self) -> None:
+        check_config_task(self.data.task, self.verifier.functions)
 
 
 def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
@@ -51,7 +55,7 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
     from dast_jax.sampling.engine import Engine
     from dast_jax.verifiers import Verifier
 
-    queries = load_queries(options.data.train, options=options.data)
+    queries = load_queries(options.data.train, options=options.data, functions=options.verifier.functions)
     mesh = make_mesh(options.mesh)
     model = options.model
     loaded = load_model(
@@ -62,7 +66,7 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
     prompts = PromptBuilder(loaded.tokenizer, options.prompts, engine.max_prompt_length)
     queries, skipped = fitting_queries(queries, prompts.fits, options.data.train)
     with (
-        Verifier(options.verifier) as verifier,
+        Verifier(options.verifier, task=options.data.task) as verifier,
         progress_of(ProgressDisplay(), "evaluating", total=len(queries)) as update,
     ):
         outcome = evaluate(

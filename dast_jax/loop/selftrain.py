@@ -55,7 +55,7 @@ def _run_stages(config: RunConfig, store: RunStore, on_progress: OnProgress, too
         store.mark_done(name, **result, seconds=time.monotonic() - started)
         write_summary(store, status="running")
 
-    with Verifier(config.verifier) as verifier:
+    with Verifier(config.verifier, task=config.data.task) as verifier:
         opened = context.open_context(
             config, store, verifier, tools=tools or context.Tools(), on_progress=on_progress
         )
