@@ -33,7 +33,6 @@ def write_report(run_dirs: Sequence[Path], out: Path, options: ReportOptions | N
 
 def render_report(run_dirs: Sequence[Path], options: ReportOptions | None = None) -> str:
     """The report of `run_dirs` as HTML text; several runs are compared. Raises as `write_report`."""
-    from dast_jax import __version__
     from dast_jax.reporting import sections
     from dast_jax.reporting.accuracy import accuracy
     from dast_jax.reporting.headline import header
@@ -41,6 +40,7 @@ def render_report(run_dirs: Sequence[Path], options: ReportOptions | None = None
     from dast_jax.reporting.method_facts import method_facts
     from dast_jax.reporting.page import page
     from dast_jax.reporting.samples import samples
+    from dast_jax.version import __version__
 
     options = options or ReportOptions()
     runs = load_runs(run_dirs)
