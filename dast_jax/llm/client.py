@@ -194,13 +194,13 @@ class Endpoint(Generic[T]):
         return None
 
     def _wait(self, attempt: int, cause: str) -> float:
-        """Return the seconds to wait before attempt number `attempt`: doubled each time, less up to a quarter."""
+        """Return the seconds to wait before attempt `attempt`: doubled each time, up to a quarter less."""
         if cause == "nonsense":
             return 0.0
         return min(self._options.backoff * 2 ** (attempt - 1), _MAX_WAIT) * random.uniform(0.75, 1.0)
 
     def _request(self, prompt: str) -> str:
-        """Return the model's reply. Raises `_FailedError`, whose cause repeats nothing that the endpoint said."""
+        """Return the model's reply. Raises `_FailedError`, which repeats nothing that the endpoint said."""
         options = self._options
         body = {
             "model": options.model,

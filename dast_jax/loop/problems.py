@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from dast_jax.config import RunConfig
 from dast_jax.data.contamination import find_overlap
+from dast_jax.data.fitting import fitting_queries
 from dast_jax.data.sources import load_queries
-from dast_jax.errors import UserError
 from dast_jax.records import Pool, Query
 
-__all__ = ["EvaluationSet", "Problems", "fitting_queries", "load_problems"]
+__all__ = ["EvaluationSet", "Problems", "load_problems"]
 
 log = logging.getLogger(__name__)
 
@@ -90,25 +90,3 @@ def _warn_of_one_class(queries: Sequence[Query], source: str) -> None:
             len(answers),
             answer,
         )
-
-
-def fitting_queries(
-    queries: Sequence[Query], fits: Callable[[str], bool], source: str
-) -> tuple[tuple[Query, ...], tuple[str, ...]]:
-    """The queries whose zero-shot prompt fits, and the ids of those left out, which a warning names.
-
-    Raises `UserError` when none fits.
-    """
-    kept = tuple(query for query in queries if fits(query.question))
-    if len(kept) == len(queries):
-        return kept, ()
-    kept_ids = {query.id for query in kept}
-    skipped = tuple(query.id for query in queries if query.id not in kept_ids)
-    names = ", ".join(skipped[:5]) + (", …" if len(skipped) > 5 else "")
-    if not kept:
-        raise UserError(
-            f"{source}: no prompt fits the largest of sampling.prompt_buckets; raise it, or use other data"
-        )
-    many = "query" if len(skipped) == 1 else "queries"
-    log.warning("%s: %d %s skipped for too long a prompt: %s", source, len(skipped), many, names)
-    return kept, skipped
