@@ -8,7 +8,7 @@ from typing import Any
 from dast_jax.cli.schemas import Schema
 from dast_jax.config import study_path
 from dast_jax.options import OptionInfo, load_yaml
-from dast_jax.study.runner import Study, StudyOptions, build_study, study_keys
+from dast_jax.study.definition import Study, StudyOptions, build_study, study_keys
 
 __all__ = ["StudySchema"]
 

@@ -1,17 +1,21 @@
 """Clusters of texts: vectors from an encoder, then scikit-learn's K-Means. Imports no jax.
 
 The encoder is the policy itself (`models.embed.mean_pooled`, handed in as a function), or a
-sentence-transformers model, which is an extra: `pip install dast_jax[embed]`.
+sentence-transformers model, which is an extra: `pip install dast_jax[embed]`. Such a model is data: its
+folder may name classes and functions to import, and hold pickles, and neither is taken.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dast_jax.assets.paths import file_within
 from dast_jax.errors import UserError
 from dast_jax.runtime import interruption
 from dast_jax.runtime.progress import OnProgress, progress_of, silent
@@ -59,10 +63,72 @@ def _sentence_model(model: str) -> Any:
             "run `pip install dast_jax[embed]`, or use policy"
         ) from error
     try:
-        return SentenceTransformer(model)
-    except (OSError, ValueError) as error:
+        folder = _sentence_folder(model)
+        _refuse_code(folder)
+        return SentenceTransformer(
+            str(folder),
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True},
+        )
+    except UserError:
+        raise
+    except Exception as error:  # the hub client and torch raise their own, HTTP, file and value errors
         text = " ".join(str(error).split())[:160]
         raise UserError(f"encoder sentence_transformers: {model} cannot be loaded ({text})") from error
+
+
+def _sentence_folder(model: str) -> Path:
+    """The folder of `model`; from the hub where it is none, and then only its texts and safetensors."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    name = model if "/" in model else f"sentence-transformers/{model}"
+    return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"]))
+
+
+def _refuse_code(folder: Path) -> None:
+    """Raise `UserError` where a JSON file of `folder` names code outside sentence-transformers and torch.nn.
+
+    sentence-transformers before version 6 imports what a folder's `modules.json` names without asking.
+    """
+    for file in sorted(folder.rglob("*.json")):
+        try:
+            said = json.loads(file_within(folder, str(file.relative_to(folder))).read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            continue  # whoever needs the file says that it is broken
+        if code := next(_foreign_code(said), None):
+            raise UserError(
+                f"encoder sentence_transformers: {file} names the code {code!r}, and code of a model is not "
+                "run; use another model"
+            )
+    for file in sorted([*folder.rglob("pytorch_model*.bin"), *folder.rglob("adapter_model*.bin")]):
+        if not any(file.parent.glob("*.safetensors")):
+            raise UserError(
+                f"encoder sentence_transformers: {file} is a pickle, and only safetensors are read; "
+                "use another model, or save it with safe serialization"
+            )
+
+
+def _foreign_code(said: Any) -> Iterator[str]:
+    """What a file of a model's folder says that sentence-transformers or transformers would import."""
+    if isinstance(said, list):
+        for item in said:
+            yield from _foreign_code(item)
+    if not isinstance(said, dict):
+        return
+    modules = [said["type"]] if {"type", "path"} <= said.keys() else []  # of modules.json
+    if isinstance(said.get("types"), dict):  # of a router's config
+        modules += said["types"].values()
+    yield from (str(name) for name in modules if not str(name).startswith("sentence_transformers."))
+    activation = str(said.get("activation_function"))
+    if "." in activation and not activation.startswith("torch.nn."):
+        yield activation
+    yield from (str(said[key]) for key in ("auto_map", "trust_remote_code") if said.get(key))
+    for value in said.values():
+        yield from _foreign_code(value)
 
 
 def embed(texts: Sequence[str], encoder: Encoder, *, on_progress: OnProgress = silent) -> np.ndarray:

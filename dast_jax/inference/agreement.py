@@ -13,8 +13,8 @@ from typing import Any
 
 from dast_jax.errors import UserError
 from dast_jax.estimators.agreement import compare_all, diversity_by_level
-from dast_jax.estimators.difficulty import Cuts, level_counts
 from dast_jax.estimators.estimate import DEFAULT_SHARES, ESTIMATORS, NEEDS_TRIALS, Estimate, Rater, estimate
+from dast_jax.estimators.levels import Cuts, level_counts
 from dast_jax.inference.evaluation import evaluate
 from dast_jax.inference.open_model import QuerySet, open_engine, open_queries
 from dast_jax.inference.options import AgreementOptions
@@ -50,11 +50,11 @@ def sample_trials(
 ) -> tuple[QuerySet, Responses]:
     """Return the queries and their verified trials, ordered by query and trial."""
     engine = open_engine(options.model, options.mesh, options.sampling)
-    data = open_queries(options.data, options.prompts, engine)
+    data = open_queries(options.data, options.prompts, engine, options.verifier.functions)
     bank = ExemplarBank.of_references(Pool(data.queries), seed=options.seed, round=0)
     total = len(data.queries) * options.trials
     with (
-        Verifier(options.verifier) as verifier,
+        Verifier(options.verifier, task=options.data.task) as verifier,
         progress_of(on_progress, "sampling", total=total) as update,
     ):
         outcome = evaluate(

@@ -21,9 +21,9 @@ def evaluate_model(options: EvaluateOptions, *, on_progress: OnProgress = silent
     that cannot be used.
     """
     engine = open_engine(options.model, options.mesh, options.evaluation.sampling(options.sampling))
-    data = open_queries(options.data, options.prompts, engine)
+    data = open_queries(options.data, options.prompts, engine, options.verifier.functions)
     with (
-        Verifier(options.verifier) as verifier,
+        Verifier(options.verifier, task=options.data.task) as verifier,
         progress_of(on_progress, "evaluating", total=len(data.queries)) as update,
     ):
         outcome = evaluate(

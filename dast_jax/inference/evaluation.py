@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dast_jax.metrics import stats
-from dast_jax.records import FinishReason, Query, Rollout, StageKey, Verdict, VerdictKind
+from dast_jax.records import FinishReason, Query, Rollout, SamplingStats, StageKey, Verdict, VerdictKind
 from dast_jax.runtime import interruption
 
 if TYPE_CHECKING:
     from dast_jax.sampling.engine import Engine
-    from dast_jax.sampling.scheduler import SamplingStats
     from dast_jax.verifiers import Verifier
 
 __all__ = ["Outcome", "evaluate", "sample_rows", "summarise"]

@@ -15,6 +15,7 @@ from dast_jax.models.sharding import make_mesh
 from dast_jax.records import Query
 from dast_jax.sampling.engine import Engine
 from dast_jax.sampling.options import SamplingOptions
+from dast_jax.verifiers.functions import Functions
 
 __all__ = ["QuerySet", "open_engine", "open_queries"]
 
@@ -37,8 +38,12 @@ def open_engine(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOption
     return Engine(loaded.graphdef, loaded.params, tokenizer=loaded.tokenizer, options=sampling, mesh=devices)
 
 
-def open_queries(data: DataOptions, prompts: PromptOptions, engine: Engine) -> QuerySet:
-    """Load `data.train`. Raises `UserError` for data that cannot be used, or where no prompt fits."""
+def open_queries(data: DataOptions, prompts: PromptOptions, engine: Engine, functions: Functions) -> QuerySet:
+    """Load `data.train`; its tasks may name the config's verifier `functions`.
+
+    Raises `UserError` for data that cannot be used, or where no prompt fits.
+    """
     builder = PromptBuilder(engine.tokenizer, prompts, engine.max_prompt_length)
-    queries, skipped = fitting_queries(load_queries(data.train, options=data), builder.fits, data.train)
+    loaded = load_queries(data.train, options=data, functions=functions)
+    queries, skipped = fitting_queries(loaded, builder.fits, data.train)
     return QuerySet(queries=queries, skipped=skipped, prompts=builder)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from dast_jax.config import EvaluationOptions
 from dast_jax.data.options import DataOptions, PromptOptions
-from dast_jax.estimators.difficulty import DEFAULT_CUTS
 from dast_jax.estimators.estimate import DEFAULT_SHARES, ESTIMATORS
+from dast_jax.estimators.levels import DEFAULT_CUTS
 from dast_jax.estimators.options import JudgeOptions
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
 from dast_jax.sampling.options import SamplingOptions
+from dast_jax.verifiers.functions import check_config_task
 from dast_jax.verifiers.options import VerifierOptions
 
 __all__ = ["AgreementOptions", "EvaluateOptions", "SampleOptions"]
@@ -39,6 +40,9 @@ class EvaluateOptions:
     evaluation: EvaluationOptions = opt(EvaluationOptions)
     verifier: VerifierOptions = opt(VerifierOptions)
     seed: int = opt(0, "seed of the sampling noise", min=0)
+
+    def __post_init__(self) -> None:
+        check_config_task(self.data.task, self.verifier.functions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,7 @@ class AgreementOptions:
     seed: int = opt(0, "seed of the sampling noise and of the exemplars", min=0)
 
     def __post_init__(self) -> None:
+        check_config_task(self.data.task, self.verifier.functions)
         if not 0 < self.hard_cut < self.easy_cut <= 1:
             raise ValueError(
                 f"need 0 < hard_cut < easy_cut <= 1, got {self.hard_cut:g} and {self.easy_cut:g}"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from dast_jax.study.runner import Study, run_directory
+from dast_jax.study.definition import Study, run_directory
 
 __all__ = ["use_compilation_cache", "write_comparison"]
 
