@@ -8,7 +8,7 @@ the one-object-per-item records are views at the edges.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -302,9 +302,13 @@ class PreferenceSet:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The training queries a method works on; index i is query i everywhere."""
+    """The training queries a method works on; index i is query i everywhere.
+
+    `columns` holds annotations of the queries by name, [n] each: what a judge, a tagger or an encoder says.
+    """
 
     queries: tuple[Query, ...]
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.queries)
