@@ -25,6 +25,7 @@ from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
 from dast_jax.records import LEVELS, FinishReason, Pool, Query, Responses, VerdictKind
 from dast_jax.sampling.options import SamplingOptions
+from dast_jax.verifiers.functions import check_config_task
 from dast_jax.verifiers.options import VerifierOptions
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class AgreementOptions:
     seed: int = opt(0, "seed of the sampling noise and of the exemplars", min=0)
 
     def __post_init__(self) -> None:
+        check_config_task(self.data.task, self.verifier.functions)
         if not 0 < self.hard_cut < self.easy_cut <= 1:
             raise ValueError(
                 f"need 0 < hard_cut < easy_cut <= 1, got {self.hard_cut:g} and {self.easy_cut:g}"
@@ -113,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def sample_trials(options: AgreementOptions) -> tuple[tuple[Query, ...], tuple[str, ...], Responses]:
     """The queries whose prompt fits, the ids of the others, and the verified trials of the former."""
     from dast_jax.assets import resolve_path
+    from dast_jax.cli.progress_display import ProgressDisplay
     from dast_jax.data.prompts import PromptBuilder
     from dast_jax.data.sources import load_queries
     from dast_jax.inference.evaluation import evaluate
@@ -121,11 +124,11 @@ def sample_trials(options: AgreementOptions) -> tuple[tuple[Query, ...], tuple[s
     from dast_jax.models.load import load_model
     from dast_jax.models.sharding import make_mesh
     from dast_jax.records import StageKey
-    from dast_jax.runtime.progress import stage
+    from dast_jax.runtime.progress import progress_of
     from dast_jax.sampling.engine import Engine
     from dast_jax.verifiers import Verifier
 
-    queries = load_queries(options.data.train, options=options.data)
+    queries = load_queries(options.data.train, options=options.data, functions=options.verifier.functions)
     mesh = make_mesh(options.mesh)
     model = options.model
     loaded = load_model(
@@ -138,7 +141,10 @@ def sample_trials(options: AgreementOptions) -> tuple[tuple[Query, ...], tuple[s
     queries, skipped = fitting_queries(queries, prompts.fits, options.data.train)
     bank = ExemplarBank.of_references(Pool(queries), seed=options.seed, round=0)
     total = len(queries) * options.trials
-    with Verifier(options.verifier) as verifier, stage("sampling", total=total) as bar:
+    with (
+        Verifier(options.verifier, task=options.data.task) as verifier,
+        progress_of(ProgressDisplay(), "sampling", total=total) as update,
+    ):
         outcome = evaluate(
             engine,
             queries,
@@ -146,7 +152,7 @@ def sample_trials(options: AgreementOptions) -> tuple[tuple[Query, ...], tuple[s
             verifier=verifier,
             key=StageKey(options.seed, 0),
             trials=options.trials,
-            on_progress=lambda done, total: bar.update(done, total=total),
+            on_progress=lambda done, total: update(done, total=total),
         )
     return queries, skipped, to_responses(outcome)
 

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dast_jax.cli import Flag, command, parse_arguments
+from dast_jax.cli import Flag, ProgressDisplay, command, parse_arguments
 from dast_jax.cli.schemas import Schema
 from dast_jax.options import OptionInfo
-from dast_jax.study.runner import Study, StudyOptions, build_study, run_directory, run_study, study_keys
+from dast_jax.study.definition import Study, StudyOptions, build_study, run_directory, study_keys
+from dast_jax.study.runner import run_study
 
 __all__ = ["main"]
 
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         study,
         out,
         prepare=lambda: _use_cache(out / "cache"),
+        on_progress=ProgressDisplay(),
         after_each=lambda diverged: _write(study, out, diverged),
     )
     print_comparison(read_json(out / "comparison.json"))

@@ -14,7 +14,9 @@ from dast_jax.errors import UserError
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import OptionInfo, apply_overrides, build, describe, load_yaml, nearest, opt, to_dict
 from dast_jax.sampling.options import SamplingOptions
+from dast_jax.store.settings import LoggingOptions, RunSettings
 from dast_jax.training.options import TrainingOptions
+from dast_jax.verifiers.functions import check_config_task
 from dast_jax.verifiers.options import VerifierOptions
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "override",
     "packaged_configs",
     "result_keys",
+    "run_settings",
     "study_path",
 ]
 
@@ -105,16 +108,6 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoggingOptions:
-    """Where metrics go, beside `metrics.jsonl`."""
-
-    tensorboard: bool = opt(True, "write TensorBoard events into the run's folder", changes_result=False)
-    wandb: bool = opt(False, "log to Weights & Biases (needs the wandb package)", changes_result=False)
-    wandb_project: str = opt("dast_jax", "project at Weights & Biases", changes_result=False)
-    log_every: int = opt(1, "write every so many training steps", min=1, changes_result=False)
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that describes a run. `method` holds the `Options` of a module in methods/."""
 
@@ -130,6 +123,9 @@ class RunConfig:
     evaluation: EvaluationOptions
     logging: LoggingOptions
     profile: bool = False
+
+    def __post_init__(self) -> None:
+        check_config_task(self.data.task, self.verifier.functions)
 
     @property
     def method_name(self) -> str:
@@ -319,6 +315,20 @@ def result_keys(config: RunConfig) -> dict[str, Any]:
                 value = value[part]
             keys[info.key] = value
     return keys
+
+
+def run_settings(config: RunConfig) -> RunSettings:
+    """Return what the run's directory needs to know of `config`."""
+    return RunSettings(
+        folder=Path(config.run.dir).expanduser(),
+        config=config_dict(config),
+        fixed=result_keys(config),
+        method=config.method_name,
+        rounds=config.run.rounds,
+        flush_responses=config.run.flush_responses,
+        flush_seconds=config.run.flush_seconds,
+        logging=config.logging,
+    )
 
 
 def _describe(method_name: str) -> list[OptionInfo]:

@@ -14,6 +14,7 @@ from dast_jax.data.options import DataOptions, PromptOptions
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
 from dast_jax.sampling.options import SamplingOptions
+from dast_jax.verifiers.functions import check_config_task
 from dast_jax.verifiers.options import VerifierOptions
 
 __all__ = ["EvaluateOptions", "evaluate_model", "main"]
@@ -32,6 +33,9 @@ class EvaluateOptions:
     verifier: VerifierOptions
     seed: int = opt(0, "seed of the sampling noise", min=0)
 
+    def __post_init__(self) -> None:
+        check_config_task(self.data.task, self.verifier.functions)
+
 
 def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
     """Sample zero-shot answers to `options.data.train`, verify them, return the EVAL entry (docs/schemas.md).
@@ -39,6 +43,7 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
     Raises `UserError` for a model or data that cannot be read.
     """
     from dast_jax.assets import resolve_path
+    from dast_jax.cli.progress_display import ProgressDisplay
     from dast_jax.data.prompts import PromptBuilder
     from dast_jax.data.sources import load_queries
     from dast_jax.inference.evaluation import evaluate, summarise
@@ -46,11 +51,11 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
     from dast_jax.models.load import load_model
     from dast_jax.models.sharding import make_mesh
     from dast_jax.records import StageKey
-    from dast_jax.runtime.progress import stage
+    from dast_jax.runtime.progress import progress_of
     from dast_jax.sampling.engine import Engine
     from dast_jax.verifiers import Verifier
 
-    queries = load_queries(options.data.train, options=options.data)
+    queries = load_queries(options.data.train, options=options.data, functions=options.verifier.functions)
     mesh = make_mesh(options.mesh)
     model = options.model
     loaded = load_model(
@@ -60,7 +65,10 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
     engine = Engine(loaded.graphdef, loaded.params, tokenizer=loaded.tokenizer, options=sampling, mesh=mesh)
     prompts = PromptBuilder(loaded.tokenizer, options.prompts, engine.max_prompt_length)
     queries, skipped = fitting_queries(queries, prompts.fits, options.data.train)
-    with Verifier(options.verifier) as verifier, stage("evaluating", total=len(queries)) as bar:
+    with (
+        Verifier(options.verifier, task=options.data.task) as verifier,
+        progress_of(ProgressDisplay(), "evaluating", total=len(queries)) as update,
+    ):
         outcome = evaluate(
             engine,
             queries,
@@ -68,7 +76,7 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
             verifier=verifier,
             key=StageKey(options.seed, 0),
             trials=options.evaluation.trials,
-            on_progress=lambda done, total: bar.update(done, total=total),
+            on_progress=lambda done, total: update(done, total=total),
         )
     entry = summarise(outcome, [query.level for query in queries])
     return {

@@ -16,7 +16,7 @@ from dast_jax.errors import UserError
 from dast_jax.options import opt
 
 if TYPE_CHECKING:
-    from dast_jax.store import RunStore
+    from dast_jax.store.run_store import RunStore
 
 __all__ = ["ExportOptions", "export_run", "main"]
 
@@ -44,7 +44,7 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
     from dast_jax.assets import resolve_path
     from dast_jax.models.hf import save_model
     from dast_jax.models.load import abstract_model, load_description
-    from dast_jax.store import RunStore
+    from dast_jax.store.run_store import RunStore
     from dast_jax.training.checkpoint import load_policy
 
     options = options or ExportOptions()

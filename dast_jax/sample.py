@@ -80,9 +80,10 @@ def sample_prompts(
     template, and where none fits.
     """
     from dast_jax.assets import resolve_path
+    from dast_jax.cli.progress_display import ProgressDisplay
     from dast_jax.models.load import load_model
     from dast_jax.models.sharding import make_mesh
-    from dast_jax.runtime.progress import stage
+    from dast_jax.runtime.progress import progress_of
     from dast_jax.sampling.engine import Engine
     from dast_jax.sampling.scheduler import StaticRequests, sample
 
@@ -102,9 +103,9 @@ def sample_prompts(
         raise UserError(f"{where}: no prompt is left; {_too_long(skipped)}")
     trials = options.sampling.trials
     source = StaticRequests([encoded[i] for i in kept], trials=trials, queries=kept)
-    with stage("sampling", total=len(kept) * trials) as bar:
+    with progress_of(ProgressDisplay(), "sampling", total=len(kept) * trials) as update:
         stats = sample(
-            engine, source, key=StageKey(options.seed, 0), progress=lambda stats: bar.update(stats.trials)
+            engine, source, key=StageKey(options.seed, 0), progress=lambda stats: update(stats.trials)
         )
     rows = [
         _row(prompts[i], rollout)

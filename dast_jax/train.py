@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dast_jax.cli import command, parse_arguments
+from dast_jax.cli import ProgressDisplay, command, parse_arguments
 from dast_jax.cli.schemas import RunSchema
 
 __all__ = ["main"]
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     from dast_jax.report import write_report
     from dast_jax.reporting.run_tables import print_summary
 
-    summary = run(config)
+    summary = run(config, on_progress=ProgressDisplay())
     report = Path(config.run.dir) / "report.html"
     write_report([Path(config.run.dir)], report)
     print_summary(summary)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dast_jax.cli import Flag, command, output_path, parse_arguments
@@ -20,6 +21,7 @@ from dast_jax.errors import UserError
 from dast_jax.options import opt
 from dast_jax.records import VerdictKind
 from dast_jax.verifiers import Verifier, VerifierOptions
+from dast_jax.verifiers.functions import Functions
 
 __all__ = ["VerifyConfig", "main", "read_pairs", "verify_file"]
 
@@ -56,7 +58,7 @@ def verify_file(data: Path, out: Path, options: VerifierOptions) -> Counter[Verd
 
     Raises `UserError` where `data` cannot be used, before anything is verified.
     """
-    rows = read_pairs(data)
+    rows = read_pairs(data, options.functions)
     counts: Counter[VerdictKind] = Counter()
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
@@ -84,8 +86,11 @@ def _verified(verifier: Verifier, rows: list[dict[str, Any]]) -> Iterator[dict[s
             }
 
 
-def read_pairs(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL file of pairs. Raises `UserError` naming the file and the rows that are amiss."""
+def read_pairs(path: Path, functions: Functions = MappingProxyType({})) -> list[dict[str, Any]]:
+    """The rows of a JSONL file of pairs; their tasks may be names of the config's `functions`.
+
+    Raises `UserError` naming the file and the rows that are amiss.
+    """
     from dast_jax.verifiers.families import FAMILIES, read_task
 
     if not path.is_file():
@@ -110,8 +115,14 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
             if not isinstance(row.get("reference"), str) or not isinstance(row.get("prediction"), str):
                 lacking.append(number)
             else:
+                task = str(row.get("task") or "math")
+                if ":" in task:
+                    raise UserError(
+                        f"{path} row {number}: task {task!r} names code, and data may not; give the function "
+                        "a name in verifier.functions of the config"
+                    )
                 try:
-                    read_task(str(row.get("task") or "math"))
+                    read_task(task, functions)
                     rows.append(row)
                 except UserError:
                     unknown.append(number)
@@ -120,9 +131,10 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
     if lacking:
         raise UserError(f"{path}: {_named(lacking)} without text in reference or prediction; add them")
     if unknown:
-        known = ", ".join(FAMILIES)
+        known = ", ".join([*FAMILIES, *functions])
         raise UserError(
-            f"{path}: {_named(unknown)} of an unknown task; known are {known} and package.module:function"
+            f"{path}: {_named(unknown)} of an unknown task; known are {known}, and what verifier.functions "
+            "of the config names"
         )
     if not rows:
         raise UserError(f"{path}: holds no rows; --data takes JSONL rows with reference and prediction")

@@ -51,14 +51,16 @@ def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
     training data; training data with hardly more than one answer are warned of. Raises `UserError` when
     nothing is left.
     """
+    functions = config.verifier.functions
     train, skipped = fitting_queries(
-        load_queries(config.data.train, options=config.data), fits, config.data.train
+        load_queries(config.data.train, options=config.data, functions=functions), fits, config.data.train
     )
     _warn_of_one_class(train, config.data.train)
     sets = {}
     for name, source in config.evaluation.sets.items():
         limited = config.data.for_evaluation(limit=config.evaluation.limit)
-        queries, too_long = fitting_queries(load_queries(source, options=limited), fits, source)
+        loaded = load_queries(source, options=limited, functions=functions)
+        queries, too_long = fitting_queries(loaded, fits, source)
         overlap = find_overlap(train, queries)
         if overlap.count:
             log.warning("evaluation.sets.%s: %s", name, overlap.message(config.data.train, source))
