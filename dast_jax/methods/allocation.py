@@ -58,7 +58,7 @@ def level_quotas(
 
 
 def draw(weight: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw `count` queries one by one, without replacement, in proportion to `weight` float [n]: sorted int64.
+    """Draw `count` queries one by one without replacement by `weight` float [n]: sorted int64.
 
     Queries of weight 0 are never drawn. By exponential race (Efraimidis and Spirakis, 2006).
     """

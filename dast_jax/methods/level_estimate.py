@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dast_jax.errors import UserError
-from dast_jax.estimators import ESTIMATORS, Estimate, JudgeOptions, check_estimator, estimate
+from dast_jax.estimators import ESTIMATORS, Estimate, JudgeOptions, estimate
 from dast_jax.estimators.levels import Cuts, levels_from_counts, smallest_trials
 from dast_jax.methods.allocation import numbered
 from dast_jax.methods.annotations import Annotation, Ratings
@@ -78,11 +78,13 @@ class LevelOptions(MethodOptions):
 
 
 def check_estimate(pool: Pool, options: LevelOptions) -> None:
-    """Raise `UserError` where the estimator lacks its labels, endpoint or key; nothing is asked."""
-    try:
-        check_estimator(options.estimator, pool.queries, options.judge)
-    except UserError as error:
-        raise UserError(f"method.{error}") from error
+    """Raise `UserError` where the estimator, or the judge's fallback, needs labels that the data lacks."""
+    fallback = options.judge.fallback if options.estimator == "judge" else None
+    if "label" in (options.estimator, fallback):
+        try:
+            estimate("label", pool.queries)
+        except UserError as error:
+            raise UserError(f"method.{error}") from error
 
 
 def estimate_requests(tally: Tally, trials: int, kind: PromptKind) -> Requests | None:
