@@ -212,7 +212,8 @@ def _student_quantile(p: float, degrees: int) -> float:
 def unbiased_pass_at_k(correct: np.ndarray, trials: np.ndarray | int, k: int) -> np.ndarray:
     """Return the unbiased estimate of pass@k per query, float64 [n]: 1 − C(n − c, k) / C(n, k).
 
-    The estimator is that of arXiv 2107.03374. Raises ValueError when k < 1 or a query has fewer than k trials.
+    The estimator is that of arXiv 2107.03374. Raises ValueError when k < 1 or a query has fewer than k
+    trials.
     """
     correct, trials = np.broadcast_arrays(np.asarray(correct), np.asarray(trials))
     if k < 1 or (trials < k).any():
