@@ -39,7 +39,7 @@ def open_engine(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOption
 
 
 def open_queries(data: DataOptions, prompts: PromptOptions, engine: Engine, functions: Functions) -> QuerySet:
-    """Load `data.train`; its tasks may name the config's verifier `functions`.
+    """Load `data.train`, whose tasks may be names of the config's `functions`.
 
     Raises `UserError` for data that cannot be used, or where no prompt fits.
     """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
-from dast_jax.config import EvaluationOptions
 from dast_jax.data.options import DataOptions, PromptOptions
 from dast_jax.estimators.estimate import DEFAULT_SHARES, ESTIMATORS
 from dast_jax.estimators.levels import DEFAULT_CUTS
@@ -15,7 +15,58 @@ from dast_jax.sampling.options import SamplingOptions
 from dast_jax.verifiers.families import check_config_task
 from dast_jax.verifiers.options import VerifierOptions
 
-__all__ = ["AgreementOptions", "EvaluateOptions", "SampleOptions"]
+__all__ = ["AgreementOptions", "EvaluateOptions", "EvaluationOptions", "SampleOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """On what, how often and how responses are drawn when a policy is measured."""
+
+    sets: dict[str, str] = opt({}, "test sets: a name of your choice for each data source")
+    limit: int = opt(0, "only the first n queries of each set; 0 takes all", min=0)
+    every_round: bool = opt(True, "measure after every round, not only after the last")
+    trials: int = opt(
+        1,
+        "responses per query; above 1, accuracy is the mean share of correct ones (avg@k), and pass@k and "
+        "majority@k are reported too",
+        min=1,
+    )
+    level_trials: int = opt(
+        0,
+        "label sets that have no levels by this number of trials of the base model; 0 leaves them unlabelled",
+        min=0,
+    )
+    length_probe: int = opt(
+        32,
+        "training queries asked twice, after long and after brief exemplars, to see whether responses still "
+        "follow their length; 0 leaves it out",
+        min=0,
+    )
+    temperature: float = opt(0.0, "softmax temperature; 0 takes the most probable token", min=0)
+    top_k: int = opt(0, "keep only the k most probable tokens; 0 keeps all", min=0)
+    top_p: float = opt(1.0, "keep the most probable tokens that hold this probability", min=0, max=1)
+    max_new_tokens: int = opt(
+        0, "a response ends after this many tokens; 0 takes sampling.max_new_tokens", min=0
+    )
+
+    def __post_init__(self) -> None:
+        if self.trials > 1 and self.temperature == 0:
+            raise ValueError(
+                f"trials: {self.trials} greedy trials are all the same; raise temperature, or set trials to 1"
+            )
+
+    def sampling(self, base: SamplingOptions) -> SamplingOptions:
+        """`base` (shapes, stop strings) with the choices made here."""
+        new_tokens = self.max_new_tokens or base.max_new_tokens
+        return dataclasses.replace(
+            base,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            trials=self.trials,
+            max_new_tokens=new_tokens,
+            min_new_tokens=min(base.min_new_tokens, new_tokens),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

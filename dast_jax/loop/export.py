@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dast_jax.config import build_config
 from dast_jax.errors import UserError
 from dast_jax.options import opt
 
@@ -46,7 +47,7 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
     store = RunStore.read(run)
     round = _round(store, options.round)
     _check_free(out)
-    model = store.config.model
+    model = build_config(store.config).model
     config, tokenizer = load_description(resolve_path(model.path))
     _, template = abstract_model(config, dtype=model.dtype)
     host = jax.sharding.SingleDeviceSharding(_host())
@@ -60,7 +61,7 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
 
 def _round(store: RunStore, wanted: int) -> int:
     """Return the round asked for, or the last one that was trained; UserError where there is none."""
-    trained = [r for r in range(store.config.run.rounds + 1) if store.is_done(f"{r:02d}/train")]
+    trained = [r for r in range(build_config(store.config).run.rounds + 1) if store.is_done(f"{r:02d}/train")]
     if not trained:
         raise UserError(f"{store.path}: no round has been trained yet; run dast_jax.train first")
     if wanted == -1:

@@ -10,7 +10,7 @@ import safetensors.numpy
 from model_cases import TEXT, case, state_equal, tokenizer, write_folder
 from reference.llama_cases import hf_config, weights
 
-from dast_jax.config import build_config
+from dast_jax.config import build_config, run_settings
 from dast_jax.export import main
 from dast_jax.models.load import load_model
 from dast_jax.store.run_store import RunStore

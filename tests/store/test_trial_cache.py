@@ -1,4 +1,4 @@
-"""The cache of trials: found by prompt and temperature, back from disk whole, with the cost of their batch."""
+"""The cache of trials: found by prompt and temperature, read back whole, with the cost of their batch."""
 
 from __future__ import annotations
 
