@@ -18,7 +18,7 @@ from dast_jax.options import OptionInfo, apply_overrides, build, describe, load_
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.store.settings import LoggingOptions, RunSettings
 from dast_jax.training.options import TrainingOptions
-from dast_jax.verifiers.functions import check_config_task
+from dast_jax.verifiers.families import check_config_task
 from dast_jax.verifiers.options import VerifierOptions
 
 __all__ = [
