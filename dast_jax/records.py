@@ -8,8 +8,9 @@ the one-object-per-item records are views at the edges.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ __all__ = [
     "LEVELS",
     "Exemplar",
     "FinishReason",
+    "Json",
     "Pool",
     "PreferencePair",
     "PreferenceSet",
@@ -32,6 +34,12 @@ __all__ = [
     "Verdict",
     "VerdictKind",
 ]
+
+if TYPE_CHECKING:
+    Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+else:  # a recursive type is for the type checker only
+    Json = Any
+"""A value that JSON has."""
 
 LEVELS = ("easy", "middle", "hard", "unsolved")
 """Difficulty levels, by index 0..3, easiest first (arXiv 2503.09029)."""
