@@ -14,6 +14,7 @@ from typing import Any
 from dast_jax.config import RunConfig
 from dast_jax.runtime import interruption
 from dast_jax.store import RunStore
+from dast_jax.store.results import Summary
 from dast_jax.store.summary import read_summary, write_summary
 from dast_jax.study.sharing import Shared
 
@@ -22,8 +23,8 @@ __all__ = ["run"]
 log = logging.getLogger(__name__)
 
 
-def run(config: RunConfig, shared: Shared | None = None) -> dict[str, Any]:
-    """Run or resume the self-training that `config` describes; returns the content of `summary.json`.
+def run(config: RunConfig, shared: Shared | None = None) -> Summary:
+    """Run or resume the self-training that `config` describes; return its summary.
 
     `shared` is what the runs of a study have in common; it changes no result.
     Raises `UserError` for the person's mistakes, `DivergedError` when a loss is not finite, and
@@ -41,13 +42,13 @@ def run(config: RunConfig, shared: Shared | None = None) -> dict[str, Any]:
             session = Session(config, store, verifier, shared)
             store.annotate(session.facts())
 
-            def stage(name: str, action: Callable[..., dict[str, Any]], *args: Any) -> None:
+            def stage(name: str, action: Callable[..., Any], *args: Any) -> None:
                 interruption.check()
                 if store.is_done(name):
                     return
                 started = time.monotonic()
                 found = action(*args)
-                store.mark_done(name, **found, seconds=time.monotonic() - started)
+                store.mark_done(name, found, seconds=time.monotonic() - started)
                 write_summary(store, status="running")
 
             stage("base/evaluate", session.evaluate_base)

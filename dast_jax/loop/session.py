@@ -11,7 +11,7 @@ import numpy as np
 from dast_jax.config import RunConfig
 from dast_jax.data.prompts import PromptBuilder
 from dast_jax.estimators.difficulty import level_shares, levels_from_counts
-from dast_jax.inference.evaluation import Outcome, evaluate, sample_rows, summarise
+from dast_jax.inference.evaluation import Outcome, evaluate, sample_rows, summarize
 from dast_jax.loop.collect import CollectStage
 from dast_jax.loop.length_probe import length_ratio
 from dast_jax.loop.model_tools import PolicyTools
@@ -20,7 +20,7 @@ from dast_jax.loop.problems import EvaluationSet, load_problems
 from dast_jax.loop.training import Learner
 from dast_jax.methods import make_method
 from dast_jax.metrics import stats
-from dast_jax.metrics.flops import sampling_flops
+from dast_jax.metrics.flops import Flops, sampling_flops
 from dast_jax.records import (
     LEVELS,
     FinishReason,
@@ -36,6 +36,23 @@ from dast_jax.sampling.engine import Engine
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.sampling.scheduler import SamplingStats, sample
 from dast_jax.store import RunStore
+from dast_jax.store.results import (
+    BuildResult,
+    DataFacts,
+    EvalFile,
+    EvaluationResult,
+    EvaluationSource,
+    LevelShares,
+    RunFacts,
+    SampledResult,
+    SampleRow,
+    SamplingResult,
+    SetEvaluation,
+    SetLevels,
+    TrainedResult,
+    TrainingResult,
+    TrainingSource,
+)
 from dast_jax.study.sharing import Shared
 from dast_jax.verifiers import Verifier
 
@@ -65,33 +82,31 @@ class Session:
         self._carried: Responses | None = None
         self._profile = ProfileWindow(store.path / "profile") if config.profile else None
 
-    def facts(self) -> dict[str, Any]:
-        """What is known before the first stage: sizes, sources, what was skipped."""
-        sets = self._problems.evaluation
-        return {
-            "parameters": self._policy.parameters,
-            "mesh": dict(self._policy.mesh.shape),
-            "data": {
-                "train": {
-                    "source": self._problems.source,
-                    "queries": len(self._pool),
-                    "skipped": list(self._problems.skipped),
+    def facts(self) -> RunFacts:
+        """Return what is known before the first stage: sizes, sources, what was skipped."""
+        problems = self._problems
+        return RunFacts(
+            parameters=self._policy.parameters,
+            mesh=dict(self._policy.mesh.shape),
+            data=DataFacts(
+                train=TrainingSource(
+                    source=problems.source, queries=len(self._pool), skipped=tuple(problems.skipped)
+                ),
+                evaluation={
+                    name: EvaluationSource(
+                        source=s.source,
+                        queries=len(s.queries),
+                        skipped=tuple(s.skipped),
+                        contaminated=s.overlap,
+                    )
+                    for name, s in problems.evaluation.items()
                 },
-                "evaluation": {
-                    name: {
-                        "source": s.source,
-                        "queries": len(s.queries),
-                        "skipped": list(s.skipped),
-                        "contaminated": s.overlap,
-                    }
-                    for name, s in sets.items()
-                },
-            },
-        }
+            ),
+        )
 
     # -- stages ----------------------------------------------------------------------------------
 
-    def evaluate_base(self) -> dict[str, Any]:
+    def evaluate_base(self) -> EvaluationResult:
         """Evaluate M_0 on every set; where asked, let its trials label the sets that have no levels."""
         for dataset in self._problems.evaluation.values():
             self._label(dataset)
@@ -112,7 +127,7 @@ class Session:
         if not begun:  # what an endpoint said (tags) is not asked again: it may answer otherwise
             self._store.write_arrays(_begun_state(round), self._method.state())
 
-    def sample(self, round: int) -> dict[str, Any]:
+    def sample(self, round: int) -> SampledResult:
         """Collect the round's verified responses with the policy that the last round left."""
         assert self._carried is not None
         self._sampler.set_params(self._policy.after(round - 1))
@@ -159,12 +174,12 @@ class Session:
         if stage.hintless:
             log.warning("round %d: %d hints left out, to fit sampling.prompt_buckets", round, stage.hintless)
         notes = {**self._method.notes(), "shortened_prompts": shortened, "hints_left_out": stage.hintless}
-        return {
-            "sampling": {**_sampling_facts(responses, self._method.levels()), "notes": notes},
-            "flops": sampling_flops(self._policy.parameters, work),
-        }
+        return SampledResult(
+            sampling=_sampling_result(responses, self._method.levels(), notes),
+            flops=sampling_flops(self._policy.parameters, work),
+        )
 
-    def build(self, round: int) -> dict[str, Any]:
+    def build(self, round: int) -> BuildResult:
         """Let the method make the round's training set, and keep it with the method's state."""
         assert self._carried is not None
         own = self._store.response_log(round).responses()
@@ -179,30 +194,29 @@ class Session:
             )
         self._store.write_training_set(round, self._pool, training_set)
         self._store.write_arrays(_built_state(round), self._method.state())
-        facts = {"shortfall": training_set.shortfall, "method": dict(self._method.facts())}
         levels = self._method.levels()
-        if levels is None:
-            return {"level_shares": None, **facts}
-        self._store.write_difficulty(round, self._pool, levels, own)
-        shares = {"before": level_shares(levels), "after": level_shares(levels, training_set.query)}
-        return {"level_shares": shares, **facts}
+        shares = None
+        if levels is not None:
+            self._store.write_difficulty(round, self._pool, levels, own)
+            shares = LevelShares(before=level_shares(levels), after=level_shares(levels, training_set.query))
+        return BuildResult(
+            level_shares=shares, shortfall=dict(training_set.shortfall), method=dict(self._method.facts())
+        )
 
-    def train(self, round: int) -> dict[str, Any]:
+    def train(self, round: int) -> TrainedResult:
         """Train on the round's set, from the last policy or from M_0, and keep the result."""
         training_set = self._store.read_training_set(round)
         if len(training_set):
-            facts, flops = self._learn(round, training_set)
+            trained = self._learn(round, training_set)
         else:
             log.warning("round %d: nothing to train on; the policy stays as it is", round)
             self._policy.put(self._policy.after(round - 1), round)
-            facts, flops = {"examples": 0, "steps": 0}, {"useful": 0, "padded": 0}
-        self._method.after_training(facts.get("accuracy", 0.0))
+            trained = TrainedResult(training=TrainingResult(), flops=Flops())
+        self._method.after_training(trained.training.accuracy or 0.0)
         self._store.write_arrays(_trained_state(round), self._method.state())
-        return {"training": facts, "flops": flops, "method": dict(self._method.facts())}
+        return dataclasses.replace(trained, method=dict(self._method.facts()))
 
-    def _learn(
-        self, round: int, training_set: TrainingSet | PreferenceSet
-    ) -> tuple[dict[str, Any], dict[str, int]]:
+    def _learn(self, round: int, training_set: TrainingSet | PreferenceSet) -> TrainedResult:
         given, method = self._config.training, self._method
         options = dataclasses.replace(
             given,
@@ -233,19 +247,19 @@ class Session:
             self._profile.close()
         return learnt
 
-    def evaluate(self, round: int) -> dict[str, Any]:
+    def evaluate(self, round: int) -> EvaluationResult:
         """Evaluate the policy that the round's training made."""
         if round != self._config.run.rounds and not self._config.evaluation.every_round:
-            return {"evaluation": {}, "paired": {}, "length_ratio": None}
+            return EvaluationResult(evaluation={}, paired={}, length_ratio=None, flops=Flops())
         return self._evaluate_policy(round, f"{round:02d}")
 
     # -- evaluation ------------------------------------------------------------------------------
 
-    def _evaluate_policy(self, round: int, directory: str) -> dict[str, Any]:
+    def _evaluate_policy(self, round: int, directory: str) -> EvaluationResult:
         params = self._policy.after(round)
         title = "M_0" if round == BASE else f"round {round}"
-        entries: dict[str, dict[str, Any]] = {}
-        rows: list[dict[str, Any]] = []
+        entries: dict[str, SetEvaluation] = {}
+        rows: list[SampleRow] = []
         work: list[SamplingStats] = []
         self._evaluator.set_params(params)
         for i, (name, dataset) in enumerate(self._problems.evaluation.items()):
@@ -257,24 +271,22 @@ class Session:
                 self._key(round, _EVALUATE + i),
                 f"{title}: evaluating {name}",
             )
-            entries[name] = summarise(outcome, labels)
+            entries[name] = summarize(outcome, labels)
             rows += sample_rows(name, outcome, labels)
             work.append(outcome.sampling)
-            self._store.log_metrics("evaluation", round=round, set=name, accuracy=entries[name]["accuracy"])
+            self._store.log_metrics("evaluation", round=round, set=name, accuracy=entries[name].accuracy)
         _rest(self._evaluator)
         ratio, probe = self._length_ratio(round, params)
-        self._store.write_json(
+        self._store.write_result(
             f"rounds/{directory}/eval.json",
-            {"schema": "dast_jax.eval/1", "sets": entries, "samples": rows, "length_ratio": ratio},
+            EvalFile(sets=entries, samples=tuple(rows), length_ratio=ratio),
         )
-        facts: dict[str, Any] = {
-            "evaluation": {name: _without_queries(entry) for name, entry in entries.items()},
-            "length_ratio": ratio,
-            "flops": sampling_flops(self._policy.parameters, *work, *probe),
-        }
-        if round != BASE:
-            facts["paired"] = self._paired(entries)
-        return facts
+        return EvaluationResult(
+            evaluation={name: entry.entry for name, entry in entries.items()},
+            paired={} if round == BASE else self._paired(entries),
+            length_ratio=ratio,
+            flops=sampling_flops(self._policy.parameters, *work, *probe),
+        )
 
     def _run_set(
         self, engine: Engine, dataset: EvaluationSet, trials: int, key: StageKey, title: str
@@ -290,13 +302,13 @@ class Session:
                 on_progress=lambda done, total: bar.update(done, total=total),
             )
 
-    def _paired(self, entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """Per set, the paired difference of accuracies between this policy and M_0."""
-        base = self._store.read_json("rounds/base/eval.json")["sets"]
+    def _paired(self, entries: dict[str, SetEvaluation]) -> dict[str, stats.PairedDifference]:
+        """Return, by set, the paired difference of accuracies between this policy and M_0."""
+        base = self._store.read_result(EvalFile, "rounds/base/eval.json").sets
         trials = self._config.evaluation.trials
         return {
             name: stats.paired_difference(
-                np.asarray(entry["correct"]) / trials, np.asarray(base[name]["correct"]) / trials
+                np.asarray(entry.correct) / trials, np.asarray(base[name].correct) / trials
             )
             for name, entry in entries.items()
         }
@@ -319,7 +331,7 @@ class Session:
         path = _labels_path(dataset)
         if dataset.labelled or not self._store.exists(path):
             return [query.level for query in dataset.queries]
-        return self._store.read_json(path)["levels"]
+        return list(self._store.read_result(SetLevels, path).levels)
 
     def _label(self, dataset: EvaluationSet) -> None:
         """Let M_0's trials give a level to each query of a set that comes without."""
@@ -331,7 +343,7 @@ class Session:
         outcome = self._run_set(self._sampler, dataset, trials, self._key(BASE, _LABEL), title)
         _rest(self._sampler)
         levels = [LEVELS[level] for level in levels_from_counts(outcome.correct, trials)]
-        self._store.write_json(_labels_path(dataset), {"trials": trials, "levels": levels})
+        self._store.write_result(_labels_path(dataset), SetLevels(trials=trials, levels=tuple(levels)))
 
     # -- helpers ---------------------------------------------------------------------------------
 
@@ -400,19 +412,22 @@ def _labels_path(dataset: EvaluationSet) -> str:
     return f"rounds/base/levels_{dataset.name}.json"
 
 
-def _without_queries(entry: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in entry.items() if name not in ("correct", "ids")}
-
-
-def _sampling_facts(responses: Responses, levels: np.ndarray | None) -> dict[str, Any]:
-    kinds = tuple(VerdictKind)
-    facts: dict[str, Any] = {"trials": len(responses), "tokens": int(responses.length.sum())}
-    facts |= {str(kind): int((responses.verdict == i).sum()) for i, kind in enumerate(kinds)}
-    facts["truncated"] = int((responses.finish == tuple(FinishReason).index(FinishReason.LENGTH)).sum())
+def _sampling_result(
+    responses: Responses, levels: np.ndarray | None, notes: dict[str, int]
+) -> SamplingResult:
+    by_verdict = np.bincount(responses.verdict, minlength=len(VerdictKind)).tolist()
+    mean_length: dict[str, float | None] = {}
     if levels is not None:
         of_level = levels[responses.query]
-        facts["mean_length_by_level"] = {
+        mean_length = {
             name: float(responses.length[of_level == i].mean()) if (of_level == i).any() else None
             for i, name in enumerate(LEVELS)
         }
-    return facts
+    return SamplingResult(
+        trials=len(responses),
+        **dict(zip(map(str, VerdictKind), by_verdict, strict=True)),
+        truncated=int((responses.finish == tuple(FinishReason).index(FinishReason.LENGTH)).sum()),
+        tokens=int(responses.length.sum()),
+        mean_length_by_level=mean_length,
+        notes=notes,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,13 +11,19 @@ import numpy as np
 
 from dast_jax.data.prompts import PromptBuilder
 from dast_jax.loop.policy import Policy
-from dast_jax.metrics.flops import scoring_flops, training_flops
+from dast_jax.metrics.flops import Flops, scoring_flops, training_flops
 from dast_jax.records import Pool, PreferencePair, PreferenceSet, SFTExample, TrainingSet
 from dast_jax.store import RunStore
+from dast_jax.store.results import PreferenceResult, TrainedResult, TrainingResult
 from dast_jax.training.checkpoint import TrainCheckpoints
 from dast_jax.training.options import TrainingOptions
-from dast_jax.training.preference import needs_reference, reference_logprobs, train_preferences
-from dast_jax.training.stage import TrainResult
+from dast_jax.training.preference import (
+    PreferenceStats,
+    needs_reference,
+    reference_logprobs,
+    train_preferences,
+)
+from dast_jax.training.stage import TrainStats
 from dast_jax.training.trainer import train
 
 __all__ = ["Learner"]
@@ -41,11 +46,8 @@ class Learner:
 
     def learn(
         self, round: int, training_set: TrainingSet | PreferenceSet, start: int, on_step: OnStep
-    ) -> tuple[dict[str, Any], dict[str, int]]:
-        """Train the policy after round `start` on the set, keep it as that of `round`; returns facts, FLOPs.
-
-        The facts are the `training` object of `summary.json` (docs/schemas.md).
-        """
+    ) -> TrainedResult:
+        """Train the policy after round `start` on the set and keep it as the policy of `round`."""
         checkpoints = TrainCheckpoints(
             self.store.path / "checkpoints" / "training", seconds=self.options.checkpoint_seconds
         )
@@ -59,22 +61,21 @@ class Learner:
             "donate": True,
         }
         graphdef = self.policy.graphdef
-        scoring: dict[str, int] = {}
+        scoring = Flops()
         if isinstance(training_set, PreferenceSet):
             pairs = self._pairs(training_set)
             reference, scoring = self._reference(round, pairs, start)
             result = train_preferences(graphdef, self.policy.take(start), pairs, reference, **common)
-            facts: dict[str, Any] = {"reference_pairs": int(training_set.chosen_is_reference.sum())}
+            references = int(training_set.chosen_is_reference.sum())
         else:
             result = train(graphdef, self.policy.take(start), self._examples(training_set), **common)
-            facts = {"reference_examples": int(training_set.is_reference.sum())}
+            references = int(training_set.is_reference.sum())
         self.policy.put(result.params, round)
         checkpoints.clear()
-        flops = training_flops(self.policy.parameters, result.stats)
-        return self._facts(result) | facts, {k: v + scoring.get(k, 0) for k, v in flops.items()}
-
-    def _facts(self, result: TrainResult) -> dict[str, Any]:
-        return {**dataclasses.asdict(result.stats), "skipped": len(result.stats.skipped)}
+        return TrainedResult(
+            training=_training_result(result.stats, references),
+            flops=training_flops(self.policy.parameters, result.stats) + scoring,
+        )
 
     def _examples(self, training_set: TrainingSet) -> list[SFTExample]:
         """The set as tokens: zero-shot prompts, whatever prompts the responses were sampled with."""
@@ -98,13 +99,13 @@ class Learner:
 
     def _reference(
         self, round: int, pairs: list[PreferencePair], start: int
-    ) -> tuple[np.ndarray | None, dict[str, int]]:
+    ) -> tuple[np.ndarray | None, Flops]:
         """What the policy that the round's training starts from says of the pairs, and the FLOPs of that.
 
         Computed once, kept beside the pairs, and found there when the stage is resumed.
         """
         if not needs_reference(self.options):
-            return None, {}
+            return None, Flops()
         kept = self.store.read_reference(round)
         if kept is None:
             logprobs, scores = reference_logprobs(
@@ -118,3 +119,30 @@ class Learner:
             kept = logprobs, scoring_flops(self.policy.parameters, scores)
             self.store.write_reference(round, *kept)
         return kept
+
+
+def _training_result(stats: TrainStats, references: int) -> TrainingResult:
+    preference = None
+    if isinstance(stats, PreferenceStats):
+        preference = PreferenceResult(
+            reward_margin=stats.reward_margin,
+            reward_accuracy=stats.reward_accuracy,
+            chosen_logprob=stats.chosen_logprob,
+            rejected_logprob=stats.rejected_logprob,
+            kl=stats.kl,
+        )
+    return TrainingResult(
+        examples=stats.examples,
+        reference_examples=references,
+        skipped=len(stats.skipped),
+        rows=stats.rows,
+        steps=stats.steps,
+        tokens=stats.tokens,
+        padded_tokens=stats.padded_tokens,
+        response_tokens=stats.response_tokens,
+        final_loss=stats.final_loss,
+        mean_loss=stats.mean_loss,
+        accuracy=stats.accuracy,
+        seconds=stats.seconds,
+        preference=preference,
+    )

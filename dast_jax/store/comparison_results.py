@@ -68,6 +68,10 @@ class ComparedRound:
     cumulative: Work
     """as in the summary"""
 
+    def accuracy(self, name: str) -> float | None:
+        """Return the mean accuracy on set `name`, or None where it was not evaluated."""
+        return self.evaluation[name].accuracy if name in self.evaluation else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedEntry:
@@ -129,7 +133,7 @@ class MatchedDifference(SeedDifference):
     """A SeedDifference at matched training tokens.
 
     Per seed the budget is the total of the one that trained on less, and of each the round is taken whose
-    cumulative trained tokens are nearest to it. It is left out where even those differ by more than 1.5 times.
+    cumulative trained tokens are nearest to it; there is none where even those differ by more than 1.5 times.
     """
 
     rounds: tuple[tuple[int, int], ...]

@@ -148,6 +148,8 @@ class EvalFile:
 class SetLevels:
     """Levels of a test set's questions from M_0's trials."""
 
+    schema: str = "dast_jax.levels/2"
+    """version of this file"""
     trials: int
     """trials of each question"""
     levels: tuple[str, ...]
@@ -496,7 +498,7 @@ class StageRecord:
     shared_from: str | None
     """the run of a study that it was taken over from"""
     result: dict[str, Json]
-    """SampledResult, BuildResult, TrainedResult or EvaluationResult, by the name"""
+    """`SampledResult`, `BuildResult`, TrainedResult or EvaluationResult, by the name"""
 
 
 @dataclass(frozen=True, kw_only=True)

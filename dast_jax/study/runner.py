@@ -21,6 +21,7 @@ from dast_jax.errors import DivergedError, UserError
 from dast_jax.options import OptionInfo, build, describe, load_yaml, nearest, opt
 from dast_jax.store import RunStore
 from dast_jax.store.durable import FolderLock
+from dast_jax.store.results import EvaluationResult
 from dast_jax.study.sharing import Shared, SharedTrials, base_fingerprint
 
 __all__ = ["Entry", "Study", "StudyOptions", "build_study", "run_directory", "run_study", "study_keys"]
@@ -287,14 +288,14 @@ def _lend_base(config: RunConfig, fingerprint: str, directories: Sequence[Path])
         if directory == target or not (directory / "manifest.json").exists():
             continue
         lender = RunStore.read(directory)
-        if not lender.is_done("base/evaluate") or base_fingerprint(lender.config) != fingerprint:
+        found = lender.result("base/evaluate", EvaluationResult)
+        if found is None or base_fingerprint(lender.config) != fingerprint:
             continue
-        facts = {k: v for k, v in lender.stages["base/evaluate"].items() if k not in ("name", "finished")}
         with RunStore.open(config) as store:
             shutil.copytree(directory / "rounds" / "base", target / "rounds" / "base", dirs_exist_ok=True)
-            for name, entry in facts["evaluation"].items():
-                store.log_metrics("evaluation", round=-1, set=name, accuracy=entry["accuracy"])
-            store.mark_done("base/evaluate", **{**facts, "seconds": 0.0, "shared_from": directory.name})
+            for name, entry in found.evaluation.items():
+                store.log_metrics("evaluation", round=-1, set=name, accuracy=entry.accuracy)
+            store.mark_done("base/evaluate", found, shared_from=directory.name)
         return
 
 
