@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from dast_jax.verifiers.options import VerifierOptions
 
 if TYPE_CHECKING:
     from dast_jax.inference.evaluation import Outcome
+    from dast_jax.store.comparison_results import Agreement
 
 __all__ = ["AgreementOptions", "compare_estimators", "main", "sample_trials", "to_responses"]
 
@@ -89,22 +90,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         Flag("--data", key="data.train", help="queries: file, asset:NAME or hub id"),
         Flag("--out", help="write the result to this JSON file"),
     )
+    from dast_jax.reporting.agreement_tables import print_agreement
+    from dast_jax.store.typed_json import write_result
+
     out = output_path(args.out) if args.out else None
     _judge(options)  # what is wrong with it is said before anything is sampled
     queries, skipped, responses = sample_trials(options)
-    result = compare_estimators(queries, responses, options)
-    result = {
-        "schema": "dast_jax.agreement/1",
-        "model": options.model.path,
-        "data": options.data.train,
-        "skipped": list(skipped),
-        **result,
-    }
+    result = compare_estimators(queries, skipped, responses, options)
     if out:
-        from dast_jax.store.durable import write_json
-
-        write_json(out, result)
-    _print(result)
+        write_result(out, result)
+    print_agreement(result)
 
 
 # --- trials -------------------------------------------------------------------------------------------
@@ -183,18 +178,19 @@ def to_responses(outcome: Outcome) -> Responses:
 
 
 def compare_estimators(
-    queries: Sequence[Query], responses: Responses, options: AgreementOptions
-) -> dict[str, Any]:
-    """The fields of `dast_jax.agreement/1` that follow from the trials: `estimators`, `pairs`, `diversity`.
+    queries: Sequence[Query], skipped: Sequence[str], responses: Responses, options: AgreementOptions
+) -> Agreement:
+    """Return how the estimators agree, from the trials; `skipped` are ids of queries that have none.
 
     Raises `UserError` for an estimator that was asked for and lacks what it needs, or where fewer than two
-    can be had.
+    are available.
     """
     from dast_jax.estimators.agreement import compare_all, diversity_by_level
+    from dast_jax.store.comparison_results import Agreement, Diversity, EstimatorResult
 
     names = options.estimators or _possible(queries, options)
     if len(names) < 2:
-        raise UserError(f"estimators: only {', '.join(names)} can be had; there is nothing to compare")
+        raise UserError(f"estimators: only {', '.join(names)} available; there is nothing to compare")
     cuts = Cuts(options.easy_cut, options.hard_cut)
     sampled = estimate("sampled", queries, responses, cuts=cuts)
     own = tuple((level_counts(sampled.levels) / len(queries)).tolist())
@@ -216,22 +212,24 @@ def compare_estimators(
             log.warning("estimator %s: %s: %d", name, note, count)
         estimates.append(found)
     by = estimates[0]
-    return {
-        "queries": len(queries),
-        "trials": options.trials,
-        "correct": float(responses.correct.mean()),
-        "estimators": {
-            e.name: {
-                "levels": dict(zip(LEVELS, level_counts(e.levels).tolist(), strict=True)),
-                "notes": dict(e.notes),
-            }
+    return Agreement(
+        model=options.model.path,
+        data=options.data.train,
+        skipped=tuple(skipped),
+        queries=len(queries),
+        trials=options.trials,
+        correct=float(responses.correct.mean()),
+        estimators={
+            e.name: EstimatorResult(
+                levels=dict(zip(LEVELS, level_counts(e.levels).tolist(), strict=True)), notes=dict(e.notes)
+            )
             for e in estimates
         },
-        "pairs": compare_all(estimates),
-        "diversity": {"levels_by": by.name, **diversity_by_level(responses, by.levels)},
-        "scores": {e.name: e.score.tolist() for e in estimates},
-        "ids": [query.id for query in queries],
-    }
+        pairs=compare_all(estimates),
+        diversity=Diversity(levels_by=by.name, by_level=diversity_by_level(responses, by.levels)),
+        ids=tuple(query.id for query in queries),
+        scores={e.name: tuple(e.score.tolist()) for e in estimates},
+    )
 
 
 def _possible(queries: Sequence[Query], options: AgreementOptions) -> tuple[str, ...]:
@@ -251,76 +249,6 @@ def _judge(options: AgreementOptions) -> Any:
 
     wanted = "judge" in options.estimators or (not options.estimators and options.judge.endpoint)
     return Judge(options.judge) if wanted else None
-
-
-# --- tables -------------------------------------------------------------------------------------------
-
-
-def _print(result: Mapping[str, Any]) -> None:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)
-    for table in (_pairs_table(result), *map(_confusion_table, result["pairs"]), _diversity_table(result)):
-        console.print(table)
-        console.print()
-    console.print(
-        f"{result['queries']} queries, {result['trials']} trials each, "
-        f"{100 * result['correct']:.1f} % of them correct",
-        highlight=False,
-    )
-
-
-def _table(title: str, *columns: str) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
-    return table
-
-
-def _pairs_table(result: Mapping[str, Any]) -> Any:
-    table = _table("Agreement of estimators", "estimators", "queries", "Spearman", "Kendall", "same level")
-    for pair in result["pairs"]:
-        table.add_row(
-            f"{pair['a']} / {pair['b']}",
-            str(pair["n"]),
-            _number(pair["spearman"]),
-            _number(pair["kendall"]),
-            f"{100 * pair['same_level']:.1f} %",
-        )
-    return table
-
-
-def _confusion_table(pair: Mapping[str, Any]) -> Any:
-    table = _table(f"Levels by {pair['a']} (rows) and {pair['b']} (columns)", "", *LEVELS)
-    for name, row in zip(LEVELS, pair["confusion"], strict=True):
-        table.add_row(name, *map(str, row))
-    return table
-
-
-def _diversity_table(result: Mapping[str, Any]) -> Any:
-    names = ("distinct", "distinct_1", "distinct_2", "distinct_3", "distinct_4", "self_bleu", "length")
-    diversity = result["diversity"]
-    titles = ("distinct", "1-grams", "2-grams", "3-grams", "4-grams", "self-BLEU", "tokens")
-    table = _table(
-        f"Diversity of the responses to one query, by level of {diversity['levels_by']}",
-        "level",
-        "queries",
-        *titles,
-    )
-    for level in LEVELS:
-        entry = diversity[level]
-        numbers = [_number(entry.get(name), 1 if name == "length" else 3) for name in names]
-        table.add_row(level, str(entry["queries"]), *numbers)
-    return table
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
 
 
 if __name__ == "__main__":

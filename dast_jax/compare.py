@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     from dast_jax.errors import DivergedError
     from dast_jax.reporting.study_tables import print_comparison
-    from dast_jax.store.durable import read_json
+    from dast_jax.store.comparison_results import Comparison
+    from dast_jax.store.typed_json import read_result
 
     if args.quick:
         study = study.shortened()
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare=lambda: _use_cache(out / "cache"),
         after_each=lambda diverged: _write(study, out, diverged),
     )
-    print_comparison(read_json(out / "comparison.json"))
+    print_comparison(read_result(Comparison, out / "comparison.json"))
     print(f"comparison: {out / 'comparison.json'} and {out / 'comparison.html'}")
     return DivergedError.exit_code if diverged else 0
 
@@ -75,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _write(study: Study, out: Path, diverged: Mapping[tuple[str, int], str]) -> None:
     """Compare the runs that have finished, and write that for programs and for people."""
     from dast_jax.reporting.study_page import render_comparison
-    from dast_jax.store.durable import write_json, write_text
+    from dast_jax.store.durable import write_text
+    from dast_jax.store.typed_json import write_result
     from dast_jax.study.results import compare, load_result
 
     labels = [entry.label for entry in study.entries]
@@ -92,7 +94,7 @@ def _write(study: Study, out: Path, diverged: Mapping[tuple[str, int], str]) -> 
         baselines=study.options.baselines,
         diverged=diverged,
     )
-    write_json(out / "comparison.json", comparison)
+    write_result(out / "comparison.json", comparison)
     write_text(out / "comparison.html", render_comparison(comparison))
 
 

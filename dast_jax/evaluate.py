@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dast_jax.cli import Flag, command, output_path, parse_arguments
 from dast_jax.config import EvaluationOptions
@@ -15,6 +14,9 @@ from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.verifiers.options import VerifierOptions
+
+if TYPE_CHECKING:
+    from dast_jax.store.results import Metrics
 
 __all__ = ["EvaluateOptions", "evaluate_model", "main"]
 
@@ -33,21 +35,22 @@ class EvaluateOptions:
     seed: int = opt(0, "seed of the sampling noise", min=0)
 
 
-def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
-    """Sample zero-shot answers to `options.data.train`, verify them, return the EVAL entry (docs/schemas.md).
+def evaluate_model(options: EvaluateOptions) -> Metrics:
+    """Sample zero-shot answers to `options.data.train`, verify them, and return the accuracy and counts.
 
     Raises `UserError` for a model or data that cannot be read.
     """
     from dast_jax.assets import resolve_path
     from dast_jax.data.prompts import PromptBuilder
     from dast_jax.data.sources import load_queries
-    from dast_jax.inference.evaluation import evaluate, summarise
+    from dast_jax.inference.evaluation import evaluate, summarize
     from dast_jax.loop.problems import fitting_queries
     from dast_jax.models.load import load_model
     from dast_jax.models.sharding import make_mesh
     from dast_jax.records import StageKey
     from dast_jax.runtime.progress import stage
     from dast_jax.sampling.engine import Engine
+    from dast_jax.store.results import Metrics
     from dast_jax.verifiers import Verifier
 
     queries = load_queries(options.data.train, options=options.data)
@@ -70,14 +73,8 @@ def evaluate_model(options: EvaluateOptions) -> dict[str, Any]:
             trials=options.evaluation.trials,
             on_progress=lambda done, total: bar.update(done, total=total),
         )
-    entry = summarise(outcome, [query.level for query in queries])
-    return {
-        "schema": "dast_jax.store.metrics_log/1",
-        "model": model.path,
-        "data": options.data.train,
-        "skipped": list(skipped),
-        **entry,
-    }
+    evaluation = summarize(outcome, [query.level for query in queries])
+    return Metrics(model=model.path, data=options.data.train, skipped=tuple(skipped), **vars(evaluation))
 
 
 @command
@@ -94,11 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         Flag("--out", help="write the metrics to this JSON file"),
     )
     from dast_jax.reporting.run_tables import print_metrics
+    from dast_jax.store.typed_json import write_result
 
     out = output_path(args.out) if args.out else None
     metrics = evaluate_model(options)
     if out:
-        out.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+        write_result(out, metrics)
     print_metrics(metrics)
     return None
 

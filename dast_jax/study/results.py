@@ -59,7 +59,7 @@ class RunResult:
         return [r for r in self.scores if r is not None]
 
     def scores_of(self, round: int | None, name: str) -> Scores:
-        """Return the questions' accuracies on set `name` after `round`; nothing where it was not evaluated."""
+        """Return the accuracies of a set's questions after a round; empty where it was not evaluated."""
         return self.scores[round][name] if round in self.scores and name in self.scores[round] else {}
 
 
