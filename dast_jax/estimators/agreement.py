@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
-from dast_jax.estimators.difficulty import normalise_text
+from dast_jax.estimators.distinct import normalize_text
 from dast_jax.estimators.estimate import Estimate
 from dast_jax.records import LEVELS, Responses
 
@@ -134,7 +134,7 @@ def _diversity(
     """Return the means over `groups`, the rows of each query."""
     if not groups:
         return LevelDiversity(queries=queries, compared=0)
-    texts = [[normalise_text(str(responses.text[row])) for row in rows] for rows in groups]
+    texts = [[normalize_text(str(responses.text[row])) for row in rows] for rows in groups]
     words = [[text.split() for text in of_query] for of_query in texts]
     ngrams = [float(np.mean([distinct_ngrams(w, n) for w in words])) for n in range(1, _MAX_ORDER + 1)]
     return LevelDiversity(

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dast_jax.metrics import stats
-from dast_jax.records import FinishReason, Query, Rollout, StageKey, Verdict, VerdictKind
+from dast_jax.records import FinishReason, Query, Rollout, SamplingStats, StageKey, Verdict, VerdictKind
+from dast_jax.runtime import interruption
 from dast_jax.store.results import SampleRow, SetEvaluation, VerdictCounts
 
 if TYPE_CHECKING:
     from dast_jax.sampling.engine import Engine
-    from dast_jax.sampling.scheduler import SamplingStats
     from dast_jax.verifiers import Verifier
 
 __all__ = ["Outcome", "evaluate", "sample_rows", "summarize"]
@@ -53,7 +53,7 @@ def evaluate(
     trials: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
-    """Sample `trials` responses to every prompt and verify them; prompts[i] puts queries[i]."""
+    """Sample `trials` responses to every prompt and verify them; prompts[i] is the prompt of queries[i]."""
     from dast_jax.sampling.scheduler import StaticRequests, sample
 
     source = StaticRequests(list(prompts), trials=trials)
@@ -68,11 +68,14 @@ def evaluate(
         [verifier.submit(query.answer, rollout.text, query.task) for rollout in row]
         for query, row in zip(queries, rollouts, strict=True)
     ]
-    verdicts = tuple(tuple(future.result() for future in row) for row in pending)
+    verdicts = []
+    for row in pending:
+        verdicts.append(tuple(future.result() for future in row))
+        interruption.check()
     return Outcome(
         queries=tuple(queries),
         rollouts=tuple(tuple(row) for row in rollouts),
-        verdicts=verdicts,
+        verdicts=tuple(verdicts),
         sampling=sampling,
     )
 

@@ -25,7 +25,7 @@ class Flops:
 
 
 class SampledWork(Protocol):
-    """What a sampling stage counted (`sampling.scheduler.SamplingStats`)."""
+    """What sampling counts (`records.SamplingStats`)."""
 
     @property
     def prompt_tokens(self) -> int: ...
@@ -35,14 +35,6 @@ class SampledWork(Protocol):
     def generated_tokens(self) -> int: ...
     @property
     def slot_steps(self) -> int: ...
-    @property
-    def replayed_prompt_tokens(self) -> int: ...
-    @property
-    def replayed_padded_prompt_tokens(self) -> int: ...
-    @property
-    def replayed_tokens(self) -> int: ...
-    @property
-    def replayed_slot_steps(self) -> int: ...
 
 
 class TokenWork(Protocol):
@@ -55,15 +47,11 @@ class TokenWork(Protocol):
 
 
 def sampling_flops(parameters: int, *work: SampledWork) -> Flops:
-    """Return the FLOPs of sampling stages: 2·N per prompt token run and per token decoded.
-
-    Responses that were replayed, from before an interruption or from another run, count as if computed here.
-    """
+    """Return the FLOPs of sampling stages: 2·N per prompt token run and per token decoded."""
     useful = padded = 0
     for w in work:
-        useful += w.prompt_tokens + w.generated_tokens + w.replayed_prompt_tokens + w.replayed_tokens
+        useful += w.prompt_tokens + w.generated_tokens
         padded += w.padded_prompt_tokens + w.slot_steps
-        padded += w.replayed_padded_prompt_tokens + w.replayed_slot_steps
     return Flops(useful=2 * parameters * useful, padded=2 * parameters * padded)
 
 

@@ -1,4 +1,4 @@
-"""The report of one or several runs, as one self-contained HTML page."""
+"""One or several runs as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -7,14 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dast_jax.options import opt
-from dast_jax.reporting import sections
-from dast_jax.reporting.accuracy import accuracy
-from dast_jax.reporting.headline import header
-from dast_jax.reporting.load import load_runs
-from dast_jax.reporting.method_facts import method_facts
-from dast_jax.reporting.page import page
-from dast_jax.reporting.samples import samples
-from dast_jax.store.durable import write_text
 
 __all__ = ["ReportOptions", "render_report", "write_report"]
 
@@ -33,13 +25,22 @@ def write_report(run_dirs: Sequence[Path], out: Path, options: ReportOptions | N
     Raises `UserError` when a directory is missing, is no run directory, or has an unreadable summary, and
     `InterruptedRunError` when the disk is full.
     """
+    from dast_jax.store.durable import write_text
+
     write_text(out, render_report(run_dirs, options))
     return out
 
 
 def render_report(run_dirs: Sequence[Path], options: ReportOptions | None = None) -> str:
-    """Return the report of `run_dirs` as HTML text; several runs are compared. Raises as `write_report`."""
-    from dast_jax import __version__
+    """The report of `run_dirs` as HTML text; several runs are compared. Raises as `write_report`."""
+    from dast_jax.reporting import sections
+    from dast_jax.reporting.accuracy import accuracy
+    from dast_jax.reporting.headline import header
+    from dast_jax.reporting.load import load_runs
+    from dast_jax.reporting.method_facts import method_facts
+    from dast_jax.reporting.page import page
+    from dast_jax.reporting.samples import samples
+    from dast_jax.version import __version__
 
     options = options or ReportOptions()
     runs = load_runs(run_dirs)

@@ -36,7 +36,7 @@ _LEVEL_COLORS = [(f"var(--l{i})", f"var(--k{i})") for i in range(len(LEVELS))]
 
 def render_comparison(comparison: Comparison) -> str:
     """Return the comparison as one self-contained HTML page."""
-    from dast_jax import __version__
+    from dast_jax.version import __version__
 
     sets = comparison.sets
     body = [

@@ -7,7 +7,7 @@ when a field is added, renamed or removed, or means something else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from dast_jax.metrics.flops import Flops
@@ -278,8 +278,6 @@ class TrainedResult:
     """what was trained on"""
     flops: Flops
     """what that took"""
-    method: dict[str, Json] = field(default_factory=dict)
-    """what the method reports of the round once the policy is trained"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,7 @@ import os
 import resource
 from collections.abc import Iterable
 
-from dast_jax.config import config_dict
 from dast_jax.metrics.flops import Flops
-from dast_jax.store import RunStore
 from dast_jax.store.results import (
     BaseResult,
     BuildResult,
@@ -23,6 +21,7 @@ from dast_jax.store.results import (
     TrainedResult,
     Work,
 )
+from dast_jax.store.run_store import RunStore
 
 __all__ = ["read_summary", "write_summary"]
 
@@ -42,9 +41,9 @@ def write_summary(store: RunStore, *, status: Status) -> Summary:
     summary = Summary(
         status=status,
         name=store.path.name,
-        method=config_dict(config)["method"],
-        seed=config.run.seed,
-        model=config.model.path,
+        method=config["method"],
+        seed=config["run"]["seed"],
+        model=config["model"]["path"],
         parameters=facts.parameters,
         mesh=facts.mesh,
         data=facts.data,
@@ -75,7 +74,7 @@ def _rounds(store: RunStore) -> tuple[RoundResult, ...]:
     """Return the rounds whose responses are sampled."""
     rounds: list[RoundResult] = []
     work = Work()
-    for number in range(store.config.run.rounds + 1):
+    for number in range(store.config["run"]["rounds"] + 1):
         sampled = store.result(f"{number:02d}/sample", SampledResult)
         if sampled is None:
             break
@@ -102,7 +101,7 @@ def _round(
         training=trained.training if trained else None,
         level_shares=built.level_shares if built else None,
         shortfall=built.shortfall if built else {},
-        method={**(built.method if built else {}), **(trained.method if trained else {})},
+        method=built.method if built else {},
         length_ratio=evaluated.length_ratio if evaluated else None,
         seconds=RoundSeconds(**{name: _seconds(store, number, name) for name in _STAGES}),
         flops=RoundFlops(
