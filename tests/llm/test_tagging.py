@@ -67,7 +67,7 @@ POOL = Pool(
 
 
 def by_number(question, _):
-    """Odd numbers are odd, 2 cannot be had, 6 is even."""
+    """Odd numbers are odd, 2 gets no answer, 6 is even."""
     number = int(question.split()[-1].rstrip("?"))
     return (200, "Odd numbers") if number % 2 else (400, b"") if number == 2 else (200, "even numbers")
 
@@ -86,7 +86,7 @@ def test_only_queries_without_tags_are_asked_and_what_stays_untagged_gives_its_t
     assert len(set(found.tolist())) == 4
     assert len({found[i] for i in (1, 3, 5, 7)}) == 1
     assert subjects(POOL, options(server, tmp_path)) == texts
-    assert len(server.asked) == 7  # what was told is kept, what failed is asked again
+    assert len(server.asked) == 7  # an answer is kept, what failed is asked again
 
 
 def test_an_untagged_query_stops_the_run_where_that_is_wanted(serve, tmp_path):
