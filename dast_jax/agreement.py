@@ -32,11 +32,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = output_path(args.out) if args.out else None
     from dast_jax.inference.agreement import measure_agreement
     from dast_jax.reporting.agreement_tables import print_agreement
-    from dast_jax.store.durable import write_json
+    from dast_jax.store.typed_json import write_result
 
     result = measure_agreement(options, on_progress=ProgressDisplay())
     if out:
-        write_json(out, result)
+        write_result(out, result)
     print_agreement(result)
 
 

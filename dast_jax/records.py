@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ __all__ = [
     "LEVELS",
     "Exemplar",
     "FinishReason",
+    "Json",
     "Pool",
     "PreferencePair",
     "PreferenceSet",
@@ -33,6 +35,12 @@ __all__ = [
     "Verdict",
     "VerdictKind",
 ]
+
+if TYPE_CHECKING:
+    Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+else:  # a recursive type is for the type checker only
+    Json = Any
+"""A value that JSON has."""
 
 LEVELS = ("easy", "middle", "hard", "unsolved")
 """Difficulty levels, by index 0..3, easiest first (arXiv 2503.09029)."""
