@@ -6,7 +6,7 @@ import logging
 
 from dast_jax.estimators.levels import level_shares
 from dast_jax.loop.context import Context
-from dast_jax.methods.base import Method, RoundStart
+from dast_jax.methods.base import Method, RoundStart, restore, state_of
 from dast_jax.records import PreferenceSet, Responses, TrainingSet
 from dast_jax.store.results import BuildResult, LevelShares, TrainedResult
 from dast_jax.store.run_store import RunStore
@@ -24,10 +24,10 @@ def begin(context: Context, method: Method, round: int) -> Responses:
     """
     store = context.store
     if store.is_done(f"{round:02d}/build"):
-        _restore(store, method, round)
+        restore(method, store.read_arrays(_state_path(round)))
         return Responses.none()
     if round:
-        _restore(store, method, round - 1)
+        restore(method, store.read_arrays(_state_path(round - 1)))
     return method.begin(
         RoundStart(
             number=round,
@@ -51,21 +51,13 @@ def build(context: Context, method: Method, round: int, carried: Responses) -> B
             _what_is_left(training_set),
         )
     store.write_training_set(round, pool, training_set)
-    remembered = {name: getattr(method, name) for name in method.state}
-    store.write_arrays(_state_path(round), {k: v for k, v in remembered.items() if v is not None})
+    store.write_arrays(_state_path(round), state_of(method))
     levels = method.levels
     shares = None
     if levels is not None:
         store.write_difficulty(round, pool, levels, own)
         shares = LevelShares(before=level_shares(levels), after=level_shares(levels, training_set.query))
     return BuildResult(level_shares=shares, shortfall=dict(training_set.shortfall), method=dict(method.facts))
-
-
-def _restore(store: RunStore, method: Method, round: int) -> None:
-    """Give the method back what it remembered when the training set of `round` was built."""
-    stored = store.read_arrays(_state_path(round))
-    for name in method.state:
-        setattr(method, name, stored.get(name))
 
 
 def _training_accuracy(store: RunStore, round: int) -> float:

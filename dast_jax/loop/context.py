@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -78,7 +79,7 @@ class Context:
 
     @property
     def pool(self) -> Pool:
-        """The training queries, with the columns that annotation has added."""
+        """The training queries, without annotations."""
         return self.problems.pool
 
 
@@ -110,6 +111,7 @@ def facts(context: Context) -> RunFacts:
     problems = context.problems
     return RunFacts(
         parameters=context.policy.parameters,
+        device=_device(context.policy),
         mesh=dict(context.policy.mesh.shape),
         data=DataFacts(
             train=TrainingSource(
@@ -126,6 +128,14 @@ def facts(context: Context) -> RunFacts:
             },
         ),
     )
+
+
+def _device(policy: Policy) -> str:
+    """Return the count, platform and kind of the mesh's devices."""
+    devices = policy.mesh.devices.flatten()
+    first = devices[0]
+    where = f"{os.cpu_count()} CPU cores" if first.platform == "cpu" else first.device_kind
+    return f"{len(devices)} x {first.platform} ({where})"
 
 
 def stage_key(seed: int, round: int, stage: int) -> StageKey:

@@ -333,6 +333,8 @@ class RunFacts:
 
     parameters: int
     """weights of the model, embeddings included"""
+    device: str
+    """`"1 x cpu (2 CPU cores)"`: count, platform, kind"""
     mesh: dict[str, int]
     """axis (`data`, `fsdp`, `tensor`) → size"""
     data: DataFacts

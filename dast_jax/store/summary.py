@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from collections.abc import Iterable
 
@@ -48,7 +47,7 @@ def write_summary(store: RunStore, *, status: Status) -> Summary:
         mesh=facts.mesh,
         data=facts.data,
         versions=store.versions,
-        device=_device(),
+        device=facts.device,
         base=base,
         rounds=rounds,
         total=_total(store, base, rounds),
@@ -131,14 +130,6 @@ def _total(store: RunStore, base: BaseResult | None, rounds: Iterable[RoundResul
         flops=sum(spent, Flops()),
         peak_memory_gib=_peak_memory_gib(),
     )
-
-
-def _device() -> str:
-    import jax
-
-    devices = jax.devices()
-    where = f"{os.cpu_count()} CPU cores" if devices[0].platform == "cpu" else devices[0].device_kind
-    return f"{len(devices)} x {devices[0].platform} ({where})"
 
 
 def _peak_memory_gib() -> float:
