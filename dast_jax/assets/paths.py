@@ -16,9 +16,9 @@ _PREFIX = "asset:"
 
 
 def resolve_path(text: str | Path) -> Path:
-    """The path that `text` names: `asset:base_model` is in the package, `~` the home folder, else as it is.
+    """Return the path that `text` names: `asset:NAME` is in the package, `~` the home folder.
 
-    Raises `UserError` for an asset that does not exist; other paths are not looked at.
+    Raises `UserError` for an asset that does not exist; other paths are not checked.
     """
     if not str(text).startswith(_PREFIX):
         return Path(text).expanduser()

@@ -1,4 +1,4 @@
-"""Config text: YAML 1.2's scalars in, tidy YAML out, and errors that name the file and the line."""
+"""Config text: read YAML with the scalars of version 1.2, write YAML, name file and line in errors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: str, *, where: str = "config") -> Any:
-    """The value of YAML `text`; a `UserError` that names `where` and the line when it is not YAML."""
+    """Return the value of YAML `text`; raise a `UserError` naming `where` and line when it is not YAML."""
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -63,12 +63,15 @@ def parse_yaml(text: str, *, where: str = "config") -> Any:
         place = f" line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise UserError(f"{where}{place}: not valid YAML ({problem})") from error
-    except ValueError as error:  # a number that YAML's constructor chokes on
+    except ValueError as error:  # a number that YAML's constructor cannot convert
         raise UserError(f"{where}: not valid YAML ({error})") from error
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
-    """The sections of a YAML config file, `{}` for an empty one; `UserError` when it is not a config."""
+    """Return the sections of a YAML config file, `{}` for an empty one.
+
+    Raises `UserError` when the file is missing, unreadable or not a config.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -85,7 +88,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def dump_yaml(mapping: Mapping[str, Any]) -> str:
-    """YAML text that `parse_yaml` reads back to the same values, keys in their given order."""
+    """Return YAML text that `parse_yaml` reads back to the same values, keys in their given order."""
     return yaml.dump(dict(mapping), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -107,7 +110,7 @@ def _represent_text(dumper: yaml.SafeDumper, data: str) -> yaml.Node:
 
 
 def _plain_scalar(text: str) -> Any:
-    """What this module's YAML makes of unquoted `text` that looks like a number ("1e-5"), else None."""
+    """Return the value of unquoted `text` that looks like a number ("1e-5"); None for other text."""
     return yaml.load(text, Loader=_Loader) if NUMBER.fullmatch(text) else None
 
 

@@ -349,7 +349,7 @@ def test_a_checkpoint_of_another_reference_or_loss_is_not_used(tmp_path, caplog)
         caplog.clear()
         run(checkpoints=TrainCheckpoints(tmp_path, seconds=1e9), on_step=note, **other)
         assert seen[0] == 1
-        assert "starting afresh" in caplog.text
+        assert "starting again" in caplog.text
 
 
 def test_pairs_have_a_learning_rate_of_their_own():
