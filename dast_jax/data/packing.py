@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -28,6 +28,7 @@ Batch = dict[str, np.ndarray]
 """tokens, segment_ids, positions, targets int32 and weights float32, each [..., T]."""
 
 
+@runtime_checkable
 class Rows(Protocol):
     """Rows of one shape that batches can be drawn from."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ __all__ = ["Engine", "TickOutput"]
 _IMPLEMENTATION = "threefry2x32"  # `rbg` noise would depend on which slots are drawn together
 
 
+@runtime_checkable
 class _Tokenizer(Protocol):
     """What the engine and the scheduler need of a tokenizer."""
 

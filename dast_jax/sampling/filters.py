@@ -32,9 +32,7 @@ class Choice(NamedTuple):
     entropy: Float[Array, " S"]
 
 
-def keep_top_p(
-    probabilities: Float[Array, "S V"], top_p: float | Float[Array, ""]
-) -> Bool[Array, "S V"]:
+def keep_top_p(probabilities: Float[Array, "S V"], top_p: float | Float[Array, ""]) -> Bool[Array, "S V"]:
     """Return the nucleus (arXiv 1904.09751): the smallest set of most probable tokens that holds `top_p`.
 
     That is {v : p_v ≥ t} for the largest t at which the set's mass reaches `top_p`. If rounding keeps the

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +81,7 @@ class Progress:
         return self.sums[metric] / self.step
 
 
+@runtime_checkable
 class PackedSet(Rows, Protocol):
     """What a stage trains on: rows, and what they hold."""
 

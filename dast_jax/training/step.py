@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ TrainStep = Callable[[Params, Any, Mapping[str, Array], Any], tuple[Params, Any,
 """(params, optimizer state, batch [micro, B, ...], learning rate) → (params, optimizer state, metrics)."""
 
 
+@runtime_checkable
 class Objective(Hashable, Protocol):
     """What a step minimizes: a mean over tokens or pairs, which are counted over the whole step.
 
