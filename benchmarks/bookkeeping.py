@@ -24,7 +24,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from dast_jax.config import build_config
-from dast_jax.estimators.difficulty import TallyCounter, level_shares
+from dast_jax.estimators.levels import level_shares
+from dast_jax.estimators.tally import TallyCounter
 from dast_jax.methods import Method, make_method
 from dast_jax.options import apply_overrides
 from dast_jax.records import Pool, PreferenceSet, PromptKind, Query, Requests, Responses

@@ -1,4 +1,4 @@
-"""One config for a run, composed of the rooms' options; read from YAML, overridden, checked, compared."""
+"""One config for a run, composed of the packages' options; read from YAML, overridden, checked, compared."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from typing import Any
 
 from dast_jax.data.options import DataOptions, PromptOptions
 from dast_jax.errors import UserError
+from dast_jax.inference.options import EvaluationOptions
+from dast_jax.loop.options import RunOptions
 from dast_jax.models.options import MeshOptions, ModelOptions
-from dast_jax.options import OptionInfo, apply_overrides, build, describe, load_yaml, nearest, opt, to_dict
+from dast_jax.options import OptionInfo, apply_overrides, build, describe, load_yaml, nearest, to_dict
 from dast_jax.sampling.options import SamplingOptions
+from dast_jax.store.settings import LoggingOptions, RunSettings
 from dast_jax.training.options import TrainingOptions
+from dast_jax.verifiers.functions import check_config_task
 from dast_jax.verifiers.options import VerifierOptions
 
 __all__ = [
     "SECTIONS",
-    "EvaluationOptions",
-    "LoggingOptions",
     "RunConfig",
-    "RunOptions",
     "build_config",
     "config_dict",
     "config_path",
@@ -31,87 +32,9 @@ __all__ = [
     "override",
     "packaged_configs",
     "result_keys",
+    "run_settings",
     "study_path",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """Where a run lives and how long it goes on."""
-
-    dir: str = opt(help="folder of the run; the same folder again resumes it", changes_result=False)
-    seed: int = opt(0, "seed of everything random: sampling noise, shuffles, choices", min=0, max=2**31 - 1)
-    rounds: int = opt(
-        2, "self-training rounds after round 0; may be raised to extend a run", min=0, changes_result=False
-    )
-    flush_responses: int = opt(
-        256, "verified responses held in memory before they are written", min=1, changes_result=False
-    )
-    flush_seconds: float = opt(
-        30.0, "seconds after which held responses are written anyway", min=0, changes_result=False
-    )
-    note: str = opt("", "free text, kept with the run", changes_result=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
-    """On what, how often and how responses are drawn when a policy is measured."""
-
-    sets: dict[str, str] = opt({}, "test sets: a name of your choice for each data source")
-    limit: int = opt(0, "only the first so many queries of each set; 0 takes all", min=0)
-    every_round: bool = opt(True, "measure after every round, not only after the last")
-    trials: int = opt(
-        1,
-        "responses per query; above 1, accuracy is the mean share of correct ones (avg@k), and pass@k and "
-        "majority@k are reported too",
-        min=1,
-    )
-    level_trials: int = opt(
-        0,
-        "label sets that have no levels by so many trials of the base model; 0 leaves them unlabelled",
-        min=0,
-    )
-    length_probe: int = opt(
-        32,
-        "training queries asked twice, after long and after brief exemplars, to see whether responses still "
-        "follow their length; 0 leaves it out",
-        min=0,
-    )
-    temperature: float = opt(0.0, "softmax temperature; 0 takes the likeliest token", min=0)
-    top_k: int = opt(0, "keep only the k likeliest tokens; 0 keeps all", min=0)
-    top_p: float = opt(1.0, "keep the likeliest tokens that hold this probability", min=0, max=1)
-    max_new_tokens: int = opt(
-        0, "a response ends after this many tokens; 0 takes sampling.max_new_tokens", min=0
-    )
-
-    def __post_init__(self) -> None:
-        if self.trials > 1 and self.temperature == 0:
-            raise ValueError(
-                f"trials: {self.trials} greedy trials are all the same; raise temperature, or set trials to 1"
-            )
-
-    def sampling(self, base: SamplingOptions) -> SamplingOptions:
-        """`base` (shapes, stop strings) with the choices made here."""
-        new_tokens = self.max_new_tokens or base.max_new_tokens
-        return dataclasses.replace(
-            base,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            trials=self.trials,
-            max_new_tokens=new_tokens,
-            min_new_tokens=min(base.min_new_tokens, new_tokens),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoggingOptions:
-    """Where metrics go, beside `metrics.jsonl`."""
-
-    tensorboard: bool = opt(True, "write TensorBoard events into the run's folder", changes_result=False)
-    wandb: bool = opt(False, "log to Weights & Biases (needs the wandb package)", changes_result=False)
-    wandb_project: str = opt("dast_jax", "project at Weights & Biases", changes_result=False)
-    log_every: int = opt(1, "write every so many training steps", min=1, changes_result=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +53,9 @@ class RunConfig:
     evaluation: EvaluationOptions
     logging: LoggingOptions
     profile: bool = False
+
+    def __post_init__(self) -> None:
+        check_config_task(self.data.task, self.verifier.functions)
 
     @property
     def method_name(self) -> str:
@@ -319,6 +245,20 @@ def result_keys(config: RunConfig) -> dict[str, Any]:
                 value = value[part]
             keys[info.key] = value
     return keys
+
+
+def run_settings(config: RunConfig) -> RunSettings:
+    """Return what the run's directory needs to know of `config`."""
+    return RunSettings(
+        folder=Path(config.run.dir).expanduser(),
+        config=config_dict(config),
+        fixed=result_keys(config),
+        method=config.method_name,
+        rounds=config.run.rounds,
+        flush_responses=config.run.flush_responses,
+        flush_seconds=config.run.flush_seconds,
+        logging=config.logging,
+    )
 
 
 def _describe(method_name: str) -> list[OptionInfo]:

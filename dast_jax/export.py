@@ -1,113 +1,34 @@
-"""A run's trained policy as a Hugging Face folder that transformers and vLLM load.
+"""`python -m dast_jax.export --run DIR --out DIR [round=1] [dtype=bfloat16]`: a run's policy, exported.
 
-python -m dast_jax.export --run DIR --out DIR [round=1] [dtype=bfloat16]
+The folder is a Hugging Face model that transformers and vLLM load.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from dast_jax.cli import Flag, command, parse_arguments
-from dast_jax.errors import UserError
-from dast_jax.options import opt
+from dast_jax.cli import Arguments, Flag, command
+from dast_jax.loop.export import ExportOptions, export_run
 
-if TYPE_CHECKING:
-    from dast_jax.store import RunStore
+__all__ = ["main"]
 
-__all__ = ["ExportOptions", "export_run", "main"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """Which policy of the run is written, and in what precision."""
-
-    round: int = opt(-1, "the round whose policy is exported; -1 is the last one that was trained", min=-1)
-    dtype: str = opt(
-        "kept",
-        "precision of the written weights; kept: that of the run's parameters (model.dtype)",
-        choices=("kept", "float32", "bfloat16"),
-    )
-
-
-def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> int:
-    """Writes the policy of `run` into the folder `out`; returns the round that it came from.
-
-    Runs beside a run that is under way, and needs the base model's folder only for config and tokenizer.
-    Raises `UserError` when `run` is no run, has not trained that round, or `out` holds something else.
-    """
-    import jax
-
-    from dast_jax.assets import resolve_path
-    from dast_jax.models.hf import save_model
-    from dast_jax.models.load import abstract_model, load_description
-    from dast_jax.store import RunStore
-    from dast_jax.training.checkpoint import load_policy
-
-    options = options or ExportOptions()
-    store = RunStore.read(run)
-    round = _round(store, options.round)
-    _check_free(out)
-    model = store.config.model
-    config, tokenizer = load_description(resolve_path(model.path))
-    _, template = abstract_model(config, dtype=model.dtype)
-    host = jax.sharding.SingleDeviceSharding(_host())
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=host), template)
-    params: Any = load_policy(store.path / "checkpoints" / f"round_{round:02d}", like)
-    if options.dtype != "kept":
-        params = jax.tree.map(lambda x: x.astype(options.dtype), params)
-    save_model(out, config, params, tokenizer)
-    return round
-
-
-def _round(store: RunStore, wanted: int) -> int:
-    """Returns the round asked for, or the last one that was trained; UserError where there is none."""
-    trained = [r for r in range(store.config.run.rounds + 1) if store.is_done(f"{r:02d}/train")]
-    if not trained:
-        raise UserError(f"{store.path}: no round has been trained yet; let the run go on first.")
-    if wanted == -1:
-        return trained[-1]
-    if wanted not in trained:
-        rounds = ", ".join(map(str, trained))
-        raise UserError(f"{store.path}: round {wanted} has not been trained; choose one of {rounds}.")
-    return wanted
-
-
-def _check_free(out: Path) -> None:
-    """An export may be written over, anything else may not."""
-    if out.is_dir() and any(out.iterdir()) and not (out / "config.json").is_file():
-        raise UserError(f"{out}: holds something that is not a model; name a new folder.")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file; name a folder.")
-
-
-def _host() -> Any:
-    """The host's own device, which has room for what an accelerator may not; else the first one."""
-    import jax
-
-    try:
-        return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
-        return jax.local_devices()[0]
+ARGUMENTS = Arguments(
+    "export",
+    "Export a run's trained policy as a Hugging Face folder.",
+    ExportOptions,
+    Flag("--run", required=True, help="the run directory"),
+    Flag("--out", required=True, help="the folder to write"),
+)
 
 
 @command
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line face; returns the exit code."""
-    args, options = parse_arguments(
-        "export",
-        "A run's trained policy as a Hugging Face folder.",
-        ExportOptions,
-        argv,
-        Flag("--run", required=True, help="the run directory"),
-        Flag("--out", required=True, help="the folder to write"),
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the folder and print which round it came from. Returns the exit code."""
+    args, options = ARGUMENTS.parse(argv)
     round = export_run(Path(args.run), Path(args.out), options)
     print(f"{args.out}: the policy after round {round}")
-    return 0
 
 
 if __name__ == "__main__":

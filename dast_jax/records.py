@@ -8,7 +8,7 @@ the one-object-per-item records are views at the edges.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -26,6 +26,7 @@ __all__ = [
     "Responses",
     "Rollout",
     "SFTExample",
+    "SamplingStats",
     "StageKey",
     "Tally",
     "TrainingSet",
@@ -150,6 +151,35 @@ class Rollout:
     logprob: float
     entropy: float
     finish_reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingStats:
+    """What sampling cost: counts that add up over ticks, processes and stages.
+
+    `trials` and `generated_tokens` count finished responses and their tokens; `prompts` and `prompt_tokens`
+    what was prefilled, in `prefill_calls` calls, and `padded_prompt_tokens` the positions computed for it;
+    `slot_steps` the decode steps × slots computed, of which `used_slot_steps` produced a token that was kept.
+    `replayed` responses came from storage and cost nothing here. `seconds` is wall time.
+    """
+
+    trials: int = 0
+    replayed: int = 0
+    prompts: int = 0
+    prompt_tokens: int = 0
+    padded_prompt_tokens: int = 0
+    prefill_calls: int = 0
+    generated_tokens: int = 0
+    ticks: int = 0
+    slot_steps: int = 0
+    used_slot_steps: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: SamplingStats) -> SamplingStats:
+        return SamplingStats(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+    def __sub__(self, other: SamplingStats) -> SamplingStats:
+        return SamplingStats(**{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(self)})
 
 
 @dataclass(slots=True)
@@ -302,9 +332,13 @@ class PreferenceSet:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The training queries a method works on; index i is query i everywhere."""
+    """The training queries a method works on; index i is query i everywhere.
+
+    `columns` are annotations of the queries by name, [n] each: what a judge, a tagger or an encoder said.
+    """
 
     queries: tuple[Query, ...]
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.queries)

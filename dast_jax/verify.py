@@ -6,146 +6,44 @@ rows in the same order with `verdict`, `extracted` and `reason` out. Needs no mo
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dast_jax.cli import Flag, command, output_path, parse_arguments
-from dast_jax.errors import UserError
+from dast_jax.cli import Arguments, Flag, command, output_path
 from dast_jax.options import opt
 from dast_jax.records import VerdictKind
-from dast_jax.verifiers import Verifier, VerifierOptions
+from dast_jax.verifiers import VerifierOptions
 
-__all__ = ["VerifyConfig", "main", "read_pairs", "verify_file"]
-
-_SHOWN_ROWS = 5
-_IN_FLIGHT = 4_096
+__all__ = ["VerifyOptions", "main"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyConfig:
-    """The keys of the `verify` face."""
+class VerifyOptions:
+    """The keys of the command."""
 
     verifier: VerifierOptions = opt(VerifierOptions, "how answers are compared")
 
 
+ARGUMENTS = Arguments(
+    "verify",
+    "Check predictions against reference answers; writes each row with its verdict.",
+    VerifyOptions,
+    Flag("--data", required=True, help="JSONL rows with reference, prediction and optionally task"),
+    Flag("--out", required=True, help="JSONL to write: the same rows with verdict, extracted, reason"),
+)
+
+
 @command
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the face; returns the exit code."""
-    args, config = parse_arguments(
-        "verify",
-        "Check predictions against reference answers; writes each row with its verdict.",
-        VerifyConfig,
-        argv,
-        Flag("--data", required=True, help="JSONL rows with reference, prediction and, if wanted, task"),
-        Flag("--out", required=True, help="JSONL to write: the same rows with verdict, extracted, reason"),
-    )
-    counts = verify_file(Path(args.data), output_path(args.out), config.verifier)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Verify the rows and print how many got each verdict. Returns the exit code."""
+    args, options = ARGUMENTS.parse(argv)
+    from dast_jax.verifiers.files import verify_file
+
+    counts = verify_file(Path(args.data), output_path(args.out), options.verifier)
     total = sum(counts.values())
     print(f"{total} rows: " + ", ".join(f"{counts[kind]} {kind}" for kind in VerdictKind) + f"; {args.out}")
-    return 0
-
-
-def verify_file(data: Path, out: Path, options: VerifierOptions) -> Counter[VerdictKind]:
-    """Verify the rows of `data` into `out` (written whole or not at all); how often each verdict came out.
-
-    Raises `UserError` where `data` cannot be used, before anything is verified.
-    """
-    rows = read_pairs(data)
-    counts: Counter[VerdictKind] = Counter()
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with Verifier(options) as verifier, temporary.open("w", encoding="utf-8") as sink:
-            for row in _verified(verifier, rows):
-                counts[VerdictKind(row["verdict"])] += 1
-                sink.write(_json_line(row))
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return counts
-
-
-def _verified(verifier: Verifier, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The rows with their verdicts, in order; a few thousand are in the workers' hands at a time."""
-    for start in range(0, len(rows), _IN_FLIGHT):
-        chunk = rows[start : start + _IN_FLIGHT]
-        pending = [verifier.submit(r["reference"], r["prediction"], r.get("task") or "math") for r in chunk]
-        for row, future in zip(chunk, pending, strict=True):
-            verdict = future.result()
-            yield row | {
-                "verdict": verdict.kind.value,
-                "extracted": verdict.extracted,
-                "reason": verdict.reason,
-            }
-
-
-def read_pairs(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL file of pairs. Raises `UserError` naming the file and the rows that are amiss."""
-    from dast_jax.verifiers.families import FAMILIES, read_task
-
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; --data takes JSONL rows with reference and prediction")
-    rows: list[dict[str, Any]] = []
-    broken, lacking, unknown = [], [], []
-    with path.open("rb") as source:
-        for number, line in enumerate(source, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                broken.append(number)
-                continue
-            if not isinstance(row, dict):
-                broken.append(number)
-                continue
-            for key in ("reference", "prediction"):
-                if isinstance(row.get(key), int | float) and not isinstance(row[key], bool):
-                    row[key] = str(row[key])
-            if not isinstance(row.get("reference"), str) or not isinstance(row.get("prediction"), str):
-                lacking.append(number)
-            else:
-                try:
-                    read_task(str(row.get("task") or "math"))
-                    rows.append(row)
-                except UserError:
-                    unknown.append(number)
-    if broken:
-        raise UserError(f"{path}: {_named(broken)} not a JSON object; the file must be JSONL")
-    if lacking:
-        raise UserError(f"{path}: {_named(lacking)} without text in reference or prediction; add them")
-    if unknown:
-        known = ", ".join(FAMILIES)
-        raise UserError(
-            f"{path}: {_named(unknown)} of an unknown task; known are {known} and package.module:function"
-        )
-    if not rows:
-        raise UserError(f"{path}: holds no rows; --data takes JSONL rows with reference and prediction")
-    return rows
-
-
-def _named(numbers: Sequence[int]) -> str:
-    """`row 3 is`, or `7 rows (3, 5, 8, 9, 11, …) are`."""
-    if len(numbers) == 1:
-        return f"row {numbers[0]} is"
-    shown: Iterable[str] = (str(n) for n in numbers[:_SHOWN_ROWS])
-    more = ", …" if len(numbers) > _SHOWN_ROWS else ""
-    return f"{len(numbers)} rows ({', '.join(shown)}{more}) are"
-
-
-def _json_line(row: dict[str, Any]) -> str:
-    """JSON in UTF-8, escaped where the row holds what UTF-8 cannot (lone surrogates)."""
-    text = json.dumps(row, ensure_ascii=False)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        text = json.dumps(row)
-    return text + "\n"
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from dast_jax.errors import UserError
 from dast_jax.options import nearest
 
-__all__ = ["ASSETS", "resolve_path"]
+__all__ = ["ASSETS", "file_within", "resolve_path"]
 
 ASSETS = Path(__file__).parent
 """The folder of the embedded base model and problems."""
@@ -30,3 +31,36 @@ def resolve_path(text: str | Path) -> Path:
         ]
         raise UserError(f"{text}: there is no such asset{nearest(name, have)}")
     return path
+
+
+def file_within(folder: Path, name: str, *, named_in: str = "") -> Path:
+    """The file `name` of `folder`, which need not exist; `named_in` is the file of the folder that names it.
+
+    Raises `UserError` for a name that leads out of the folder, or a link that does. What somebody put into
+    a folder must not make this program read other files. A snapshot of the hub's cache is the exception:
+    its files are links to the blobs of the same repository.
+    """
+    by = f"{folder / named_in} names" if named_in else f"{folder}: there is no use for"
+    parts = PurePosixPath(name).parts
+    if not parts or "\0" in name or ".." in parts or PurePosixPath(name).is_absolute() or _windows(name):
+        raise UserError(f"{by} {name!r}, which is no file inside the folder; get the model elsewhere")
+    path = folder / name
+    target, home = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    if target.is_relative_to(home) or target.parent in _blobs(home):
+        return path
+    raise UserError(f"{path} is a link out of the folder, to {target}; put the file itself there")
+
+
+def _windows(name: str) -> bool:
+    """Whether `name` leads out of a folder as Windows reads it."""
+    path = PureWindowsPath(name)
+    return bool(path.anchor) or ".." in path.parts
+
+
+def _blobs(folder: Path) -> list[Path]:
+    """Where the files of a snapshot lie: models--OWNER--NAME/blobs, for models--OWNER--NAME/snapshots/X."""
+    return [
+        above.parent.parent / "blobs"
+        for above in (folder, *folder.parents)
+        if above.parent.name == "snapshots" and above.parent.parent.name.startswith("models--")
+    ]

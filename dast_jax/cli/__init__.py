@@ -1,6 +1,7 @@
-"""What all commands share: arguments, help, signals, exit codes."""
+"""What all commands share: arguments, help, progress, signals, exit codes."""
 
-from dast_jax.cli.arguments import Flag, output_path, parse_arguments
+from dast_jax.cli.arguments import Arguments, Flag, output_path
 from dast_jax.cli.command import command
+from dast_jax.cli.progress_display import ProgressDisplay
 
-__all__ = ["Flag", "command", "output_path", "parse_arguments"]
+__all__ = ["Arguments", "Flag", "ProgressDisplay", "command", "output_path"]

@@ -1,11 +1,13 @@
-"""Flags, `key=value` overrides, `--help` and `--print-config`, alike for every command.
+"""A command's flags, `key=value` overrides, `--help` and `--print-config`.
+
+ARGUMENTS = Arguments(
+    "verify", "Check predictions against references.", VerifyOptions,
+    Flag("--data", required=True, help="JSONL rows with `reference` and `prediction`"),
+)
 
 @command
 def main(argv=None):
-    args, config = parse_arguments(
-        "verify", "Check predictions against references.", VerifyConfig, argv,
-        Flag("--data", required=True, help="JSONL rows with `reference` and `prediction`"),
-    )
+    args, options = ARGUMENTS.parse(argv)
     ...
 """
 
@@ -17,14 +19,14 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from dast_jax.cli.help import keys_help
 from dast_jax.cli.schemas import Schema
 from dast_jax.errors import UserError
 from dast_jax.options import REQUIRED, dump_yaml
 
-__all__ = ["Flag", "OutputShown", "output_path", "parse_arguments"]
+__all__ = ["Arguments", "Flag", "OutputShown", "output_path"]
 
 T = TypeVar("T")
 
@@ -45,119 +47,120 @@ class Flag:
 
     @property
     def attribute(self) -> str:
+        """The flag's name in the parsed namespace."""
         return self.name.lstrip("-").replace("-", "_")
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that leaves talking and exiting to the command."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see python -m {self.prog} --help")
 
 
 class OutputShown(Exception):
     """Help or the config was printed, and the command is done."""
 
 
-def parse_arguments(
-    name: str,
-    description: str,
-    schema: type[T] | Schema[T] | None,
-    argv: Sequence[str] | None,
-    *flags: Flag,
-) -> tuple[argparse.Namespace, T]:
-    """The flags' values and the config of command `dast_jax.NAME`, from `argv` (None: the command line's).
+class _Parser(argparse.ArgumentParser):
+    """argparse that leaves printing and exiting to the command."""
 
-    The config is what `--config` says, under the flags that stand for keys, under the `key=value` overrides.
-    `schema` is an options dataclass, a `Schema`, or None for a command without keys (the config is None).
-    Handles `--help` and `--print-config` by leaving through the `command` wrapper. Raises `UserError`.
-    """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if schema is not None and not isinstance(schema, Schema):
-        schema = Schema(schema)
-    parser = _parser(name, description, flags, has_keys=schema is not None)
-    if "-h" in arguments or "--help" in arguments:
-        print(parser.format_help() + keys_help(schema, arguments))
-        raise OutputShown
-    args = _parse(parser, arguments)
-    if schema is None:
-        _check_required(args, flags, name)
-        return args, None  # type: ignore[return-value]
-    mapping = schema.load(args.config) if args.config else {}
-    for f in flags:
-        value = getattr(args, f.attribute)
-        if f.key is not None and value is not None:
-            mapping = _set(mapping, f.key, value)
-    mapping = schema.override(mapping, args.overrides)
-    if args.print_config:
-        print(dump_yaml(schema.plain(schema.build(_filled(mapping, schema)))), end="")
-        raise OutputShown
-    _check_required(args, flags, name)
-    return args, schema.build(mapping)
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
-def _usage(flags: Sequence[Flag], *, has_keys: bool) -> Iterator[str]:
-    for f in flags:
-        value = "" if f.switch else " …"
-        yield f"{f.name}{value}" if f.required else f"[{f.name}{value}]"
-    if has_keys and all(f.name != "--config" for f in flags):
-        yield "[--config FILE]"
-    if has_keys:
-        yield "[key=value …]"
+class Arguments(Generic[T]):
+    """What the command `dast_jax.NAME` takes: flags, and the keys of an options dataclass or `Schema`."""
 
+    def __init__(self, name: str, description: str, schema: type[T] | Schema[T], *flags: Flag):
+        self.name = name
+        self.description = textwrap.dedent(description).strip()
+        self.flags = flags
+        self._schema = schema if isinstance(schema, Schema) else Schema(schema)
 
-def _parser(name: str, description: str, flags: Sequence[Flag], *, has_keys: bool) -> _Parser:
-    parser = _Parser(
-        prog=f"dast_jax.{name}",
-        description=textwrap.dedent(description).strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        add_help=False,
-        usage=" ".join([f"python -m dast_jax.{name}", *_usage(flags, has_keys=has_keys)]),
-    )
-    parser.add_argument("-h", "--help", action="store_true", help="show this text, with every key")
-    for f in flags:
-        action = "append" if f.repeated else "store"
-        note = " (required)" if f.required else f" (sets {f.key})" if f.key else ""
-        if f.default is not None:
-            note += f" (default: {f.default})"
-        text = (f.help + note).replace("%", "%%")
-        if f.switch:
-            parser.add_argument(f.name, action="store_true", help=text)
-            continue
-        parser.add_argument(f.name, action=action, default=f.default, metavar="…", help=text)
-    if has_keys:
-        if all(f.name != "--config" for f in flags):
-            parser.add_argument("--config", metavar="…", help="a YAML file, or the name of a packaged config")
+    def parse(self, argv: Sequence[str] | None) -> tuple[argparse.Namespace, T]:
+        """Return the flags' values and the config, from `argv` (None: the command line's).
+
+        The config is what `--config` says, under the flags that set keys, under the `key=value` overrides.
+        Handles `--help` and `--print-config` by leaving through the `command` wrapper. Raises `UserError`.
+        """
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        schema, parser = self._schema, self.parser()
+        if "-h" in arguments or "--help" in arguments:
+            print(parser.format_help() + keys_help(schema, arguments))
+            raise OutputShown
+        args = _parse(parser, arguments)
+        mapping = schema.load(args.config) if args.config else {}
+        for f in self.flags:
+            value = getattr(args, f.attribute)
+            if f.key is not None and value is not None:
+                mapping = _set(mapping, f.key, value)
+        mapping = schema.override(mapping, args.overrides)
+        if args.print_config:
+            print(dump_yaml(schema.plain(schema.build(_filled(mapping, schema)))), end="")
+            raise OutputShown
+        self._check_required(args, parser.prog)
+        return args, schema.build(mapping)
+
+    def parser(self) -> argparse.ArgumentParser:
+        """Return a new parser of the flags."""
+        program = _invocation(self.name)
+        parser = _Parser(
+            prog=program,
+            description=self.description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            add_help=False,
+            usage=" ".join([program, *self._usage()]),
+        )
+        self.add_to(parser)
+        return parser
+
+    def add_to(self, parser: argparse.ArgumentParser) -> None:
+        """Add the flags and the overrides to `parser`."""
+        parser.add_argument("-h", "--help", action="store_true", help="show this text, with every key")
+        for f in self.flags:
+            action = "append" if f.repeated else "store"
+            note = " (required)" if f.required else f" (sets {f.key})" if f.key else ""
+            if f.default is not None:
+                note += f" (default: {f.default})"
+            text = (f.help + note).replace("%", "%%")
+            if f.switch:
+                parser.add_argument(f.name, action="store_true", help=text)
+            else:
+                parser.add_argument(f.name, action=action, default=f.default, metavar="…", help=text)
+        parser.add_argument("--config", metavar="…", help="a YAML file, or the name of a packaged config")
         parser.add_argument("--print-config", action="store_true", help="print the whole config and stop")
         parser.add_argument(
             "overrides", nargs="*", metavar="key=value", help="set a key; they win over all else"
         )
-    return parser
+
+    def _usage(self) -> Iterator[str]:
+        for f in self.flags:
+            value = "" if f.switch else " …"
+            yield f"{f.name}{value}" if f.required else f"[{f.name}{value}]"
+        yield "[--config FILE]"
+        yield "[key=value …]"
+
+    def _check_required(self, args: argparse.Namespace, program: str) -> None:
+        missing = [f.name for f in self.flags if f.required and getattr(args, f.attribute) is None]
+        if missing:
+            raise UserError(f"{' and '.join(missing)}: must be given; see {program} --help")
+
+
+def _invocation(name: str) -> str:
+    """Return how the command is called: as the user called it, if that was through `dast-jax`."""
+    return f"dast-jax {name}" if Path(sys.argv[0]).name == "dast-jax" else f"python -m dast_jax.{name}"
 
 
 def _parse(parser: _Parser, arguments: Sequence[str]) -> argparse.Namespace:
     try:
         args, unknown = parser.parse_known_intermixed_args(arguments)
     except argparse.ArgumentError as error:
-        raise UserError(f"{error}; see python -m {parser.prog} --help") from error
+        raise UserError(f"{error}; see {parser.prog} --help") from error
     if unknown:
         text = unknown[0]
         bare = text.lstrip("-")
-        hint = f"write it as {bare}" if "=" in bare and "." in bare else f"see python -m {parser.prog} --help"
+        hint = f"write it as {bare}" if "=" in bare and "." in bare else f"see {parser.prog} --help"
         raise UserError(f"{text}: unknown argument; {hint}")
     return args
 
 
-def _check_required(args: argparse.Namespace, flags: Sequence[Flag], name: str) -> None:
-    missing = [f.name for f in flags if f.required and getattr(args, f.attribute) is None]
-    if missing:
-        needs = " and ".join(missing)
-        raise UserError(f"{needs}: must be given; see python -m dast_jax.{name} --help")
-
-
 def _set(mapping: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """A copy of `mapping` with the dotted `key` set to `value` as it is (no YAML reading)."""
+    """Return a copy of `mapping` with the dotted `key` set to `value` as it is (no YAML reading)."""
     head, _, rest = key.partition(".")
     if not rest:
         return {**mapping, head: value}
@@ -166,7 +169,7 @@ def _set(mapping: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 def _filled(mapping: dict[str, Any], schema: Schema[Any]) -> dict[str, Any]:
-    """`mapping` with "REQUIRED" for what must still be given, so that it can be shown before it is whole."""
+    """Return `mapping` with "REQUIRED" for each missing key, so that an incomplete config can be shown."""
     for info in schema.describe(mapping):
         section: Any = mapping
         *above, name = info.key.split(".")
@@ -178,10 +181,10 @@ def _filled(mapping: dict[str, Any], schema: Schema[Any]) -> dict[str, Any]:
 
 
 def output_path(text: str) -> Path:
-    """`text` as a path to write to; `UserError` when its folder is missing or it is a folder itself."""
+    """Return `text` as a path to write; raises `UserError` for a folder, or where its folder is missing."""
     path = Path(text)
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a file to write")
     if not path.parent.is_dir():
-        raise UserError(f"{path}: the folder {path.parent} does not exist; make it or name another file")
+        raise UserError(f"{path}: the folder {path.parent} does not exist; create it or name another file")
     return path

@@ -1,7 +1,7 @@
 """The wrapper around every command's `main`: exit codes and messages.
 
 Exit codes: 0 done, 1 a bug (with its traceback), 2 a user error, 3 the training diverged, 75 interrupted but
-resumable (signal, full disk). What the user can fix is said in one sentence on stderr.
+resumable (signal, full disk). What the user can fix is reported in one sentence on stderr.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["command"]
 
 
 def command(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Wrap a command's `main(argv=None)`: it returns the exit code, whatever happens inside."""
+    """Wrap a command's `main(argv=None)` so that it returns the exit code, whatever happens inside."""
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
@@ -32,23 +32,22 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
         except OutputShown:
             return 0
         except (UserError, DivergedError, InterruptedRunError) as error:
-            return _say(str(error), error.exit_code)
+            return _report(str(error), error.exit_code)
         except KeyboardInterrupt as error:
             name = getattr(error, "name", "SIGINT")
-            return _say(
-                f"stopped by {name}; the same command goes on from here", InterruptedRunError.exit_code
+            return _report(
+                f"stopped by {name}; run the same command to continue", InterruptedRunError.exit_code
             )
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: flush to nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone
             return InterruptedRunError.exit_code
         except Exception as error:
             if (place := disk_full(error)) is not None:
-                free = f"disk full{place}; free space and run the same command to go on"
-                return _say(free, InterruptedRunError.exit_code)
+                message = f"disk full{place}; free space and run the same command to continue"
+                return _report(message, InterruptedRunError.exit_code)
             if isinstance(error, PermissionError) and error.filename:
-                return _say(
-                    f"{error.filename}: permission denied; choose a path you may use", UserError.exit_code
-                )
+                message = f"{error.filename}: permission denied; choose a path you may use"
+                return _report(message, UserError.exit_code)
             traceback.print_exc()
             return 1
         finally:
@@ -59,7 +58,7 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
     return wrapped
 
 
-def _say(message: str, code: int) -> int:
+def _report(message: str, code: int) -> int:
     sys.stdout.flush()
     print(f"error: {message}" if code == UserError.exit_code else message, file=sys.stderr, flush=True)
     return code

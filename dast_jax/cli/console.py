@@ -10,7 +10,7 @@ __all__ = ["start_console"]
 
 
 class _Console(logging.Handler):
-    """What the package logs, on whatever stderr is now (a live progress bar puts itself in between)."""
+    """Prints what the package logs to the current stderr (which a live progress bar replaces)."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "file_only", False):
@@ -19,7 +19,7 @@ class _Console(logging.Handler):
 
 
 def start_console() -> Callable[[], None]:
-    """Show the package's log on stderr; the function returned takes that back."""
+    """Show the package's log on stderr; returns the function that undoes it."""
     logger, console = logging.getLogger("dast_jax"), _Console()
     before = (logger.propagate, logger.level)
     logger.addHandler(console)

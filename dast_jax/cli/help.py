@@ -13,9 +13,8 @@ from dast_jax.options import REQUIRED, OptionInfo, apply_overrides
 __all__ = ["keys_help"]
 
 
-def keys_help(schema: Schema[Any] | None, arguments: Sequence[str]) -> str:
-    if schema is None:
-        return ""
+def keys_help(schema: Schema[Any], arguments: Sequence[str]) -> str:
+    """Return the list of every key, given what `arguments` already choose."""
     chosen = apply_overrides({}, [a for a in arguments if "=" in a and not a.startswith("-")])
     for i, text in enumerate(arguments):
         path = arguments[i + 1] if text == "--config" and i + 1 < len(arguments) else None
@@ -42,7 +41,7 @@ def _key_lines(info: OptionInfo, width: int) -> Iterator[str]:
 
 
 def _default_text(value: Any) -> str:
-    """A default as one would write it after `key=`."""
+    """Return a default as it is written after `key=`."""
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_default_text(v) for v in value) + "]"
     if isinstance(value, Mapping):

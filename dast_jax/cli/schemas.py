@@ -28,23 +28,25 @@ class Schema(Generic[T]):
         self.cls = cls
 
     def load(self, path: str) -> dict[str, Any]:
-        """The mapping in the file that `--config` names, without sections that only other commands have."""
+        """Read the mapping in the file that `--config` names, without sections of other commands."""
         mine = {info.key.split(".")[0] for info in self.describe({})}
         mapping = load_yaml(config_path(path))
         return {k: v for k, v in mapping.items() if k in mine or k not in SECTIONS}
 
     def override(self, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-        """`mapping` under the `key=value` overrides of the command line."""
+        """Return `mapping` with the `key=value` overrides of the command line applied."""
         return apply_overrides(mapping, overrides)
 
     def build(self, mapping: Mapping[str, Any]) -> T:
+        """Return the options that `mapping` describes. Raises `UserError` naming the key."""
         return build(self.cls, mapping)
 
     def describe(self, mapping: Mapping[str, Any]) -> list[OptionInfo]:
-        """Every key that may be set, given what `mapping` already chooses."""
+        """Return every key that may be set, given what `mapping` already chooses."""
         return describe(self.cls)
 
     def plain(self, config: T) -> dict[str, Any]:
+        """Return `config` as nested plain values; `build` takes it back."""
         return to_dict(config)
 
 

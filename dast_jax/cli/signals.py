@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as exceptions: the first one stops the work in order, a second one ends the process."""
+"""SIGINT and SIGTERM as exceptions: the first stops the work in order, a second ends the process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Signalled", "catch_signals"]
 
 
 class Signalled(KeyboardInterrupt):
-    """SIGINT or SIGTERM arrived. A KeyboardInterrupt, so that nobody's `except Exception` swallows it."""
+    """SIGINT or SIGTERM arrived. A KeyboardInterrupt, so that no `except Exception` swallows it."""
 
     def __init__(self, number: int):
         super().__init__(number)
@@ -21,7 +21,7 @@ class Signalled(KeyboardInterrupt):
 
 
 def _in_gc_callback(frame: FrameType | None) -> bool:
-    """Whether the signal struck inside a callback of the garbage collector, such as jax's."""
+    """Return whether the signal arrived inside a callback of the garbage collector, such as jax's."""
     while frame is not None:
         if frame.f_code.co_name.endswith("gc_callback"):
             return True

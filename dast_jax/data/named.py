@@ -33,7 +33,7 @@ def by_columns(source: str, table: Table, options: DataOptions) -> Table:
         for n, row in table.rows
     ]
     if "choices" in columns:
-        renamed = _with_choices(source, renamed, options.task or "choice")
+        renamed = _with_choices(source, renamed, "" if options.task else "choice")
     return Table(table.name, renamed)
 
 
@@ -75,7 +75,7 @@ def _with_choices(
     """Numbered rows with their choices behind the question, and the label of the right one as the answer.
 
     Whether answers are labels, texts or indices is decided for the source as a whole: in single rows a
-    choice may read like the label or the index of another.
+    choice may read like the label or the index of another. Rows without a task get `task`.
     """
     given = [_choices(row.get("choices")) for _, row in rows]
     answers = [row.get("answer") for _, row in rows]

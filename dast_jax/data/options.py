@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dast_jax.errors import UserError
 from dast_jax.options import opt
 
 __all__ = ["COLUMNS", "SCHEMAS", "DataOptions", "PromptOptions"]
@@ -55,8 +54,8 @@ class DataOptions:
     task: str = opt(
         "",
         "task family of rows without a task column (math, number, choice, yes_no, label, bool, list), or a "
-        "verifier of your own as package.module:function; empty takes the schema's. In test sets it holds "
-        "for rows of no known schema",
+        "verifier of your own as package.module:function or by its name in verifier.functions; empty takes "
+        "the schema's. In test sets it holds for rows of no known schema",
     )
     answer_as_solution: bool = opt(
         False, "give a query without a solution the words `The answer is …` for one, to be trained on"
@@ -76,13 +75,6 @@ class DataOptions:
             raise ValueError(f"columns: {' and '.join(missing)} must be named too, got {self.columns}")
         if self.columns and self.schema not in ("auto", "plain"):
             raise ValueError(f"columns: have no use with schema {self.schema}; leave one of them out")
-        if self.task:
-            from dast_jax.verifiers.families import read_task
-
-            try:
-                read_task(self.task)
-            except UserError as error:
-                raise ValueError(f"task: {error}") from error
 
     def for_evaluation(self, *, limit: int) -> DataOptions:
         """The options to read a test set with: its own columns decide its schema; its first `limit` rows."""

@@ -96,7 +96,7 @@ def padding_row(sequence_length: int, pad_id: int) -> Batch:
 
 
 def fill(row: Batch, start: int, segment: int, prompt: tuple[int, ...], response: tuple[int, ...]) -> int:
-    """Writes a text into `row` from place `start` as the segment `segment`; returns the place after it."""
+    """Write a text into `row` from place `start` as the segment `segment`; return the place after it."""
     tokens = np.asarray(prompt + response, np.int32)
     end = start + len(tokens) - 1
     row["tokens"][start:end] = tokens[:-1]

@@ -75,7 +75,7 @@ def pack_pairs(
     pad_id: int = 0,
     seed: int = 0,
 ) -> PackedPairs:
-    """Packs `pairs` with their `reference` float32 [n, 2], best-fit decreasing as `packing.pack`.
+    """Pack `pairs` with their `reference` float32 [n, 2], best-fit decreasing as `packing.pack`.
 
     Raises ValueError for a pair with an empty part, for a reference of another shape, and for one that is
     not finite where its pair fits into a row.

@@ -40,7 +40,7 @@ class PromptBuilder:
     """
 
     def __init__(self, tokenizer: PromptTokenizer, options: PromptOptions, max_prompt_tokens: int):
-        """Raises `UserError` when chat style is asked of a tokenizer without a chat template."""
+        """Raise `UserError` when chat style is asked of a tokenizer without a chat template."""
         if options.style == "chat" and not tokenizer.has_chat_template:
             raise UserError(
                 "prompts.style: chat needs a model with a chat template, and this one has none; use plain"

@@ -8,12 +8,15 @@ every schema.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from dast_jax.data import choice_sets, math_sets
 from dast_jax.data.fields import Fields, Row, last_boxed, tags, text
 from dast_jax.data.options import DataOptions
 from dast_jax.errors import UserError
 from dast_jax.records import Query
+from dast_jax.verifiers.families import read_task
+from dast_jax.verifiers.functions import Functions
 
 __all__ = ["READERS", "Fields", "detect_schema", "last_boxed", "read_row"]
 
@@ -39,14 +42,26 @@ READERS: Mapping[str, Callable[[Row, DataOptions], Fields]] = {
 _ID_COLUMNS = ("id", "ID", "uid", "unique_id", "queId", "question_id")
 
 
-def read_row(row: Row, schema: str, options: DataOptions, *, id: str, source: str) -> Query | None:
+def read_row(
+    row: Row,
+    schema: str,
+    options: DataOptions,
+    *,
+    id: str,
+    source: str,
+    functions: Functions = MappingProxyType({}),
+) -> Query | None:
     """The row as a `Query`, or None when it has no question or no answer.
 
     `id` serves a row without an id of its own, `source` says where the row came from. A row with `steps`
     and no `level` takes the number of steps as its level. The task family is the row's own `task`, else
-    `options.task`, else the schema's. Raises `UserError` naming `source` for a row that a schema refuses.
+    `options.task`, else the schema's; the row's own may be a name of the config's `functions`, and is no
+    code. Raises `UserError` naming `source` for a row whose task is unknown, or that a schema refuses.
     """
+    own_task = text(row.get("task"))
     try:
+        if own_task:
+            read_task(own_task, functions)
         fields = READERS[schema](row, options)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
@@ -63,7 +78,7 @@ def read_row(row: Row, schema: str, options: DataOptions, *, id: str, source: st
         answer=fields.answer,
         solution=solution,
         level=fields.level or text(row.get("level")) or (f"steps {steps}" if steps else None),
-        task=text(row.get("task")) or task or fields.task,
+        task=own_task or task or fields.task,
         source=source,
         tags=tags(row, "tags") or fields.tags,
     )

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,7 +19,7 @@ from dast_jax.data.schemas import detect_schema, read_row
 from dast_jax.data.table import Table, one_line, rows_have
 from dast_jax.errors import UserError
 from dast_jax.records import Query
-from dast_jax.verifiers.families import read_task
+from dast_jax.verifiers.functions import Functions, check_config_task
 
 __all__ = ["load_queries", "read_rows"]
 
@@ -27,21 +28,32 @@ Row = Mapping[str, Any]
 _FORMATS = (".jsonl", ".json", ".parquet", ".csv")
 
 
-def load_queries(source: str, *, options: DataOptions) -> tuple[Query, ...]:
+def load_queries(
+    source: str, *, options: DataOptions, functions: Functions = MappingProxyType({})
+) -> tuple[Query, ...]:
     """The queries of `source` in its order, all of them or the subset that `options` asks for.
 
     `source` is a file (.jsonl, .json, .parquet, .csv), `asset:NAME`, or a hub data set
     `owner/name[@revision][:subset][:split]` (split "train" unless named). Ids are those of the
-    data, else the source's name and the row. Raises `UserError` when it is missing, empty or
-    unreadable, when rows lack a question or an answer, and when ids repeat.
+    data, else the source's name and the row. Rows may use the names of `functions`, the config's
+    `verifier.functions`, as their task. Raises `UserError` when the source is missing, empty or unreadable,
+    when rows lack a question or an answer or name a task that is not known, and when ids repeat.
     """
+    check_config_task(options.task, functions)
     table = read_rows(source)
     if not table.rows:
         raise UserError(f"{source}: is empty; it should hold one query a row")
     schema, table = _with_schema(source, table, options)
     queries, lacking = [], []
     for number, row in table.rows:
-        query = read_row(row, schema, options, id=f"{table.name}-{number}", source=f"{source} row {number}")
+        query = read_row(
+            row,
+            schema,
+            options,
+            id=f"{table.name}-{number}",
+            source=f"{source} row {number}",
+            functions=functions,
+        )
         if query is None:
             lacking.append(number)
         else:
@@ -51,7 +63,6 @@ def load_queries(source: str, *, options: DataOptions) -> tuple[Query, ...]:
             f"{source}: {rows_have(lacking)} no question or no answer (read as {schema}); "
             "mend the rows or set data.schema"
         )
-    _check_tasks(queries)
     _check_ids(source, queries)
     return _subset(queries, options)
 
@@ -196,14 +207,6 @@ def _check_choices(source: str, table: Table, named: set[str], options: DataOpti
         f"{source}: nothing says how to read the column {column}; name it in data.columns "
         f"(choices: {column}), or {whole} where the questions hold their choices"
     )
-
-
-def _check_tasks(queries: Sequence[Query]) -> None:
-    for task, query in {query.task: query for query in reversed(queries)}.items():
-        try:
-            read_task(task)
-        except UserError as error:
-            raise UserError(f"{query.source}: {error}") from error
 
 
 def _check_ids(source: str, queries: Sequence[Query]) -> None:

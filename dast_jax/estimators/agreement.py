@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dast_jax.estimators.difficulty import normalise_text
+from dast_jax.estimators.distinct import normalize_text
 from dast_jax.estimators.estimate import Estimate
 from dast_jax.records import LEVELS, Responses
 
@@ -80,8 +80,8 @@ def diversity_by_level(
         entry: dict[str, Any] = {"queries": len(members), "compared": len(rows)}
         if rows:
             texts = [[str(responses.text[r]) for r in group] for group in rows]
-            entry["distinct"] = float(np.mean([len(set(map(normalise_text, t))) / len(t) for t in texts]))
-            words = [[normalise_text(text).split() for text in group] for group in texts]
+            entry["distinct"] = float(np.mean([len(set(map(normalize_text, t))) / len(t) for t in texts]))
+            words = [[normalize_text(text).split() for text in group] for group in texts]
             for n in range(1, _MAX_ORDER + 1):
                 entry[f"distinct_{n}"] = float(np.mean([distinct_ngrams(group, n) for group in words]))
             entry["self_bleu"] = float(np.mean([self_bleu(group[:most_trials]) for group in words]))

@@ -1,19 +1,24 @@
 """Clusters of texts: vectors from an encoder, then scikit-learn's K-Means. Imports no jax.
 
 The encoder is the policy itself (`models.embed.mean_pooled`, handed in as a function), or a
-sentence-transformers model, which is an extra: `pip install dast_jax[embed]`.
+sentence-transformers model, which is an extra: `pip install dast_jax[embed]`. Such a model is data: its
+folder may name classes and functions to import, and hold pickles, and neither is taken.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dast_jax.assets.paths import file_within
 from dast_jax.errors import UserError
-from dast_jax.runtime.progress import stage
+from dast_jax.runtime import interruption
+from dast_jax.runtime.progress import OnProgress, progress_of, silent
 
 __all__ = ["ENCODERS", "Encoder", "embed", "kmeans", "make_encoder"]
 
@@ -21,20 +26,20 @@ Encoder = Callable[[Sequence[str]], np.ndarray]
 """Texts in, float32 [n, d] out."""
 
 ENCODERS = ("policy", "sentence_transformers")
-"""What may make vectors of texts, as options name it."""
+"""The encoders that options may name."""
 
 _BLOCK = 1024
-"""Texts between two signs of life."""
+"""Texts embedded between two progress events."""
 
 _MANY = 20_000
-"""[ours] From so many vectors on, K-Means goes through them in batches."""
+"""[ours] From this number of vectors on, K-Means works in mini-batches."""
 
 
 def make_encoder(name: str, *, policy: Encoder, model: str = "all-MiniLM-L6-v2") -> Encoder:
-    """The encoder `name`, one of `ENCODERS`: the `policy`'s own, or the sentence-transformers `model`.
+    """Return the encoder `name`, one of `ENCODERS`: the `policy`'s own, or the sentence-transformers `model`.
 
     Nothing is loaded before the encoder is used. Raises `UserError` for an unknown name; the
-    encoder raises one where its package or model cannot be had.
+    encoder raises one where its package or model is not available.
     """
     if name == "policy":
         return policy
@@ -58,24 +63,87 @@ def _sentence_model(model: str) -> Any:
             "run `pip install dast_jax[embed]`, or use policy"
         ) from error
     try:
-        return SentenceTransformer(model)
-    except (OSError, ValueError) as error:
+        folder = _sentence_folder(model)
+        _refuse_code(folder)
+        return SentenceTransformer(
+            str(folder),
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True},
+        )
+    except UserError:
+        raise
+    except Exception as error:  # the hub client and torch raise their own, HTTP, file and value errors
         text = " ".join(str(error).split())[:160]
         raise UserError(f"encoder sentence_transformers: {model} cannot be loaded ({text})") from error
 
 
-def embed(texts: Sequence[str], encoder: Encoder) -> np.ndarray:
-    """The encoder's vectors of `texts`, float32 [n, d], with progress shown."""
-    with stage("clusters: embedding", total=len(texts)) as bar:
+def _sentence_folder(model: str) -> Path:
+    """The folder of `model`; from the hub where it is none, and then only its texts and safetensors."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    name = model if "/" in model else f"sentence-transformers/{model}"
+    return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"]))
+
+
+def _refuse_code(folder: Path) -> None:
+    """Raise `UserError` where a JSON file of `folder` names code outside sentence-transformers and torch.nn.
+
+    sentence-transformers before version 6 imports what a folder's `modules.json` names without asking.
+    """
+    for file in sorted(folder.rglob("*.json")):
+        try:
+            said = json.loads(file_within(folder, str(file.relative_to(folder))).read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            continue  # whoever needs the file says that it is broken
+        if code := next(_foreign_code(said), None):
+            raise UserError(
+                f"encoder sentence_transformers: {file} names the code {code!r}, and code of a model is not "
+                "run; use another model"
+            )
+    for file in sorted([*folder.rglob("pytorch_model*.bin"), *folder.rglob("adapter_model*.bin")]):
+        if not any(file.parent.glob("*.safetensors")):
+            raise UserError(
+                f"encoder sentence_transformers: {file} is a pickle, and only safetensors are read; "
+                "use another model, or save it with safe serialization"
+            )
+
+
+def _foreign_code(said: Any) -> Iterator[str]:
+    """What a file of a model's folder says that sentence-transformers or transformers would import."""
+    if isinstance(said, list):
+        for item in said:
+            yield from _foreign_code(item)
+    if not isinstance(said, dict):
+        return
+    modules = [said["type"]] if {"type", "path"} <= said.keys() else []  # of modules.json
+    if isinstance(said.get("types"), dict):  # of a router's config
+        modules += said["types"].values()
+    yield from (str(name) for name in modules if not str(name).startswith("sentence_transformers."))
+    activation = str(said.get("activation_function"))
+    if "." in activation and not activation.startswith("torch.nn."):
+        yield activation
+    yield from (str(said[key]) for key in ("auto_map", "trust_remote_code") if said.get(key))
+    for value in said.values():
+        yield from _foreign_code(value)
+
+
+def embed(texts: Sequence[str], encoder: Encoder, *, on_progress: OnProgress = silent) -> np.ndarray:
+    """Return the encoder's vectors of `texts`, float32 [n, d]."""
+    with progress_of(on_progress, "clusters: embedding", total=len(texts)) as update:
         blocks = []
         for start in range(0, len(texts), _BLOCK):
             blocks.append(encoder(texts[start : start + _BLOCK]))
-            bar.update(min(start + _BLOCK, len(texts)))
+            update(min(start + _BLOCK, len(texts)))
+            interruption.check()
     return np.concatenate(blocks)
 
 
 def kmeans(vectors: np.ndarray, clusters: int, *, seed: int, unit: bool = True) -> np.ndarray:
-    """The cluster of each vector [n, d], int32 [n] in [0, clusters), by K-Means of 4 seeded starts.
+    """Cluster the vectors [n, d] by K-Means of 4 seeded starts; returns int32 [n] in [0, clusters).
 
     `unit` scales the vectors to length one first, so that their angles are compared. The same vectors and
     seed give the same clusters. Raises `UserError` for fewer vectors than clusters, or for vectors that

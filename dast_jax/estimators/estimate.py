@@ -20,8 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dast_jax.errors import UserError
-from dast_jax.estimators import difficulty
-from dast_jax.estimators.difficulty import DEFAULT_CUTS, Cuts
+from dast_jax.estimators.levels import DEFAULT_CUTS, Cuts, fail_rate, levels_from_counts
 from dast_jax.metrics.stats import sorted_levels
 from dast_jax.options import nearest
 from dast_jax.records import LEVELS, Query, Responses
@@ -99,11 +98,11 @@ def estimate(
     sums = TrialSums.of(responses, len(queries))
     seen = sums.trials > 0
     if name == "sampled":
-        score = np.where(seen, difficulty.fail_rate(sums.correct, sums.trials), np.nan)
-        levels = difficulty.levels_from_counts(sums.correct, sums.trials, cuts)
+        score = np.where(seen, fail_rate(sums.correct, sums.trials), np.nan)
+        levels = levels_from_counts(sums.correct, sums.trials, cuts)
         return Estimate(name=name, score=score, levels=levels, notes=_unknown(score))
     if name == "fail_rate":
-        score = difficulty.fail_rate(sums.correct, sums.trials)
+        score = fail_rate(sums.correct, sums.trials)
     elif name == "uncertainty":
         score = sums.entropy / np.maximum(sums.trials, 1)
     else:

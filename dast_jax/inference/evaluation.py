@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dast_jax.metrics import stats
-from dast_jax.records import FinishReason, Query, Rollout, StageKey, Verdict, VerdictKind
+from dast_jax.records import FinishReason, Query, Rollout, SamplingStats, StageKey, Verdict, VerdictKind
+from dast_jax.runtime import interruption
 
 if TYPE_CHECKING:
     from dast_jax.sampling.engine import Engine
-    from dast_jax.sampling.scheduler import SamplingStats
     from dast_jax.verifiers import Verifier
 
 __all__ = ["Outcome", "evaluate", "sample_rows", "summarise"]
@@ -67,11 +67,14 @@ def evaluate(
         [verifier.submit(query.answer, rollout.text, query.task) for rollout in row]
         for query, row in zip(queries, rollouts, strict=True)
     ]
-    verdicts = tuple(tuple(future.result() for future in row) for row in pending)
+    verdicts = []
+    for row in pending:
+        verdicts.append(tuple(future.result() for future in row))
+        interruption.check()
     return Outcome(
         queries=tuple(queries),
         rollouts=tuple(tuple(row) for row in rollouts),
-        verdicts=verdicts,
+        verdicts=tuple(verdicts),
         sampling=sampling,
     )
 

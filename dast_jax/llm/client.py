@@ -1,11 +1,11 @@
 """Another model, behind an OpenAI-compatible endpoint, that is asked one question for each of many texts.
 
     endpoint = Endpoint(options, parse, name="judge")
-    answers, counts = endpoint(["What is 2+2?", …])      # what `parse` makes of each reply, None for none
+    answers, counts = endpoint(["What is 2+2?", …])      # what `parse` reads in each reply, or None
 
 The key is read from the environment when a request is made, and is in nothing else: no message, cache or
 option holds it, redirects (which would take it elsewhere) are not followed, and what the endpoint says in an
-error is not repeated, as some endpoints repeat the key. Used by `estimators.judge` and `tagging`.
+error is not repeated, as some endpoints repeat the key. Used by `llm.judge` and `llm.tagger`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from urllib.parse import urlsplit
 
 from dast_jax.errors import UserError
 from dast_jax.options import opt
-from dast_jax.runtime.progress import stage
+from dast_jax.runtime import interruption
+from dast_jax.runtime.progress import OnProgress, progress_of, silent
 
 __all__ = ["Endpoint", "EndpointOptions", "NonsenseError"]
 
@@ -69,11 +70,11 @@ class EndpointOptions:
     timeout: float = opt(60.0, "seconds that one request may take", min=0.01, changes_result=False)
     concurrency: int = opt(8, "requests under way at a time", min=1, max=256, changes_result=False)
     give_up_after: int = opt(
-        16, "queries that fail one after another before the rest is not asked", min=1, changes_result=False
+        16, "stop asking after this many queries failed in a row", min=1, changes_result=False
     )
     cache: str = opt(
         "~/.cache/dast_jax/endpoint",
-        "folder where answers are kept, so that no query is paid for twice; empty keeps none",
+        "folder of the cache of replies, so that no query is paid for twice; empty for no cache",
         changes_result=False,
     )
 
@@ -91,7 +92,7 @@ class EndpointOptions:
             raise ValueError("endpoint: must be a URL like https://HOST/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError(
-                "endpoint: must hold no user, password or query, as it is kept with the run; "
+                "endpoint: must hold no user, password or query, as it is written to the run's config; "
                 "put the key in an environment variable and its name in key_variable"
             )
 
@@ -101,9 +102,9 @@ class NonsenseError(ValueError):
 
 
 class Endpoint(Generic[T]):
-    """Asks about queries; see the module's docstring. Holds no connection between calls.
+    """Asks a model about texts; see the module's docstring. Holds no connection between calls.
 
-    `parse` makes an answer of the text of a reply (what follows a reasoning model's `</think>`), or raises
+    `parse` reads the answer in the text of a reply (what follows a reasoning model's `</think>`), or raises
     `NonsenseError`. `name` is the section of the options in messages.
     """
 
@@ -124,13 +125,14 @@ class Endpoint(Generic[T]):
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._cache = _Cache(options, name)
 
-    def __call__(self, questions: Sequence[str]) -> tuple[list[T | None], Mapping[str, int]]:
-        """The answer for each question, None where none could be had, and counts of what went wrong.
+    def __call__(
+        self, questions: Sequence[str], *, on_progress: OnProgress = silent
+    ) -> tuple[list[T | None], Mapping[str, int]]:
+        """Return the answer for each question, None where there is none, and counts of what went wrong.
 
         Equal questions are asked once, known ones not at all. The counts: `failed` queries by cause
-        (`failed_timeout`, `failed_http_500`, `failed_connection`, `failed_nonsense`), `not_asked` once so
-        many failed in a row (`give_up_after`), and the `retried` requests. Never raises for the endpoint's
-        sake.
+        (`failed_timeout`, `failed_http_500`, `failed_connection`, `failed_nonsense`), `not_asked` after
+        `give_up_after` failures in a row, and the `retried` requests. An endpoint that fails raises nothing.
         """
         prompts = [self._options.prompt.replace("{question}", question) for question in questions]
         answers = {prompt: self._kept(prompt) for prompt in prompts}
@@ -139,32 +141,33 @@ class Endpoint(Generic[T]):
         if wanted:
             workers = ThreadPoolExecutor(min(self._options.concurrency, len(wanted)), self._name)
             try:
-                with stage(f"{self._name}: asking", total=len(wanted)) as bar:
+                with progress_of(on_progress, f"{self._name}: asking", total=len(wanted)) as update:
                     found = workers.map(lambda prompt: self._ask(prompt, asking), wanted)
                     for done, (prompt, answer) in enumerate(zip(wanted, found, strict=True), start=1):
                         answers[prompt] = answer
-                        bar.update(done)
+                        update(done)
+                        interruption.check()
             finally:
-                asking.give_up.set()  # whoever interrupts does not wait for a long queue
+                asking.give_up.set()  # an interruption does not wait for a long queue
                 workers.shutdown(wait=True, cancel_futures=True)
         counts = dict(sorted(asking.counts.items()))
         if counts:
-            told = ", ".join(f"{name} {count}" for name, count in counts.items())
-            log.warning("%s: of %d queries asked, %s", self._name, len(wanted), told)
+            shown = ", ".join(f"{name} {count}" for name, count in counts.items())
+            log.warning("%s: of %d queries asked, %s", self._name, len(wanted), shown)
         return [answers[prompt] for prompt in prompts], counts
 
     def _kept(self, prompt: str) -> T | None:
-        """The answer of an earlier call, if it was kept."""
+        """Return the answer of an earlier call, if it was kept."""
         reply = self._cache.get(prompt)
         if reply is None:
             return None
         try:
             return self._parse(reply)
-        except NonsenseError:  # a file that somebody else wrote, or options that read it otherwise
+        except NonsenseError:  # another program's file, or options that read the reply otherwise
             return None
 
     def _ask(self, prompt: str, asking: _Asking) -> T | None:
-        """The answer, after as many attempts as it takes, or None."""
+        """Return the answer after as many attempts as it takes, or None."""
         cause = ""
         for attempt in range(self._options.retries + 1):
             if attempt:
@@ -191,13 +194,13 @@ class Endpoint(Generic[T]):
         return None
 
     def _wait(self, attempt: int, cause: str) -> float:
-        """Seconds before attempt number `attempt`: doubled each time, up to a quarter less at random."""
+        """Return the seconds to wait before attempt `attempt`: doubled each time, up to a quarter less."""
         if cause == "nonsense":
             return 0.0
         return min(self._options.backoff * 2 ** (attempt - 1), _MAX_WAIT) * random.uniform(0.75, 1.0)
 
     def _request(self, prompt: str) -> str:
-        """What the model replies. Raises `_FailedError`, whose cause names nothing that the endpoint said."""
+        """Return the model's reply. Raises `_FailedError`, which repeats nothing that the endpoint said."""
         options = self._options
         body = {
             "model": options.model,
@@ -235,7 +238,7 @@ class Endpoint(Generic[T]):
 
 
 class _FailedError(Exception):
-    """One request failed: of which cause, and whether it is worth another."""
+    """One request failed: its cause, and whether to try `again`."""
 
     def __init__(self, cause: str, again: bool):
         super().__init__(cause)
@@ -243,7 +246,7 @@ class _FailedError(Exception):
 
 
 class _Asking:
-    """What the threads of one call share: counts, and whether there is any use in going on."""
+    """What the threads of one call share: counts, and whether to give up."""
 
     def __init__(self, give_up_after: int):
         self.counts: Counter[str] = Counter()
@@ -282,7 +285,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _read(reply: Any, seconds: float) -> bytes:
-    """The body; a socket's time-out starts anew with each byte, so the whole has a deadline too."""
+    """Read the body within `seconds`: a socket's own time-out starts anew with each byte."""
     deadline = time.monotonic() + seconds
     parts: list[bytes] = []
     size = 0
@@ -297,7 +300,7 @@ def _read(reply: Any, seconds: float) -> bytes:
 
 
 class _Cache:
-    """Replies on disk: one file a model, one JSON line a reply, keyed by a hash of all that was asked.
+    """Replies on disk: one file per model, one JSON line per reply, keyed by a hash of the request.
 
     Lines are appended whole, so several processes may share it; a torn line is skipped.
     """
@@ -324,10 +327,11 @@ class _Cache:
                 self._known[str(row["key"])] = str(row["reply"])
 
     def get(self, prompt: str) -> str | None:
+        """Return the kept reply to `prompt`, if any."""
         return self._known.get(self._key(prompt))
 
     def put(self, prompt: str, reply: str) -> None:
-        """Remember a reply; where the disk does not take it, for this process only."""
+        """Keep a reply; where it cannot be written, for this process only."""
         key = self._key(prompt)
         with self._lock:
             self._known[key] = reply

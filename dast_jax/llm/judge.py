@@ -1,9 +1,9 @@
-"""A judge: another model, behind an OpenAI-compatible endpoint, that rates how hard queries are.
+"""A judge: another model, behind an OpenAI-compatible endpoint, that rates the difficulty of queries.
 
     judge = Judge(JudgeOptions(endpoint="https://HOST/v1", model="some-model", key_variable="SOME_API_KEY"))
     ratings, notes = judge(["What is 2+2?", …])      # float64 [n], NaN where there is no rating
 
-How it is asked, and what becomes of the key: `dast_jax.llm.client`.
+Requests, retries and the handling of the key: `dast_jax.llm.client`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from dast_jax.estimators.options import JudgeOptions
 from dast_jax.llm.client import Endpoint, NonsenseError
+from dast_jax.runtime.progress import OnProgress, silent
 
 __all__ = ["Judge"]
 
@@ -27,13 +28,15 @@ class Judge:
         self._scale = options.scale
         self._endpoint = Endpoint(options, self._rating, name=name)
 
-    def __call__(self, questions: Sequence[str]) -> tuple[np.ndarray, Mapping[str, int]]:
-        """Ratings float64 [n], NaN where none could be had, and counts of what went wrong (`Endpoint`)."""
-        ratings, counts = self._endpoint(questions)
+    def __call__(
+        self, questions: Sequence[str], *, on_progress: OnProgress = silent
+    ) -> tuple[np.ndarray, Mapping[str, int]]:
+        """Return ratings float64 [n], NaN where there is none, and counts of what went wrong (`Endpoint`)."""
+        ratings, counts = self._endpoint(questions, on_progress=on_progress)
         return np.array([np.nan if rating is None else rating for rating in ratings], np.float64), counts
 
     def _rating(self, reply: str) -> float:
-        """The one number in a reply, or the last where it is said to be the rating; in 1..scale."""
+        """Return the only number in a reply, or the last one called a rating; in 1..scale."""
         reply = re.sub(rf"(?:/|\bout of)\s*{self._scale}\b", "", reply)
         said = re.findall(
             r"\b(?:rating|difficulty|score)\b\D{0,20}?(\d{1,3}(?:\.\d+)?)(?![\d.]*\d)", reply, re.I

@@ -1,4 +1,4 @@
-"""A tagger: another model, behind an OpenAI-compatible endpoint, that names what a query is about.
+"""A tagger: another model, behind an OpenAI-compatible endpoint, that names the topics of a query.
 
 SAI-DPO (arXiv 2505.16176) has a strong model tag each query with knowledge points. [ours] The prompt, at most
 `most` tags a query in lower case, and what an untagged query gets.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from dast_jax.llm.client import Endpoint, EndpointOptions, NonsenseError
 from dast_jax.options import opt
+from dast_jax.runtime.progress import OnProgress, silent
 
 __all__ = ["Tagger", "TaggerOptions"]
 
@@ -31,10 +32,10 @@ class TaggerOptions(EndpointOptions):
     """A model that tags queries; everything here is [ours]."""
 
     prompt: str = opt(_PROMPT, "what the tagger is asked; {question} stands for the query")
-    most: int = opt(3, "tags kept of a query, the first ones", min=1)
+    most: int = opt(3, "keep the first tags of a query, at most this many", min=1)
     fallback: str = opt(
         "text",
-        "what an untagged query gets: its text in the place of tags, or stop the run",
+        "for an untagged query: use its text in place of tags, or stop the run",
         choices=("text", "stop"),
         changes_result=False,
     )
@@ -48,12 +49,14 @@ class Tagger:
         self._most = options.most
         self._endpoint = Endpoint(options, self._tags, name=name)
 
-    def __call__(self, questions: Sequence[str]) -> tuple[list[tuple[str, ...] | None], Mapping[str, int]]:
-        """Each question's tags, None where none could be had, and counts of what went wrong (`Endpoint`)."""
-        return self._endpoint(questions)
+    def __call__(
+        self, questions: Sequence[str], *, on_progress: OnProgress = silent
+    ) -> tuple[list[tuple[str, ...] | None], Mapping[str, int]]:
+        """Return each question's tags, None where there are none, and counts of what went wrong."""
+        return self._endpoint(questions, on_progress=on_progress)
 
     def _tags(self, reply: str) -> tuple[str, ...]:
-        """The names in a reply: a JSON list, or separated by commas, semicolons or lines."""
+        """Return the names in a reply: a JSON list, or separated by commas, semicolons or lines."""
         listed = re.search(r"\[.*\]", reply, re.S)
         try:
             parts = [str(part) for part in json.loads(listed.group())] if listed else []
@@ -68,7 +71,7 @@ class Tagger:
 
 
 def _cleaned(part: str) -> str:
-    """A tag in lower case without bullets, numbers, quotes and a full stop; empty where no letter is left."""
+    """Return a tag in lower case, without bullets, numbers, quotes and full stop; empty without letters."""
     tag = re.sub(r"^\s*(?:[-*•]|\d+[.)])\s*", "", part)
     tag = " ".join(tag.strip(" \t\r\n\"'`*_.").split()).lower()
     return tag if any(c.isalpha() for c in tag) else ""

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dast_jax.records import LEVELS, Exemplar, Pool, StageKey
+from dast_jax.records import LEVELS, Exemplar, Pool, SamplingStats, StageKey
 
 if TYPE_CHECKING:
     from dast_jax.sampling.engine import Engine
-    from dast_jax.sampling.scheduler import SamplingStats
 
 __all__ = ["length_ratio"]
 
@@ -32,12 +31,14 @@ def length_ratio(
     *,
     queries: int,
     key: StageKey,
-) -> tuple[float | None, SamplingStats | None]:
-    """Mean response length (tokens) after long exemplars over that after brief ones, same queries and noise.
+) -> tuple[float | None, SamplingStats]:
+    """Return the mean response length (tokens) after long exemplars over that after brief ones.
+
+    Both ask the same queries with the same noise.
 
     `levels` int8 [n_queries] indexes `LEVELS`; while there are none, exemplars come from the whole pool.
-    So many `queries` of the pool are asked. Returns (None, None) for none of them, or where the pool has
-    too few solved examples to make both kinds of exemplar.
+    `queries` of the pool are asked. The ratio is None for none of them, or where the pool has too few solved
+    examples to make both kinds of exemplar; the second value is what sampling cost.
     """
     from dast_jax.sampling.scheduler import StaticRequests, sample
 
@@ -47,7 +48,7 @@ def length_ratio(
     long = _solutions(pool, np.flatnonzero(hard), longest=True)
     brief = _solutions(pool, np.flatnonzero(easy), longest=False)
     if not queries or min(len(long), len(brief)) <= _EXEMPLARS:
-        return None, None
+        return None, SamplingStats()
     rng = np.random.default_rng([key.seed, len(pool)])
     asked = np.sort(rng.choice(len(pool), min(queries, len(pool)), replace=False))
     prompts = [

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from dast_jax.config import RunConfig
 from dast_jax.data.contamination import find_overlap
+from dast_jax.data.fitting import fitting_queries
 from dast_jax.data.sources import load_queries
-from dast_jax.errors import UserError
 from dast_jax.records import Pool, Query
 
-__all__ = ["EvaluationSet", "Problems", "fitting_queries", "load_problems"]
+__all__ = ["EvaluationSet", "Problems", "load_problems"]
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +51,16 @@ def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
     training data; training data with hardly more than one answer are warned of. Raises `UserError` when
     nothing is left.
     """
+    functions = config.verifier.functions
     train, skipped = fitting_queries(
-        load_queries(config.data.train, options=config.data), fits, config.data.train
+        load_queries(config.data.train, options=config.data, functions=functions), fits, config.data.train
     )
     _warn_of_one_class(train, config.data.train)
     sets = {}
     for name, source in config.evaluation.sets.items():
         limited = config.data.for_evaluation(limit=config.evaluation.limit)
-        queries, too_long = fitting_queries(load_queries(source, options=limited), fits, source)
+        loaded = load_queries(source, options=limited, functions=functions)
+        queries, too_long = fitting_queries(loaded, fits, source)
         overlap = find_overlap(train, queries)
         if overlap.count:
             log.warning("evaluation.sets.%s: %s", name, overlap.message(config.data.train, source))
@@ -88,25 +90,3 @@ def _warn_of_one_class(queries: Sequence[Query], source: str) -> None:
             len(answers),
             answer,
         )
-
-
-def fitting_queries(
-    queries: Sequence[Query], fits: Callable[[str], bool], source: str
-) -> tuple[tuple[Query, ...], tuple[str, ...]]:
-    """The queries whose zero-shot prompt fits, and the ids of those left out, which a warning names.
-
-    Raises `UserError` when none fits.
-    """
-    kept = tuple(query for query in queries if fits(query.question))
-    if len(kept) == len(queries):
-        return kept, ()
-    kept_ids = {query.id for query in kept}
-    skipped = tuple(query.id for query in queries if query.id not in kept_ids)
-    names = ", ".join(skipped[:5]) + (", …" if len(skipped) > 5 else "")
-    if not kept:
-        raise UserError(
-            f"{source}: no prompt fits the largest of sampling.prompt_buckets; raise it, or use other data"
-        )
-    many = "query" if len(skipped) == 1 else "queries"
-    log.warning("%s: %d %s skipped for too long a prompt: %s", source, len(skipped), many, names)
-    return kept, skipped

@@ -9,54 +9,67 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dast_jax.config import RunConfig
+from dast_jax.config import RunConfig, run_settings
 from dast_jax.runtime import interruption
-from dast_jax.store import RunStore
+from dast_jax.runtime.progress import OnProgress, silent
+from dast_jax.store.run_store import RunStore
 from dast_jax.store.summary import read_summary, write_summary
-from dast_jax.study.sharing import Shared
+
+if TYPE_CHECKING:
+    from dast_jax.loop.context import Tools
 
 __all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
 
-def run(config: RunConfig, shared: Shared | None = None) -> dict[str, Any]:
-    """Run or resume the self-training that `config` describes; returns the content of `summary.json`.
+def run(config: RunConfig, *, on_progress: OnProgress = silent, tools: Tools | None = None) -> dict[str, Any]:
+    """Run or resume the self-training that `config` describes; return the content of `summary.json`.
 
-    `shared` is what the runs of a study have in common; it changes no result.
-    Raises `UserError` for the person's mistakes, `DivergedError` when a loss is not finite, and
+    `tools` are what it samples with, for callers with many runs; they change no result.
+    Raises `UserError` for user errors, `DivergedError` when a loss is not finite, and
     `InterruptedRunError` when stopped from outside or out of disk; the last two leave a resumable run.
     """
-    with RunStore.open(config) as store:
+    with RunStore.open(run_settings(config)) as store:
         if store.is_done(f"{config.run.rounds:02d}/evaluate"):
             log.info("%s: all rounds up to %d are done; nothing to do", store.path, config.run.rounds)
             return read_summary(store)
-
-        from dast_jax.loop.session import Session  # imports jax, which a finished run does not need
-        from dast_jax.verifiers import Verifier
-
-        with Verifier(config.verifier) as verifier:
-            session = Session(config, store, verifier, shared)
-            store.annotate(session.facts())
-
-            def stage(name: str, action: Callable[..., dict[str, Any]], *args: Any) -> None:
-                interruption.check()
-                if store.is_done(name):
-                    return
-                started = time.monotonic()
-                found = action(*args)
-                store.mark_done(name, **found, seconds=time.monotonic() - started)
-                write_summary(store, status="running")
-
-            stage("base/evaluate", session.evaluate_base)
-            for round in range(config.run.rounds + 1):
-                if store.is_done(f"{round:02d}/evaluate"):
-                    continue
-                session.begin(round)
-                stage(f"{round:02d}/sample", session.sample, round)
-                stage(f"{round:02d}/build", session.build, round)
-                stage(f"{round:02d}/train", session.train, round)
-                stage(f"{round:02d}/evaluate", session.evaluate, round)
+        _run_stages(config, store, on_progress, tools)
         return write_summary(store, status="finished")
+
+
+def _run_stages(config: RunConfig, store: RunStore, on_progress: OnProgress, tools: Tools | None) -> None:
+    """Carry out every stage that is not done. Imports jax, which a finished run does not need."""
+    from dast_jax.loop import annotation, build, context, evaluation, sampling, training
+    from dast_jax.methods import make_method
+    from dast_jax.verifiers import Verifier
+
+    def stage(name: str, action: Callable[..., dict[str, Any]], *arguments: Any) -> None:
+        interruption.check()
+        if store.is_done(name):
+            return
+        started = time.monotonic()
+        result = action(*arguments)
+        store.mark_done(name, **result, seconds=time.monotonic() - started)
+        write_summary(store, status="running")
+
+    with Verifier(config.verifier, task=config.data.task) as verifier:
+        opened = context.open_context(
+            config, store, verifier, tools=tools or context.Tools(), on_progress=on_progress
+        )
+        store.annotate(context.facts(opened))
+        if config.method.annotations:
+            stage("base/annotate", annotation.annotate, opened)
+        pool = annotation.annotated_pool(opened)
+        method = make_method(config.method, pool, config.run.seed)
+        stage("base/evaluate", evaluation.evaluate_base, opened, method)
+        for round in range(config.run.rounds + 1):
+            if store.is_done(f"{round:02d}/evaluate"):
+                continue
+            carried = build.begin(opened, method, round)
+            stage(f"{round:02d}/sample", sampling.collect, opened, method, round, carried)
+            stage(f"{round:02d}/build", build.build, opened, method, round, carried)
+            stage(f"{round:02d}/train", training.train, opened, method, round)
+            stage(f"{round:02d}/evaluate", evaluation.evaluate_round, opened, method, round)

@@ -5,116 +5,153 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dast_jax.data.prompts import PromptBuilder
-from dast_jax.loop.policy import Policy
+from dast_jax.loop.context import Context
+from dast_jax.loop.policy import BASE
+from dast_jax.methods.base import Method
 from dast_jax.metrics.flops import scoring_flops, training_flops
-from dast_jax.records import Pool, PreferencePair, PreferenceSet, SFTExample, TrainingSet
-from dast_jax.store import RunStore
+from dast_jax.records import PreferencePair, PreferenceSet, SFTExample, TrainingSet
+from dast_jax.runtime.progress import progress_of
 from dast_jax.training.checkpoint import TrainCheckpoints
 from dast_jax.training.options import TrainingOptions
 from dast_jax.training.preference import needs_reference, reference_logprobs, train_preferences
 from dast_jax.training.stage import TrainResult
-from dast_jax.training.trainer import train
+from dast_jax.training.trainer import train as train_examples
 
-__all__ = ["Learner"]
+__all__ = ["train"]
 
 log = logging.getLogger(__name__)
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Learner:
-    """What training needs of a run; `options` with the method's own choices put in."""
+def train(context: Context, method: Method, round: int) -> dict[str, Any]:
+    """Train on the round's set, from the last policy or from M_0, and keep the result."""
+    training_set = context.store.read_training_set(round)
+    if not len(training_set):
+        log.warning("round %d: nothing to train on; the policy stays as it is", round)
+        context.policy.put(context.policy.after(round - 1), round)
+        return {"training": {"examples": 0, "steps": 0}, "flops": {"useful": 0, "padded": 0}}
+    options = _options(context.config.training, method)
+    start = BASE if options.start == "restart" else round - 1
+    with progress_of(context.on_progress, f"round {round}: training") as update:
 
-    policy: Policy
-    store: RunStore
-    prompts: PromptBuilder
-    pool: Pool
-    options: TrainingOptions
-    seed: int
+        def on_step(step: int, total: int, metrics: Mapping[str, float]) -> None:
+            update(step, total=total, info=f"loss {metrics['loss']:.3f}")
+            context.store.log_metrics("train", round=round, step=step, **metrics)
+            if context.profile:
+                context.profile.step("train")
 
-    def learn(
-        self, round: int, training_set: TrainingSet | PreferenceSet, start: int, on_step: OnStep
-    ) -> tuple[dict[str, Any], dict[str, int]]:
-        """Train the policy after round `start` on the set, keep it as that of `round`; returns facts, FLOPs.
+        facts = _learn(context, options, round, training_set, start, on_step)
+    if context.profile:
+        context.profile.close()
+    return facts
 
-        The facts are the `training` object of `summary.json` (docs/schemas.md).
-        """
-        checkpoints = TrainCheckpoints(
-            self.store.path / "checkpoints" / "training", seconds=self.options.checkpoint_seconds
+
+def _options(given: TrainingOptions, method: Method) -> TrainingOptions:
+    """Return the training options with the method's own choices where the config leaves them to it."""
+    return dataclasses.replace(
+        given,
+        start=method.start if given.start == "method" else given.start,
+        preference_loss=method.preference_loss
+        if given.preference_loss == "method"
+        else given.preference_loss,
+    )
+
+
+def _learn(
+    context: Context,
+    options: TrainingOptions,
+    round: int,
+    training_set: TrainingSet | PreferenceSet,
+    start: int,
+    on_step: OnStep,
+) -> dict[str, Any]:
+    """Train the policy after round `start` on the set, and keep it as that of `round`."""
+    policy = context.policy
+    checkpoints = TrainCheckpoints(
+        context.store.path / "checkpoints" / "training", seconds=options.checkpoint_seconds
+    )
+    common: dict[str, Any] = {
+        "options": options,
+        "seed": context.config.run.seed * 1000 + round,
+        "pad_id": policy.tokenizer.pad_id,
+        "mesh": policy.mesh,
+        "checkpoints": checkpoints,
+        "on_step": on_step,
+        "donate": True,
+    }
+    scoring: dict[str, int] = {}
+    if isinstance(training_set, PreferenceSet):
+        pairs = _pairs(context, training_set)
+        reference, scoring = _reference(context, options, round, pairs, start)
+        result = train_preferences(policy.graphdef, policy.take(start), pairs, reference, **common)
+        references = {"reference_pairs": int(training_set.chosen_is_reference.sum())}
+    else:
+        examples = _examples(context, training_set)
+        result = train_examples(policy.graphdef, policy.take(start), examples, **common)
+        references = {"reference_examples": int(training_set.is_reference.sum())}
+    policy.put(result.params, round)
+    checkpoints.clear()
+    flops = training_flops(policy.parameters, result.stats)
+    return {
+        "training": {**_facts(result), **references},
+        "flops": {kind: count + scoring.get(kind, 0) for kind, count in flops.items()},
+    }
+
+
+def _facts(result: TrainResult) -> dict[str, Any]:
+    return {**dataclasses.asdict(result.stats), "skipped": len(result.stats.skipped)}
+
+
+def _examples(context: Context, training_set: TrainingSet) -> list[SFTExample]:
+    """Return the set as tokens: zero-shot prompts, whatever prompts the responses were sampled with."""
+    prompts, tokens = _prompts_of(context, training_set.query), context.prompts.response_tokens
+    return [
+        SFTExample(query=int(q), prompt=prompts[int(q)], response=tokens(text))
+        for q, text in zip(training_set.query, training_set.text, strict=True)
+    ]
+
+
+def _pairs(context: Context, training_set: PreferenceSet) -> list[PreferencePair]:
+    """Return the pairs as tokens, zero-shot like the examples."""
+    prompts, tokens = _prompts_of(context, training_set.query), context.prompts.response_tokens
+    columns = training_set.query, training_set.chosen, training_set.rejected
+    return [
+        PreferencePair(query=int(q), prompt=prompts[int(q)], chosen=tokens(c), rejected=tokens(r))
+        for q, c, r in zip(*columns, strict=True)
+    ]
+
+
+def _prompts_of(context: Context, queries: np.ndarray) -> dict[int, tuple[int, ...]]:
+    build: PromptBuilder = context.prompts
+    return {int(q): build.build(context.pool.queries[q].question, ()) for q in np.unique(queries)}
+
+
+def _reference(
+    context: Context, options: TrainingOptions, round: int, pairs: list[PreferencePair], start: int
+) -> tuple[np.ndarray | None, dict[str, int]]:
+    """Return the log-probabilities of the pairs under the policy that training starts from, and the FLOPs.
+
+    Computed once, kept beside the pairs, and found there when the stage is resumed.
+    """
+    if not needs_reference(options):
+        return None, {}
+    kept = context.store.read_reference(round)
+    if kept is None:
+        policy = context.policy
+        logprobs, scores = reference_logprobs(
+            policy.graphdef,
+            policy.after(start),
+            pairs,
+            options=options,
+            pad_id=policy.tokenizer.pad_id,
+            mesh=policy.mesh,
         )
-        common: dict[str, Any] = {
-            "options": self.options,
-            "seed": self.seed * 1000 + round,
-            "pad_id": self.policy.tokenizer.pad_id,
-            "mesh": self.policy.mesh,
-            "checkpoints": checkpoints,
-            "on_step": on_step,
-            "donate": True,
-        }
-        graphdef = self.policy.graphdef
-        scoring: dict[str, int] = {}
-        if isinstance(training_set, PreferenceSet):
-            pairs = self._pairs(training_set)
-            reference, scoring = self._reference(round, pairs, start)
-            result = train_preferences(graphdef, self.policy.take(start), pairs, reference, **common)
-            facts: dict[str, Any] = {"reference_pairs": int(training_set.chosen_is_reference.sum())}
-        else:
-            result = train(graphdef, self.policy.take(start), self._examples(training_set), **common)
-            facts = {"reference_examples": int(training_set.is_reference.sum())}
-        self.policy.put(result.params, round)
-        checkpoints.clear()
-        flops = training_flops(self.policy.parameters, result.stats)
-        return self._facts(result) | facts, {k: v + scoring.get(k, 0) for k, v in flops.items()}
-
-    def _facts(self, result: TrainResult) -> dict[str, Any]:
-        return {**dataclasses.asdict(result.stats), "skipped": len(result.stats.skipped)}
-
-    def _examples(self, training_set: TrainingSet) -> list[SFTExample]:
-        """The set as tokens: zero-shot prompts, whatever prompts the responses were sampled with."""
-        prompts = self._prompts_of(training_set.query)
-        return [
-            SFTExample(query=int(q), prompt=prompts[int(q)], response=self.prompts.response_tokens(text))
-            for q, text in zip(training_set.query, training_set.text, strict=True)
-        ]
-
-    def _pairs(self, training_set: PreferenceSet) -> list[PreferencePair]:
-        """The pairs as tokens, zero-shot like the examples."""
-        prompts, tokens = self._prompts_of(training_set.query), self.prompts.response_tokens
-        columns = training_set.query, training_set.chosen, training_set.rejected
-        return [
-            PreferencePair(query=int(q), prompt=prompts[int(q)], chosen=tokens(c), rejected=tokens(r))
-            for q, c, r in zip(*columns, strict=True)
-        ]
-
-    def _prompts_of(self, queries: np.ndarray) -> dict[int, tuple[int, ...]]:
-        return {int(q): self.prompts.build(self.pool.queries[q].question, ()) for q in np.unique(queries)}
-
-    def _reference(
-        self, round: int, pairs: list[PreferencePair], start: int
-    ) -> tuple[np.ndarray | None, dict[str, int]]:
-        """What the policy that the round's training starts from says of the pairs, and the FLOPs of that.
-
-        Computed once, kept beside the pairs, and found there when the stage is resumed.
-        """
-        if not needs_reference(self.options):
-            return None, {}
-        kept = self.store.read_reference(round)
-        if kept is None:
-            logprobs, scores = reference_logprobs(
-                self.policy.graphdef,
-                self.policy.after(start),
-                pairs,
-                options=self.options,
-                pad_id=self.policy.tokenizer.pad_id,
-                mesh=self.policy.mesh,
-            )
-            kept = logprobs, scoring_flops(self.policy.parameters, scores)
-            self.store.write_reference(round, *kept)
-        return kept
+        kept = logprobs, scoring_flops(policy.parameters, scores)
+        context.store.write_reference(round, *kept)
+    return kept

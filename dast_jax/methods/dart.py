@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from dast_jax.estimators.difficulty import levels_from_counts
+from dast_jax.estimators.levels import levels_from_counts
 from dast_jax.methods.common import MethodBase, exemplars_option, numbered, top_up, warm_up_option
 from dast_jax.methods.coverage import coverage
 from dast_jax.methods.training_sets import distinct_rows, first_rows, reference_set, text_set, usable_rows

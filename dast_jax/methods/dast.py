@@ -32,15 +32,8 @@ import numpy as np
 
 from dast_jax.errors import UserError
 from dast_jax.estimators import ESTIMATORS, JudgeOptions, ask_judge, check_estimator, estimate
-from dast_jax.estimators.difficulty import (
-    UNSOLVED,
-    Cuts,
-    DistinctTexts,
-    levels_from_counts,
-    rejectable,
-    smallest_trials,
-    usable,
-)
+from dast_jax.estimators.distinct import DistinctTexts, rejectable, usable
+from dast_jax.estimators.levels import UNSOLVED, Cuts, levels_from_counts, smallest_trials
 from dast_jax.methods.common import MethodBase, numbered, require_references, top_up
 from dast_jax.methods.exemplars import ExemplarBank
 from dast_jax.methods.pairs import candidates, draw_pairs, trials_for_pairs, trials_until_pairs

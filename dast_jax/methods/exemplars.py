@@ -12,7 +12,8 @@ from itertools import pairwise
 import numpy as np
 
 from dast_jax.data import hints
-from dast_jax.estimators.difficulty import EASY, HARD, UNSOLVED, usable
+from dast_jax.estimators.distinct import usable
+from dast_jax.estimators.levels import EASY, HARD, UNSOLVED
 from dast_jax.records import LEVELS, Exemplar, Pool, Responses
 
 __all__ = ["ExemplarBank"]

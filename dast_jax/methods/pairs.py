@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dast_jax.estimators.difficulty import rejectable, response_keys, usable
+from dast_jax.estimators.distinct import rejectable, response_keys, usable
 from dast_jax.methods.training_sets import distinct_rows, rank_within
 from dast_jax.records import LEVELS, PreferenceSet, Responses, Tally
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dast_jax.estimators.difficulty import levels_from_counts
+from dast_jax.estimators.levels import levels_from_counts
 from dast_jax.methods.common import MethodBase, numbered
 from dast_jax.methods.coverage import coverage
 from dast_jax.methods.training_sets import (

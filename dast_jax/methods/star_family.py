@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dast_jax.estimators.difficulty import usable
+from dast_jax.estimators.distinct import usable
 from dast_jax.methods.common import MethodBase, exemplars_option, numbered, warm_up_option
 from dast_jax.methods.training_sets import reference_set, text_set
 from dast_jax.options import opt

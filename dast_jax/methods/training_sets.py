@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dast_jax.estimators.difficulty import response_keys, usable
+from dast_jax.estimators.distinct import response_keys, usable
 from dast_jax.records import LEVELS, Pool, Responses, TrainingSet
 
 __all__ = [

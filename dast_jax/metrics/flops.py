@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dast_jax.sampling.scheduler import SamplingStats
+    from dast_jax.records import SamplingStats
     from dast_jax.training.score import Scores
     from dast_jax.training.stage import TrainStats
 
@@ -18,15 +18,11 @@ __all__ = ["sampling_flops", "scoring_flops", "training_flops", "with_cumulative
 
 
 def sampling_flops(parameters: int, *work: SamplingStats) -> dict[str, int]:
-    """{"useful", "padded"} FLOPs of sampling stages: 2·N per prompt token run and per token decoded.
-
-    Responses that were replayed, from before an interruption or from another run, count as if computed here.
-    """
+    """{"useful", "padded"} FLOPs of sampling stages: 2·N per prompt token run and per token decoded."""
     useful = padded = 0
     for w in work:
-        useful += w.prompt_tokens + w.generated_tokens + w.replayed_prompt_tokens + w.replayed_tokens
+        useful += w.prompt_tokens + w.generated_tokens
         padded += w.padded_prompt_tokens + w.slot_steps
-        padded += w.replayed_padded_prompt_tokens + w.replayed_slot_steps
     return {"useful": 2 * parameters * useful, "padded": 2 * parameters * padded}
 
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dast_jax.estimators import difficulty
 from dast_jax.records import LEVELS
 
 __all__ = [
@@ -30,6 +29,7 @@ __all__ = [
     "pass_at_k",
     "seed_interval",
     "sorted_levels",
+    "unbiased_pass_at_k",
     "wilson_interval",
 ]
 
@@ -209,6 +209,20 @@ def _student_quantile(p: float, degrees: int) -> float:
     return math.sqrt(degrees) * math.tan((low + high) / 2)
 
 
+def unbiased_pass_at_k(correct: np.ndarray, trials: np.ndarray | int, k: int) -> np.ndarray:
+    """Return the unbiased estimate of pass@k per query, float64 [n]: 1 − C(n − c, k) / C(n, k).
+
+    The estimator is that of arXiv 2107.03374. Raises ValueError when k < 1 or a query has fewer than k trials.
+    """
+    correct, trials = np.broadcast_arrays(np.asarray(correct), np.asarray(trials))
+    if k < 1 or (trials < k).any():
+        raise ValueError(f"pass@{k} needs at least {max(k, 1)} trials of every query")
+    # C(n − c, k) / C(n, k) as a product of k ratios, which stays in range for any n.
+    step = np.arange(k)
+    ratios = (trials - correct)[..., None] - step
+    return 1.0 - np.prod(np.maximum(ratios, 0) / (trials[..., None] - step), axis=-1)
+
+
 def pass_at_k(
     counts: ArrayLike,
     trials: int,
@@ -219,7 +233,7 @@ def pass_at_k(
     confidence: float = 0.95,
 ) -> dict[str, Any]:
     """Mean pass@k over queries with a bootstrap interval over queries: {"accuracy", "interval"}."""
-    scores = difficulty.pass_at_k(np.asarray(counts), trials, k)
+    scores = unbiased_pass_at_k(np.asarray(counts), trials, k)
     low, high = bootstrap_mean_interval(scores, resamples=resamples, seed=seed, confidence=confidence)
     return {"accuracy": float(scores.mean()), "interval": [low, high]}
 

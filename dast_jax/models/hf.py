@@ -18,6 +18,7 @@ import safetensors
 import safetensors.numpy
 from flax import nnx
 
+from dast_jax.assets.paths import file_within
 from dast_jax.errors import UserError
 from dast_jax.models.llama import LlamaConfig, Params, RopeScaling
 from dast_jax.models.tokenizer import Tokenizer
@@ -56,6 +57,7 @@ LEAVES: dict[tuple[str, ...], str] = {
 }
 
 _SHARD_BYTES = 5_000_000_000
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 # --- config.json ---------------------------------------------------------------------------------
@@ -269,7 +271,7 @@ class Folder:
             raise UserError(
                 f"model folder {self.path} does not exist; give a Hugging Face folder or a .gguf file."
             )
-        config_file = self.path / "config.json"
+        config_file = file_within(self.path, "config.json")
         if not config_file.is_file():
             raise UserError(f"{self.path} has no config.json, so it is not a Hugging Face model folder.")
         self.config = config_from_dict(_read_json(config_file), str(config_file))
@@ -277,7 +279,7 @@ class Folder:
 
     def generation_eos_ids(self) -> tuple[int, ...]:
         """Return the EOS ids of `generation_config.json`, if there is one."""
-        file = self.path / "generation_config.json"
+        file = file_within(self.path, "generation_config.json")
         eos = _read_json(file).get("eos_token_id") if file.is_file() else None
         return () if eos is None else tuple(eos) if isinstance(eos, list) else (int(eos),)
 
@@ -296,13 +298,11 @@ class Folder:
         return name in self._files
 
     def _index(self) -> dict[str, Path]:
-        single, index = self.path / "model.safetensors", self.path / "model.safetensors.index.json"
+        single, index = (file_within(self.path, name) for name in (_WEIGHTS, _INDEX))
         if single.is_file():
             files = [single]
         elif index.is_file():
-            files = [
-                self.path / name for name in sorted(set(_read_json(index).get("weight_map", {}).values()))
-            ]
+            files = [file_within(self.path, name, named_in=_INDEX) for name in _indexed(index)]
         else:
             raise UserError(
                 f"{self.path} has no model.safetensors (nor model.safetensors.index.json); "
@@ -318,6 +318,19 @@ class Folder:
             except safetensors.SafetensorError as error:
                 raise UserError(f"{file} cannot be read ({error}); download the model again.") from None
         return found
+
+
+def _indexed(index: Path) -> list[str]:
+    """The names of the files that `index` lists; raises `UserError` for what lists none or other kinds."""
+    listed = _read_json(index)
+    weight_map = listed.get("weight_map") if isinstance(listed, dict) else None
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise UserError(f"{index} has no weight_map of tensors and files; download the model again.")
+    names = sorted(set(weight_map.values()))
+    for name in names:
+        if not name.endswith(".safetensors"):
+            raise UserError(f"{index} names {name!r}, and only safetensors are read; save the model so.")
+    return names
 
 
 def open_folder(path: str | os.PathLike[str]) -> Folder:

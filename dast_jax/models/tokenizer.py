@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dast_jax.assets.paths import file_within
 from dast_jax.errors import UserError
 
 __all__ = ["Tokenizer", "load_tokenizer"]
@@ -28,6 +30,7 @@ class Tokenizer:
                 "set eos_token in tokenizer_config.json."
             )
         self.inner = inner
+        self._where = where
         self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([int(inner.eos_token_id), *map(int, eos_ids)]))
         first = inner("a")["input_ids"][:1]
         self.bos_id: int | None = inner.bos_token_id if first == [inner.bos_token_id] else None
@@ -61,13 +64,21 @@ class Tokenizer:
     def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """Return the ids of a conversation (`role`, `content`) up to where the assistant speaks next.
 
-        Raises `UserError` if the tokenizer has no chat template.
+        Raises `UserError` if the tokenizer has no chat template, or one that fails. A template comes with
+        the model, and so runs in a sandbox (jinja2's, by way of transformers) that holds no functions of
+        ours and lets it reach no attributes that lead out.
         """
         if not self.has_chat_template:
             raise UserError(
                 "the tokenizer has no chat template, so chat messages cannot be used; give plain prompts."
             )
-        text = self.inner.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        try:
+            text = self.inner.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # a template may fail in any way that a program can
+            raise UserError(
+                f"{self._where}: the chat template cannot be used ({_one_line(error)}); "
+                "mend it, or give plain prompts."
+            ) from None
         return self.encode(text)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
@@ -79,18 +90,60 @@ def load_tokenizer(directory: str | os.PathLike[str], *, eos_ids: Iterable[int] 
     """Return the tokenizer of a Hugging Face folder; `eos_ids` are further ids that end a response.
 
     `tokenizer.json` is taken as it is: the model-specific classes of transformers 5 rebuild parts of it
-    from what they think a Llama has. Raises `UserError` if the folder has no readable tokenizer, or one
-    without EOS.
+    from what they think a Llama has. Raises `UserError` if the folder has no readable tokenizer, one
+    without EOS, or one that is code of its own.
     """
     import transformers
 
     directory = Path(directory)
+    _refuse_code(directory)
+    _refuse_links(directory)
+    whole = directory / "tokenizer.json"
     try:
-        if (directory / "tokenizer.json").is_file():
-            inner = transformers.PreTrainedTokenizerFast.from_pretrained(os.fspath(directory))
+        if whole.is_file():
+            inner = transformers.PreTrainedTokenizerFast.from_pretrained(
+                os.fspath(directory),
+                tokenizer_file=os.fspath(whole),  # and no other that tokenizer_config.json may name
+                trust_remote_code=False,
+            )
         else:
-            inner = transformers.AutoTokenizer.from_pretrained(os.fspath(directory))
+            inner = transformers.AutoTokenizer.from_pretrained(
+                os.fspath(directory), trust_remote_code=False, local_files_only=True
+            )
     except Exception as error:  # transformers raises anything here, down to Rust panics
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{directory} has no tokenizer that can be read ({reason}).") from None
+        raise UserError(f"{directory} has no tokenizer that can be read ({_one_line(error)}).") from None
     return Tokenizer(inner, eos_ids=eos_ids, where=str(directory))
+
+
+def _refuse_code(directory: Path) -> None:
+    """Raise `UserError` if the folder says that its tokenizer is a class in a file of its own.
+
+    What `tokenizer.json` beside it does need not be what that class does, so it is not taken unasked.
+    """
+    for name in ("tokenizer_config.json", "config.json"):
+        file = file_within(directory, name)
+        try:
+            said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        except (OSError, ValueError):
+            continue  # whoever needs the file says that it is broken
+        code = said.get("auto_map") if isinstance(said, dict) else None
+        if isinstance(code, dict):
+            code = code.get("AutoTokenizer")
+        elif name == "config.json":
+            code = None  # in the old form it says nothing of tokenizers
+        if code:
+            raise UserError(
+                f"{file} says that the tokenizer is code (auto_map), and code of a model is not run; take "
+                "auto_map out if tokenizer.json does without, or use another model."
+            )
+
+
+def _refuse_links(directory: Path) -> None:
+    """Raise `UserError` for a file of the folder, as a tokenizer may have it, that is a link out of it."""
+    for pattern in ("*.json", "*.jinja", "*.model", "*.txt", "additional_chat_templates", "*/*.jinja"):
+        for file in sorted(directory.glob(pattern)):
+            file_within(directory, str(file.relative_to(directory)))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

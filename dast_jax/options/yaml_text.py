@@ -27,9 +27,17 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: typing.ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.constructor.ConstructorError(
+                None, None, "expected keys with values here", node.start_mark
+            )
         seen = set()
         for key_node, _ in node.value:
             key = key_node.value
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a list or a section cannot be a key", key_node.start_mark
+                )
             if key in seen:
                 line = key_node.start_mark.line + 1
                 raise yaml.constructor.ConstructorError(
@@ -63,7 +71,7 @@ def parse_yaml(text: str, *, where: str = "config") -> Any:
         place = f" line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise UserError(f"{where}{place}: not valid YAML ({problem})") from error
-    except ValueError as error:  # a number that YAML's constructor cannot convert
+    except (ValueError, LookupError, AttributeError) as error:  # `!!bool x`: a tag that its text does not fit
         raise UserError(f"{where}: not valid YAML ({error})") from error
 
 

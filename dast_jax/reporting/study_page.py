@@ -30,7 +30,7 @@ _LEVEL_COLOURS = [(f"var(--l{i})", f"var(--k{i})") for i in range(len(LEVELS))]
 
 def render_comparison(comparison: Comparison) -> str:
     """`comparison.json`'s content as one self-contained HTML page."""
-    from dast_jax import __version__
+    from dast_jax.version import __version__
 
     sets = comparison["sets"]
     body = [

@@ -1,7 +1,8 @@
 """A signal's request to stop, remembered until the program can act on it.
 
-Raising from the handler is not enough: where the signal strikes inside a callback from C (jax has one in
-the garbage collector), Python prints the exception and goes on. So progress looks here as well.
+Raising from the handler is not enough: where the signal arrives inside a callback from C (jax has one in
+the garbage collector), Python prints the exception and continues. So every long loop calls `check` once per
+turn.
 """
 
 from __future__ import annotations

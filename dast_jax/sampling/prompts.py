@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 
 from dast_jax.errors import UserError
@@ -26,19 +25,11 @@ class PromptPool:
         self._prompt = prompt
         self._rows: dict[PromptKey, int] = {}
         self._free = list(range(engine.options.pool_rows))[::-1]
-        self._counts_only = False
         self._tokens: dict[PromptKey, tuple[int, ...]] = {}
         self.calls = 0
         self.prompts = 0
         self.tokens = 0
         self.padded_tokens = 0
-
-    def counting_copy(self) -> PromptPool:
-        """Return a pool in the same state that only counts from here on, and prefills nothing."""
-        other = copy.copy(self)
-        other._rows, other._free, other._tokens = dict(self._rows), list(self._free), dict(self._tokens)
-        other._counts_only = True
-        return other
 
     @property
     def size(self) -> int:
@@ -102,8 +93,7 @@ class PromptPool:
     def _prefill(self, bucket: int, batch: list[PromptKey]) -> None:
         prompts = [self._tokens.pop(key) for key in batch]
         rows = [self._free.pop() for _ in batch]
-        if not self._counts_only:
-            self._engine.prefill(bucket, prompts, rows)
+        self._engine.prefill(bucket, prompts, rows)
         self._rows.update(zip(batch, rows, strict=True))
         self.calls += 1
         self.prompts += len(batch)

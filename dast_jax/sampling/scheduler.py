@@ -17,7 +17,8 @@ from typing import Protocol
 
 import numpy as np
 
-from dast_jax.records import FinishReason, Requests, Rollout, StageKey
+from dast_jax.records import FinishReason, Requests, Rollout, SamplingStats, StageKey
+from dast_jax.runtime import interruption
 from dast_jax.sampling.engine import Engine, TickOutput
 from dast_jax.sampling.prompts import PromptPool
 from dast_jax.sampling.stopping import StopStrings
@@ -46,34 +47,6 @@ class RequestSource(Protocol):
         It holds a slot for as many ticks as its tokens would take and is then passed to `finished`
         unchanged; the model is not run for it.
         """
-
-
-@dataclass(slots=True, kw_only=True)
-class SamplingStats:
-    """What a sampling stage did. Replayed responses count in `ticks` and what begins with `replayed`.
-
-    `trials` and `generated_tokens` count finished responses and their tokens; `prompts` and `prompt_tokens`
-    what was prefilled, `padded_prompt_tokens` the places computed for it; `slot_steps` the decode steps ×
-    slots computed, of which `used_slot_steps` produced a token that was kept. `replayed` responses were not
-    computed here; the other `replayed_` counts say what they would have added to the count of that name,
-    so that both together are what the stage takes, wherever its responses came from.
-    """
-
-    trials: int = 0
-    replayed: int = 0
-    replayed_tokens: int = 0
-    replayed_prompt_tokens: int = 0
-    replayed_padded_prompt_tokens: int = 0
-    replayed_slot_steps: int = 0
-    prompts: int = 0
-    prompt_tokens: int = 0
-    padded_prompt_tokens: int = 0
-    prefill_calls: int = 0
-    generated_tokens: int = 0
-    ticks: int = 0
-    slot_steps: int = 0
-    used_slot_steps: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -141,26 +114,25 @@ def sample(
     key: StageKey,
     progress: Callable[[SamplingStats], None] | None = None,
 ) -> SamplingStats:
-    """Serve `source` until it is done; return what that took.
+    """Serve `source` until it is done; return what that cost.
 
-    `progress` is called at the end of every tick. Raises `UserError` for a prompt that does not fit, naming
-    the query; the source is expected to have left such prompts out.
+    `progress` is called with the cost so far at the end of every tick. Raises `UserError` for a
+    prompt that does not fit, naming the query; the source is expected to have left such prompts out.
     """
     engine.start(key)
     stage = _Stage(engine, source)
-    begin = time.monotonic()
+    begin, tick = time.monotonic(), 0
     while True:
-        stage.queue.push(source.next(stage.stats.ticks))
+        stage.queue.push(source.next(tick))
         if stage.idle and source.done():
             break
         stage.fill()
-        source.finished(stage.decode(), stage.stats.ticks)
-        stage.stats.ticks += 1
-        stage.stats.seconds = time.monotonic() - begin
+        source.finished(stage.decode(), tick)
+        tick += 1
         if progress is not None:
-            progress(stage.stats)
-    stage.stats.seconds = time.monotonic() - begin
-    return stage.stats
+            progress(stage.stats(tick, time.monotonic() - begin))
+        interruption.check()
+    return stage.stats(tick, time.monotonic() - begin)
 
 
 class _Stage:
@@ -168,13 +140,13 @@ class _Stage:
 
     def __init__(self, engine: Engine, source: RequestSource):
         options = engine.options
-        self.stats = SamplingStats()
         self.queue = _Queue()
+        self._trials = self._replayed = self._generated_tokens = 0
+        self._slot_steps = self._used_slot_steps = 0
         self._engine = engine
         self._source = source
         self._slots: list[_Response | None] = [None] * options.slots
         self._pool = PromptPool(engine, source.prompt)
-        self._as_if: PromptPool | None = None  # the pool as it would be if nothing were replayed
         self._stop = StopStrings(self._text, options.stop, min_tokens=options.min_new_tokens)
         self._eos = engine.eos_ids
         # Far enough to fill a prefill batch of every bucket from a few trials per prompt.
@@ -185,45 +157,40 @@ class _Stage:
         """Whether no request is queued and no slot is occupied."""
         return not len(self.queue) and all(slot is None for slot in self._slots)
 
+    def stats(self, ticks: int, seconds: float) -> SamplingStats:
+        """The cost so far."""
+        pool = self._pool
+        return SamplingStats(
+            trials=self._trials,
+            replayed=self._replayed,
+            prompts=pool.prompts,
+            prompt_tokens=pool.tokens,
+            padded_prompt_tokens=pool.padded_tokens,
+            prefill_calls=pool.calls,
+            generated_tokens=self._generated_tokens,
+            ticks=ticks,
+            slot_steps=self._slot_steps,
+            used_slot_steps=self._used_slot_steps,
+            seconds=seconds,
+        )
+
     # --- filling --------------------------------------------------------------------------------------
 
     def fill(self) -> None:
         """Put queued requests into free slots, in order of request and of slot."""
         free = [i for i, slot in enumerate(self._slots) if slot is None]
         begun: list[tuple[int, _Response]] = []
-        filled: list[tuple[int, _Response]] = []
         for i, (query, trial, kind, temperature) in zip(free, self.queue.pop(len(free)), strict=False):
             response = _Response(query, trial, kind, temperature, replay=self._source.known(query, trial))
             self._slots[i] = response
-            filled.append((i, response))
             if response.replay is None:
                 begun.append((i, response))
             else:
                 response.ticks_left = self._ticks(len(response.replay.tokens))
-        if self._as_if is None and len(begun) < len(filled):
-            self._as_if = self._pool.counting_copy()
         while begun:
             wave = self._wave(begun)
             begun = begun[len(wave) :]
             self._insert(wave, begun)
-        stats, pool = self.stats, self._pool
-        stats.prompts, stats.prompt_tokens, stats.padded_prompt_tokens, stats.prefill_calls = (
-            pool.prompts, pool.tokens, pool.padded_tokens, pool.calls,
-        )  # fmt: skip
-        if self._as_if is not None:
-            self._count_prompts(self._as_if, filled)
-
-    def _count_prompts(self, as_if: PromptPool, filled: list[tuple[int, _Response]]) -> None:
-        """Go through the prompts of all `filled` slots, as `fill` does through those not replayed."""
-        while filled:
-            wave = self._wave(filled)
-            filled = filled[len(wave) :]
-            upcoming = [(query, kind) for query, _, kind, _ in self.queue.peek(self._look_ahead)]
-            as_if.rows(
-                [(r.query, r.kind) for _, r in wave], [(r.query, r.kind) for _, r in filled] + upcoming
-            )
-        self.stats.replayed_prompt_tokens = as_if.tokens - self._pool.tokens
-        self.stats.replayed_padded_prompt_tokens = as_if.padded_tokens - self._pool.padded_tokens
 
     def _wave(self, begun: list[tuple[int, _Response]]) -> list[tuple[int, _Response]]:
         """Return the longest prefix of `begun` whose prompts fit into the pool together."""
@@ -263,10 +230,7 @@ class _Stage:
         """Run one tick, free the slots that have finished, and return their responses in slot order."""
         live = np.array([slot is not None and slot.replay is None for slot in self._slots])
         output = self._engine.decode(live) if live.any() else None
-        steps = 0 if output is None else output.steps
-        self.stats.slot_steps += steps * len(live)
-        as_if = max((self._steps(slot) for slot in self._slots if slot and slot.replay), default=0)
-        self.stats.replayed_slot_steps += max(as_if - steps, 0) * len(live)
+        self._slot_steps += 0 if output is None else output.steps * len(live)
         finished = []
         for i, slot in enumerate(self._slots):
             if slot is None:
@@ -281,21 +245,8 @@ class _Stage:
         response.ticks_left -= 1
         if response.ticks_left > 0:
             return None
-        self.stats.replayed += 1
-        assert response.replay is not None
-        self.stats.replayed_tokens += len(response.replay.tokens)
+        self._replayed += 1
         return response.replay
-
-    def _steps(self, response: _Response) -> int:
-        """Return the decode steps for which a replayed response would have been active in this tick.
-
-        One that ended at a stop string, which the device does not see, is taken to last to the tick's end.
-        """
-        assert response.replay is not None
-        size, tokens = self._engine.options.tick_steps, len(response.replay.tokens)
-        done = (self._ticks(tokens) - response.ticks_left) * size
-        stopped = response.replay.finish_reason is FinishReason.STOP
-        return size if stopped else min(size, tokens - 1 - done)
 
     def _advance(self, i: int, response: _Response, output: TickOutput | None) -> Rollout | None:
         """Append the tick's tokens of slot `i`; return the response if it has ended."""
@@ -317,9 +268,9 @@ class _Stage:
         return self._rollout(response, n, self._text(response.tokens), FinishReason.LENGTH)
 
     def _rollout(self, response: _Response, n: int, text: str, reason: FinishReason) -> Rollout:
-        self.stats.trials += 1
-        self.stats.generated_tokens += n
-        self.stats.used_slot_steps += n - 1  # the first token is the prefill's
+        self._trials += 1
+        self._generated_tokens += n
+        self._used_slot_steps += n - 1  # the first token is the prefill's
         return Rollout(
             query=response.query,
             trial=response.trial,

@@ -9,13 +9,11 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dast_jax.errors import UserError
 from dast_jax.store.durable import plain
-
-if TYPE_CHECKING:
-    from dast_jax.config import LoggingOptions
+from dast_jax.store.settings import LoggingOptions
 
 __all__ = ["MetricsLog", "read_metrics"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dast_jax.errors import UserError
-from dast_jax.records import FinishReason, Responses, Rollout, Verdict, VerdictKind
+from dast_jax.records import FinishReason, Responses, Rollout, SamplingStats, Verdict, VerdictKind
 from dast_jax.store.durable import write_parquet
 
 __all__ = ["ResponseLog"]
@@ -34,6 +36,9 @@ _SCHEMA = pa.schema(
         ("tokens", pa.list_(pa.int32())),
     ]
 )
+_STATS = b"sampling_stats"
+"""Key of a part's metadata: what sampling its responses cost, as JSON."""
+
 _VERDICTS = {str(kind): i for i, kind in enumerate(VerdictKind)}
 _FINISHES = {str(reason): i for i, reason in enumerate(FinishReason)}
 
@@ -44,6 +49,9 @@ class ResponseLog:
     Appended responses are held until `flush_responses` of them, or `flush_seconds`, have gathered; then
     they become the next part, which is on disk whole or not at all. At most the held ones are lost
     when the process dies. As a context manager it writes what it holds, also when the block raises.
+
+    Each part says what sampling cost since the part before it (`count`), so that the cost of a stage that was
+    interrupted is the sum over its parts and what the last process adds.
     """
 
     def __init__(self, folder: Path, round: int, *, flush_responses: int = 256, flush_seconds: float = 30.0):
@@ -54,6 +62,20 @@ class ResponseLog:
         self._held: list[tuple[Rollout, Verdict]] = []
         self._keys: set[tuple[int, int]] | None = None
         self._flushed_at = time.monotonic()
+        self._cost = self._cost_written = SamplingStats()
+
+    def count(self, cost: SamplingStats) -> None:
+        """Take note of what this process has spent on sampling so far, for the next part."""
+        self._cost = cost
+
+    def stored_cost(self) -> SamplingStats:
+        """Return what sampling the responses on disk cost, over all processes that wrote them."""
+        total = SamplingStats()
+        for part in self._parts():
+            metadata = pq.read_schema(part).metadata or {}
+            if _STATS in metadata:
+                total += SamplingStats(**json.loads(metadata[_STATS]))
+        return total
 
     def append(self, rollout: Rollout, verdict: Verdict) -> None:
         """Add one response; a (query, trial) that is there already is a bug and raises `ValueError`."""
@@ -76,8 +98,10 @@ class ResponseLog:
             return
         parts = self._parts()
         number = int(parts[-1].stem.partition("-")[2]) + 1 if parts else 0
-        write_parquet(self._folder / f"part-{number:06d}.parquet", self._to_table(self._held))
-        self._held = []
+        spent = json.dumps(dataclasses.asdict(self._cost - self._cost_written))
+        table = self._to_table(self._held).replace_schema_metadata({_STATS: spent})
+        write_parquet(self._folder / f"part-{number:06d}.parquet", table)
+        self._held, self._cost_written = [], self._cost
 
     def __enter__(self) -> ResponseLog:
         return self

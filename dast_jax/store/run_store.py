@@ -25,7 +25,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dast_jax.config import RunConfig, build_config, config_dict, result_keys
 from dast_jax.errors import InterruptedRunError, UserError, disk_full
 from dast_jax.options import load_yaml
 from dast_jax.options.yaml_text import dump_yaml
@@ -33,8 +32,9 @@ from dast_jax.records import LEVELS, Pool, PreferenceSet, Responses, TrainingSet
 from dast_jax.store import durable, training_sets
 from dast_jax.store.metrics_log import MetricsLog
 from dast_jax.store.response_log import ResponseLog
+from dast_jax.store.settings import RunSettings
 
-__all__ = ["SCHEMA", "ResponseLog", "RunStore"]
+__all__ = ["SCHEMA", "RunStore"]
 
 SCHEMA = "dast_jax.run/1"
 """Version of the run directory's layout, kept in its manifest."""
@@ -57,10 +57,20 @@ log = logging.getLogger(__name__)
 class RunStore:
     """A run's folder. `open` makes or resumes one for writing, `read` looks at one."""
 
-    def __init__(self, config: RunConfig, manifest: dict[str, Any], lock: durable.FolderLock | None):
+    def __init__(
+        self,
+        path: Path,
+        config: Mapping[str, Any],
+        manifest: dict[str, Any],
+        *,
+        settings: RunSettings | None = None,
+        lock: durable.FolderLock | None = None,
+    ):
+        """Use `open` or `read`; `config` is the run's config as nested plain values."""
+        self.path = path
         self.config = config
-        self.path = Path(config.run.dir).expanduser()
         self._manifest = manifest
+        self._settings = settings
         self._lock = lock
         self._metrics: MetricsLog | None = None
         self._handler: logging.Handler | None = None
@@ -68,20 +78,20 @@ class RunStore:
     # -- opening ---------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, config: RunConfig) -> RunStore:
-        """Make the run that `config` describes, or take up the one in `run.dir`.
+    def open(cls, settings: RunSettings) -> RunStore:
+        """Make a run in `settings.folder`, or resume the one that is there.
 
-        Raises `UserError` when the folder holds something else, another process is at work in it, or a
+        Raises `UserError` when the folder holds something else, another process is working in it, or a
         key that changes the result is not what the run was started with (each is named, old → new).
         """
-        path = Path(config.run.dir).expanduser()
+        path = settings.folder
         _make_folder(path)
         lock = durable.FolderLock(path)
         try:
             durable.remove_leftovers(path)
-            manifest = _resume(path, config) if (path / "manifest.json").exists() else _begin(path)
-            durable.write_text(path / "config.yaml", dump_yaml(config_dict(config)))
-            store = cls(config, manifest, lock)
+            manifest = _resume(path, settings) if (path / "manifest.json").exists() else _begin(path)
+            durable.write_text(path / "config.yaml", dump_yaml(settings.config))
+            store = cls(path, settings.config, manifest, settings=settings, lock=lock)
             store._write_manifest()
             store._start_log()
         except BaseException:
@@ -94,9 +104,9 @@ class RunStore:
         """The run in `folder`, for looking at; `UserError` when there is none. It may be running."""
         path = Path(folder).expanduser()
         manifest = _read_manifest(path)
-        mapping = load_yaml(path / "config.yaml")
-        mapping["run"] = {**mapping.get("run", {}), "dir": str(path)}  # it may have been moved
-        return cls(build_config(mapping), manifest, None)
+        config = load_yaml(path / "config.yaml")
+        config["run"] = {**config.get("run", {}), "dir": str(path)}  # it may have been moved
+        return cls(path, config, manifest)
 
     def __enter__(self) -> RunStore:
         return self
@@ -193,13 +203,15 @@ class RunStore:
         return self.path / "rounds" / f"{round:02d}"
 
     def response_log(self, round: int) -> ResponseLog:
-        """The log of a round's responses."""
-        run = self.config.run
+        """Return the log of a round's responses."""
+        folder = self.round_path(round) / "responses"
+        if self._settings is None:
+            return ResponseLog(folder, round)
         return ResponseLog(
-            self.round_path(round) / "responses",
+            folder,
             round,
-            flush_responses=run.flush_responses,
-            flush_seconds=run.flush_seconds,
+            flush_responses=self._settings.flush_responses,
+            flush_seconds=self._settings.flush_seconds,
         )
 
     def write_training_set(self, round: int, pool: Pool, training_set: TrainingSet | PreferenceSet) -> None:
@@ -252,11 +264,13 @@ class RunStore:
 
         `round`, `step` and `set` among `values` say where the numbers belong.
         """
+        if self._settings is None:
+            raise ValueError(f"{self.path}: opened for reading only")
         step = values.get("step")
-        if step is not None and step % self.config.logging.log_every and step != 1:
+        if step is not None and step % self._settings.logging.log_every and step != 1:
             return
         if self._metrics is None:
-            self._metrics = MetricsLog(self.path, self.config.logging, config_dict(self.config))
+            self._metrics = MetricsLog(self.path, self._settings.logging, self.config)
         self._metrics.write(stage, values)
 
 
@@ -290,10 +304,10 @@ def _begin(path: Path) -> dict[str, Any]:
     return {"schema": SCHEMA, "created": _now(), "sessions": [_session()], "facts": {}, "stages": []}
 
 
-def _resume(path: Path, config: RunConfig) -> dict[str, Any]:
-    """The manifest of the run at `path`, after checking that `config` goes on with it."""
+def _resume(path: Path, settings: RunSettings) -> dict[str, Any]:
+    """The manifest of the run at `path`, after checking that `settings` continue it."""
     manifest = _read_manifest(path)
-    changes = _changes(load_yaml(path / "config.yaml"), config)
+    changes = _changes(load_yaml(path / "config.yaml"), settings)
     if changes:
         raise UserError(
             f"{path}: this run was started with other settings ({'; '.join(changes)}); "
@@ -307,11 +321,11 @@ def _resume(path: Path, config: RunConfig) -> dict[str, Any]:
     return manifest
 
 
-def _changes(old: Mapping[str, Any], config: RunConfig) -> list[str]:
-    """ "key: old → new" for every key that keeps `config` from resuming the run whose config was `old`."""
-    new_keys = result_keys(config)
+def _changes(old: Mapping[str, Any], settings: RunSettings) -> list[str]:
+    """ "key: old → new" for every key that keeps `settings` from resuming the run whose config was `old`."""
+    new_keys = dict(settings.fixed)
     old_method = (old.get("method") or {}).get("name")
-    if old_method != config.method_name:  # its other keys are bound to differ, and say nothing
+    if old_method != settings.method:  # its other keys are bound to differ, and say nothing
         new_keys = {k: v for k, v in new_keys.items() if not k.startswith("method.") or k == "method.name"}
     changes = []
     for key, new in new_keys.items():
@@ -319,8 +333,8 @@ def _changes(old: Mapping[str, Any], config: RunConfig) -> list[str]:
         if before is not _ABSENT and before != new:
             changes.append(f"{key}: {_short(before)} → {_short(new)}")
     rounds = _lookup(old, "run.rounds")
-    if isinstance(rounds, int) and config.run.rounds < rounds:
-        changes.append(f"run.rounds: {rounds} → {config.run.rounds}, which may only grow")
+    if isinstance(rounds, int) and settings.rounds < rounds:
+        changes.append(f"run.rounds: {rounds} → {settings.rounds}, which may only grow")
     return changes
 
 

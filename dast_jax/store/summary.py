@@ -6,9 +6,8 @@ import os
 import resource
 from typing import Any
 
-from dast_jax.config import config_dict
 from dast_jax.metrics.flops import with_cumulative
-from dast_jax.store import RunStore
+from dast_jax.store.run_store import RunStore
 
 __all__ = ["SCHEMA", "read_summary", "write_summary"]
 
@@ -28,15 +27,15 @@ def write_summary(store: RunStore, *, status: str) -> dict[str, Any]:
     """
     config = store.config
     stages = store.stages
-    rounds = [_round(stages, r) for r in range(config.run.rounds + 1) if f"{r:02d}/sample" in stages]
+    rounds = [_round(stages, r) for r in range(config["run"]["rounds"] + 1) if f"{r:02d}/sample" in stages]
     base = stages.get("base/evaluate", {})
     summary: dict[str, Any] = {
         "schema": SCHEMA,
         "status": status,
         "name": store.path.name,
-        "method": config_dict(config)["method"],
-        "seed": config.run.seed,
-        "model": config.model.path,
+        "method": config["method"],
+        "seed": config["run"]["seed"],
+        "model": config["model"]["path"],
         **{name: store.facts.get(name) for name in ("parameters", "mesh", "data")},
         "versions": store.versions,
         "device": _device(),

@@ -1,8 +1,8 @@
-"""What the runs of a study share: trials of the base model, its evaluation, and compiled samplers.
+"""What the runs of a study share: trials of the base model and compiled samplers.
 
-A response depends on its own name only: model, sampling options, seed, round, query, trial, prompt and
-temperature. So a trial that one run made of M_0 in round 0 is the trial of every run that asks for the same,
-whatever its method; what is shared changes no result.
+Round 0 of every run samples M_0. There `CachedRequests` wraps the run's request source, and answers from a
+`TrialCache` what another run has sampled already; neither the loop nor its stages know of it, and no result
+changes. The cost of a trial from the cache is counted as if the run had sampled it.
 """
 
 from __future__ import annotations
@@ -10,121 +10,136 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from dast_jax.config import RunConfig, config_dict
-from dast_jax.records import FinishReason, Rollout, Verdict, VerdictKind
-from dast_jax.store import durable
+from dast_jax.records import Requests, Rollout, SamplingStats, StageKey
+from dast_jax.store.durable import plain
+from dast_jax.store.trial_cache import CachedTrial, TrialCache, TrialKey, trial_key
 
-__all__ = ["Shared", "SharedTrials", "base_fingerprint"]
+if TYPE_CHECKING:
+    from dast_jax.loop.context import Tools
+    from dast_jax.loop.policy import Policy
+    from dast_jax.sampling.engine import Engine
+    from dast_jax.sampling.options import SamplingOptions
+    from dast_jax.sampling.scheduler import RequestSource
+
+__all__ = ["CachedRequests", "base_fingerprint", "sharing_tools"]
 
 _OF_ONE_METHOD = ("run", "method", "training", "logging", "profile")
 """Sections that have no influence on what M_0 does, but for `run.seed`."""
 
 
 def base_fingerprint(config: RunConfig) -> str:
-    """Equal for two configs only where the base model's trials and evaluation are the same for both."""
-    plain = {name: value for name, value in config_dict(config).items() if name not in _OF_ONE_METHOD}
-    text = json.dumps([config.run.seed, durable.plain(plain)], sort_keys=True)
+    """Return a digest that is equal for two configs only where M_0's trials and evaluation are the same."""
+    kept = {name: value for name, value in config_dict(config).items() if name not in _OF_ONE_METHOD}
+    text = json.dumps([config.run.seed, plain(kept)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shared:
-    """What is handed from run to run in one process; `engines` is the session's own book."""
+def sharing_tools(config: RunConfig, cache: TrialCache, engines: dict[Any, Engine]) -> Tools:
+    """Return a run's tools; they answer M_0's trials from `cache` and reuse the `engines` of earlier runs."""
+    from dast_jax.loop.context import COLLECT, Tools, make_engine, stage_key
+    from dast_jax.sampling.scheduler import sample
 
-    trials: SharedTrials
-    engines: dict[Any, Any] = field(default_factory=dict)
+    first_round = stage_key(config.run.seed, 0, COLLECT)
+
+    def engine(policy: Policy, options: SamplingOptions) -> Engine:
+        key = (config.model, policy.graphdef, options, policy.mesh)
+        if key not in engines:
+            engines[key] = make_engine(policy, options)
+        return engines[key]
+
+    def cached_sample(
+        engine: Engine,
+        source: RequestSource,
+        *,
+        key: StageKey,
+        progress: Callable[[SamplingStats], None] | None = None,
+    ) -> SamplingStats:
+        if key != first_round:
+            return sample(engine, source, key=key, progress=progress)
+        requests = CachedRequests(source, cache)
+
+        def on_tick(cost: SamplingStats) -> None:
+            if progress is not None:
+                progress(cost + requests.cached_cost)
+
+        cost = sample(engine, requests, key=key, progress=on_tick)
+        whole = cost + requests.cached_cost
+        requests.keep(cost)
+        return whole
+
+    return Tools(make_engine=engine, sample=cached_sample)
 
 
-class SharedTrials:
-    """Verified trials of M_0 in round 0, in memory and, after `save`, in the Parquet file `path`.
+class CachedRequests:
+    """A `RequestSource` around another one that answers from a trial cache, and fills it with what is new."""
 
-    Of a (query, trial) with the same prompt and temperature the first one kept stays.
-    """
+    def __init__(self, source: RequestSource, cache: TrialCache):
+        self._source = source
+        self._cache = cache
+        self._asked: dict[tuple[int, int], tuple[int, float | None]] = {}
+        self._keys: dict[tuple[int, int], TrialKey] = {}
+        self._replayed: dict[tuple[int, int], CachedTrial | None] = {}
+        self._cached_tokens: Counter[int] = Counter()  # by batch
+        self._sampled: list[Rollout] = []
 
-    def __init__(self, path: Path):
-        self._path = path
-        self._found: dict[tuple[int, int, str, float | None], tuple[Rollout, Verdict]] = {}
-        self._unsaved = False
-        if path.exists():
-            self._load()
+    @property
+    def cached_cost(self) -> SamplingStats:
+        """What sampling the responses that came from the cache has cost."""
+        return self._cache.cost_of(self._cached_tokens)
 
-    def __len__(self) -> int:
-        return len(self._found)
+    def next(self, tick: int) -> Requests:
+        """Return the source's requests."""
+        requests = self._source.next(tick)
+        temperatures: Sequence[float | None] = (
+            [None] * len(requests) if requests.temperature is None else requests.temperature.tolist()
+        )
+        columns = requests.query.tolist(), requests.trial.tolist(), requests.kind.tolist()
+        for query, trial, kind, temperature in zip(*columns, temperatures, strict=True):
+            self._asked[query, trial] = kind, temperature
+        return requests
 
-    def find(
-        self, query: int, trial: int, prompt: Sequence[int], temperature: float | None
-    ) -> tuple[Rollout, Verdict] | None:
-        """The trial and its verdict, or None where nobody has made it yet."""
-        if not self._found:
+    def prompt(self, query: int, kind: int) -> Sequence[int]:
+        """Return the source's prompt."""
+        return self._source.prompt(query, kind)
+
+    def known(self, query: int, trial: int) -> Rollout | None:
+        """Return the response that the source stored, else the one in the cache."""
+        stored = self._source.known(query, trial)
+        if stored is not None:
+            self._replayed[query, trial] = None
+            return stored
+        found = self._cache.get(self._key(query, trial))
+        if found is None:
             return None
-        return self._found.get((query, trial, _digest(prompt), temperature))
+        self._replayed[query, trial] = found
+        return dataclasses.replace(found.rollout, kind=self._asked[query, trial][0])
 
-    def keep(
-        self, rollout: Rollout, verdict: Verdict, prompt: Sequence[int], temperature: float | None
-    ) -> None:
-        """Keep a trial for the runs to come; in memory until `save`."""
-        key = (rollout.query, rollout.trial, _digest(prompt), temperature)
-        if key not in self._found:
-            self._found[key] = (rollout, verdict)
-            self._unsaved = True
+    def finished(self, responses: list[Rollout], tick: int) -> None:
+        """Hand the responses to the source; note which were sampled, and which came from the cache."""
+        for rollout in responses:
+            name = rollout.query, rollout.trial
+            if name not in self._replayed:
+                self._sampled.append(rollout)
+            elif (cached := self._replayed[name]) is not None:
+                self._cached_tokens[cached.batch] += len(rollout.tokens)
+        self._source.finished(responses, tick)
 
-    def save(self) -> None:
-        """Write everything kept, atomically; nothing where nothing is new."""
-        if not self._unsaved:
-            return
-        rows = [
-            {
-                "prompt": digest,
-                "temperature": temperature,
-                **{f.name: getattr(rollout, f.name) for f in dataclasses.fields(Rollout)},
-                "finish_reason": str(rollout.finish_reason),
-                "tokens": list(rollout.tokens),
-                "verdict": str(verdict.kind),
-                "extracted": verdict.extracted,
-                "reason": verdict.reason,
-            }
-            for (_, _, digest, temperature), (rollout, verdict) in self._found.items()
-        ]
-        durable.write_parquet(self._path, pa.Table.from_pylist(rows, schema=_SCHEMA))
-        self._unsaved = False
+    def done(self) -> bool:
+        """Return whether the source is done."""
+        return self._source.done()
 
-    def _load(self) -> None:
-        for row in pq.read_table(self._path, partitioning=None).to_pylist():
-            verdict = Verdict(VerdictKind(row.pop("verdict")), row.pop("extracted"), row.pop("reason"))
-            digest, temperature = row.pop("prompt"), row.pop("temperature")
-            row["tokens"] = tuple(row["tokens"])
-            row["finish_reason"] = FinishReason(row["finish_reason"])
-            rollout = Rollout(**row)
-            self._found[rollout.query, rollout.trial, digest, temperature] = (rollout, verdict)
+    def keep(self, cost: SamplingStats) -> None:
+        """Put what was sampled into the cache, as one batch that cost `cost`, and save it."""
+        self._cache.put_batch(((self._key(r.query, r.trial), r) for r in self._sampled), cost)
+        self._cache.save()
 
-
-_SCHEMA = pa.schema(
-    [
-        ("prompt", pa.string()),
-        ("temperature", pa.float64()),
-        ("query", pa.int32()),
-        ("trial", pa.int32()),
-        ("kind", pa.int8()),
-        ("text", pa.string()),
-        ("tokens", pa.list_(pa.int32())),
-        ("logprob", pa.float64()),
-        ("entropy", pa.float64()),
-        ("finish_reason", pa.string()),
-        ("verdict", pa.string()),
-        ("extracted", pa.string()),
-        ("reason", pa.string()),
-    ]
-)
-
-
-def _digest(prompt: Sequence[int]) -> str:
-    return hashlib.sha256(np.asarray(prompt, np.int32).tobytes()).hexdigest()
+    def _key(self, query: int, trial: int) -> TrialKey:
+        if (query, trial) not in self._keys:
+            kind, temperature = self._asked[query, trial]
+            self._keys[query, trial] = trial_key(query, trial, self._source.prompt(query, kind), temperature)
+        return self._keys[query, trial]

@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from dast_jax.data.packing import Rows, batches, steps_per_epoch
 from dast_jax.errors import DivergedError, InterruptedRunError
 from dast_jax.models.llama import Graph, Params
+from dast_jax.runtime import interruption
 from dast_jax.training.checkpoint import TrainCheckpoints
 from dast_jax.training.optimizer import learning_rate
 from dast_jax.training.options import TrainingOptions
@@ -205,6 +206,7 @@ def _run(
         try:
             if on_step is not None:
                 on_step(index + 1, total, {**values, "learning_rate": rate})
+            interruption.check()
         except InterruptedRunError:
             save(state, progress, True)
             raise

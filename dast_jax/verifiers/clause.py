@@ -223,7 +223,7 @@ _OWN_CLAUSE = re.compile(r"\s+(?:is|was|of (?:them|these|those|which))\b")
 
 
 def _groups(clause: str, items: list[_Item]) -> list[list[_Item]]:
-    """Runs of formulas and numbers that belong together: alternatives, lists, calculations, ranges."""
+    """Run of formulas and numbers that belong together: alternatives, lists, calculations, ranges."""
     groups: list[list[_Item]] = []
     joins: list[str] = []
     for before, item in zip([None, *items], items, strict=False):

@@ -1,8 +1,8 @@
 """The task families: how the answer of each kind of problem is found, and when two answers are the same.
 
 A query's `task` is the name of a family, with a tolerance for its numbers behind it where wanted
-(`math~0.04`: 4 % of the reference; `number+-0.1`), or a user's own verifier, `package.module:function`.
-To add a family, write its two functions and name them in `FAMILIES`.
+(`math~0.04`: 4 % of the reference; `number+-0.1`), or the name of a user's own verifier. Which function that
+is only the config says (`functions`). To add a family, write its two functions and name them in `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from dast_jax.errors import UserError
@@ -18,6 +19,7 @@ from dast_jax.options import nearest
 from dast_jax.verifiers import lists, words
 from dast_jax.verifiers.equivalence import Comparison, Tolerance, compare_math, compare_number
 from dast_jax.verifiers.extract import Extraction, extract_math, extract_reference
+from dast_jax.verifiers.functions import Functions
 from dast_jax.verifiers.normalize import clean
 from dast_jax.verifiers.options import VerifierOptions
 
@@ -41,7 +43,7 @@ class Family(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a query's `task` says: a family and a tolerance, or (family None) a function of the user's."""
+    """What a query's `task` says: a family and a tolerance, or (family None) a function of the config's."""
 
     name: str
     family: Family | None
@@ -75,25 +77,43 @@ FAMILIES: Mapping[str, Family] = {
     "list": Family(lists.extract_list, lists.compare_list, extract_reference, lists.as_tuple),
 }
 
-_FUNCTION = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _TASK = re.compile(
     r"(?P<family>\w+?)(?:(?P<kind>~|±|\+-)(?P<amount>\d+(?:\.\d+)?(?:[eE]-?\d{1,2})?))?", re.ASCII
 )
 _WITH_NUMBERS = ("math", "number", "list")
 
 
-@lru_cache(maxsize=4_096)
-def read_task(task: str) -> Task:
-    """What `task` names. Raises `UserError` for what is no family, tolerance or `package.module:function`."""
-    if _FUNCTION.fullmatch(task):
+def read_task(task: str, functions: Functions = MappingProxyType({})) -> Task:
+    """What `task` names: one of `functions`, the config's own, else a family with its tolerance.
+
+    Raises `UserError` for what is neither; `package.module:function` is not looked up, let alone imported.
+    """
+    if task in functions:
         return Task(task, None)
+    if ":" in task:  # no family and no name has one
+        raise UserError(
+            f"task {task!r} names code, and data may not; set data.task or verifier.functions in the config"
+        )
+    try:
+        return _read_family(task)
+    except _UnknownFamilyError:
+        known = [*FAMILIES, *functions]
+        raise UserError(
+            f"task {task!r}: unknown task family{nearest(task, known)}; a verifier of your own is named in "
+            "verifier.functions"
+        ) from None
+
+
+class _UnknownFamilyError(Exception):
+    """No family has that name."""
+
+
+@lru_cache(maxsize=4_096)
+def _read_family(task: str) -> Task:
     match = _TASK.fullmatch(task)
     family = FAMILIES.get(match["family"]) if match else None
     if match is None or family is None:
-        raise UserError(
-            f"task {task!r}: unknown task family{nearest(task, FAMILIES)}; a verifier of your own is written "
-            "package.module:function"
-        )
+        raise _UnknownFamilyError
     if match["kind"] is None:
         return Task(match["family"], family)
     if match["family"] not in _WITH_NUMBERS:

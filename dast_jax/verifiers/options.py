@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dast_jax.options import opt
+from dast_jax.verifiers.functions import check_functions
 
 __all__ = ["PERCENT_RULES", "VerifierOptions"]
 
@@ -20,6 +21,11 @@ class VerifierOptions:
         "what a percent sign means when the other side has none: 50% equals 0.5 (fraction), 50 (unit), "
         "or both (either)",
         choices=PERCENT_RULES,
+    )
+    functions: dict[str, str] = opt(
+        {},
+        "verifiers of your own, as {name: package.module:function}; data.task and the task of a row may be "
+        "such a name",
     )
     labels: tuple[str, ...] = opt(
         ("entailment", "neutral", "contradiction"),
@@ -52,3 +58,6 @@ class VerifierOptions:
     )
     batch: int = opt(16, "comparisons handed to a worker at a time", min=1, changes_result=False)
     cache_size: int = opt(65_536, "symbolic verdicts remembered", min=0, changes_result=False)
+
+    def __post_init__(self) -> None:
+        check_functions(self.functions)

@@ -30,6 +30,7 @@ from typing import Any
 from dast_jax.errors import UserError
 from dast_jax.records import Verdict, VerdictKind
 from dast_jax.verifiers.equivalence import Tolerance
+from dast_jax.verifiers.functions import Functions
 from dast_jax.verifiers.options import VerifierOptions
 
 __all__ = ["WorkerPool"]
@@ -61,31 +62,40 @@ class _Item:
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """What one call may cost, and which function it is, if any."""
+    """What one call may cost, and which function it is, if any: its task, of the config's `functions`."""
 
     function: str | None
+    functions: Functions
     cpu_seconds: float
     wall_seconds: float
     memory_mb: int
 
     @classmethod
-    def of(cls, options: VerifierOptions, function: str | None) -> _Limits:
+    def of(cls, options: VerifierOptions, function: str | None, functions: Functions) -> _Limits:
         if function is None:
-            return cls(None, options.cpu_seconds, options.wall_seconds, options.memory_mb)
+            return cls(None, {}, options.cpu_seconds, options.wall_seconds, options.memory_mb)
         cpu = options.function_cpu_seconds
-        return cls(function, cpu, max(options.wall_seconds, 2 * cpu), options.function_memory_mb)
+        return cls(function, functions, cpu, max(options.wall_seconds, 2 * cpu), options.function_memory_mb)
+
+    @property
+    def named(self) -> str:
+        """The task as messages name it, with the function behind a name of the config's."""
+        code = self.functions.get(self.function or "", self.function)
+        return f"task {self.function}" if code == self.function else f"task {self.function} ({code})"
 
 
 class WorkerPool:
     """Judges pairs in worker processes, started with the first one. Thread-safe.
 
-    Answers are compared symbolically, or `function` (`package.module:name`) is called on the texts.
+    Answers are compared symbolically, or `function`, a task of the config's `functions`, is called on them.
     """
 
-    def __init__(self, options: VerifierOptions, function: str | None = None):
+    def __init__(
+        self, options: VerifierOptions, function: str | None = None, functions: Functions | None = None
+    ):
         self._options = options
         self._function = function
-        self._limits = _Limits.of(options, function)
+        self._limits = _Limits.of(options, function, functions or {})
         self._size = options.workers or min(8, len(_usable_cores()))
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._feeders: list[_Feeder] = []
@@ -93,12 +103,12 @@ class WorkerPool:
         self._closed = False
 
     def check(self) -> None:
-        """Start a worker and end it. Raises `UserError` where the user's function cannot be had."""
+        """Start a worker and end it. Raises `UserError` where the config's function cannot be had."""
         worker = _Worker(self._options, self._limits)
         try:
             worker.wait_ready()
         except RuntimeError as error:
-            raise UserError(f"task {self._function}: {error}") from None
+            raise UserError(f"{self._limits.named}: {error}") from None
         finally:
             worker.kill()
 
@@ -249,10 +259,10 @@ class _Feeder:
         if self._limits.function is None:
             return _verdict(outcome, reason, item.answer)
         if outcome == "unusable":
-            return UserError(f"task {self._limits.function}: {reason}")
+            return UserError(f"{self._limits.named}: {reason}")
         if outcome == "raised":
             _warn_once(
-                f"task {self._limits.function}: {reason}; such a response counts as incorrect "
+                f"{self._limits.named}: {reason}; such a response counts as incorrect "
                 "(said once, each verdict's reason says it)"
             )
             return Verdict(VerdictKind.INCORRECT, None, reason)
@@ -293,6 +303,7 @@ class _Worker:
             "memory_mb": limits.memory_mb,
             "float_rounding": options.float_rounding,
             "function": limits.function,
+            "functions": dict(limits.functions),
             "path": sys.path if limits.function else [],  # where this process would find the module
         }
         self.timed_out = False
@@ -310,7 +321,7 @@ class _Worker:
         self._finalizer = weakref.finalize(self, _end, self._process)
 
     def wait_ready(self) -> None:
-        """Raises RuntimeError where the worker fails to start."""
+        """Raise RuntimeError where the worker fails to start."""
         if self._ready:
             return
         reply = self.receive(_START_SECONDS)

@@ -13,6 +13,7 @@ from dast_jax.records import Verdict, VerdictKind
 from dast_jax.verifiers.equivalence import Tolerance
 from dast_jax.verifiers.extract import stated_texts
 from dast_jax.verifiers.families import Task, read_task
+from dast_jax.verifiers.functions import functions_of
 from dast_jax.verifiers.guard import refuse_answer, refuse_text
 from dast_jax.verifiers.normalize import text_key
 from dast_jax.verifiers.options import VerifierOptions
@@ -31,14 +32,16 @@ class Verifier:
             verifier.verify_one("1/2", r"So it is \\boxed{0.5}.").correct
 
     Plain numbers, words, lists of numbers and refusals are decided at once, in this process; the rest is
-    compared symbolically by worker processes, which start when first needed. A task that is a user's own
-    function, `package.module:function`, is called in workers of its own, with the whole reference and
-    prediction: (reference: str, prediction: str) -> bool | Verdict. Thread-safe. A prediction never raises;
-    an unknown task family does, and a function that cannot be imported (`UserError`).
+    compared symbolically by worker processes, which start when first needed. A task that `options.functions`
+    names is a user's own function, called in workers of its own with the whole reference and prediction:
+    (reference: str, prediction: str) -> bool | Verdict. So is `task`, the config's `data.task`, where it is
+    written `package.module:function`; any other task written so is refused. Thread-safe. A prediction never
+    raises; an unknown task does, and a function that cannot be imported (`UserError`).
     """
 
-    def __init__(self, options: VerifierOptions | None = None):
+    def __init__(self, options: VerifierOptions | None = None, *, task: str = ""):
         self.options = options or VerifierOptions()
+        self._table = functions_of(self.options.functions, task)
         self._pool = WorkerPool(self.options)
         self._functions: dict[str, WorkerPool] = {}
         self._known: OrderedDict[tuple[str, str, Tolerance | None], Future[Verdict]] = OrderedDict()
@@ -82,7 +85,7 @@ class Verifier:
 
     def _decide(self, reference: str, prediction: str, task: str = "math") -> Verdict | Future[Verdict]:
         """The verdict, or the comparison by a worker that will give it."""
-        asked = read_task(task)
+        asked = read_task(task, self._table)
         if asked.family is None:
             return self._call(asked, reference, prediction)
         family = asked.family
@@ -153,13 +156,13 @@ class Verifier:
         return future
 
     def _call(self, task: Task, reference: str, prediction: str) -> Verdict | Future[Verdict]:
-        """The user's function on the pair, in a worker; the first call waits for one to start."""
+        """The config's function on the pair, in a worker; the first call waits for one to start."""
         if refused := self._refuse(reference, prediction):
             return refused
         with self._lock:
             pool = self._functions.get(task.name)
             if pool is None:
-                pool = WorkerPool(self.options, function=task.name)
+                pool = WorkerPool(self.options, function=task.name, functions=self._table)
                 pool.check()
                 self._functions[task.name] = pool
         return pool.submit(reference, prediction)

@@ -6,8 +6,9 @@ the end of stdin. It never sees the parent's main module and imports no jax.
 
 Answers are compared symbolically with math-verify: `outcome` is then true or false, and the process may
 neither evaluate text nor write files, as sympy's one door to `eval` is closed before the first pair is
-read. With a `function` in CONFIG, that function of the user's is called instead: `outcome` is then a verdict,
-"raised", or "unusable" for what is none. It is null where memory ran out.
+read. With a `function` in CONFIG, what that task is in CONFIG's `functions`, the table of the user's config,
+is called instead, and nothing that the table does not hold: `outcome` is then a verdict, "raised", or
+"unusable" for what is none. It is null where memory ran out.
 
 The kernel ends it where a comparison takes more CPU time than allowed (SIGPROF, whose default action is to
 end the process, works inside long C calls, where a Python handler would wait), or more memory (RLIMIT_AS).
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> int:
     judge: Judge
     try:
         if config["function"]:
-            judge = _load_function(config["function"], config["path"])
+            judge = _load_function(config["function"], config["functions"], config["path"])
         else:
             judge = _load(config["float_rounding"])
     except (ImportError, _UnusableError) as error:
@@ -98,11 +99,13 @@ class _UnusableError(Exception):
     """The user's function cannot be had; the message says why in part of a sentence."""
 
 
-def _load_function(name: str, path: list[str]) -> Judge:
-    """Import `package.module:function` from the parent's import path, and return how it judges."""
+def _load_function(task: str, functions: dict[str, str], path: list[str]) -> Judge:
+    """Import what `task` is in `functions` from the parent's import path, and return how it judges."""
     from dast_jax.records import Verdict
 
-    module_name, _, function_name = name.partition(":")
+    if task not in functions:  # checked before any worker starts, and here again, where the import is
+        raise _UnusableError("the config names no such function")
+    module_name, _, function_name = functions[task].partition(":")
     sys.path[:] = [entry or os.getcwd() for entry in path]
     try:
         module = importlib.import_module(module_name)

@@ -1,4 +1,4 @@
-"""The faces' plumbing: flags over file, overrides over flags; help; exit codes; one sentence for people."""
+"""What commands share: flags over file, overrides over flags; help; exit codes; one sentence per error."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from dast_jax.cli import Flag, command, output_path, parse_arguments
+from dast_jax.cli import Arguments, Flag, command, output_path
 from dast_jax.errors import DivergedError, InterruptedRunError, UserError, disk_full
 from dast_jax.options import opt
 from dast_jax.options.yaml_text import parse_yaml
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +40,20 @@ class Config:
     sampling: Sampling = opt(Sampling)
 
 
-FLAGS = (
+ARGUMENTS = Arguments(
+    "sample",
+    "Sample responses.",
+    Config,
     Flag("--model", key="model.path", help="the model"),
     Flag("--out", required=True, help="rows go here"),
     Flag("--run", repeated=True, help="a run"),
 )
 
 
-def _face(argv: list[str], seen: list | None = None) -> int:
+def _sample(argv: list[str], seen: list | None = None) -> int:
     @command
     def main(argv=None):
-        parsed = parse_arguments("sample", "Sample responses.", Config, argv, *FLAGS)
+        parsed = ARGUMENTS.parse(argv)
         if seen is not None:
             seen.append(parsed)
 
@@ -61,7 +64,7 @@ def test_file_then_flags_then_overrides(tmp_path) -> None:
     config_file = tmp_path / "c.yaml"
     config_file.write_text(
         "model: {path: from_file}\nsampling: {temperature: 0.5, mode: b}\n"
-        "training: {epochs: 9}\n"  # another face's section may stand in a shared file
+        "training: {epochs: 9}\n"  # a shared file may have another command's section
     )
     seen: list = []
     argv = [
@@ -73,7 +76,7 @@ def test_file_then_flags_then_overrides(tmp_path) -> None:
         "--out",
         "o",
     ]
-    assert _face([*argv, "--run", "a", "--run", "b", "sampling.stop=[x]"], seen) == 0
+    assert _sample([*argv, "--run", "a", "--run", "b", "sampling.stop=[x]"], seen) == 0
     args, config = seen[0]
     assert (args.out, args.run) == ("o", ["a", "b"])
     assert config == Config(
@@ -84,12 +87,12 @@ def test_file_then_flags_then_overrides(tmp_path) -> None:
 def test_unknown_section_in_a_file_is_refused(tmp_path, capsys) -> None:
     config_file = tmp_path / "c.yaml"
     config_file.write_text("samplign: {temperature: 1}\n")
-    assert _face(["--config", str(config_file), "--model", "m", "--out", "o"]) == 2
+    assert _sample(["--config", str(config_file), "--model", "m", "--out", "o"]) == 2
     assert capsys.readouterr().err == "error: samplign: unknown key; did you mean sampling?\n"
 
 
 def test_help_lists_every_key_with_type_and_default(capsys) -> None:
-    assert _face(["--help"]) == 0
+    assert _sample(["--help"]) == 0
     out = capsys.readouterr().out
     for text in (
         "usage: python -m dast_jax.sample",
@@ -105,12 +108,12 @@ def test_help_lists_every_key_with_type_and_default(capsys) -> None:
 
 
 def test_print_config_shows_what_is_still_missing(capsys) -> None:
-    assert _face(["--print-config"]) == 0
+    assert _sample(["--print-config"]) == 0
     assert parse_yaml(capsys.readouterr().out)["model"] == {"path": "REQUIRED"}
 
 
 def test_print_config_reads_back_and_needs_no_required_flag(capsys) -> None:
-    assert _face(["--print-config", "model.path=m", "sampling.stop=[]"]) == 0
+    assert _sample(["--print-config", "model.path=m", "sampling.stop=[]"]) == 0
     printed = parse_yaml(capsys.readouterr().out)
     assert printed == {
         "model": {"path": "m"},
@@ -134,8 +137,8 @@ def test_print_config_reads_back_and_needs_no_required_flag(capsys) -> None:
         (["--out", "o", "--config", "no/such.yaml"], "error: no/such.yaml: no such config file"),
     ],
 )
-def test_usage_mistakes_exit_2_with_one_sentence(argv: list[str], message: str, capsys) -> None:
-    assert _face(argv) == 2
+def test_usage_errors_exit_2_with_one_sentence(argv: list[str], message: str, capsys) -> None:
+    assert _sample(argv) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith(message)
     assert captured.err.count("\n") == 1
@@ -159,11 +162,11 @@ def _raising(error: BaseException | None, result: int | None = None) -> int:
         (UserError("rows.jsonl row 3: no answer"), 2, "error: rows.jsonl row 3: no answer\n"),
         (DivergedError("the loss is NaN at step 7"), 3, "the loss is NaN at step 7\n"),
         (InterruptedRunError("disk full"), 75, "disk full\n"),
-        (KeyboardInterrupt(), 75, "stopped by SIGINT; the same command goes on from here\n"),
+        (KeyboardInterrupt(), 75, "stopped by SIGINT; run the same command to continue\n"),
         (
             OSError(errno.ENOSPC, "No space left on device", "x/y"),
             75,
-            "disk full (writing x/y); free space and run the same command to go on\n",
+            "disk full (writing x/y); free space and run the same command to continue\n",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "error: /x: permission denied"),
     ],
@@ -177,8 +180,8 @@ def test_exit_codes(error: BaseException | None, code: int, message: str, capsys
     assert "Traceback" not in captured
 
 
-def test_the_log_is_shown_while_a_face_runs(capsys, caplog) -> None:
-    logger = logging.getLogger("dast_jax.room")
+def test_the_log_is_shown_while_a_command_runs(capsys, caplog) -> None:
+    logger = logging.getLogger("dast_jax.module")
 
     @command
     def main(argv=None):
@@ -187,9 +190,9 @@ def test_the_log_is_shown_while_a_face_runs(capsys, caplog) -> None:
 
     assert main([]) == 0
     assert capsys.readouterr().err == "warning: three rows skipped\ndone\n"
-    logger.warning("not a face's business")
+    logger.warning("outside of a command")
     assert "three" not in caplog.text
-    assert "not a face's business" in caplog.text
+    assert "outside of a command" in caplog.text
     assert capsys.readouterr().err == ""
 
 
@@ -213,7 +216,7 @@ def test_disk_full_is_seen_through_wrappers() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_stop_cleanly_even_past_broad_excepts(number: signal.Signals, tmp_path) -> None:
-    script = tmp_path / "face.py"
+    script = tmp_path / "stop.py"
     script.write_text(
         textwrap.dedent(
             """
@@ -247,7 +250,7 @@ def test_signals_stop_cleanly_even_past_broad_excepts(number: signal.Signals, tm
     out, err = child.communicate(timeout=20)
     assert child.returncode == 75
     assert out == "cleaned up\n"
-    assert err == f"stopped by {number.name}; the same command goes on from here\n"
+    assert err == f"stopped by {number.name}; run the same command to continue\n"
 
 
 def test_output_path(tmp_path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dast_jax.config import build_config
 from dast_jax.data.hints import HINTS, hint, hinted
 from dast_jax.data.options import DataOptions
 from dast_jax.data.schemas import READERS, detect_schema, read_row
@@ -330,7 +331,6 @@ def test_olympiad_error_is_a_tolerance(verifier):
         ({"columns": {"question": "q"}}, "data.*answer must be named too"),
         ({"columns": {"question": "q", "answer": "a"}, "schema": "math"}, "no use with schema math"),
         ({"columns": {"frage": "q"}}, "frage"),
-        ({"task": "chioce"}, "did you mean choice"),
         ({"schema": "arc"}, "arc_challenge"),
     ],
 )
@@ -338,6 +338,26 @@ def test_bad_options_are_one_sentence(options, told):
     with pytest.raises(UserError, match=told) as error:
         build(DataOptions, {"train": "x", **options}, where="data")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ("chioce", "data.task: .*did you mean choice"),
+        ("mime", "data.task: .*did you mean mine"),
+        ("mod:", "data.task: expected a task family or package.module:function, got 'mod:'"),
+        ("choice~0.1", "data.task: .*choice has no numbers"),
+        ("mine~0.1", "data.task: .*unknown task family"),
+    ],
+)
+def test_a_bad_task_of_the_options_is_one_sentence(task, told):
+    sections = {"run": {"dir": "x"}, "data": {"train": "x", "task": task}}
+    functions = {"mine": "my_checks:same"}
+    with pytest.raises(UserError, match=told) as error:
+        build_config({**sections, "model": {"path": "x"}, "verifier": {"functions": functions}})
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=told):
+        load_queries("no file is looked for", options=DataOptions(train="x", task=task), functions=functions)
 
 
 def test_task_of_the_options(tmp_path):
@@ -363,7 +383,7 @@ def test_unknown_task_lists_the_families_once():
     with pytest.raises(UserError) as error:
         read_task("nli")
     assert str(error.value).count("known are") == 1
-    assert str(error.value).endswith("a verifier of your own is written package.module:function")
+    assert str(error.value).endswith("a verifier of your own is named in verifier.functions")
 
 
 def test_answers_may_stand_in_for_solutions():

@@ -8,7 +8,7 @@ from scipy import stats
 
 from dast_jax.errors import UserError
 from dast_jax.estimators import ESTIMATORS, estimate, levels_by_rank, rank_quantiles
-from dast_jax.estimators.difficulty import levels_from_counts
+from dast_jax.estimators.levels import levels_from_counts
 from dast_jax.records import Query, Responses
 
 

@@ -16,7 +16,7 @@ from dast_jax.methods import sai_dpo
 from dast_jax.methods.clusters import cluster_queries, subjects
 from dast_jax.options import apply_overrides, load_yaml
 from dast_jax.records import Pool, Query
-from dast_jax.store import RunStore
+from dast_jax.store.run_store import RunStore
 from tests.helpers_chat_server import KEY, VARIABLE, serve
 
 __all__ = ["serve"]

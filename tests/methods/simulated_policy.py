@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dast_jax.estimators.difficulty import TallyCounter
+from dast_jax.estimators.tally import TallyCounter
 from dast_jax.records import (
     FinishReason,
     Pool,

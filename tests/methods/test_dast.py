@@ -17,7 +17,8 @@ from simulated_policy import (
 )
 
 from dast_jax.errors import UserError
-from dast_jax.estimators.difficulty import HARD, UNSOLVED, TallyCounter, level_shares
+from dast_jax.estimators.levels import HARD, UNSOLVED, level_shares
+from dast_jax.estimators.tally import TallyCounter
 from dast_jax.methods import dast
 from dast_jax.options import build
 from dast_jax.records import LEVELS, PromptKind, Requests, Responses

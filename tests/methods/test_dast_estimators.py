@@ -9,7 +9,7 @@ from simulated_policy import SimulatedPolicy, make_pool, mixed_levels, responses
 
 from dast_jax.errors import UserError
 from dast_jax.estimators import JudgeOptions
-from dast_jax.estimators.difficulty import UNSOLVED
+from dast_jax.estimators.levels import UNSOLVED
 from dast_jax.methods import dast
 from dast_jax.options import build
 from dast_jax.records import Pool

@@ -15,8 +15,8 @@ from dast_jax.loop import training as learning
 from dast_jax.loop.selftrain import run
 from dast_jax.options import apply_overrides, load_yaml
 from dast_jax.records import PreferenceSet
-from dast_jax.store import RunStore
 from dast_jax.store.metrics_log import read_metrics
+from dast_jax.store.run_store import RunStore
 from dast_jax.training.preference import reference_logprobs
 
 METHODS = {

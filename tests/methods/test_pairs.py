@@ -15,7 +15,7 @@ from simulated_policy import (
     sample_round,
 )
 
-from dast_jax.estimators.difficulty import UNSOLVED
+from dast_jax.estimators.levels import UNSOLVED
 from dast_jax.methods import dast, dpo, iterative_rpo
 from dast_jax.methods.pairs import candidates, draw_pairs
 from dast_jax.records import LEVELS, PreferenceSet, VerdictKind

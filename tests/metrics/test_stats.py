@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dast_jax.metrics import stats
 
@@ -177,3 +179,17 @@ def test_majority_grows_with_k_when_wrong_answers_scatter():
     assert accuracies[0] == pytest.approx(0.4, abs=0.03)
     assert accuracies[0] < accuracies[1] < accuracies[2]
     assert accuracies[2] > 0.95
+
+
+@given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
+def test_unbiased_pass_at_k_is_the_closed_form(nck):
+    n, c, k = nck
+    assert stats.unbiased_pass_at_k(np.array([c]), n, k)[0] == pytest.approx(
+        1 - math.comb(n - c, k) / math.comb(n, k), abs=1e-12
+    )
+
+
+def test_unbiased_pass_at_k_stays_in_range_for_many_trials_and_refuses_too_few():
+    assert stats.unbiased_pass_at_k(np.array([0, 1, 20_000]), 20_000, 10_000) == pytest.approx([0, 0.5, 1])
+    with pytest.raises(ValueError, match="at least 5"):
+        stats.unbiased_pass_at_k(np.array([1]), np.array([4]), 5)

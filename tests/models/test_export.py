@@ -10,10 +10,10 @@ import safetensors.numpy
 from model_cases import TEXT, case, state_equal, tokenizer, write_folder
 from reference.llama_cases import hf_config, weights
 
-from dast_jax.config import build_config
+from dast_jax.config import build_config, run_settings
 from dast_jax.export import main
 from dast_jax.models.load import load_model
-from dast_jax.store import RunStore
+from dast_jax.store.run_store import RunStore
 from dast_jax.training.checkpoint import save_policy
 
 NAME = "tied"
@@ -28,7 +28,7 @@ def run(tmp_path):
         "model": {"path": str(base)},
         "data": {"train": "train.jsonl"},
     }
-    with RunStore.open(build_config(mapping)) as store:
+    with RunStore.open(run_settings(build_config(mapping))) as store:
         for round in (0, 1):
             save_policy(store.path / "checkpoints" / f"round_{round:02d}", _policy(round))
             store.mark_done(f"{round:02d}/train")

@@ -15,9 +15,10 @@ from helpers_fake_run import make_run
 from rich.console import Console
 
 from dast_jax.metrics import stats
-from dast_jax.report import ReportOptions, main, render_report, write_report
+from dast_jax.report import main
 from dast_jax.reporting.load import load_run
 from dast_jax.reporting.markup import Html, text
+from dast_jax.reporting.report import ReportOptions, render_report, write_report
 from dast_jax.reporting.run_tables import print_metrics, print_summary
 
 HOSTILE = (

@@ -9,7 +9,7 @@ import numpy as np
 
 from dast_jax.methods.coverage import coverage
 from dast_jax.records import Pool, Query
-from dast_jax.report import render_report
+from dast_jax.reporting.report import render_report
 from tests.helpers_fake_run import make_run
 
 POOL = Pool(tuple(Query(id=str(i), question="q", answer="a", level="12"[i % 2]) for i in range(4)))

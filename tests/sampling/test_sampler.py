@@ -345,9 +345,9 @@ def test_resumed_with_stored_responses_it_is_the_same_stage(make_engine):
         assert [(t, bits(r)) for t, r in source.found] == [(t, bits(r)) for t, r in whole.found]
         assert found.replayed > 0
         assert found.replayed + found.trials == 48
-        assert found.generated_tokens + found.replayed_tokens == unbroken.generated_tokens
-        for name in ("prompt_tokens", "padded_prompt_tokens", "slot_steps"):
-            assert getattr(found, name) + getattr(found, f"replayed_{name}") == getattr(unbroken, name), name
+        replayed = sum(len(r.tokens) for r in stored[: found.replayed])
+        assert found.generated_tokens + replayed == unbroken.generated_tokens
+        assert found.slot_steps < unbroken.slot_steps  # what was stored costs nothing again
 
 
 def test_a_stage_that_is_stored_entirely_does_not_touch_the_model(make_engine, monkeypatch):
@@ -355,15 +355,14 @@ def test_a_stage_that_is_stored_entirely_does_not_touch_the_model(make_engine, m
     prompts = tiny_llama.prompts(10)
     script = [(q // 4, q, 0) for q in range(10)]
     first = Scripted(prompts, script)
-    computed = sample(engine, first, key=KEY)
+    sample(engine, first, key=KEY)
     for name in ("prefill", "insert", "decode"):
         monkeypatch.setattr(engine, name, None)
     second = Scripted(prompts, script, known=[r for _, r in first.found])
     found = sample(engine, second, key=KEY)
     assert second.found == first.found
-    assert (found.replayed, found.trials, found.slot_steps) == (10, 0, 0)
-    assert found.replayed_slot_steps == computed.slot_steps
-    assert found.replayed_padded_prompt_tokens == computed.padded_prompt_tokens
+    assert (found.replayed, found.trials) == (10, 0)
+    assert (found.generated_tokens, found.slot_steps, found.padded_prompt_tokens) == (0, 0, 0)
 
 
 # --- mesh, errors -----------------------------------------------------------------------------------

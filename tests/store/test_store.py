@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dast_jax.config import RunConfig, load_config
+from dast_jax.config import RunConfig, build_config, load_config, run_settings
 from dast_jax.errors import InterruptedRunError, UserError
 from dast_jax.records import (
     FinishReason,
@@ -26,11 +26,16 @@ from dast_jax.records import (
     Verdict,
     VerdictKind,
 )
-from dast_jax.store import RunStore, durable
+from dast_jax.store import durable
 from dast_jax.store.metrics_log import read_metrics
 from dast_jax.store.response_log import ResponseLog
+from dast_jax.store.run_store import RunStore
 
 ROOT = Path(__file__).parent.parent
+
+
+def _open(config: RunConfig) -> RunStore:
+    return RunStore.open(run_settings(config))
 
 
 def _config(folder: Path, *overrides: str) -> RunConfig:
@@ -213,27 +218,27 @@ def test_an_empty_log_has_empty_columns(tmp_path) -> None:
 
 def test_stages_and_facts_survive(tmp_path) -> None:
     folder = tmp_path / "runs" / "a"
-    with RunStore.open(_config(folder)) as store:
+    with _open(_config(folder)) as store:
         assert not store.is_done("00/sample")
         store.mark_done("base/evaluate", accuracy=np.float32(0.5))
         store.mark_done("00/sample", trials=3)
         store.annotate({"model": {"parameters": np.int64(7)}})
         with pytest.raises(ValueError, match="done already"):
             store.mark_done("00/sample")
-    with RunStore.open(_config(folder)) as store:
+    with _open(_config(folder)) as store:
         assert list(store.stages) == ["base/evaluate", "00/sample"]
         assert store.stages["00/sample"]["trials"] == 3
         assert store.facts == {"model": {"parameters": 7}}
         assert store.versions["numpy"] == np.__version__
     read = RunStore.read(folder)
     assert read.is_done("00/sample")
-    assert read.config == _config(folder)
+    assert build_config(read.config) == _config(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert len(manifest["sessions"]) == 2
 
 
 def test_a_moved_run_is_read_where_it_is(tmp_path) -> None:
-    with RunStore.open(_config(tmp_path / "a")) as store:
+    with _open(_config(tmp_path / "a")) as store:
         store.write_json("summary.json", {"schema": 1})
     (tmp_path / "a").rename(tmp_path / "b")
     assert RunStore.read(tmp_path / "b").read_json("summary.json") == {"schema": 1}
@@ -242,7 +247,7 @@ def test_a_moved_run_is_read_where_it_is(tmp_path) -> None:
 
 
 def test_changes_that_are_allowed_on_resume(tmp_path) -> None:
-    RunStore.open(_config(tmp_path / "a")).close()
+    _open(_config(tmp_path / "a")).close()
     changed = _config(
         tmp_path / "a",
         "run.rounds=5",
@@ -251,16 +256,16 @@ def test_changes_that_are_allowed_on_resume(tmp_path) -> None:
         "logging.log_every=7",
         "profile=true",
     )
-    with RunStore.open(changed) as store:
-        assert store.config.run.rounds == 5
-    assert RunStore.read(tmp_path / "a").config == changed
+    with _open(changed) as store:
+        assert store.config["run"]["rounds"] == 5
+    assert build_config(RunStore.read(tmp_path / "a").config) == changed
 
 
 def test_changes_that_are_refused_are_all_named(tmp_path) -> None:
-    RunStore.open(_config(tmp_path / "a", "run.rounds=3")).close()
+    _open(_config(tmp_path / "a", "run.rounds=3")).close()
     before = (tmp_path / "a" / "config.yaml").read_text()
     with pytest.raises(UserError) as caught:
-        RunStore.open(
+        _open(
             _config(
                 tmp_path / "a",
                 "training.learning_rate=0.5",
@@ -281,7 +286,7 @@ def test_changes_that_are_refused_are_all_named(tmp_path) -> None:
     assert "slots" not in message
     assert "\n" not in message
     assert (tmp_path / "a" / "config.yaml").read_text() == before
-    RunStore.open(_config(tmp_path / "a", "run.rounds=3")).close()  # the refusal let go of the lock
+    _open(_config(tmp_path / "a", "run.rounds=3")).close()  # the refusal let go of the lock
 
 
 def test_one_process_at_a_time(tmp_path) -> None:
@@ -293,42 +298,42 @@ def test_one_process_at_a_time(tmp_path) -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     with pytest.raises(UserError, match=rf"another process \(pid {child.pid}\) is working on this run"):
-        RunStore.open(_config(tmp_path))
+        _open(_config(tmp_path))
     child.send_signal(signal.SIGKILL)
     child.communicate(timeout=20)
-    RunStore.open(_config(tmp_path)).close()
+    _open(_config(tmp_path)).close()
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match=r"^run\.dir: .* holds other files and no run"):
-        RunStore.open(_config(tmp_path))
+        _open(_config(tmp_path))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"^run\.dir: .* cannot be used"):
-        RunStore.open(_config(tmp_path / "file"))
+        _open(_config(tmp_path / "file"))
 
 
 def test_a_run_killed_while_it_was_made_is_made_again(tmp_path) -> None:
-    with RunStore.open(_config(tmp_path)) as store:
+    with _open(_config(tmp_path)) as store:
         store.write_json("rounds/00/eval.json", {})
     (tmp_path / "rounds" / "00" / ".eval.json.1.partial").write_text("{")
-    RunStore.open(_config(tmp_path)).close()
+    _open(_config(tmp_path)).close()
     assert [p.name for p in (tmp_path / "rounds" / "00").iterdir()] == ["eval.json"]
     for name in ("manifest.json", "log.txt"):
         (tmp_path / name).unlink(missing_ok=True)
     (tmp_path / "rounds" / "00" / "eval.json").unlink()
     (tmp_path / "rounds" / "00").rmdir()
     (tmp_path / "rounds").rmdir()
-    with RunStore.open(_config(tmp_path, "run.seed=8")) as store:  # it had not begun
+    with _open(_config(tmp_path, "run.seed=8")) as store:  # it had not begun
         assert store.stages == {}
 
 
 def test_another_layout_version_is_refused(tmp_path) -> None:
-    RunStore.open(_config(tmp_path)).close()
+    _open(_config(tmp_path)).close()
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     durable.write_json(tmp_path / "manifest.json", {**manifest, "schema": "dast_jax.run/99"})
     with pytest.raises(UserError, match=r"is of version 'dast_jax\.run/99'"):
-        RunStore.open(_config(tmp_path))
+        _open(_config(tmp_path))
 
 
 def test_training_sets_and_difficulty_round_trip(tmp_path) -> None:
@@ -340,7 +345,7 @@ def test_training_sets_and_difficulty_round_trip(tmp_path) -> None:
         is_reference=np.array([True, False, False]),
         shortfall={"hard": 4},
     )
-    with RunStore.open(_config(tmp_path)) as store:
+    with _open(_config(tmp_path)) as store:
         store.write_training_set(1, pool, training_set)
         read = store.read_training_set(1)
         assert read.shortfall == {"hard": 4}
@@ -362,13 +367,13 @@ def test_training_sets_and_difficulty_round_trip(tmp_path) -> None:
 
 
 def test_metrics_survive_a_torn_line_and_a_redone_stage(tmp_path) -> None:
-    with RunStore.open(_config(tmp_path)) as store:
+    with _open(_config(tmp_path)) as store:
         store.log_metrics("train", round=1, step=1, loss=np.float32(2.0))
         store.log_metrics("train", round=1, step=2, loss=float("nan"))
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"stage": "train", "rou')
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 2
-    with RunStore.open(_config(tmp_path)) as store:
+    with _open(_config(tmp_path)) as store:
         store.log_metrics("train", round=1, step=2, loss=1.5)
         store.log_metrics("evaluation", round=1, set="test", accuracy=0.25)
     lines = read_metrics(tmp_path / "metrics.jsonl")
@@ -382,14 +387,14 @@ def test_metrics_survive_a_torn_line_and_a_redone_stage(tmp_path) -> None:
 
 
 def test_log_every_thins_training_steps(tmp_path) -> None:
-    with RunStore.open(_config(tmp_path, "logging.log_every=3")) as store:
+    with _open(_config(tmp_path, "logging.log_every=3")) as store:
         for step in range(1, 8):
             store.log_metrics("train", round=0, step=step, loss=1.0)
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 3, 6]
 
 
 def test_tensorboard_events_are_written(tmp_path) -> None:
-    with RunStore.open(_config(tmp_path, "logging.tensorboard=true")) as store:
+    with _open(_config(tmp_path, "logging.tensorboard=true")) as store:
         store.log_metrics("train", round=1, step=1, loss=2.0)
         store.log_metrics("evaluation", round=1, set="test", accuracy=0.25)
     for name, tag in (("round_01", b"train/loss"), ("rounds", b"evaluation/test/accuracy")):
@@ -402,7 +407,7 @@ def test_wandb_that_is_not_installed_is_said_so(tmp_path) -> None:
     if "wandb" in sys.modules or _installed("wandb"):
         pytest.skip("wandb is installed here, so its absence cannot be tried")
     with (
-        RunStore.open(_config(tmp_path, "logging.wandb=true")) as store,
+        _open(_config(tmp_path, "logging.wandb=true")) as store,
         pytest.raises(UserError, match=r"^logging\.wandb: the wandb package is not installed"),
     ):
         store.log_metrics("train", round=0, step=1, loss=1.0)
@@ -415,7 +420,7 @@ def _installed(name: str) -> bool:
 
 
 def test_the_log_goes_to_a_file(tmp_path) -> None:
-    with RunStore.open(_config(tmp_path)):
+    with _open(_config(tmp_path)):
         logging.getLogger("dast_jax.anything").info("hello from a room")
     logging.getLogger("dast_jax.anything").info("after the end")
     text = (tmp_path / "log.txt").read_text()

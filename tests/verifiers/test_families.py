@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 from dast_jax.errors import UserError
+from dast_jax.options import build, describe
 from dast_jax.records import VerdictKind
 from dast_jax.verifiers import Verifier, VerifierOptions
 from dast_jax.verifiers.families import FAMILIES, read_task
@@ -238,41 +239,56 @@ OWN = """
 """
 
 
+OWN_NAMES = ("same", "verdict", "prints", "spins", "sleeps", "eats", "raises")
+OWN_BAD = {
+    "absent": "no_such_module_here:f",
+    "broken": "own_broken:f",
+    "missing": "own_checks:missing",
+    "value": "own_checks:value",
+    "wrong_type": "own_checks:wrong_type",
+}
+
+
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     (folder / "own_checks.py").write_text(textwrap.dedent(OWN))
     (folder / "own_broken.py").write_text("import nothing_of_that_name\n")
     sys.path.insert(0, str(folder))
-    options = VerifierOptions(workers=1, function_cpu_seconds=0.5, wall_seconds=2.0)
-    with Verifier(options) as verifier:
+    options = VerifierOptions(
+        workers=1,
+        function_cpu_seconds=0.5,
+        wall_seconds=2.0,
+        functions={name: f"own_checks:{name}" for name in OWN_NAMES} | OWN_BAD,
+    )
+    with Verifier(options, task="own_checks:same") as verifier:
         yield verifier
     sys.path.remove(str(folder))
 
 
 def test_own_function(own):
     assert own.verify_one("abc", "cba", "own_checks:same").kind is CORRECT
-    assert own.verify_one("abc", "abc", "own_checks:same").kind is INCORRECT
-    assert own.verify_one("a", "b\0", "own_checks:same").kind is INCORRECT
-    told = own.verify_one("abc", "abcdef", "own_checks:verdict")
+    assert own.verify_one("abc", "abc", "same").kind is INCORRECT
+    assert own.verify_one("a", "b\0", "same").kind is INCORRECT
+    told = own.verify_one("abc", "abcdef", "verdict")
     assert (told.kind, told.extracted, told.reason) == (NO_ANSWER, "abc", "told by me")
-    assert own.verify_one("a", "b", "own_checks:prints").kind is CORRECT
+    assert own.verify_one("a", "b", "prints").kind is CORRECT
 
 
 def test_own_function_that_takes_too_long_is_killed_and_the_next_call_works(own):
     for name, bad in (("spins", "spin"), ("sleeps", "sleep"), ("eats", "eat")):
-        verdict = own.verify_one("a", bad, f"own_checks:{name}")
+        verdict = own.verify_one("a", bad, name)
         assert verdict.kind is VerdictKind.TIMED_OUT, verdict
-        assert own.verify_one("a", "b", f"own_checks:{name}").kind is CORRECT
+        assert own.verify_one("a", "b", name).kind is CORRECT
 
 
 def test_own_function_that_raises_is_incorrect_and_said_once(own, caplog):
     with caplog.at_level(logging.WARNING, logger="dast_jax"):
         for _ in range(3):
-            verdict = own.verify_one("a", "b", "own_checks:raises")
+            verdict = own.verify_one("a", "b", "raises")
     assert verdict.kind is INCORRECT
     assert verdict.reason == "the function raised ValueError: two lines"
-    said = [r.message for r in caplog.records if "own_checks:raises" in r.message]
+    said = [r.message for r in caplog.records if "task raises (own_checks:raises): " in r.message]
     assert len(said) == 1
     assert "\n" not in said[0]
 
@@ -280,16 +296,36 @@ def test_own_function_that_raises_is_incorrect_and_said_once(own, caplog):
 @pytest.mark.parametrize(
     ("task", "told"),
     [
-        ("no_such_module_here:f", "no_such_module_here cannot be imported"),
-        ("own_broken:f", "nothing_of_that_name"),
-        ("own_checks:missing", "has no function missing"),
-        ("own_checks:value", "has no function value"),
-        ("own_checks:wrong_type", "returned str"),
+        ("absent", "no_such_module_here cannot be imported"),
+        ("broken", "nothing_of_that_name"),
+        ("missing", "has no function missing"),
+        ("value", "has no function value"),
+        ("wrong_type", "returned str"),
     ],
 )
 def test_own_function_that_cannot_be_used_is_one_sentence(own, task, told):
     with pytest.raises(UserError) as error:
         own.verify_one("a", "b", task)
     assert told in str(error.value)
-    assert task in str(error.value)
+    assert f"task {task} ({OWN_BAD[task]}): " in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_function_that_the_config_does_not_name_is_not_called(own):
+    for task in ("own_checks:prints", "os:getcwd", "prints:prints", "own_checks:same "):
+        with pytest.raises(UserError, match="names code, and data may not"):
+            own.verify_one("a", "b", task)
+
+
+@pytest.mark.parametrize(
+    "table", [{"math": "a:b"}, {"1st": "a:b"}, {"a b": "a:b"}, {"a:b": "a:b"}, {"mine": "a.b"}, {"mine": ""}]
+)
+def test_own_functions_are_named_like_no_family_and_written_as_functions(table):
+    with pytest.raises(UserError, match="verifier: functions") as error:
+        build(VerifierOptions, {"functions": table}, where="verifier")
+    assert "\n" not in str(error.value)
+
+
+def test_own_functions_change_results():
+    changes = {info.key: info.changes_result for info in describe(VerifierOptions, where="verifier")}
+    assert changes["verifier.functions"]

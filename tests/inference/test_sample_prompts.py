@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-import tiny_llama
 
 from dast_jax import sample
+from dast_jax.inference.options import SampleOptions
+from dast_jax.inference.sample_prompts import sample_prompts
+from dast_jax.models.options import ModelOptions
+from dast_jax.sampling.options import SamplingOptions
 
-CHAT = (
-    "{% for m in messages %}{{ m['role'][0] + ':' + m['content'] + '|' }}{% endfor %}"
-    "{% if add_generation_prompt %}a:{% endif %}"
-)
 SETTINGS = [
     "sampling.temperature=0",
     "sampling.max_new_tokens=6",
@@ -21,29 +20,6 @@ SETTINGS = [
     "sampling.prefill_batch=2",
     "sampling.tick_steps=3",
 ]
-
-
-@pytest.fixture(scope="session")
-def folder(tiny, tmp_path_factory):
-    """The tiny model as a Hugging Face folder with a character tokenizer and a chat template."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    from dast_jax.models.hf import save_model
-    from dast_jax.models.tokenizer import Tokenizer as Ours
-
-    names = ["<s>", "</s>", "<end>", *(chr(32 + i) for i in range(93))]
-    inner = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="?"))
-    inner.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    inner.decoder = decoders.Fuse()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=inner, eos_token="</s>", additional_special_tokens=["<end>"]
-    )
-    fast.chat_template = CHAT
-    config, _, params = tiny
-    path = tmp_path_factory.mktemp("model")
-    save_model(path, config, params, Ours(fast, eos_ids=tiny_llama.EOS))
-    return path
 
 
 def call(folder, data, out, *more):
@@ -60,6 +36,8 @@ def read(path):
 
 
 def test_one_row_per_trial_in_order(folder, tmp_path):
+    import tiny_llama
+
     rows = [
         {"id": "first", "prompt": "2+2="},
         {"prompt": "hello"},
@@ -76,7 +54,7 @@ def test_one_row_per_trial_in_order(folder, tmp_path):
         assert r["logprob"] < 0
         assert r["finish_reason"] == ("eos" if r["tokens"][-1] in tiny_llama.EOS else "length")
     assert found[0]["tokens"] == found[1]["tokens"], "greedy"
-    assert found[4]["tokens"] == found[6]["tokens"], "messages are put through the chat template"
+    assert found[4]["tokens"] == found[6]["tokens"], "messages go through the chat template"
 
 
 def test_parquet_in_and_out(folder, tmp_path):
@@ -91,7 +69,7 @@ def test_parquet_in_and_out(folder, tmp_path):
     assert pq.read_table(tmp_path / "out.parquet").to_pylist() == read(tmp_path / "out.jsonl")
 
 
-def test_overlong_prompts_are_named_and_the_others_go_on(folder, tmp_path, capsys):
+def test_overlong_prompts_are_named_and_skipped(folder, tmp_path, capsys):
     prompts = ["abc", "x" * 17, "def", "y" * 16]
     data = write(tmp_path / "in.jsonl", *({"prompt": p} for p in prompts))
     settings = ["sampling.temperature=1", "sampling.trials=3"]
@@ -133,3 +111,18 @@ def test_missing_model_is_named(tmp_path, capsys):
     data = write(tmp_path / "in.jsonl", {"prompt": "a"})
     assert call(tmp_path / "nowhere", data, tmp_path / "out.jsonl") == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_texts_and_chats_from_python(folder):
+    options = SampleOptions(
+        model=ModelOptions(path=str(folder)),
+        sampling=SamplingOptions(
+            temperature=0, trials=2, max_new_tokens=6, prompt_buckets=(16,), slots=4, tick_steps=3
+        ),
+    )
+    chat = [{"role": "user", "content": "hi"}]
+    found = sample_prompts(["u:hi|a:", "x" * 17, chat], options)
+    assert [(r.id, r.trial) for r in found.responses] == [(1, 0), (1, 1), (3, 0), (3, 1)]
+    assert [prompt.row for prompt in found.skipped] == [2]
+    assert found.responses[0].tokens == found.responses[2].tokens
+    assert found.new_tokens == sum(len(r.tokens) for r in found.responses)

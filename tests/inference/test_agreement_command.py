@@ -45,7 +45,7 @@ def test_every_pair_is_compared(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "words"),
     [
         (["estimators=[sampled]"], "at least two"),
         (["estimators=[sampled,judge]"], "judge.endpoint"),
@@ -56,9 +56,9 @@ def test_every_pair_is_compared(tmp_path, capsys):
         (["judge.endpoint=https://me:secret@host/v1"], "no user, password or query"),
     ],
 )
-def test_bad_input_is_one_sentence(more, told, capsys):
+def test_bad_input_is_one_sentence(more, words, capsys):
     assert main([*SMALL, "--data", "asset:problems/train.jsonl", *more]) == 2
     error = capsys.readouterr().err.strip()
-    assert told in error
+    assert words in error
     assert "\n" not in error
     assert "secret" not in error

@@ -56,7 +56,7 @@ def test_keys_reach_the_verifier(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "words"),
     [
         (None, ["pairs.jsonl", "no such file"]),
         ("", ["pairs.jsonl", "no rows"]),
@@ -69,14 +69,14 @@ def test_keys_reach_the_verifier(tmp_path):
         ("[" * 100_000 + "\n", ["row 1", "JSON"]),
     ],
 )
-def test_bad_files_get_one_sentence(tmp_path, capsys, content, told):
+def test_bad_files_get_one_sentence(tmp_path, capsys, content, words):
     data, out = tmp_path / "pairs.jsonl", tmp_path / "out.jsonl"
     if content is not None:
         data.write_text(content)
     assert main(["--data", str(data), "--out", str(out)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert all(part in error for part in told), error
+    assert all(part in error for part in words), error
     assert not out.exists()
 
 

@@ -1,0 +1,131 @@
+"""Which responses count: those to train on, those to reject, and texts that differ from each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import numpy as np
+
+from dast_jax.records import FinishReason, Responses, VerdictKind
+
+__all__ = [
+    "DistinctTexts",
+    "normalize_text",
+    "rejectable",
+    "response_key",
+    "response_keys",
+    "usable",
+]
+
+
+def normalize_text(text: str) -> str:
+    """`text` with case and white space evened out: two responses equal in this are not distinct."""
+    return " ".join(text.casefold().split())
+
+
+def response_key(text: str) -> str:
+    """A short digest of the normalised text; responses of one query with equal keys are not distinct."""
+    return _digest(text).hex()
+
+
+def response_keys(texts: Iterable[str]) -> np.ndarray:
+    """The digests of `response_key` as uint64 [n]."""
+    return np.frombuffer(b"".join(map(_digest, texts)), dtype=">u8").astype(np.uint64)
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(normalize_text(text).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def usable(responses: Responses) -> np.ndarray:
+    """Which rows can be trained on, bool [n]: correct, and not cut off at the limit of new tokens.
+
+    [ours] A truncated response may hold the right answer, but with EOS put behind it, it would teach
+    the policy to stop in the middle of a sentence. It counts as correct in the pass rate.
+    """
+    return responses.correct & (responses.finish != tuple(FinishReason).index(FinishReason.LENGTH))
+
+
+def rejectable(responses: Responses) -> np.ndarray:
+    """Which rows can be the rejected one of a pair, bool [n]: incorrect, and ended by themselves.
+
+    [ours] A truncated or timed-out response was not shown to be wrong, nor was one without an answer.
+    """
+    whole = responses.finish != tuple(FinishReason).index(FinishReason.LENGTH)
+    return (responses.verdict == tuple(VerdictKind).index(VerdictKind.INCORRECT)) & whole
+
+
+class DistinctTexts:
+    """Counts the different normalised texts of each query as they come: `count`, int [n], in place."""
+
+    def __init__(self, count: np.ndarray):
+        self.count = count
+        self._seen = _KeySet()
+
+    def know(self, query: np.ndarray, text: np.ndarray) -> None:
+        """Take the texts [m] of the queries [m] for seen, without counting them."""
+        self._seen.add_many(_text_keys(query, text))
+
+    def add(self, query: np.ndarray, text: np.ndarray) -> None:
+        """Count those of the texts [m] of the queries [m] that are new."""
+        new = query[self._seen.add_many(_text_keys(query, text))]
+        self.count += np.bincount(new, minlength=len(self.count)).astype(self.count.dtype)
+
+    def add_one(self, query: int, text: str) -> None:
+        """The same for one text."""
+        key = int.from_bytes(_digest(text), "big") ^ (query * _GOLDEN & _WORD)
+        self.count[query] += self._seen.add(key)
+
+
+def _text_keys(query: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """One key per (query, normalised text), uint64 [m]."""
+    return response_keys(text) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
+
+
+_WORD = 2**64 - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+"""An odd constant that spreads query indices over 64 bits (the golden ratio, as in Fibonacci hashing)."""
+
+
+class _KeySet:
+    """A set of 64-bit keys at 8 bytes each, as a pool of 10^6 queries may have 10^7 correct responses.
+
+    Keys lie in a sorted array; those added one at a time wait in a small set until there are enough.
+    """
+
+    _WAITING = 1 << 16
+
+    def __init__(self) -> None:
+        self._sorted = np.zeros(0, np.uint64)
+        self._waiting: set[int] = set()
+
+    def add(self, key: int) -> bool:
+        """Put the key in; returns whether it is new."""
+        if key in self._waiting or self._holds(np.array([key], np.uint64))[0]:
+            return False
+        self._waiting.add(key)
+        if len(self._waiting) >= self._WAITING:
+            self.add_many(np.zeros(0, np.uint64))
+        return True
+
+    def add_many(self, keys: np.ndarray) -> np.ndarray:
+        """Put keys in, uint64 [n]; returns the positions of those that are new, the first of equal ones."""
+        self._merge(np.sort(np.fromiter(self._waiting, np.uint64, len(self._waiting))))
+        self._waiting.clear()
+        unique, first = np.unique(keys, return_index=True)
+        new = ~self._holds(unique)
+        self._merge(unique[new])
+        return first[new]
+
+    def _holds(self, keys: np.ndarray) -> np.ndarray:
+        if not len(self._sorted):
+            return np.zeros(len(keys), bool)
+        at = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
+        return self._sorted[at] == keys
+
+    def _merge(self, keys: np.ndarray) -> None:
+        """Put in sorted `keys` that are not held yet."""
+        if len(keys):
+            # The stable sort is a merge sort, and two sorted runs are what it is best at.
+            self._sorted = np.sort(np.concatenate([self._sorted, keys]), kind="stable")

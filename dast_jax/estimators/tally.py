@@ -1,0 +1,49 @@
+"""The counts of a sampling stage, kept up to date response by response."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dast_jax.estimators.distinct import DistinctTexts, usable
+from dast_jax.records import Requests, Responses, Tally
+
+__all__ = ["TallyCounter"]
+
+
+class TallyCounter:
+    """Keeps a stage's `Tally`: what was requested, what finished, and how much of it was new and correct.
+
+    The counts after a set of responses are the same in whatever order they came.
+    """
+
+    def __init__(self, n_queries: int, carried: Responses | None = None):
+        """Counts for `n_queries` queries, starting with the `carried` responses of earlier rounds."""
+        self.tally = Tally.zeros(n_queries)
+        self._distinct = DistinctTexts(self.tally.distinct)
+        if carried is not None and len(carried):
+            self.tally.requested += np.bincount(carried.query, minlength=n_queries).astype(np.int32)
+            self.add(carried)
+
+    def request(self, requests: Requests) -> None:
+        """Count trials that are going to be sampled."""
+        if len(requests):
+            counts = np.bincount(requests.query, minlength=len(self.tally.requested))
+            self.tally.requested += counts.astype(np.int32)
+
+    def finish(self, query: int, *, correct: bool, truncated: bool, text: str) -> None:
+        """Count one verified response."""
+        self.tally.finished[query] += 1
+        self.tally.correct[query] += correct
+        if correct and not truncated:
+            self.tally.usable[query] += 1
+            self._distinct.add_one(query, text)
+
+    def add(self, responses: Responses) -> None:
+        """Count verified responses, many at once."""
+        n = len(self.tally.finished)
+        self.tally.finished += np.bincount(responses.query, minlength=n).astype(np.int32)
+        self.tally.correct += np.bincount(responses.query[responses.correct], minlength=n).astype(np.int32)
+        rows = np.flatnonzero(usable(responses))
+        query = responses.query[rows]
+        self.tally.usable += np.bincount(query, minlength=n).astype(np.int32)
+        self._distinct.add(query, responses.text[rows])

@@ -1,0 +1,86 @@
+"""The start of a round, and its training set: what the method remembers and what it makes of responses."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from dast_jax.estimators.levels import level_shares
+from dast_jax.loop.context import Context
+from dast_jax.methods.base import Method, RoundStart
+from dast_jax.records import PreferenceSet, Responses, TrainingSet
+from dast_jax.store.run_store import RunStore
+
+__all__ = ["begin", "build"]
+
+log = logging.getLogger(__name__)
+
+
+def begin(context: Context, method: Method, round: int) -> Responses:
+    """Bring the method to where `round` continues; return the earlier responses that count toward it.
+
+    Where the round's training set is built already, the method is left as that stage left it, and nothing is
+    carried.
+    """
+    store = context.store
+    if store.is_done(f"{round:02d}/build"):
+        _restore(store, method, round)
+        return Responses.none()
+    if round:
+        _restore(store, method, round - 1)
+    return method.begin(
+        RoundStart(
+            number=round,
+            history=lambda earlier: store.response_log(earlier).responses(),
+            accuracy=_training_accuracy(store, round - 1) if round else None,
+        )
+    )
+
+
+def build(context: Context, method: Method, round: int, carried: Responses) -> dict[str, Any]:
+    """Let the method make the round's training set, and keep it with what the method remembers."""
+    store, pool = context.store, context.pool
+    own = store.response_log(round).responses()
+    responses = Responses.concatenate([carried, own])
+    training_set = method.training_set(responses)
+    if len(responses) and not responses.correct.any():
+        log.warning(
+            "round %d: none of %d responses was correct; the round trains on %s",
+            round,
+            len(responses),
+            _what_is_left(training_set),
+        )
+    store.write_training_set(round, pool, training_set)
+    remembered = {name: getattr(method, name) for name in method.state}
+    store.write_arrays(_state_path(round), {k: v for k, v in remembered.items() if v is not None})
+    facts = {"shortfall": training_set.shortfall, "method": dict(method.facts)}
+    levels = method.levels
+    if levels is None:
+        return {"level_shares": None, **facts}
+    store.write_difficulty(round, pool, levels, own)
+    shares = {"before": level_shares(levels), "after": level_shares(levels, training_set.query)}
+    return {"level_shares": shares, **facts}
+
+
+def _restore(store: RunStore, method: Method, round: int) -> None:
+    """Give the method back what it remembered when the training set of `round` was built."""
+    stored = store.read_arrays(_state_path(round))
+    for name in method.state:
+        setattr(method, name, stored.get(name))
+
+
+def _training_accuracy(store: RunStore, round: int) -> float:
+    """Return the share of response tokens predicted correctly in a round's training; 0 without any."""
+    return float(store.stages[f"{round:02d}/train"]["training"].get("accuracy", 0.0))
+
+
+def _state_path(round: int) -> str:
+    return f"rounds/{round:02d}/method.npz"
+
+
+def _what_is_left(training_set: TrainingSet | PreferenceSet) -> str:
+    """Say what a round trains on that has no correct response."""
+    if not len(training_set):
+        return "nothing"
+    pairs = isinstance(training_set, PreferenceSet)
+    return f"{'pairs with ' if pairs else ''}reference solutions alone"

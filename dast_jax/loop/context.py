@@ -1,0 +1,152 @@
+"""What a run holds open between its stages, and how it is opened."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dast_jax.config import RunConfig
+from dast_jax.data.prompts import PromptBuilder
+from dast_jax.loop.policy import BASE, Policy
+from dast_jax.loop.problems import Problems, load_problems
+from dast_jax.records import Pool, SamplingStats, StageKey
+from dast_jax.runtime.profiling import ProfileWindow
+from dast_jax.runtime.progress import OnProgress, silent
+from dast_jax.sampling import scheduler
+from dast_jax.sampling.engine import Engine
+from dast_jax.sampling.options import SamplingOptions
+from dast_jax.store.run_store import RunStore
+from dast_jax.verifiers import Verifier
+
+__all__ = [
+    "COLLECT",
+    "EVALUATE",
+    "LABEL",
+    "LENGTH",
+    "Context",
+    "Tools",
+    "facts",
+    "make_engine",
+    "open_context",
+    "rest",
+    "stage_key",
+]
+
+COLLECT, LENGTH, LABEL, EVALUATE = range(4)
+"""What the sampler does within a round, as its noise sees it; evaluation set i is `EVALUATE` + i."""
+
+
+def make_engine(policy: Policy, options: SamplingOptions) -> Engine:
+    """Return a sampling engine for the policy's model."""
+    return Engine(
+        policy.graphdef,
+        policy.after(BASE),
+        tokenizer=policy.tokenizer,
+        options=options,
+        mesh=policy.mesh,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What a run samples with. A caller with many runs may hand in others that give the same results."""
+
+    make_engine: Callable[[Policy, SamplingOptions], Engine] = make_engine
+    sample: Callable[..., SamplingStats] = scheduler.sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a run holds open: its config and files, the policy, the queries, the two engines, the verifier.
+
+    `sampler` is the engine of the rounds' responses, `evaluator` that of the evaluation sets.
+    """
+
+    config: RunConfig
+    store: RunStore
+    verifier: Verifier
+    policy: Policy
+    prompts: PromptBuilder
+    problems: Problems
+    sampler: Engine
+    evaluator: Engine
+    sample: Callable[..., SamplingStats] = scheduler.sample
+    on_progress: OnProgress = silent
+    profile: ProfileWindow | None = None
+
+    @property
+    def pool(self) -> Pool:
+        """The training queries, with the columns that annotation has added."""
+        return self.problems.pool
+
+
+def open_context(
+    config: RunConfig, store: RunStore, verifier: Verifier, *, tools: Tools, on_progress: OnProgress = silent
+) -> Context:
+    """Load the model and the queries, and make the engines. Raises `UserError` for what cannot be used."""
+    policy = Policy(config, store.path / "checkpoints")
+    sampler = tools.make_engine(policy, config.sampling)
+    prompts = PromptBuilder(policy.tokenizer, config.prompts, sampler.max_prompt_length)
+    problems = load_problems(config, prompts.fits)
+    return Context(
+        config=config,
+        store=store,
+        verifier=verifier,
+        policy=policy,
+        prompts=prompts,
+        problems=problems,
+        sampler=sampler,
+        evaluator=tools.make_engine(policy, _evaluation_sampling(config, prompts, problems)),
+        sample=tools.sample,
+        on_progress=on_progress,
+        profile=ProfileWindow(store.path / "profile") if config.profile else None,
+    )
+
+
+def facts(context: Context) -> dict[str, Any]:
+    """Return what is known before the first stage: sizes, sources, what was skipped."""
+    problems = context.problems
+    return {
+        "parameters": context.policy.parameters,
+        "mesh": dict(context.policy.mesh.shape),
+        "data": {
+            "train": {
+                "source": problems.source,
+                "queries": len(problems.pool),
+                "skipped": list(problems.skipped),
+            },
+            "evaluation": {
+                name: {
+                    "source": dataset.source,
+                    "queries": len(dataset.queries),
+                    "skipped": list(dataset.skipped),
+                    "contaminated": dataset.overlap,
+                }
+                for name, dataset in problems.evaluation.items()
+            },
+        },
+    }
+
+
+def stage_key(seed: int, round: int, stage: int) -> StageKey:
+    """Return the name that a sampling stage's noise depends on; `round` may be `BASE`."""
+    return StageKey(seed=seed, round=round + 1, stage=stage)  # BASE is −1; keys are ≥ 0
+
+
+def rest(engine: Engine) -> None:
+    """Release the weights and the caches until the engine's next stage."""
+    engine.set_params(None)
+    engine.release()
+
+
+def _evaluation_sampling(config: RunConfig, prompts: PromptBuilder, problems: Problems) -> SamplingOptions:
+    """Leave out the buckets that only few-shot prompts need: a shorter cache decodes faster."""
+    options = config.evaluation.sampling(config.sampling)
+    questions = [q.question for s in problems.evaluation.values() for q in s.queries]
+    longest = max((len(prompts.build(question, ())) for question in questions), default=0)
+    needed = next(bucket for bucket in options.buckets if bucket >= longest)
+    return dataclasses.replace(
+        options, prompt_buckets=tuple(bucket for bucket in options.buckets if bucket <= needed)
+    )

@@ -1,0 +1,27 @@
+"""Options of the loop itself. No jax here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dast_jax.options import opt
+
+__all__ = ["RunOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a run lives and how long it goes on."""
+
+    dir: str = opt(help="folder of the run; the same folder again resumes it", changes_result=False)
+    seed: int = opt(0, "seed of everything random: sampling noise, shuffles, choices", min=0, max=2**31 - 1)
+    rounds: int = opt(
+        2, "self-training rounds after round 0; may be raised to extend a run", min=0, changes_result=False
+    )
+    flush_responses: int = opt(
+        256, "verified responses held in memory before they are written", min=1, changes_result=False
+    )
+    flush_seconds: float = opt(
+        30.0, "seconds after which held responses are written anyway", min=0, changes_result=False
+    )
+    note: str = opt("", "free text, kept with the run", changes_result=False)

@@ -1,0 +1,95 @@
+"""The sampling stage of a round: the method asks, the policy answers, the verifier judges, the log keeps."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from dast_jax.loop.context import COLLECT, Context, rest, stage_key
+from dast_jax.loop.round_requests import RoundRequests
+from dast_jax.methods.base import Method
+from dast_jax.metrics.flops import sampling_flops
+from dast_jax.records import LEVELS, FinishReason, Responses, SamplingStats, VerdictKind
+from dast_jax.runtime.progress import progress_of
+
+__all__ = ["collect"]
+
+log = logging.getLogger(__name__)
+
+
+def collect(context: Context, method: Method, round: int, carried: Responses) -> dict[str, Any]:
+    """Collect the round's verified responses with the policy that the round before left."""
+    shortened_before = context.prompts.shortened
+    requests, cost = _sample(context, method, round, carried)
+    shortened = context.prompts.shortened - shortened_before
+    _warn(round, shortened, requests.hints_left_out)
+    responses = context.store.response_log(round).responses()
+    notes = {"shortened_prompts": shortened, "hints_left_out": requests.hints_left_out}
+    return {
+        "sampling": {**_facts(responses, method.levels), "notes": notes},
+        "flops": sampling_flops(context.policy.parameters, cost),
+    }
+
+
+def _sample(
+    context: Context, method: Method, round: int, carried: Responses
+) -> tuple[RoundRequests, SamplingStats]:
+    """Serve the method's requests; return them and what sampling cost, before an interruption included."""
+    context.sampler.set_params(context.policy.after(round - 1))
+    with (
+        context.store.response_log(round) as responses,
+        progress_of(context.on_progress, f"round {round}: sampling") as update,
+    ):
+        before = responses.stored_cost()
+        requests = RoundRequests(
+            method=method,
+            pool=context.pool,
+            carried=carried,
+            build_prompt=context.prompts.build,
+            verifier=context.verifier,
+            log=responses,
+            round=round,
+        )
+
+        def on_tick(cost: SamplingStats) -> None:
+            responses.count(cost)
+            requested, finished, correct = requests.counts
+            update(finished, total=requested, info=f"{correct} correct")
+            if context.profile:
+                context.profile.step("sample")
+
+        key = stage_key(context.config.run.seed, round, COLLECT)
+        cost = context.sample(context.sampler, requests, key=key, progress=on_tick)
+        requested, finished, correct = requests.counts
+        update(finished, total=requested, info=f"{correct} correct")
+    if context.profile:
+        context.profile.close()
+    rest(context.sampler)
+    return requests, before + cost
+
+
+def _warn(round: int, shortened: int, hints_left_out: int) -> None:
+    if shortened:
+        log.warning(
+            "round %d: %d prompts show fewer exemplars than asked for, to fit sampling.prompt_buckets",
+            round,
+            shortened,
+        )
+    if hints_left_out:
+        log.warning("round %d: %d hints left out, to fit sampling.prompt_buckets", round, hints_left_out)
+
+
+def _facts(responses: Responses, levels: np.ndarray | None) -> dict[str, Any]:
+    kinds = tuple(VerdictKind)
+    facts: dict[str, Any] = {"trials": len(responses), "tokens": int(responses.length.sum())}
+    facts |= {str(kind): int((responses.verdict == i).sum()) for i, kind in enumerate(kinds)}
+    facts["truncated"] = int((responses.finish == tuple(FinishReason).index(FinishReason.LENGTH)).sum())
+    if levels is not None:
+        of_level = levels[responses.query]
+        facts["mean_length_by_level"] = {
+            name: float(responses.length[of_level == i].mean()) if (of_level == i).any() else None
+            for i, name in enumerate(LEVELS)
+        }
+    return facts

@@ -1,0 +1,41 @@
+"""What a run directory needs to know of the run's config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dast_jax.options import opt
+
+__all__ = ["LoggingOptions", "RunSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingOptions:
+    """Where metrics go, beside `metrics.jsonl`."""
+
+    tensorboard: bool = opt(True, "write TensorBoard events into the run's folder", changes_result=False)
+    wandb: bool = opt(False, "log to Weights & Biases (needs the wandb package)", changes_result=False)
+    wandb_project: str = opt("dast_jax", "project at Weights & Biases", changes_result=False)
+    log_every: int = opt(1, "write every n-th training step", min=1, changes_result=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """A run's config as its directory sees it.
+
+    `folder` is the directory; `config` is the whole config as nested plain values, written to `config.yaml`;
+    `fixed` are the values, by dotted key, that may not change when the run is resumed, `method` the name of the
+    method, and `rounds` may only grow. Responses are written in parts of `flush_responses`, or after `flush_seconds`.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    fixed: Mapping[str, Any]
+    method: str
+    rounds: int
+    flush_responses: int
+    flush_seconds: float
+    logging: LoggingOptions

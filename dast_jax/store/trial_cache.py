@@ -1,0 +1,146 @@
+"""Trials of one policy on disk, found again by their query, trial, prompt and temperature.
+
+A response depends on its own name only (model, sampling options, seed, round, query, trial, prompt,
+temperature), so a trial made in one run is the trial of every run that asks for the same. The file belongs to
+one policy and one set of sampling options; which, its owner says by the file's name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dast_jax.records import FinishReason, Rollout, SamplingStats
+from dast_jax.store.durable import write_parquet
+
+__all__ = ["CachedTrial", "TrialCache", "TrialKey", "trial_key"]
+
+TrialKey = tuple[int, int, str, float | None]
+"""(query, trial, digest of the prompt, temperature or None for the configured one)"""
+
+_SCHEMA = pa.schema(
+    [
+        ("prompt", pa.string()),
+        ("temperature", pa.float64()),
+        ("batch", pa.int32()),
+        ("query", pa.int32()),
+        ("trial", pa.int32()),
+        ("kind", pa.int8()),
+        ("text", pa.string()),
+        ("tokens", pa.list_(pa.int32())),
+        ("logprob", pa.float64()),
+        ("entropy", pa.float64()),
+        ("finish_reason", pa.string()),
+    ]
+)
+_COSTS = b"batch_costs"
+"""Key of the file's metadata: what sampling each batch cost, as a JSON list."""
+
+
+def trial_key(query: int, trial: int, prompt: Sequence[int], temperature: float | None) -> TrialKey:
+    """Return the key of a trial, by the token ids of its prompt."""
+    digest = hashlib.sha256(np.asarray(prompt, np.int32).tobytes()).hexdigest()
+    return query, trial, digest, temperature
+
+
+class CachedTrial(NamedTuple):
+    """A trial, and the number of the batch that it was sampled with."""
+
+    rollout: Rollout
+    batch: int
+
+
+class TrialCache:
+    """Trials in memory and, after `save`, in the Parquet file `path`.
+
+    Trials that were sampled together form a batch with its sampling cost. Of two trials with the same key the
+    first one put stays.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._trials: dict[TrialKey, CachedTrial] = {}
+        self._costs: list[SamplingStats] = []
+        self._tokens: list[int] = []  # of all trials in each batch
+        self._changed = False
+        if path.exists():
+            self._load()
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def get(self, key: TrialKey) -> CachedTrial | None:
+        """Return the trial, or None where nobody has made it yet."""
+        return self._trials.get(key)
+
+    def put_batch(self, trials: Iterable[tuple[TrialKey, Rollout]], cost: SamplingStats) -> None:
+        """Keep trials that were sampled together at `cost`; in memory until `save`."""
+        batch = len(self._costs)
+        new = {key: CachedTrial(rollout, batch) for key, rollout in trials if key not in self._trials}
+        if new:
+            self._trials |= new
+            self._costs.append(cost)
+            self._tokens.append(sum(len(trial.rollout.tokens) for trial in new.values()))
+            self._changed = True
+
+    def cost_of(self, tokens: Mapping[int, int]) -> SamplingStats:
+        """Return what sampling `tokens` response tokens of each batch cost: their share of its cost."""
+        total = SamplingStats()
+        for batch, count in tokens.items():
+            total += _share(self._costs[batch], count, self._tokens[batch])
+        return total
+
+    def save(self) -> None:
+        """Write everything kept, atomically; nothing where nothing is new."""
+        if not self._changed:
+            return
+        rows = [
+            {
+                "prompt": digest,
+                "temperature": temperature,
+                "batch": trial.batch,
+                **{f.name: getattr(trial.rollout, f.name) for f in dataclasses.fields(Rollout)},
+                "finish_reason": str(trial.rollout.finish_reason),
+                "tokens": list(trial.rollout.tokens),
+            }
+            for (_, _, digest, temperature), trial in self._trials.items()
+        ]
+        costs = json.dumps([dataclasses.asdict(cost) for cost in self._costs])
+        table = pa.Table.from_pylist(rows, schema=_SCHEMA).replace_schema_metadata({_COSTS: costs})
+        write_parquet(self._path, table)
+        self._changed = False
+
+    def _load(self) -> None:
+        table = pq.read_table(self._path, partitioning=None)
+        costs = json.loads((table.schema.metadata or {})[_COSTS])
+        self._costs = [SamplingStats(**cost) for cost in costs]
+        self._tokens = [0] * len(costs)
+        for row in table.to_pylist():
+            digest, temperature, batch = row.pop("prompt"), row.pop("temperature"), row.pop("batch")
+            row["tokens"] = tuple(row["tokens"])
+            row["finish_reason"] = FinishReason(row["finish_reason"])
+            rollout = Rollout(**row)
+            key = rollout.query, rollout.trial, digest, temperature
+            self._trials[key] = CachedTrial(rollout, batch)
+            self._tokens[batch] += len(rollout.tokens)
+
+
+def _share(cost: SamplingStats, part: int, whole: int) -> SamplingStats:
+    """Return `part`/`whole` of the tokens, prompts and steps of `cost`, in whole numbers; no time."""
+    names = (
+        "prompts",
+        "prompt_tokens",
+        "padded_prompt_tokens",
+        "generated_tokens",
+        "slot_steps",
+        "used_slot_steps",
+    )
+    return SamplingStats(**{name: round(getattr(cost, name) * part / whole) for name in names})
