@@ -321,7 +321,7 @@ class Folder:
 
 
 def _indexed(index: Path) -> list[str]:
-    """The names of the files that `index` lists; raises `UserError` for what lists none or other kinds."""
+    """Return the names of the safetensors files that `index` lists; raise `UserError` for any other kind."""
     listed = _read_json(index)
     weight_map = listed.get("weight_map") if isinstance(listed, dict) else None
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):

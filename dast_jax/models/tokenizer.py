@@ -77,7 +77,7 @@ class Tokenizer:
         except Exception as error:  # a template may fail in any way that a program can
             raise UserError(
                 f"{self._where}: the chat template cannot be used ({_one_line(error)}); "
-                "mend it, or give plain prompts."
+                "fix it, or give plain prompts."
             ) from None
         return self.encode(text)
 
@@ -91,7 +91,7 @@ def load_tokenizer(directory: str | os.PathLike[str], *, eos_ids: Iterable[int] 
 
     `tokenizer.json` is taken as it is: the model-specific classes of transformers 5 rebuild parts of it
     from what they think a Llama has. Raises `UserError` if the folder has no readable tokenizer, one
-    without EOS, or one that is code of its own.
+    without EOS, or one that needs code of the folder.
     """
     import transformers
 
@@ -116,7 +116,7 @@ def load_tokenizer(directory: str | os.PathLike[str], *, eos_ids: Iterable[int] 
 
 
 def _refuse_code(directory: Path) -> None:
-    """Raise `UserError` if the folder says that its tokenizer is a class in a file of its own.
+    """Raise `UserError` if the folder says that its tokenizer is a class in a file of the folder.
 
     What `tokenizer.json` beside it does need not be what that class does, so it is not taken unasked.
     """

@@ -5,7 +5,7 @@ back to the host. Which request occupies which slot, and when, is decided by `sa
 
 The noise of a token is a function of (seed, round, stage, query, trial, index of the token in the
 response): threefry keys, folded in that order. Every other operation treats slots, prefill rows and pool
-rows alike and apart, so a response does not depend on its neighbours.
+rows alike and apart, so a response does not depend on its neighbors.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class _Stage:
         return not len(self.queue) and all(slot is None for slot in self._slots)
 
     def stats(self, ticks: int, seconds: float) -> SamplingStats:
-        """The cost so far."""
+        """Return the cost so far."""
         pool = self._pool
         return SamplingStats(
             trials=self._trials,
