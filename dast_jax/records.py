@@ -269,7 +269,8 @@ class Responses:
     @property
     def correct(self) -> np.ndarray:
         """bool [n]."""
-        return self.verdict == tuple(VerdictKind).index(VerdictKind.CORRECT)
+        correct: np.ndarray = self.verdict == tuple(VerdictKind).index(VerdictKind.CORRECT)
+        return correct
 
     def take(self, index: np.ndarray) -> Responses:
         """The rows at `index` (positions or a boolean mask)."""

@@ -35,4 +35,5 @@ class DartProp2Diff(Dart):
     def targets(self, failed: np.ndarray) -> np.ndarray:
         """Return targets in proportion to the fail rate."""
         share = -(-self.options.target * failed // max(failed.max(initial=0), 1))  # rounded up, in integers
-        return np.maximum(share, int(self.options.at_least_one))
+        targets: np.ndarray = np.maximum(share, int(self.options.at_least_one))
+        return targets

@@ -157,7 +157,8 @@ class SaiDpo(Method):
             band = np.exp(-0.5 * ((quantile - o.centre) / o.width) ** 2)
         else:
             band = 1 - rate**o.trials - (1 - rate) ** o.trials
-        return (o.epsilon + errors[self._clusters]) * band
+        weights: np.ndarray = (o.epsilon + errors[self._clusters]) * band
+        return weights
 
     def _updated(self, sums: TrialSums, queries: np.ndarray) -> np.ndarray:
         """Return what was last seen of each query, float32 [4, n], with `queries` as `sums` has them."""
