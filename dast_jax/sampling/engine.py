@@ -98,7 +98,7 @@ class Engine:
         self._decode = _jit(self._decode_tick, donate=(1,), out=(slots, packed) if mesh else None)
 
     def set_params(self, params: Params | None) -> None:
-        """Sample from other parameters of the same shapes from now on; None releases them. Nothing compiles."""
+        """Sample from other parameters of the same shapes from now on, or release them (None)."""
         self._params = params
 
     def compilations(self) -> dict[str, int]:
