@@ -325,8 +325,8 @@ def _by_question(scores: Iterable[Scores]) -> dict[str, float]:
 
 def _mean_of(results: Sequence[T]) -> T:
     """Return the mean of results of one type, number by number; None where one of them is None."""
-    found: Any = _mean_of_trees(results)
-    return found  # type: ignore[no-any-return]
+    found: T = _mean_of_trees(results)
+    return found
 
 
 def _mean_of_trees(trees: Sequence[Any]) -> Any:

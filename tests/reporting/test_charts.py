@@ -6,6 +6,7 @@ import pytest
 
 from dast_jax.reporting import svg
 from dast_jax.reporting.layout import run_color
+from dast_jax.reporting.numbers import number
 from dast_jax.reporting.page import figure
 
 
@@ -83,4 +84,4 @@ def test_stacked_bars_are_as_wide_as_their_parts():
     ],
 )
 def test_numbers_are_short(value, shown):
-    assert svg.number(value).replace("\u202f", " ") == shown
+    assert number(value).replace("\u202f", " ") == shown
