@@ -297,7 +297,7 @@ def test_runs_of_one_name_are_told_apart(run, tmp_path):
     assert "(2)" in same
 
 
-# --- the command ---------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------------
 
 
 def test_command_writes_the_report(run, other, tmp_path, capsys):
