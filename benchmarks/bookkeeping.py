@@ -100,20 +100,17 @@ def simulate(requests: Requests, round: int, rate: np.ndarray, rng: np.random.Ge
 
 
 class History:
-    """The responses of the earlier rounds that the method has asked for, of the last two rounds."""
+    """The responses of the last round that sampled any: no method asks for earlier ones."""
 
     def __init__(self) -> None:
-        self.rounds: dict[int, Responses] = {}
-        self.asked: set[int] = set()
+        self._rounds: dict[int, Responses] = {}
 
     def __call__(self, round: int) -> Responses:
-        self.asked.add(round)
-        return self.rounds[round]
+        return self._rounds[round]
 
     def add(self, round: int, responses: Responses) -> None:
-        """Keep a round's responses, and of the earlier ones those that were asked for in it."""
-        self.rounds = {r: e for r, e in self.rounds.items() if r in self.asked} | {round: responses}
-        self.asked = set()
+        """Keep a round's responses."""
+        self._rounds = {round: responses} if len(responses) else {**self._rounds, round: responses}
 
 
 def play(

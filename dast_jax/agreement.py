@@ -1,4 +1,4 @@
-"""`python -m dast_jax.agreement --model … --data … [--out agreement.json]`: do difficulty estimators agree?
+"""`python -m dast_jax.agreement --model … --data … [--out F.json]`: whether difficulty estimators agree.
 
 Samples trials of every query, lets each estimator say how hard it is, and compares every two: rank
 correlations and the levels they give; and how diverse the responses are, by level.

@@ -1,4 +1,4 @@
-"""The plain records that flow between the rooms. No jax here, and no behaviour beyond small views.
+"""The plain records that flow between the packages. No jax here, and no behaviour beyond small views.
 
 Data goes one way: queries → requests → rollouts → verdicts → responses → training examples.
 Anything that exists once per query or per trial of a large pool lives in columns (numpy arrays);
@@ -64,7 +64,7 @@ class FinishReason(enum.StrEnum):
 
 
 class PromptKind(enum.IntEnum):
-    """How a query is put to the policy; a rationalized one shows its reference answer as a hint."""
+    """How the policy is prompted with a query; a rationalized one shows its reference answer as a hint."""
 
     ZERO_SHOT = 0
     FEW_SHOT = 1

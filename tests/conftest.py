@@ -1,9 +1,15 @@
-"""Set up before anything imports jax: four virtual CPU devices, one compilation cache, no network."""
+"""Set up before anything imports jax: four virtual CPU devices, one compilation cache, no network.
+
+Numeric code is imported with its annotations checked at every call: shapes and dtypes by jaxtyping, the rest
+by beartype.
+"""
 
 import getpass
 import os
 import tempfile
 from pathlib import Path
+
+from jaxtyping import install_import_hook
 
 
 def _cache_dir() -> str:
@@ -30,3 +36,14 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["WANDB_MODE"] = "disabled"
+
+CHECKED = (
+    "dast_jax.models",
+    "dast_jax.sampling.engine",
+    "dast_jax.sampling.filters",
+    "dast_jax.sampling.state",
+    "dast_jax.training",
+)
+"""Modules whose annotations the tests check, and all modules below them."""
+
+install_import_hook(CHECKED, "helpers_typechecker.checked")

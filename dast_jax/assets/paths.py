@@ -17,9 +17,9 @@ _PREFIX = "asset:"
 
 
 def resolve_path(text: str | Path) -> Path:
-    """The path that `text` names: `asset:base_model` is in the package, `~` the home folder, else as it is.
+    """Return the path that `text` names: `asset:NAME` is in the package, `~` the home folder.
 
-    Raises `UserError` for an asset that does not exist; other paths are not looked at.
+    Raises `UserError` for an asset that does not exist; other paths are not checked.
     """
     if not str(text).startswith(_PREFIX):
         return Path(text).expanduser()
@@ -34,10 +34,10 @@ def resolve_path(text: str | Path) -> Path:
 
 
 def file_within(folder: Path, name: str, *, named_in: str = "") -> Path:
-    """The file `name` of `folder`, which need not exist; `named_in` is the file of the folder that names it.
+    """Return the file `name` of `folder`, which need not exist; `named_in` is the file that names it.
 
-    Raises `UserError` for a name that leads out of the folder, or a link that does. What somebody put into
-    a folder must not make this program read other files. A snapshot of the hub's cache is the exception:
+    Raises `UserError` for a name that leads out of the folder, or a link that does. What is in a folder
+    must not make this program read files elsewhere. A snapshot of the hub's cache is the exception:
     its files are links to the blobs of the same repository.
     """
     by = f"{folder / named_in} names" if named_in else f"{folder}: there is no use for"
@@ -52,13 +52,13 @@ def file_within(folder: Path, name: str, *, named_in: str = "") -> Path:
 
 
 def _windows(name: str) -> bool:
-    """Whether `name` leads out of a folder as Windows reads it."""
+    """Return whether `name` leads out of a folder as Windows reads it."""
     path = PureWindowsPath(name)
     return bool(path.anchor) or ".." in path.parts
 
 
 def _blobs(folder: Path) -> list[Path]:
-    """Where the files of a snapshot lie: models--OWNER--NAME/blobs, for models--OWNER--NAME/snapshots/X."""
+    """Return the folder models--OWNER--NAME/blobs of the files of models--OWNER--NAME/snapshots/X, if any."""
     return [
         above.parent.parent / "blobs"
         for above in (folder, *folder.parents)

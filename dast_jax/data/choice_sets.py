@@ -1,4 +1,4 @@
-"""Schemas of sets whose answer is a choice, a label, or yes or no. The choices stand in the question."""
+"""Schemas of sets whose answer is a choice, a label, or yes or no. The choices are part of the question."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def choices(row: Row, options: DataOptions) -> Fields:
     """ARC (arXiv 1803.05457) and CommonsenseQA (arXiv 1811.00937), raw and from the hub.
 
     `choices` are columns of `text` and `label` or a list of such pairs, beside the question or (with its
-    `stem`) in it; `answerKey` is the label of the right one.
+    `stem`) in it; `answerKey` is the label of the correct one.
     """
     asked = row.get("question")
     inner: Mapping[str, Any] = asked if isinstance(asked, Mapping) else {}

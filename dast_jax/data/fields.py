@@ -8,11 +8,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from dast_jax.verifiers.extract import closing_brace
+
 __all__ = [
     "Fields",
     "Row",
     "as_list",
-    "last_boxed",
+    "boxed_answer",
     "nested",
     "number",
     "pairs",
@@ -40,7 +42,7 @@ class Fields(NamedTuple):
 
 
 def text(value: Any) -> str | None:
-    """A cell as text without outer white space; None when there is none in it."""
+    """Return a cell as text without outer white space; None when it is empty."""
     if (
         value is None or isinstance(value, dict | list) or value != value
     ):  # NaN is an empty CSV or Parquet cell
@@ -49,7 +51,7 @@ def text(value: Any) -> str | None:
 
 
 def number(value: Any) -> str | None:
-    """A cell as text, whole floats, and texts such as `27.0`, without their `.0`."""
+    """Return a cell as text; a whole float, or text such as `27.0`, without its `.0`."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     found = text(value)
@@ -57,7 +59,7 @@ def number(value: Any) -> str | None:
 
 
 def nested(value: Any) -> Any:
-    """A cell; text that is a list or an object as JSON or Python writes it (CSV has no other way) as that."""
+    """Return a cell; text that holds a list or an object, in JSON or Python syntax as in CSV, as that."""
     if not isinstance(value, str) or value.strip()[:1] not in ("[", "{"):
         return value
     for read in (json.loads, ast.literal_eval):
@@ -71,36 +73,37 @@ def nested(value: Any) -> Any:
 
 
 def as_list(value: Any) -> list[Any]:
-    """A cell that may hold one value or several."""
+    """Return the values of a cell that may hold one or several."""
     if isinstance(value, list | tuple):
         return list(value)
     return [] if text(value) is None else [value]
 
 
 def tags(row: Row, *names: str) -> tuple[str, ...]:
-    """The distinct texts in the columns `names`, each of which may hold a list."""
+    """Return the distinct texts in the columns `names`, each of which may hold a list."""
     found = (text(value) for name in names for value in as_list(row.get(name)))
     return tuple(dict.fromkeys(tag for tag in found if tag))
 
 
 def with_choices(question: str | None, choices: Iterable[tuple[Any, Any]]) -> str | None:
-    """The question with its choices, (label, text) each, one a line behind it."""
+    """Return the question followed by its choices (label, text), one per line."""
     lines = [f"{text(label) or ''}) {text(content) or ''}".rstrip() for label, content in choices]
     return "\n".join([question, *lines]) if question and lines else None
 
 
 def with_answer(solution: str | None, answer: str | None) -> str | None:
-    """A solution that does not say its answer, with a last line that does."""
+    """Return the solution with its answer in a line after it."""
     return f"{solution}\nThe answer is {answer}." if solution and answer else None
 
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 
 
-def last_boxed(solution: str) -> str | None:
-    """The content of the last `\\boxed{…}` or `\\fbox{…}`, braces matched, or of `\\boxed 5`.
+def boxed_answer(solution: str) -> str | None:
+    """Return the content of the last `\\boxed{…}` or `\\fbox{…}`, braces matched, or of `\\boxed 5`.
 
-    None when there is no box, or its brace is never closed.
+    None when there is no box, or its brace is never closed. A reference solution may be read this far;
+    of a response only `verifiers.extract.last_boxed` counts.
     """
     matches = list(_BOXED.finditer(solution))
     if not matches:
@@ -108,15 +111,10 @@ def last_boxed(solution: str) -> str | None:
     start = matches[-1].end()
     if not solution.startswith("{", start):
         return re.split(r"[\s$]", solution[start:], maxsplit=1)[0].rstrip(".,") or None
-    depth = 0
-    for i in range(start, len(solution)):
-        if solution[i] in "{}" and solution[i - 1] != "\\":
-            depth += 1 if solution[i] == "{" else -1
-            if depth == 0:
-                return solution[start + 1 : i].strip() or None
-    return None
+    close = closing_brace(solution, start + 1)
+    return None if close is None else solution[start + 1 : close].strip() or None
 
 
 def pairs(labels: Sequence[Any], texts: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """Labels and texts side by side; none at all where their numbers differ."""
+    """Return labels and texts in pairs; none at all where their numbers differ."""
     return list(zip(labels, texts, strict=True)) if len(labels) == len(texts) else []

@@ -1,6 +1,6 @@
 """The reference answer as a hint, for rationalization (STaR, arXiv 2203.14465), worded by task family.
 
-The hint stands in the question that the policy is sampled with, never in the text that is trained on.
+The hint is part of the question that the policy is sampled with, never of the text that is trained on.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ HINTS = {
     "label": "the right label is {answer}",
     "bool": "the right answer is {answer}",
 }
-"""[ours] What the hint says for each task family; with a tolerance, or a verifier of one's own,
+"""[ours] What the hint says for each task family; with a tolerance, or a custom verifier,
 it is `math`'s."""
 
 
 def hint(task: str, answer: str) -> str:
-    """The words that give `answer` away for a query of `task`: "the right choice is B".
+    """Return the words that give `answer` away for a query of `task`: "the right choice is B".
 
-    They stand in brackets behind the question, before the response (`hinted`), and so are never trained
-    on: training examples put the question without them.
+    They follow the question in parentheses (`hinted`), and are never trained on: training examples have
+    the question without them.
     """
     return HINTS.get(task, HINTS["math"]).replace("{answer}", answer)
 
 
 def hinted(query: Query) -> str:
-    """The question with its reference answer as a hint behind it."""
+    """Return the question followed by its reference answer as a hint."""
     return f"{query.question} (hint: {hint(query.task, query.answer)})"

@@ -26,7 +26,7 @@ Alone, the part may also be a split: `owner/name:test` is `owner/name::test` whe
 
 
 def read_hub(source: str, hub: re.Match[str]) -> Table:
-    """The rows of the data set that `hub`, a match of `HUB_ID`, names; images and sounds stay as they lie.
+    """Return the rows of the data set that `hub`, a match of `HUB_ID`, names; media are not decoded.
 
     A loading script in the repository is neither run nor asked about.
     """
@@ -67,7 +67,7 @@ def _load(source: str, hub: re.Match[str]) -> datasets.Dataset:
 
 
 def _splits(hub: re.Match[str]) -> list[str]:
-    """The splits of the subset that is loaded when none is named; none where there is no such subset."""
+    """Return the splits of the subset that is loaded by default; none where there is no such subset."""
     import datasets
 
     try:
@@ -77,7 +77,7 @@ def _splits(hub: re.Match[str]) -> list[str]:
 
 
 def _undecoded(data: datasets.Dataset) -> datasets.Dataset:
-    """`data` without decoding media, which needs a library for each kind and gives nothing to read."""
+    """Return `data` without decoding media, which needs a library for each kind and yields no text."""
     for name, feature in data.features.items():
         left = _without_media(feature)
         if left != feature:

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from dast_jax.data.fields import Fields, Row, as_list, last_boxed, nested, number, tags, text, with_answer
+from dast_jax.data.fields import Fields, Row, as_list, boxed_answer, nested, number, tags, text, with_answer
 from dast_jax.data.options import DataOptions
 
 __all__ = [
@@ -41,7 +41,7 @@ def gsm8k(row: Row, options: DataOptions) -> Fields:
 def math(row: Row, options: DataOptions) -> Fields:
     """MATH (arXiv 2103.03874): the answer is what the solution's last `\\boxed` holds, else `answer`."""
     solution = text(row.get("solution"))
-    answer = last_boxed(solution) if solution else None
+    answer = boxed_answer(solution) if solution else None
     return Fields(
         question=text(row.get("problem")),
         answer=answer or text(row.get("answer")),
@@ -113,7 +113,7 @@ def college_math(row: Row, options: DataOptions) -> Fields:
 def theoremqa(row: Row, options: DataOptions) -> Fields:
     """TheoremQA (arXiv 2305.12524): the kind of answer decides the family.
 
-    [ours] Floats are right within 4 % of the reference, as in its authors' grader; whole numbers exactly.
+    [ours] Floats are correct within 4 % of the reference, as in its authors' grader; whole numbers exactly.
     Problems that need a picture have the tag "picture".
     """
     kind = text(row.get("Answer_type")) or ""
@@ -170,7 +170,7 @@ def competition(row: Row, options: DataOptions) -> Fields:
     """
     answer = number(_first(row, "answer", "Answer"))
     solution = text(_first(row, "solution", "Solution"))
-    boxed = last_boxed(solution) if solution else None
+    boxed = boxed_answer(solution) if solution else None
     return Fields(
         question=text(_first(row, "problem", "question", "Problem", "Question")),
         answer=answer,
@@ -183,14 +183,14 @@ def competition(row: Row, options: DataOptions) -> Fields:
 
 
 def _any_text(value: Any) -> str | None:
-    """A cell as text; a list as `[1, 2]`, a whole float without its `.0`."""
+    """Return a cell as text; a list as `[1, 2]`, a whole float without its `.0`."""
     if isinstance(value, list) and value:
         return "[" + ", ".join(v if isinstance(v, str) else json.dumps(v) for v in value) + "]"
     return number(value) if isinstance(value, float) else text(value)
 
 
 def _first(row: Row, *names: str) -> Any:
-    """The first cell under `names` that has something in it, or None."""
+    """Return the first cell under `names` that is not empty, or None."""
     return next((cell for cell in map(row.get, names) if cell is not None and cell != ""), None)
 
 

@@ -1,4 +1,4 @@
-"""Rows whose columns `data.columns` names: renamed, class numbers as names, choices put to the question."""
+"""Rows whose columns `data.columns` names: renamed, class numbers as names, choices added to the question."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LETTERS = "ABCDEFGHIJ"
 
 
 def by_columns(source: str, table: Table, options: DataOptions) -> Table:
-    """`table` with the plain schema's columns, as `options.columns` (plain name → theirs) says.
+    """Return `table` with the plain schema's columns, as `options.columns` (plain name → theirs) says.
 
     Raises `UserError` where choices are named and a row's answer is none of them.
     """
@@ -38,7 +38,7 @@ def by_columns(source: str, table: Table, options: DataOptions) -> Table:
 
 
 def with_class_names(table: Table, columns: set[str]) -> Table:
-    """`table` with the names of classes for their numbers in `columns`; a number of no class becomes None."""
+    """Return `table` with class names for the numbers in `columns`; None for a number of no class."""
     classes = {column: names for column, names in table.classes.items() if column in columns}
     if not classes:
         return table
@@ -50,7 +50,7 @@ def with_class_names(table: Table, columns: set[str]) -> Table:
 
 
 def unread_choices(table: Table, named: set[str]) -> str | None:
-    """A column of choices that is not among `named` and not empty, or None."""
+    """Return a column of choices that is not among `named` and not empty, or None."""
     for column in table.columns:
         if column.casefold() in ("choices", "options") and column not in named:
             cells = (nested(row.get(column)) for _, row in table.rows)
@@ -72,7 +72,7 @@ class _Choices(NamedTuple):
 def _with_choices(
     source: str, rows: Sequence[tuple[int, dict[str, Any]]], task: str
 ) -> list[tuple[int, dict[str, Any]]]:
-    """Numbered rows with their choices behind the question, and the label of the right one as the answer.
+    """Return numbered rows with the choices added to the question, and the correct label as the answer.
 
     Whether answers are labels, texts or indices is decided for the source as a whole: in single rows a
     choice may read like the label or the index of another. Rows without a task get `task`.
@@ -127,7 +127,7 @@ def _choices(given: Any) -> _Choices:
 
 
 def _entry(choice: Any) -> tuple[Any, Any]:
-    """The label, if any, and the text of a choice in a list: a text, a pair, or an object with both."""
+    """Return label, if any, and text of a choice in a list: a text, a pair, or an object with both."""
     if isinstance(choice, Mapping):
         return choice.get("label"), choice.get("text")
     if isinstance(choice, list | tuple):
@@ -136,7 +136,7 @@ def _entry(choice: Any) -> tuple[Any, Any]:
 
 
 def _readings(answers: Sequence[Any]) -> list[Any]:
-    """The ways to read answers, the likeliest first."""
+    """Return the ways to read answers, the most probable first."""
     if all(isinstance(answer, int | float) for answer in answers if answer is not None):
         return [_by_index, _by_label, _by_text]
     return [_by_label, _by_text, _by_index]
@@ -159,7 +159,7 @@ def _by_index(answer: Any, choices: _Choices) -> int | None:
 
 
 def _place(known: Sequence[str], wanted: str | None) -> int | None:
-    """The place of the one text in `known` that is `wanted`; None where there is none, or several."""
+    """Return the index of the one text in `known` that is `wanted`; None where there is none, or several."""
     return known.index(wanted) if wanted is not None and known.count(wanted) == 1 else None
 
 
@@ -167,7 +167,7 @@ def _place(known: Sequence[str], wanted: str | None) -> int | None:
 
 
 def _class_name(value: Any, names: Sequence[str]) -> Any:
-    """The name of class number `value`; what is no number is left as it is."""
+    """Return the name of class number `value`; anything else unchanged."""
     digits = number(value)
     if digits is None or isinstance(value, bool | str):
         return value

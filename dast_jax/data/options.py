@@ -1,4 +1,4 @@
-"""What can be set about data and prompts."""
+"""Options of data and prompts."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class DataOptions:
     task: str = opt(
         "",
         "task family of rows without a task column (math, number, choice, yes_no, label, bool, list), or a "
-        "verifier of your own as package.module:function or by its name in verifier.functions; empty takes "
+        "custom verifier as package.module:function or by its name in verifier.functions; empty takes "
         "the schema's. In test sets it holds for rows of no known schema",
     )
     answer_as_solution: bool = opt(
         False, "give a query without a solution the words `The answer is …` for one, to be trained on"
     )
-    limit: int = opt(0, "only so many queries; 0 takes all", min=0)
+    limit: int = opt(0, "number of queries to take; 0 takes all", min=0)
     subset_seed: int | None = opt(
         None, "draw the `limit` queries at random with this seed; null takes the first ones", min=0
     )
@@ -77,13 +77,13 @@ class DataOptions:
             raise ValueError(f"columns: have no use with schema {self.schema}; leave one of them out")
 
     def for_evaluation(self, *, limit: int) -> DataOptions:
-        """The options to read a test set with: its own columns decide its schema; its first `limit` rows."""
+        """Return options for reading a test set: its columns decide its schema; the first `limit` rows."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return _EvaluationData(**values | {"schema": "auto", "limit": limit, "subset_seed": None})
 
 
 class _EvaluationData(DataOptions):
-    """How a test set is read: what was said of the training data holds only where it fits."""
+    """How a test set is read: what describes the training data applies only where it fits."""
 
     training = False
 
@@ -97,7 +97,7 @@ class PromptOptions:
         "plain text, the model's chat template, or chat wherever the model has a template (auto)",
         choices=("auto", "plain", "chat"),
     )
-    template: str = opt("Q: {question}\nA:", "one question in plain style; {question} stands for it")
+    template: str = opt("Q: {question}\nA:", "one question in plain style, in place of {question}")
     response_prefix: str = opt(" ", "text between the template's end and the response, in plain style")
     separator: str = opt("\n\n", "text between exemplars in plain style")
     instruction: str = opt("", "text before everything; the system message in chat style")

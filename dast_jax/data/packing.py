@@ -1,14 +1,15 @@
-"""Packs training examples into rows of one length, and iterates over batches of rows with Grain."""
+"""Pack training examples into rows of one length, and iterate over batches of rows with Grain."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import grain
 import numpy as np
+from jaxtyping import Int
 
 from dast_jax.records import SFTExample
 
@@ -28,6 +29,7 @@ Batch = dict[str, np.ndarray]
 """tokens, segment_ids, positions, targets int32 and weights float32, each [..., T]."""
 
 
+@runtime_checkable
 class Rows(Protocol):
     """Rows of one shape that batches can be drawn from."""
 
@@ -36,18 +38,18 @@ class Rows(Protocol):
     def __getitem__(self, index: int) -> Batch: ...
 
     def padding(self) -> Batch:
-        """A row that carries no weight."""
+        """Return a row that carries no weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackedRows:
-    """Packed rows, made when asked for: `rows[i]` is a `Batch` of shape [T].
+    """Packed rows, made on access: `rows[i]` is a `Batch` of shape [T].
 
     `members` holds, per row, the indices of its examples; `skipped` the indices of examples that
     are longer than a row. In a row, segments count from 1 and 0 is padding, positions restart at 0
     in each segment, `targets` are the next tokens, and only targets that belong to a response have
     weight 1. A row's last input is its example's last token but one, so an example of n tokens
-    takes n - 1 places.
+    takes n - 1 positions.
     """
 
     examples: Sequence[SFTExample]
@@ -68,7 +70,7 @@ class PackedRows:
         return row
 
     def padding(self) -> Batch:
-        """A row of padding."""
+        """Return a row of padding."""
         return padding_row(self.sequence_length, self.pad_id)
 
     @property
@@ -83,7 +85,7 @@ class PackedRows:
 
 
 def padding_row(sequence_length: int, pad_id: int) -> Batch:
-    """A row of padding: segment 0 and weight 0 everywhere, shape [T]."""
+    """Return a row of padding: segment 0 and weight 0 everywhere, shape [T]."""
     zeros = np.zeros(sequence_length, np.int32)
     return {
         "tokens": np.full(sequence_length, pad_id, np.int32),
@@ -95,7 +97,7 @@ def padding_row(sequence_length: int, pad_id: int) -> Batch:
 
 
 def fill(row: Batch, start: int, segment: int, prompt: tuple[int, ...], response: tuple[int, ...]) -> int:
-    """Writes a text into `row` from place `start` as the segment `segment`; returns the place after it."""
+    """Write a text into `row` from position `start` as segment `segment`; return the position after it."""
     tokens = np.asarray(prompt + response, np.int32)
     end = start + len(tokens) - 1
     row["tokens"][start:end] = tokens[:-1]
@@ -109,10 +111,10 @@ def fill(row: Batch, start: int, segment: int, prompt: tuple[int, ...], response
 def pack(
     examples: Sequence[SFTExample], sequence_length: int, *, pad_id: int = 0, seed: int = 0
 ) -> PackedRows:
-    """Best-fit decreasing: longest examples first, each into the fullest row that still takes it.
+    """Pack by best-fit decreasing: longest examples first, each into the fullest row that still takes it.
 
     Deterministic in its arguments. `seed` orders examples of equal length, so that repeats of one
-    text do not sit together. Raises ValueError for an example without prompt or response.
+    text are spread. Raises `ValueError` for an example without prompt or response.
     """
     for index, example in enumerate(examples):
         if not example.prompt or not example.response:
@@ -129,9 +131,9 @@ def pack(
 
 
 def best_fit(
-    places: np.ndarray, capacity: int, seed: int
+    places: Int[np.ndarray, " n"], capacity: int, seed: int
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
-    """Groups items of `places` int [n] into rows of `capacity`, best-fit decreasing.
+    """Group items of `places` positions into rows of `capacity`, best-fit decreasing.
 
     Returns the items of each row, and, in order, the items that are larger than a row.
     """
@@ -139,7 +141,7 @@ def best_fit(
     order = shuffled[np.argsort(-places[shuffled], kind="stable")]
     members: list[list[int]] = []
     skipped: list[int] = []
-    rows_with: dict[int, list[int]] = {}  # free places → rows that have exactly so many
+    rows_with: dict[int, list[int]] = {}  # free positions → rows with that many
     spaces: list[int] = []  # the keys of rows_with, sorted
     for index in order.tolist():
         need = int(places[index])
@@ -166,15 +168,15 @@ def best_fit(
 
 
 def steps_per_epoch(rows: Rows, batch_size: int) -> int:
-    """Batches that one pass over the rows takes."""
+    """Return the number of batches of one pass over the rows."""
     return -(-len(rows) // batch_size)
 
 
 def batches(rows: Rows, *, batch_size: int, epochs: int, seed: int) -> grain.DatasetIterator:
-    """Iterates over `epochs` passes in batches of shape [batch_size, T].
+    """Iterate over `epochs` passes in batches of shape [batch_size, T].
 
     Rows are shuffled by (seed, epoch); each pass ends in a batch filled up with padding rows. The
-    iterator's `get_state()` (JSON-able) and `set_state()` save and restore the place.
+    iterator's `get_state()` (JSON-able) and `set_state()` save and restore the position.
     """
     missing = -len(rows) % batch_size
     padding = [rows.padding()] * missing

@@ -1,4 +1,4 @@
-"""Packs preference pairs into rows, both responses of a pair in the same row."""
+"""Pack preference pairs into rows, both responses of a pair in the same row."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from dast_jax.data.packing import Batch, best_fit, fill, padding_row
 from dast_jax.records import PreferencePair
@@ -15,20 +16,20 @@ __all__ = ["PackedPairs", "pack_pairs"]
 
 @dataclass(frozen=True, kw_only=True)
 class PackedPairs:
-    """Packed rows of pairs, made when asked for: `rows[i]` is a batch of one row.
+    """Packed rows of pairs, made on access: `rows[i]` is a batch of one row.
 
     The j-th pair of a row (from 0) is segment 2j + 1, its prompt with the chosen response, and segment
     2j + 2, its prompt with the rejected one; otherwise a row is as in `packing.PackedRows`. It has two
     more arrays: `reference` float32 [P, 2], the reference policy's summed log-probabilities of chosen and
-    rejected, and `pairs` float32 [P], 1 where there is a pair. P = T // 2 pairs is what fits at most,
-    since a text takes at least one place, so the shape depends on T alone.
+    rejected, and `pairs` float32 [P], 1 where there is a pair. At most P = T // 2 pairs fit,
+    since a text takes at least one position, so the shape depends on T alone.
 
     `members` holds, per row, the indices of its pairs; `skipped` the indices of pairs whose two texts do
     not fit into one row.
     """
 
     pairs: Sequence[PreferencePair]
-    reference: np.ndarray
+    reference: Float[np.ndarray, "n 2"]
     members: tuple[tuple[int, ...], ...]
     skipped: tuple[int, ...]
     sequence_length: int
@@ -49,7 +50,7 @@ class PackedPairs:
         return row
 
     def padding(self) -> Batch:
-        """A row of padding: no pair in it."""
+        """Return a row of padding: no pair in it."""
         row = padding_row(self.sequence_length, self.pad_id)
         most = self.sequence_length // 2
         return row | {"reference": np.zeros((most, 2), np.float32), "pairs": np.zeros(most, np.float32)}
@@ -69,15 +70,15 @@ class PackedPairs:
 
 def pack_pairs(
     pairs: Sequence[PreferencePair],
-    reference: np.ndarray,
+    reference: Float[np.ndarray, "n 2"],
     sequence_length: int,
     *,
     pad_id: int = 0,
     seed: int = 0,
 ) -> PackedPairs:
-    """Packs `pairs` with their `reference` float32 [n, 2], best-fit decreasing as `packing.pack`.
+    """Pack `pairs` with their `reference` log-probabilities, best-fit decreasing as `packing.pack`.
 
-    Raises ValueError for a pair with an empty part, for a reference of another shape, and for one that is
+    Raises `ValueError` for a pair with an empty part, for a reference of another shape, and for one that is
     not finite where its pair fits into a row.
     """
     for index, pair in enumerate(pairs):

@@ -40,7 +40,7 @@ class PromptBuilder:
     """
 
     def __init__(self, tokenizer: PromptTokenizer, options: PromptOptions, max_prompt_tokens: int):
-        """Raises `UserError` when chat style is asked of a tokenizer without a chat template."""
+        """Raise `UserError` when chat style is asked of a tokenizer without a chat template."""
         if options.style == "chat" and not tokenizer.has_chat_template:
             raise UserError(
                 "prompts.style: chat needs a model with a chat template, and this one has none; use plain"
@@ -61,13 +61,13 @@ class PromptBuilder:
         return "chat" if self._chat else "plain"
 
     def fits(self, question: str) -> bool:
-        """Whether the zero-shot prompt of `question` is within the limit."""
+        """Return whether the zero-shot prompt of `question` is within the limit."""
         return len(self._encode(question, ())) <= self._limit
 
     def build(self, question: str, exemplars: Sequence[Exemplar]) -> tuple[int, ...]:
-        """Token ids of the prompt, BOS included where the tokenizer has one; the response comes next.
+        """Return the token ids of the prompt, with BOS where the tokenizer has one; the response comes next.
 
-        A prompt over the limit loses its exemplars one by one, the first one first. Raises
+        A prompt over the limit loses its exemplars one by one, from the first. Raises
         `PromptTooLongError` when the question alone is too long.
         """
         for dropped in range(len(exemplars) + 1):
@@ -76,12 +76,12 @@ class PromptBuilder:
                 self.shortened += dropped > 0
                 self.dropped_exemplars += dropped
                 return tuple(ids)
-        raise PromptTooLongError(f"the prompt has {len(ids)} tokens, {self._limit} are allowed")
+        raise PromptTooLongError(f"the prompt has {len(ids)} tokens, above the limit of {self._limit}")
 
     def response_tokens(self, text: str) -> tuple[int, ...]:
-        """Token ids to train on after a zero-shot prompt: `text` as the policy would write it, then EOS.
+        """Return the token ids to train on after a zero-shot prompt: `text` as the policy writes it, then EOS.
 
-        In plain style the text follows the response prefix, and is encoded behind the end of the
+        In plain style the text follows the response prefix, and is encoded after the end of the
         template, so that tokenizers which treat the start of a text specially see none here.
         """
         text = text.strip()
@@ -119,7 +119,7 @@ class PromptBuilder:
         return messages
 
     def _end_of_turn(self) -> int:
-        """The EOS id that the chat template puts after an assistant's turn, else the tokenizer's own.
+        """Return the EOS id that the chat template puts after an assistant's turn, else the tokenizer's own.
 
         Chat models may have several EOS ids, and the one that ends a turn need not be the first.
         """

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from dast_jax.data import choice_sets, math_sets
-from dast_jax.data.fields import Fields, Row, last_boxed, tags, text
+from dast_jax.data.fields import Fields, Row, tags, text
 from dast_jax.data.options import DataOptions
 from dast_jax.errors import UserError
 from dast_jax.records import Query
 from dast_jax.verifiers.families import read_task
 from dast_jax.verifiers.functions import Functions
 
-__all__ = ["READERS", "Fields", "detect_schema", "last_boxed", "read_row"]
+__all__ = ["READERS", "Fields", "detect_schema", "read_row"]
 
 READERS: Mapping[str, Callable[[Row, DataOptions], Fields]] = {
     "gsm8k": math_sets.gsm8k,
@@ -51,7 +51,7 @@ def read_row(
     source: str,
     functions: Functions = MappingProxyType({}),
 ) -> Query | None:
-    """The row as a `Query`, or None when it has no question or no answer.
+    """Return the row as a `Query`, or None when it has no question or no answer.
 
     `id` serves a row without an id of its own, `source` says where the row came from. A row with `steps`
     and no `level` takes the number of steps as its level. The task family is the row's own `task`, else
@@ -85,7 +85,7 @@ def read_row(
 
 
 def detect_schema(rows: Sequence[Row]) -> str | None:
-    """The name of the schema whose columns `rows` (some first rows of a source) have, or None."""
+    """Return the name of the schema whose columns `rows` (some first rows of a source) have, or None."""
     columns = {name for row in rows for name in row}
     for schema, needed in _COLUMNS:
         if any(names <= columns for names in needed):

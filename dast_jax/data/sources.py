@@ -32,7 +32,7 @@ _FORMATS = (".jsonl", ".json", ".parquet", ".csv")
 def load_queries(
     source: str, *, options: DataOptions, functions: Functions = MappingProxyType({})
 ) -> tuple[Query, ...]:
-    """The queries of `source` in its order, all of them or the subset that `options` asks for.
+    """Return the queries of `source` in its order, all of them or the subset that `options` asks for.
 
     `source` is a file (.jsonl, .json, .parquet, .csv), `asset:NAME`, or a hub data set
     `owner/name[@revision][:subset][:split]` (split "train" unless named). Ids are those of the
@@ -62,14 +62,14 @@ def load_queries(
     if lacking:
         raise UserError(
             f"{source}: {rows_have(lacking)} no question or no answer (read as {schema}); "
-            "mend the rows or set data.schema"
+            "fix the rows or set data.schema"
         )
     _check_ids(source, queries)
     return _subset(queries, options)
 
 
 def read_rows(source: str) -> Table:
-    """The rows of `source` as they are, with a short name of it."""
+    """Return the rows of `source` unchanged, with a short name of it."""
     hub = HUB_ID.fullmatch(source)
     path = resolve_path(source)
     if path.is_file():
@@ -82,7 +82,7 @@ def read_rows(source: str) -> Table:
 
 
 def _with_schema(source: str, table: Table, options: DataOptions) -> tuple[str, Table]:
-    """The schema to read `table` with, and `table` in that schema's columns.
+    """Return the schema to read `table` with, and `table` in that schema's columns.
 
     Training data are read by `data.columns` wherever they are named. They say nothing of a test set that
     is known: there they hold only where its own columns are no known schema, or the plain one.
@@ -154,7 +154,7 @@ def _read_parquet(path: Path) -> tuple[list[Row], dict[str, list[str]]]:
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    """The names of classes that `datasets` writes into a Parquet file, by column."""
+    """Return the names of classes that `datasets` writes into a Parquet file, by column."""
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         classes = {column: f["names"] for column, f in features.items() if f.get("_type") == "ClassLabel"}
@@ -178,7 +178,7 @@ def _numbered(source: str, rows: Any) -> list[tuple[int, Row]]:
 def _no_schema(source: str, table: Table) -> NoReturn:
     if {"question", "problem", "answer"} & set(table.columns):
         numbers = [number for number, _ in table.rows]
-        raise UserError(f"{source}: {rows_have(numbers)} no question or no answer; mend the rows")
+        raise UserError(f"{source}: {rows_have(numbers)} no question or no answer; fix the rows")
     raise UserError(
         f"{source}: its columns ({', '.join(table.columns[:8])}) fit no known schema; name them question and "
         "answer (with solution where there is one), or say in data.columns which are which"
@@ -186,7 +186,7 @@ def _no_schema(source: str, table: Table) -> NoReturn:
 
 
 def _has_columns(source: str, table: Table, options: DataOptions) -> bool:
-    """Whether the rows have the columns of `data.columns`; training data without them raise `UserError`."""
+    """Return whether the rows have the columns of `data.columns`; raise `UserError` for training data."""
     columns = table.columns
     missing = {name: theirs for name, theirs in options.columns.items() if theirs not in columns}
     if missing and options.training:
@@ -199,7 +199,7 @@ def _has_columns(source: str, table: Table, options: DataOptions) -> bool:
 
 
 def _check_choices(source: str, table: Table, named: set[str], options: DataOptions) -> None:
-    """A question is not asked without its choices because nothing said how to read them."""
+    """Raise `UserError` where choices would be left out because nothing says how to read their column."""
     column = unread_choices(table, named)
     if column is None:
         return
@@ -222,7 +222,7 @@ def _check_ids(source: str, queries: Sequence[Query]) -> None:
 
 
 def _subset(queries: Sequence[Query], options: DataOptions) -> tuple[Query, ...]:
-    """The first `limit` queries, or `limit` drawn by the seed, in the order of the source."""
+    """Return the first `limit` queries, or `limit` drawn by the seed, in the order of the source."""
     if not options.limit or options.limit >= len(queries):
         return tuple(queries)
     if options.subset_seed is None:

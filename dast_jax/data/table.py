@@ -25,7 +25,7 @@ class Table(NamedTuple):
 
 
 def rows_have(numbers: Sequence[int]) -> str:
-    """The beginning of a sentence about rows: "row 3 has", "rows 3, 4, 5, 6, 7 and 2 more have"."""
+    """Return the beginning of a sentence about rows: "row 3 has", "rows 3, 4, 5, 6, 7 and 2 more have"."""
     shown = ", ".join(map(str, numbers[:5]))
     if len(numbers) == 1:
         return f"row {shown} has"
@@ -34,6 +34,6 @@ def rows_have(numbers: Sequence[int]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, as one line of at most 160 characters."""
+    """Return what an error says, as one line of at most 160 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else text[:159] + "…"

@@ -15,7 +15,7 @@ from dast_jax.estimators.agreement import compare_all, diversity_by_level
 from dast_jax.estimators.estimate import DEFAULT_SHARES, ESTIMATORS, NEEDS_TRIALS, Estimate, Rater, estimate
 from dast_jax.estimators.levels import Cuts, level_counts
 from dast_jax.inference.evaluation import evaluate
-from dast_jax.inference.open_model import QuerySet, open_engine, open_queries
+from dast_jax.inference.open_model import QuerySet, open_model, open_queries
 from dast_jax.inference.options import AgreementOptions
 from dast_jax.llm.judge import Judge
 from dast_jax.methods.exemplars import ExemplarBank
@@ -43,8 +43,8 @@ def sample_trials(
     options: AgreementOptions, *, on_progress: OnProgress = silent
 ) -> tuple[QuerySet, Responses]:
     """Return the queries and their verified trials, ordered by query and trial."""
-    engine = open_engine(options.model, options.mesh, options.sampling)
-    data = open_queries(options.data, options.prompts, engine, options.verifier.functions)
+    model = open_model(options.model, options.mesh, options.sampling)
+    data = open_queries(options.data, options.prompts, model, options.verifier.functions)
     bank = ExemplarBank.of_references(Pool(data.queries), seed=options.seed, round=0)
     total = len(data.queries) * options.trials
     with (
@@ -52,7 +52,7 @@ def sample_trials(
         progress_of(on_progress, "sampling", total=total) as update,
     ):
         outcome = evaluate(
-            engine,
+            model.engine,
             data.queries,
             [
                 data.prompts.build(query.question, bank.draw(i, options.exemplars))

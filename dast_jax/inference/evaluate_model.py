@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dast_jax.inference.evaluation import evaluate, summarize
-from dast_jax.inference.open_model import open_engine, open_queries
+from dast_jax.inference.open_model import open_model, open_queries
 from dast_jax.inference.options import EvaluateOptions
 from dast_jax.records import StageKey
 from dast_jax.runtime.progress import OnProgress, progress_of, silent
@@ -18,14 +18,14 @@ def evaluate_model(options: EvaluateOptions, *, on_progress: OnProgress = silent
 
     Raises `UserError` for a model or data that cannot be used.
     """
-    engine = open_engine(options.model, options.mesh, options.evaluation.sampling(options.sampling))
-    data = open_queries(options.data, options.prompts, engine, options.verifier.functions)
+    model = open_model(options.model, options.mesh, options.evaluation.sampling(options.sampling))
+    data = open_queries(options.data, options.prompts, model, options.verifier.functions)
     with (
         Verifier(options.verifier, task=options.data.task) as verifier,
         progress_of(on_progress, "evaluating", total=len(data.queries)) as update,
     ):
         outcome = evaluate(
-            engine,
+            model.engine,
             data.queries,
             [data.prompts.build(query.question, ()) for query in data.queries],
             verifier=verifier,

@@ -1,7 +1,7 @@
 """The annotation stage: what a judge, a tagger and an encoder say of the queries, as columns of the pool.
 
 A method declares what it needs (`methods.annotations`). It is asked once, before anything is sampled, and
-stored, as an endpoint may answer otherwise the next time.
+stored, as an endpoint may answer otherwise the next time. Only the base model's own encoder imports jax.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,13 +19,14 @@ from dast_jax.estimators.estimate import check_rated
 from dast_jax.estimators.options import JudgeOptions
 from dast_jax.llm.judge import Judge
 from dast_jax.llm.tagger import Tagger, TaggerOptions
-from dast_jax.loop.context import Context
-from dast_jax.loop.policy import BASE, Policy
 from dast_jax.methods import make_method
 from dast_jax.methods.annotations import Annotation, Clusters, Ratings
-from dast_jax.models.embed import mean_pooled
 from dast_jax.records import Pool
 from dast_jax.runtime.progress import OnProgress, silent
+
+if TYPE_CHECKING:
+    from dast_jax.loop.context import Context
+    from dast_jax.loop.policy import Policy
 
 __all__ = ["annotate", "annotated_pool", "ask_annotations", "check_annotations"]
 
@@ -62,6 +63,8 @@ def annotated_pool(context: Context) -> Pool:
 
 def _policy_encoder(policy: Policy) -> Encoder:
     """Return the encoder that takes the mean of M_0's last hidden states over a text's tokens."""
+    from dast_jax.loop.policy import BASE
+    from dast_jax.models.embed import mean_pooled
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         tokens = [policy.tokenizer.encode(text) for text in texts]

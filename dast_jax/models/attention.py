@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-__all__ = ["attention", "decode_attention"]
+__all__ = ["attention", "decode_attention", "matmul_precision"]
 
 _MASKED = -1e30  # finite, so that a row with nothing to attend to gives numbers, not NaN
 
@@ -17,9 +18,9 @@ def attention(
     v: Float[Array, "B T KV H"],
     segment_ids: Int[Array, "B T"] | None = None,
 ) -> Float[Array, "B T N H"]:
-    """Causal attention within segments, softmax(q kᵀ / √H) v, softmax in float32.
+    """Return causal attention within segments: softmax(q kᵀ / √H) v, the softmax in float32.
 
-    Causality is by place in the row. Key/value head i serves the query heads i·N/KV … (i+1)·N/KV − 1.
+    Causality is by position in the row. Key/value head i serves the query heads i·N/KV … (i+1)·N/KV − 1.
     """
     batch, length, heads, head_dim = q.shape
     kv_heads = k.shape[2]
@@ -43,7 +44,7 @@ def decode_attention(
     v: Float[Array, "S KV T H"],
     positions: Int[Array, " S"],
 ) -> Float[Array, "S N H"]:
-    """Attention of one new token per slot to its cache entries 0 … positions (inclusive)."""
+    """Return the attention of one new token per slot to its cache entries 0 … positions (inclusive)."""
     slots, heads, head_dim = q.shape
     kv_heads, length = k.shape[1], k.shape[2]
     grouped = q.reshape(slots, kv_heads, heads // kv_heads, head_dim)
@@ -58,6 +59,6 @@ def decode_attention(
     return out.reshape(q.shape)
 
 
-def matmul_precision(dtype: jnp.dtype) -> jax.lax.Precision:
-    """Returns HIGHEST for float32 (TPU and GPU would round the operands otherwise), DEFAULT for the rest."""
+def matmul_precision(dtype: np.dtype) -> jax.lax.Precision:
+    """Return HIGHEST for float32 (TPU and GPU would round the operands otherwise), DEFAULT for the rest."""
     return jax.lax.Precision.HIGHEST if dtype == jnp.float32 else jax.lax.Precision.DEFAULT

@@ -1,4 +1,4 @@
-"""Vectors of texts from a model's own hidden states: no encoder beside the policy is needed."""
+"""Embeddings of texts from the policy's own hidden states, so that no other encoder is needed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
+from dast_jax.models.llama import Graph, Params
+
 __all__ = ["mean_pooled"]
 
 
 def mean_pooled(
-    graphdef: nnx.GraphDef,
-    params: nnx.State,
+    graphdef: Graph,
+    params: Params,
     token_lists: Sequence[Sequence[int]],
     *,
     buckets: Sequence[int] = (32, 64, 128, 256, 512),
     batch: int = 32,
     mesh: Mesh | None = None,
 ) -> Float[np.ndarray, "n D"]:
-    """The mean of the last hidden states (after the final norm) over each text's tokens, float32 [n, D].
+    """Return the mean of the last hidden states (after the final norm) over each text's tokens, float32.
 
     A text is padded to the next of `buckets` tokens, each of which is compiled once, and cut at the last
     one; a text without tokens has the zero vector. The vectors do not depend on the order of the texts.
@@ -53,9 +55,9 @@ def mean_pooled(
 
 @partial(jax.jit, static_argnums=0)
 def _pooled(
-    graphdef: nnx.GraphDef, params: nnx.State, tokens: Int[Array, "B T"], lengths: Int[Array, " B"]
+    graphdef: Graph, params: Params, tokens: Int[Array, "B T"], lengths: Int[Array, " B"]
 ) -> Float[Array, "B D"]:
-    """Mean hidden state of the first `lengths` positions of each row; zero where there are none."""
+    """Return the mean hidden state of the first `lengths` positions of each row, zero for none."""
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     real = positions < lengths[:, None]
     hidden = nnx.merge(graphdef, params)(tokens, positions, real.astype(jnp.int32))

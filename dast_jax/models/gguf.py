@@ -1,6 +1,6 @@
 """Llama-architecture .gguf files (llama.cpp's format): config, dequantized tensors, tokenizer.
 
-Tensors come out under their Hugging Face names and in their Hugging Face layout, so that
+Tensors are read under their Hugging Face names and in their Hugging Face layout, so that
 `hf.build_params` takes them. The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
@@ -39,7 +39,10 @@ _ROPE_FREQS = "rope_freqs.weight"
 
 
 class GGUFFile:
-    """An opened .gguf file, with the interface of `hf.Folder`: `config`, `read(name)`, `tokenizer()`."""
+    """An open .gguf file, with the interface of `hf.Folder`: `config`, `read(name)`, `tokenizer()`.
+
+    Raises `UserError` where the file is missing, damaged or not a Llama.
+    """
 
     def __init__(self, path: str | os.PathLike[str]):
         import gguf
@@ -59,7 +62,7 @@ class GGUFFile:
         self.config = self._read_config()
 
     def read(self, name: str) -> np.ndarray:
-        """Returns the tensor of a Hugging Face name as float32, in the Hugging Face layout."""
+        """Return the tensor of a Hugging Face name as float32, in the Hugging Face layout."""
         theirs = _gguf_name(name)
         tensor = self._raw(theirs)
         if theirs.endswith(("attn_q.weight", "attn_q.bias")):
@@ -69,7 +72,7 @@ class GGUFFile:
         return tensor
 
     def tokenizer(self) -> Tokenizer:
-        """Returns the tokenizer that the metadata describes; raises `UserError` for kinds not known here."""
+        """Return the tokenizer that the metadata describes; raise `UserError` for an unknown kind."""
         prefix = "tokenizer.ggml."
         metadata = {
             key.removeprefix(prefix): self._get(key) for key in self._fields if key.startswith(prefix)
@@ -87,12 +90,13 @@ class GGUFFile:
         if tensor is None:
             raise UserError(f"the weights lack the tensor {name}; the file is not a complete Llama.")
         try:
-            return self._dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
+            values: np.ndarray = self._dequantize(tensor.data, tensor.tensor_type)
         except NotImplementedError:
             kind = tensor.tensor_type.name
             raise UserError(
                 f"tensor {name} is quantized as {kind}, which cannot be read; use Q8_0."
             ) from None
+        return values.astype(np.float32, copy=False)
 
     def _read_config(self) -> LlamaConfig:
         architecture = self._get("general.architecture")
@@ -129,7 +133,7 @@ class GGUFFile:
         return self._with_rope_scaling(config)
 
     def _with_rope_scaling(self, config: LlamaConfig) -> LlamaConfig:
-        """Llama 3.1's scaling is stored as divisors of the frequencies: finds the parameters behind them."""
+        """Return `config` with the file's rope scaling; Llama 3.1's follows from the divisors stored."""
         kind = self._get("llama.rope.scaling.type", "none")
         if kind == "linear":
             factor = _decimal(self._get("llama.rope.scaling.factor", 1.0))
@@ -148,12 +152,12 @@ class GGUFFile:
 
 
 def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
-    """Returns the opened file; raises `UserError` if it is missing, damaged or not a Llama."""
+    """Return the opened file; raise `UserError` if it is missing, damaged or not a Llama."""
     return GGUFFile(path)
 
 
 def _gguf_name(name: str) -> str:
-    """`model.layers.3.mlp.up_proj.weight` → `blk.3.ffn_up.weight`."""
+    """Return the GGUF name of a tensor: `model.layers.3.mlp.up_proj.weight` → `blk.3.ffn_up.weight`."""
     stem, _, leaf = name.rpartition(".")
     if stem.startswith("model.layers."):
         _, _, layer, rest = stem.split(".", 3)
@@ -162,11 +166,14 @@ def _gguf_name(name: str) -> str:
 
 
 def _unpermute(tensor: np.ndarray, heads: int) -> np.ndarray:
-    """Rows of q and k: llama.cpp pairs (2i, 2i + 1) for the rotation, Hugging Face (i, i + head_dim / 2)."""
+    """Return q or k with its rows in Hugging Face's order.
+
+    llama.cpp rotates the rows (2i, 2i + 1) as a pair, Hugging Face (i, i + head_dim / 2).
+    """
     rows = tensor.shape[0]
     return tensor.reshape(heads, rows // heads // 2, 2, -1).swapaxes(1, 2).reshape(tensor.shape)
 
 
 def _decimal(value: float) -> float:
-    """Returns the shortest decimal that a stored float32 stands for: 9.9999997e-06 → 1e-05."""
+    """Return the shortest decimal that rounds to a stored float32: 9.9999997e-06 → 1e-05."""
     return float(str(np.float32(value)))

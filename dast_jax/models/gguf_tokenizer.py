@@ -1,6 +1,6 @@
 """Tokenizers from the metadata of .gguf files, built with the `tokenizers` package (no torch, no hub).
 
-Two kinds: byte-level BPE with merges ("gpt2"), whose way of cutting text into words is named by `pre`, and
+Two kinds: byte-level BPE with merges ("gpt2"), whose way of splitting text into words is named by `pre`, and
 SentencePiece BPE with scores ("llama").
 """
 
@@ -26,9 +26,9 @@ _LLAMA3_WORDS = (
 
 
 def build_tokenizer(metadata: dict[str, Any], *, chat_template: str | None, where: str) -> Any:
-    """Returns a transformers tokenizer; `metadata` holds the `tokenizer.ggml.*` keys without that prefix.
+    """Return a transformers tokenizer; `metadata` holds the `tokenizer.ggml.*` keys without that prefix.
 
-    Raises `UserError` if the kind of tokenizer, or its way of cutting text into words, is not known here.
+    Raises `UserError` if the kind of tokenizer, or its way of splitting text into words, is not supported.
     """
     from transformers import PreTrainedTokenizerFast
 
@@ -70,7 +70,10 @@ def build_tokenizer(metadata: dict[str, Any], *, chat_template: str | None, wher
 
 
 def _adds_bos(metadata: dict[str, Any]) -> bool:
-    """llama.cpp's default where the file is silent: SentencePiece and Llama 3 start a text with BOS."""
+    """Return whether a text starts with BOS; where the file is silent, as in llama.cpp.
+
+    By default SentencePiece and Llama 3 do.
+    """
     default = metadata["model"] == "llama" or metadata.get("pre") in ("llama3", "llama-v3", "llama-bpe")
     return bool(metadata.get("add_bos_token", default))
 
@@ -128,7 +131,7 @@ def _sentencepiece(metadata: dict[str, Any], tokens: Sequence[str]) -> Backend:
 def _merges_from_scores(
     tokens: Sequence[str], scores: Sequence[float], vocab: dict[str, int]
 ) -> list[tuple[str, str]]:
-    """SentencePiece joins the pair whose piece scores highest, so a merge ranks by its result's score."""
+    """Return the merges, best first: SentencePiece joins the pair whose result has the highest score."""
     ranked: list[tuple[float, int, int, tuple[str, str]]] = []
     for token, score in zip(tokens, scores, strict=True):
         for cut in range(1, len(token)):

@@ -1,7 +1,7 @@
 """Hugging Face Llama folders, in and out: `config.json` and safetensors (tokenizers: `tokenizer.py`).
 
-A parameter of ours is one array for all layers, axes in the order of the computation; a tensor of theirs
-is one layer's matrix, transposed. `LEAVES` is the whole correspondence.
+A parameter here is one array for all layers, axes in the order of the computation; a Hugging Face tensor is
+one layer's matrix, transposed. `LEAVES` is the whole correspondence.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from flax import nnx
 
 from dast_jax.assets.paths import file_within
 from dast_jax.errors import UserError
-from dast_jax.models.llama import LlamaConfig, RopeScaling
+from dast_jax.models.llama import LlamaConfig, Params, RopeScaling
+from dast_jax.models.tokenizer import Tokenizer
 
 __all__ = [
     "Folder",
@@ -63,7 +64,7 @@ _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def config_from_dict(data: dict[str, Any], where: str) -> LlamaConfig:
-    """Returns the config of a Hugging Face `config.json`, of transformers 4 or 5; `where` names the file.
+    """Return the config of a Hugging Face `config.json`, of transformers 4 or 5; `where` names the file.
 
     transformers 5 keeps everything rotary in `rope_parameters`; 4 has `rope_theta` and `rope_scaling`.
     Raises `UserError` if the model is not a Llama or asks for what `llama.py` does not do.
@@ -106,7 +107,7 @@ def config_from_dict(data: dict[str, Any], where: str) -> LlamaConfig:
 
 
 def _rope_from_dict(data: dict[str, Any], where: str) -> tuple[float, RopeScaling | None]:
-    """Returns theta and the scaling, whichever of the two schemas the config follows."""
+    """Return theta and the scaling, whichever of the two schemas the config follows."""
     rope = data.get("rope_parameters") or data.get("rope_scaling") or {}
     theta = rope.get("rope_theta") or data.get("rope_theta") or 10000.0
     kind = rope.get("rope_type") or rope.get("type") or "default"
@@ -130,7 +131,7 @@ def _rope_from_dict(data: dict[str, Any], where: str) -> tuple[float, RopeScalin
 
 
 def config_to_dict(config: LlamaConfig, dtype: str = "float32") -> dict[str, Any]:
-    """Returns the `config.json` that transformers 4 and 5, and vLLM, read: both rope schemas at once."""
+    """Return the `config.json` that transformers 4 and 5, and vLLM, read: both rope schemas at once."""
     scaling: dict[str, Any] | None = None
     if config.rope_scaling is not None:
         s = config.rope_scaling
@@ -174,13 +175,13 @@ def config_to_dict(config: LlamaConfig, dtype: str = "float32") -> dict[str, Any
 
 
 def hf_names(path: tuple[str, ...], config: LlamaConfig) -> list[str]:
-    """Returns the Hugging Face tensor names behind one parameter: one per layer, or just one."""
+    """Return the Hugging Face tensor names behind one parameter: one per layer, or just one."""
     name = LEAVES[path]
     return [name.format(i) for i in range(config.num_layers)] if path[0] == "layers" else [name]
 
 
 class _Fold(NamedTuple):
-    """How a Hugging Face [out, in] matrix maps to our kernel: transpose, then split into `shape`."""
+    """How a Hugging Face [out, in] matrix maps to a kernel here: transpose, then split into `shape`."""
 
     transpose: bool
     shape: tuple[int, ...]
@@ -204,7 +205,7 @@ def _fold(path: tuple[str, ...], c: LlamaConfig) -> _Fold:
 
 
 def expected_shape(path: tuple[str, ...], config: LlamaConfig) -> tuple[int, ...]:
-    """Returns the shape that the Hugging Face tensor of one layer must have."""
+    """Return the shape that the Hugging Face tensor of one layer must have."""
     transpose, shape = _fold(path, config)
     if not transpose:
         return shape if path[-1] != "bias" else (int(np.prod(shape)),)
@@ -213,19 +214,19 @@ def expected_shape(path: tuple[str, ...], config: LlamaConfig) -> tuple[int, ...
 
 
 def _unfold(array: np.ndarray, path: tuple[str, ...], config: LlamaConfig) -> np.ndarray:
-    """One layer of our parameter → the Hugging Face tensor."""
+    """Return the Hugging Face tensor of one layer of a parameter."""
     transpose, _ = _fold(path, config)
     shape = expected_shape(path, config)
     return array.reshape(shape[::-1]).T if transpose else array.reshape(shape)
 
 
 def build_params(
-    template: nnx.State,
+    template: Params,
     config: LlamaConfig,
     read: Callable[[str], np.ndarray],
     place: Callable[[tuple[str, ...], np.ndarray], Any],
-) -> nnx.State:
-    """Returns `template` (an abstract parameter state) with values in it.
+) -> Params:
+    """Return `template` (an abstract parameter state) with values in it.
 
     `read(name)` gives a Hugging Face tensor, `place(path, array)` turns the stacked host array of one
     parameter into a device array; parameters go one by one, so that the host holds one at a time. Raises
@@ -253,8 +254,8 @@ def build_params(
     return nnx.from_flat_state(filled)
 
 
-def _flat(params: nnx.State) -> dict[tuple[str, ...], Any]:
-    """Returns the parameters by path, in order."""
+def _flat(params: Params) -> dict[tuple[str, ...], Any]:
+    """Return the parameters by path, in order."""
     return {tuple(map(str, path)): leaf for path, leaf in nnx.to_flat_state(params)}
 
 
@@ -277,20 +278,21 @@ class Folder:
         self._files = self._index()
 
     def generation_eos_ids(self) -> tuple[int, ...]:
-        """Returns the EOS ids of `generation_config.json`, if there is one."""
+        """Return the EOS ids of `generation_config.json`, if there is one."""
         file = file_within(self.path, "generation_config.json")
         eos = _read_json(file).get("eos_token_id") if file.is_file() else None
         return () if eos is None else tuple(eos) if isinstance(eos, list) else (int(eos),)
 
     def read(self, name: str) -> np.ndarray:
-        """Returns one tensor as it is stored."""
+        """Return one tensor as it is stored."""
         file = self._files.get(name)
         if file is None:
             raise UserError(
                 f"{self.path}: the weights lack the tensor {name}; the folder is not a complete Llama."
             )
         with safetensors.safe_open(file, framework="numpy") as tensors:
-            return tensors.get_tensor(name)
+            tensor: np.ndarray = tensors.get_tensor(name)
+        return tensor
 
     def __contains__(self, name: str) -> bool:
         return name in self._files
@@ -319,7 +321,7 @@ class Folder:
 
 
 def _indexed(index: Path) -> list[str]:
-    """The names of the files that `index` lists; raises `UserError` for what lists none or other kinds."""
+    """Return the names of the safetensors files that `index` lists; raise `UserError` for any other kind."""
     listed = _read_json(index)
     weight_map = listed.get("weight_map") if isinstance(listed, dict) else None
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
@@ -332,14 +334,14 @@ def _indexed(index: Path) -> list[str]:
 
 
 def open_folder(path: str | os.PathLike[str]) -> Folder:
-    """Returns the opened folder; raises `UserError` if it is missing, incomplete or not a Llama."""
+    """Return the opened folder; raise `UserError` if it is missing, incomplete or not a Llama."""
     return Folder(path)
 
 
 def save_model(
-    directory: str | os.PathLike[str], config: LlamaConfig, params: nnx.State, tokenizer: Any = None
+    directory: str | os.PathLike[str], config: LlamaConfig, params: Params, tokenizer: Tokenizer | None = None
 ) -> None:
-    """Writes a folder that transformers and vLLM load: weights, configs, and the tokenizer if given.
+    """Write a folder that transformers and vLLM load: weights, configs, and the tokenizer if given.
 
     Weights keep the dtype of `params`; above 5 GB they are split over several files. `config.json`
     comes last, each file by rename, so that an interrupted save is never taken for a model.
@@ -386,8 +388,10 @@ def _write_tensors(directory: Path, config: LlamaConfig, flat: dict[tuple[str, .
         index.unlink(missing_ok=True)
 
 
-def _tensors(shard, flat, config) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the named tensors of one file; each parameter is fetched from the devices once."""
+def _tensors(
+    shard: list[tuple[tuple[str, ...], int, str]], flat: dict[tuple[str, ...], Any], config: LlamaConfig
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the named tensors of one file; each parameter is fetched from the devices once."""
     last: tuple[str, ...] | None = None
     for path, i, name in shard:
         if path != last:
@@ -412,9 +416,10 @@ def _fetch(array: Any) -> np.ndarray:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file} is not valid JSON ({error}); download the model again.") from None
+    return data
 
 
 def _write_json(file: Path, data: dict[str, Any]) -> None:

@@ -7,18 +7,20 @@ kept in `param_dtype` and cast to `dtype` where they are used; norms, softmax an
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from dast_jax.models.attention import attention, decode_attention, matmul_precision
 from dast_jax.models.cache import KVCache, write
 from dast_jax.models.sharding import constrain
 
-__all__ = ["KVCache", "Llama", "LlamaConfig", "RopeScaling", "rope_frequencies"]
+__all__ = ["Graph", "KVCache", "Llama", "LlamaConfig", "Params", "RopeScaling", "rope_frequencies"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class RopeScaling:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LlamaConfig:
-    """Shape and constants of a Llama, in this house's names (`models/hf.py` translates)."""
+    """Shape and constants of a Llama, in this package's own names (`models/hf.py` translates)."""
 
     vocab_size: int
     hidden_size: int
@@ -55,8 +57,8 @@ class LlamaConfig:
     pad_token_id: int | None = None
 
 
-def rope_frequencies(config: LlamaConfig) -> np.ndarray:
-    """Returns the float32 rotary frequencies [head_dim / 2], scaled as the config says.
+def rope_frequencies(config: LlamaConfig) -> Float[np.ndarray, " half_head"]:
+    """Return the float32 rotary frequencies [head_dim / 2] (arXiv 2104.09864), scaled as the config says.
 
     `llama3` (Llama 3.1, table of `rope_scaling`): wavelengths above the original context divided by
     `low_freq_factor` are stretched by `factor`, those below it divided by `high_freq_factor` are
@@ -83,14 +85,19 @@ def rope_frequencies(config: LlamaConfig) -> np.ndarray:
     return np.where(middle, between, scaled).astype(np.float32)
 
 
-def _rotations(positions: Int[Array, "..."], config: LlamaConfig) -> tuple[Array, Array]:
-    """Returns float32 cosines and sines [..., 1, head_dim / 2] for the heads axis to broadcast over."""
+def _rotations(
+    positions: Int[Array, "*rows"], config: LlamaConfig
+) -> tuple[Float[Array, "*rows 1 half_head"], Float[Array, "*rows 1 half_head"]]:
+    """Return float32 cosines and sines [..., 1, head_dim / 2] for the heads axis to broadcast over."""
     angles = positions[..., None].astype(jnp.float32) * rope_frequencies(config)
     return jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
 
 
-def _rotate(x: Float[Array, "... heads H"], rotations: tuple[Array, Array]) -> Float[Array, "... heads H"]:
-    """Turns each pair (x[i], x[i + H/2]) by its angle, in float32."""
+def _rotate(
+    x: Float[Array, "*rows heads H"],
+    rotations: tuple[Float[Array, "*rows 1 half"], Float[Array, "*rows 1 half"]],
+) -> Float[Array, "*rows heads H"]:
+    """Return x with each pair (x[i], x[i + H/2]) rotated by its angle, computed in float32."""
     cos, sin = rotations
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
@@ -100,11 +107,11 @@ def _rotate(x: Float[Array, "... heads H"], rotations: tuple[Array, Array]) -> F
 class RMSNorm(nnx.Module):
     """x / rms(x) · scale, in float32 (arXiv 1910.07467)."""
 
-    def __init__(self, shape: tuple[int, ...], axes: tuple[str, ...], eps: float, param_dtype: jnp.dtype):
+    def __init__(self, shape: tuple[int, ...], axes: tuple[str, ...], eps: float, param_dtype: np.dtype):
         self.scale = nnx.Param(jnp.ones(shape, param_dtype), logical_axes=axes)
         self.eps = eps
 
-    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+    def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows D"]:
         wide = x.astype(jnp.float32)
         inverse = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.eps)
         return (wide * inverse * self.scale[...].astype(jnp.float32)).astype(x.dtype)
@@ -121,8 +128,8 @@ class Linear(nnx.Module):
         bias_axes: tuple[int, ...] | None,
         *,
         rngs: nnx.Rngs,
-        dtype: jnp.dtype,
-        param_dtype: jnp.dtype,
+        dtype: np.dtype,
+        param_dtype: np.dtype,
     ):
         self.equation = equation
         self.dtype = dtype
@@ -132,8 +139,8 @@ class Linear(nnx.Module):
             bias = jnp.zeros(tuple(shape[i] for i in bias_axes), param_dtype)
             self.bias = nnx.Param(bias, logical_axes=tuple(axes[i] for i in bias_axes))
 
-    def __call__(self, x: Array) -> Array:
-        out = jnp.einsum(
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        out: Array = jnp.einsum(
             self.equation, x, self.kernel[...].astype(self.dtype), precision=matmul_precision(self.dtype)
         )
         return out if self.bias is None else out + self.bias[...].astype(self.dtype)
@@ -142,13 +149,19 @@ class Linear(nnx.Module):
 class Layer(nnx.Module):
     """One pre-norm Llama layer; built with all layers stacked, called on one layer's slice."""
 
-    def __init__(self, config: LlamaConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype, param_dtype: jnp.dtype):
+    def __init__(self, config: LlamaConfig, *, rngs: nnx.Rngs, dtype: np.dtype, param_dtype: np.dtype):
         c = config
         layers, d, n, kv, h, f = (
             c.num_layers, c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim, c.intermediate_size,
         )  # fmt: skip
 
-        def linear(equation, shape, axes, bias_axes, use_bias):
+        def linear(
+            equation: str,
+            shape: tuple[int, ...],
+            axes: tuple[str, ...],
+            bias_axes: tuple[int, ...],
+            use_bias: bool,
+        ) -> Linear:
             return Linear(
                 equation,
                 (layers, *shape),
@@ -174,16 +187,25 @@ class Layer(nnx.Module):
         self.up = linear("...d,df->...f", (d, f), ("embed", "mlp"), (2,), mlp_bias)
         self.down = linear("...f,fd->...d", (f, d), ("mlp", "embed"), (2,), mlp_bias)
 
-    def qkv(self, x: Float[Array, "... D"], rotations: tuple[Array, Array]) -> tuple[Array, Array, Array]:
-        """Returns rotated queries [..., N, H], rotated keys [..., KV, H] and values [..., KV, H]."""
+    def qkv(
+        self, x: Float[Array, "*rows D"], rotations: tuple[Array, Array]
+    ) -> tuple[Float[Array, "*rows N H"], Float[Array, "*rows KV H"], Float[Array, "*rows KV H"]]:
+        """Return rotated queries [..., N, H], rotated keys [..., KV, H] and values [..., KV, H]."""
         x = self.attention_norm(x)
         return _rotate(self.q(x), rotations), _rotate(self.k(x), rotations), self.v(x)
 
-    def finish(self, x: Float[Array, "... D"], attended: Float[Array, "... N H"]) -> Float[Array, "... D"]:
-        """Adds the attention output and the MLP to the residual stream."""
+    def finish(
+        self, x: Float[Array, "*rows D"], attended: Float[Array, "*rows N H"]
+    ) -> Float[Array, "*rows D"]:
+        """Return the residual stream with the attention output and the MLP added to it."""
         x = x + self.o(attended)
         y = self.mlp_norm(x)
-        return x + self.down(jax.nn.silu(self.gate(y)) * self.up(y))
+        out: Array = x + self.down(jax.nn.silu(self.gate(y)) * self.up(y))
+        return out
+
+
+Params = nnx.State[Any, Any]
+"""A tree of parameters: each leaf an `nnx.Param` with its logical axes."""
 
 
 class Llama(nnx.Module):
@@ -194,17 +216,17 @@ class Llama(nnx.Module):
         config: LlamaConfig,
         *,
         rngs: nnx.Rngs,
-        dtype: jnp.dtype = jnp.float32,
-        param_dtype: jnp.dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
         remat: bool = False,
     ):
-        dtype, param_dtype = jnp.dtype(dtype), jnp.dtype(param_dtype)
+        compute_dtype, param_dtype = jnp.dtype(dtype), jnp.dtype(param_dtype)
         self.config = config
-        self.dtype = dtype
+        self.dtype = compute_dtype
         self.remat = remat
         vocab, d = config.vocab_size, config.hidden_size
         self.embedding = nnx.Param(_normal(rngs, (vocab, d), param_dtype), logical_axes=("vocab", "embed"))
-        self.layers = Layer(config, rngs=rngs, dtype=dtype, param_dtype=param_dtype)
+        self.layers = Layer(config, rngs=rngs, dtype=compute_dtype, param_dtype=param_dtype)
         self.norm = RMSNorm((d,), ("embed",), config.rms_norm_eps, param_dtype)
         self.lm_head = nnx.data(None)
         if not config.tie_word_embeddings:
@@ -216,26 +238,27 @@ class Llama(nnx.Module):
         positions: Int[Array, "B T"],
         segment_ids: Int[Array, "B T"] | None = None,
     ) -> Float[Array, "B T D"]:
-        """Returns the final-normed hidden states; attention is causal within a segment (0 = padding)."""
+        """Return the final-normed hidden states; attention is causal within a segment (0 = padding)."""
         hidden, _ = self._forward(tokens, positions, segment_ids, keep_cache=False)
         return hidden
 
     def prefill(
         self, tokens: Int[Array, "B T"], lengths: Int[Array, " B"]
     ) -> tuple[Float[Array, "B D"], KVCache]:
-        """Runs right-padded prompts; returns the hidden state at `lengths - 1` and the cache.
+        """Run right-padded prompts and return the hidden states at `lengths - 1` and the cache.
 
         Cache entries at and past a prompt's length come from padding; `decode` overwrites each before
-        it is first seen.
+        it is first attended to.
         """
         batch, length = tokens.shape
         positions = jnp.broadcast_to(jnp.arange(length), (batch, length))
         hidden, cache = self._forward(tokens, positions, None, keep_cache=True)
+        assert cache is not None
         last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
         return last, cache
 
-    def layer_slices(self) -> list[nnx.State]:
-        """Returns the parameters of each layer by themselves, for `decode`."""
+    def layer_slices(self) -> list[Params]:
+        """Return the parameters of each layer by themselves, for `decode`."""
         _, stacked = nnx.split(self.layers)
         return [jax.tree.map(lambda p, i=i: p[i], stacked) for i in range(self.config.num_layers)]
 
@@ -244,9 +267,9 @@ class Llama(nnx.Module):
         tokens: Int[Array, " S"],
         positions: Int[Array, " S"],
         cache: KVCache,
-        layers: list[nnx.State] | None = None,
+        layers: list[Params] | None = None,
     ) -> tuple[Float[Array, "S D"], KVCache]:
-        """One step for every slot: writes k and v at `positions`, attends to entries ≤ `positions`.
+        """Run one step for every slot: write k and v at `positions`, attend to entries ≤ `positions`.
 
         `layers` are the `layer_slices`, where a loop has taken them once for all its steps. Returns the
         final-normed hidden states and the updated cache (in place, if donated or looped over).
@@ -266,11 +289,11 @@ class Llama(nnx.Module):
         return self.norm(x), KVCache(tuple(keys), tuple(values))
 
     def unembed(self) -> Float[Array, "D V"]:
-        """Returns the output matrix: the transposed embedding where tied."""
+        """Return the output matrix: the transposed embedding where tied."""
         return self.embedding[...].T if self.lm_head is None else self.lm_head[...]
 
     def logits(self, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
-        """Returns float32 logits."""
+        """Return float32 logits of hidden states (the product accumulates in float32)."""
         return jnp.einsum(
             "...d,dv->...v",
             hidden,
@@ -279,14 +302,25 @@ class Llama(nnx.Module):
             preferred_element_type=jnp.float32,
         )
 
-    def _embed(self, tokens: Int[Array, "..."]) -> Float[Array, "... D"]:
-        return self.embedding[...][tokens].astype(self.dtype)
+    def _embed(self, tokens: Int[Array, "*rows"]) -> Float[Array, "*rows D"]:
+        embedded: Array = self.embedding[...][tokens].astype(self.dtype)
+        return embedded
 
-    def _forward(self, tokens, positions, segment_ids, *, keep_cache: bool):
+    def _forward(
+        self,
+        tokens: Int[Array, "B T"],
+        positions: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"] | None,
+        *,
+        keep_cache: bool,
+    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
+        """Return the final-normed hidden states, and each layer's keys and values where they are kept."""
         graphdef, stacked = nnx.split(self.layers)
         rotations = _rotations(positions, self.config)
 
-        def body(x, layer_params):
+        def body(
+            x: Float[Array, "B T D"], layer_params: Params
+        ) -> tuple[Float[Array, "B T D"], tuple[Array, Array] | None]:
             layer = nnx.merge(graphdef, layer_params)
             x = constrain(x, "batch", "length", "activation_embed")
             q, k, v = layer.qkv(x, rotations)
@@ -300,11 +334,15 @@ class Llama(nnx.Module):
             body = jax.checkpoint(body, prevent_cse=False)
         x, stacked_cache = jax.lax.scan(body, self._embed(tokens), stacked)
         x = constrain(self.norm(x), "batch", "length", "activation_embed")
-        if not keep_cache:
+        if stacked_cache is None:
             return x, None
         return x, KVCache(*(tuple(a[i] for i in range(self.config.num_layers)) for a in stacked_cache))
 
 
-def _normal(rngs: nnx.Rngs, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-    """Initial weights as Llama's config has them: normal, standard deviation 0.02."""
+Graph = nnx.GraphDef[Llama]
+"""The structure of a `Llama` without its arrays: `nnx.merge(graph, params)` gives the model back."""
+
+
+def _normal(rngs: nnx.Rngs, shape: tuple[int, ...], dtype: np.dtype) -> Float[Array, "..."]:
+    """Return initial weights as Llama's config has them: normal, standard deviation 0.02."""
     return 0.02 * jax.random.normal(rngs.params(), shape, dtype)

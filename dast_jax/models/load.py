@@ -1,4 +1,4 @@
-"""One way in for every model: `load_model(path)`, be it a Hugging Face folder or a .gguf file."""
+"""Load any supported model: `load_model(path)` takes a Hugging Face folder or a .gguf file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from dast_jax.errors import UserError
 from dast_jax.models.gguf import GGUFFile, open_gguf
 from dast_jax.models.hf import Folder, build_params, open_folder
-from dast_jax.models.llama import Llama, LlamaConfig
+from dast_jax.models.llama import Graph, Llama, LlamaConfig, Params
 from dast_jax.models.sharding import param_shardings
 from dast_jax.models.tokenizer import Tokenizer, load_tokenizer
 
@@ -30,15 +30,15 @@ class LoadedModel:
     """A model ready to run: `nnx.merge(graphdef, params)` inside jit gives the `Llama`."""
 
     config: LlamaConfig
-    graphdef: nnx.GraphDef
-    params: nnx.State
+    graphdef: Graph
+    params: Params
     tokenizer: Tokenizer
 
 
 def abstract_model(
     config: LlamaConfig, *, dtype: str = "float32", compute_dtype: str = "float32", remat: bool = False
-) -> tuple[nnx.GraphDef, nnx.State]:
-    """Returns the graph and the parameters as shapes only; nothing is allocated.
+) -> tuple[Graph, Params]:
+    """Return the graph and the parameters as shapes only; nothing is allocated.
 
     `dtype` is what the parameters are kept in, `compute_dtype` what the matrix products run in.
     """
@@ -56,7 +56,7 @@ def load_model(
     remat: bool = False,
     mesh: Mesh | None = None,
 ) -> LoadedModel:
-    """Reads a model folder or .gguf file and lays its parameters out over `mesh` (one device if None).
+    """Read a model folder or .gguf file and lay its parameters out over `mesh` (one device if None).
 
     Raises `UserError` if the path is missing, not a Llama, incomplete, or has no usable tokenizer.
     """
@@ -71,13 +71,13 @@ def load_model(
 
 
 def load_description(path: str | os.PathLike[str]) -> tuple[LlamaConfig, Tokenizer]:
-    """Returns what `load_model` would as config and tokenizer, or raises, but reads no weights."""
+    """Return the config and tokenizer that `load_model` would, or raise as it does, reading no weights."""
     config, _, tokenizer = _open(Path(path))
     return config, tokenizer
 
 
 def _open(path: Path) -> tuple[LlamaConfig, Callable[[str], np.ndarray], Tokenizer]:
-    """Returns the config, the function that reads a tensor by its Hugging Face name, and the tokenizer."""
+    """Return the config, the function that reads a tensor by its Hugging Face name, and the tokenizer."""
     source: Folder | GGUFFile
     if path.suffix == ".gguf":
         source = open_gguf(path)
@@ -94,8 +94,8 @@ def _open(path: Path) -> tuple[LlamaConfig, Callable[[str], np.ndarray], Tokeniz
     return dataclasses.replace(source.config, eos_token_ids=tokenizer.eos_ids), source.read, tokenizer
 
 
-def _placer(template: nnx.State, mesh: Mesh | None) -> Any:
-    """Returns the function that puts a host array on the device(s), split as the table says."""
+def _placer(template: Params, mesh: Mesh | None) -> Any:
+    """Return the function that puts a host array on the device(s), split as the table says."""
     if mesh is None:
         return lambda path, array: jnp.asarray(array)
     shardings = dict(nnx.to_flat_state(param_shardings(template, mesh)))

@@ -41,7 +41,7 @@ LOGICAL_AXES: dict[str, tuple[str, ...]] = {
 
 
 def make_mesh(options: MeshOptions) -> Mesh:
-    """Returns the mesh of `options` over the first devices of all processes, Auto axis types.
+    """Return the mesh of `options` over the first devices of all processes, Auto axis types.
 
     One axis may be -1: it takes the devices that the other two leave. Raises `UserError` if the
     devices do not suffice or are not divided evenly.
@@ -64,13 +64,13 @@ def make_mesh(options: MeshOptions) -> Mesh:
     if count > len(devices):
         raise UserError(
             f"mesh.data={sizes[0]} mesh.fsdp={sizes[1]} mesh.tensor={sizes[2]} needs {count} devices, "
-            f"and {len(devices)} are there; lower one of them."
+            f"and {len(devices)} are available; lower one of them."
         )
     return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:count])
 
 
 def partition_spec(shape: tuple[int, ...], logical: tuple[str | None, ...], mesh: Any) -> P:
-    """Returns the partition of an array of `shape` whose axes have the names `logical`.
+    """Return the partition of an array of `shape` whose axes have the names `logical`.
 
     Mesh axes that do not divide their array axis are dropped, and so is a mesh axis named twice.
     """
@@ -90,11 +90,12 @@ def partition_spec(shape: tuple[int, ...], logical: tuple[str | None, ...], mesh
 
 
 def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
-    """Pins the sharding of `x` under `jax.set_mesh`; without a mesh, returns `x` as it is."""
+    """Return `x` with its sharding pinned under `jax.set_mesh`; without a mesh, `x` as it is."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return x
-    return jax.lax.with_sharding_constraint(x, partition_spec(x.shape, logical, mesh))
+    pinned: jax.Array = jax.lax.with_sharding_constraint(x, partition_spec(x.shape, logical, mesh))
+    return pinned
 
 
 def _is_variable(leaf: Any) -> bool:
@@ -102,7 +103,7 @@ def _is_variable(leaf: Any) -> bool:
 
 
 def param_shardings(params: Any, mesh: Mesh) -> Any:
-    """Returns a tree like `params` (arrays or shapes inside) with a `NamedSharding` in each array's place.
+    """Return a tree like `params` (of arrays or shapes) with a `NamedSharding` in place of each array.
 
     Works for anything built from the parameters by `jax.tree.map`, such as optimizer moments; leaves
     that carry no axis names are replicated.
@@ -123,5 +124,5 @@ def param_shardings(params: Any, mesh: Mesh) -> Any:
 
 
 def shard_params(params: Any, mesh: Mesh) -> Any:
-    """Returns `params` laid out over `mesh` by the table (host or device arrays in, sharded arrays out)."""
+    """Return `params` laid out over `mesh` by the table (host or device arrays in, sharded arrays out)."""
     return jax.device_put(params, param_shardings(params, mesh))

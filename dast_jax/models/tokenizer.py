@@ -38,11 +38,11 @@ class Tokenizer:
         self.vocab_size: int = len(inner)
 
     def encode(self, text: str) -> list[int]:
-        """Returns the ids of `text`; no special token is added."""
+        """Return the ids of `text`; no special token is added."""
         return list(self.inner(text, add_special_tokens=False)["input_ids"])
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Returns the ids of each text, as `encode` does, many at a time."""
+        """Return the ids of each text, as `encode` does, many at a time."""
         return (
             [list(ids) for ids in self.inner(list(texts), add_special_tokens=False)["input_ids"]]
             if texts
@@ -50,17 +50,19 @@ class Tokenizer:
         )
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        """Returns the text of `ids`, by default without special tokens."""
-        return self.inner.decode(
+        """Return the text of `ids`, by default without special tokens."""
+        text: str = self.inner.decode(
             [int(i) for i in ids], skip_special_tokens=skip_special, clean_up_tokenization_spaces=False
         )
+        return text
 
     @property
     def has_chat_template(self) -> bool:
+        """Whether `chat` can be used."""
         return bool(self.inner.chat_template)
 
     def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """Returns the ids of a conversation (`role`, `content`) up to where the assistant speaks next.
+        """Return the ids of a conversation (`role`, `content`) up to where the assistant speaks next.
 
         Raises `UserError` if the tokenizer has no chat template, or one that fails. A template comes with
         the model, and so runs in a sandbox (jinja2's, by way of transformers) that holds no functions of
@@ -75,21 +77,21 @@ class Tokenizer:
         except Exception as error:  # a template may fail in any way that a program can
             raise UserError(
                 f"{self._where}: the chat template cannot be used ({_one_line(error)}); "
-                "mend it, or give plain prompts."
+                "fix it, or give plain prompts."
             ) from None
         return self.encode(text)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes `tokenizer.json` and its companions into `directory`."""
+        """Write `tokenizer.json` and its companions into `directory`."""
         self.inner.save_pretrained(os.fspath(directory))
 
 
 def load_tokenizer(directory: str | os.PathLike[str], *, eos_ids: Iterable[int] = ()) -> Tokenizer:
-    """Returns the tokenizer of a Hugging Face folder; `eos_ids` are further ids that end a response.
+    """Return the tokenizer of a Hugging Face folder; `eos_ids` are further ids that end a response.
 
     `tokenizer.json` is taken as it is: the model-specific classes of transformers 5 rebuild parts of it
     from what they think a Llama has. Raises `UserError` if the folder has no readable tokenizer, one
-    without EOS, or one that is code of its own.
+    without EOS, or one that needs code of the folder.
     """
     import transformers
 
@@ -114,7 +116,7 @@ def load_tokenizer(directory: str | os.PathLike[str], *, eos_ids: Iterable[int] 
 
 
 def _refuse_code(directory: Path) -> None:
-    """Raise `UserError` if the folder says that its tokenizer is a class in a file of its own.
+    """Raise `UserError` if the folder says that its tokenizer is a class in a file of the folder.
 
     What `tokenizer.json` beside it does need not be what that class does, so it is not taken unasked.
     """

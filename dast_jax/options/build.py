@@ -33,12 +33,12 @@ T = TypeVar("T")
 
 
 def build(cls: type[T], mapping: Mapping[str, Any] | None, *, where: str = "") -> T:
-    """An instance of the options dataclass `cls` from `mapping`; `where` is the key prefix for messages.
+    """Return an instance of the options dataclass `cls`; `where` is the key prefix for messages.
 
-    Types are strict: an int does for a float, text that reads as a number (YAML's "1e-5") too, lists become
-    tuples, a dict is laid over the option's default dict; nothing else is converted. Raises `UserError` for
-    an unknown key (the nearest known one is offered), a missing one, a value of the wrong type or out of
-    range, and for a `ValueError` from the dataclass's own `__post_init__`.
+    Types are strict: a float may be given as an int or as text that reads as a number (YAML's "1e-5"), lists
+    become tuples, a dict is laid over the option's default dict; nothing else is converted. Raises
+    `UserError` for an unknown key (with the nearest known one), a missing one, a value of the wrong type or
+    out of range, and for a `ValueError` from the dataclass's own `__post_init__`.
     """
     if mapping is None:
         mapping = {}
@@ -66,7 +66,7 @@ def build(cls: type[T], mapping: Mapping[str, Any] | None, *, where: str = "") -
 
 
 def _convert(hint: Any, value: Any, key: str, field: dataclasses.Field[Any]) -> Any:
-    """`value` as the type `hint`, checked against the field's choices and range."""
+    """Return `value` as the type `hint`, checked against the field's choices and range."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is object:
         return value
@@ -140,8 +140,9 @@ def _convert_dict(
 
 
 def _without_choices(field: dataclasses.Field[Any]) -> dataclasses.Field[Any]:
-    """The same field's range, for the values of a dict whose `choices` are its keys."""
-    return dataclasses.field(metadata={**field.metadata, "choices": None})
+    """Return the field without its choices, for the values of a dict whose `choices` are its keys."""
+    values: dataclasses.Field[Any] = dataclasses.field(metadata={**field.metadata, "choices": None})
+    return values
 
 
 def _convert_scalar(hint: Any, value: Any, key: str) -> Any:
@@ -178,7 +179,7 @@ def _convert_scalar(hint: Any, value: Any, key: str) -> Any:
 
 
 def _check_range(value: Any, key: str, field: dataclasses.Field[Any]) -> Any:
-    """`value`, if the field's choices and limits allow it."""
+    """Return `value`, if the field's choices and limits allow it; raise `UserError` otherwise."""
     meta = field.metadata
     choices, low, high = meta.get("choices"), meta.get("min"), meta.get("max")
     if choices is not None and value not in choices:

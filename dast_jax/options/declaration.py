@@ -50,7 +50,7 @@ def opt(
     min: float | None = None,
     max: float | None = None,
 ) -> Any:
-    """A dataclass field with what the faces and checks need to know about it.
+    """Return a dataclass field with what commands and checks need to know about it.
 
     `default` may be a value, or a dataclass type (its own defaults are then used); lists and dicts are
     copied for every instance. `choices`, `min` and `max` apply to each element of a tuple and to each
@@ -87,7 +87,7 @@ class OptionInfo:
 
 
 def describe(cls: type, *, where: str = "") -> list[OptionInfo]:
-    """Every option of `cls`, nested dataclasses flattened to dotted keys, in the order of declaration."""
+    """Return every option of `cls`, nested dataclasses flattened to dotted keys, in declaration order."""
     hints, found = hints_of(cls), []
     for field in dataclasses.fields(cls):
         if not field.init:
@@ -113,12 +113,12 @@ def describe(cls: type, *, where: str = "") -> list[OptionInfo]:
 
 
 def to_dict(obj: Any) -> dict[str, Any]:
-    """The options as the plain dicts, lists, numbers and text of YAML and JSON; `build` takes it back."""
+    """Return the options as dicts, lists, numbers and text of YAML and JSON; `build` is the inverse."""
     return {f.name: _plain(getattr(obj, f.name)) for f in dataclasses.fields(obj) if f.init}
 
 
 def field_help(field: dataclasses.Field[Any]) -> str:
-    """The help text given to `opt`, empty for other fields."""
+    """Return the help text given to `opt`, empty for other fields."""
     return str(field.metadata.get("help", ""))
 
 
@@ -133,6 +133,7 @@ def _plain(value: Any) -> Any:
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
+    """Return the default of a field, `REQUIRED` where there is none."""
     if field.default is not dataclasses.MISSING:
         return field.default
     if field.default_factory is not dataclasses.MISSING:
@@ -141,7 +142,7 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
 
 
 def has_own_default(field: dataclasses.Field[Any]) -> bool:
-    """Whether a field that holds a dataclass has a default other than that dataclass's own defaults."""
+    """Return whether a field that holds a dataclass has a default other than that dataclass's own."""
     factory = field.default_factory
     return field.default is not dataclasses.MISSING or not (
         factory is dataclasses.MISSING or dataclasses.is_dataclass(factory)
@@ -150,12 +151,14 @@ def has_own_default(field: dataclasses.Field[Any]) -> bool:
 
 @functools.cache
 def hints_of(cls: Any) -> dict[str, Any]:
+    """Return the types of a dataclass's fields by name; raise `TypeError` for any other class."""
     if not dataclasses.is_dataclass(cls):
         raise TypeError(f"{cls!r} is not a dataclass")
     return typing.get_type_hints(cls)
 
 
 def type_name(hint: Any) -> str:
+    """Return a type in the words of help and messages: `tuple[int, ...]` is "list of int"."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join("null" if a is type(None) else type_name(a) for a in args)

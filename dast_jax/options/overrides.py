@@ -1,4 +1,4 @@
-"""`key=value` overrides of the command line, laid over nested mappings."""
+"""`key=value` overrides of the command line, applied to nested mappings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ __all__ = ["apply_overrides"]
 
 
 def apply_overrides(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of `mapping` with `a.b.c=value` overrides laid over it, in order; values are read as YAML."""
+    """Return a copy of `mapping` with `a.b.c=value` overrides applied in order; values are read as YAML.
+
+    Raises `UserError` for an override that is not `key=value` or that goes below a value.
+    """
     result: dict[str, Any] = _copied(mapping)
     for text in overrides:
         key, equals, raw = text.partition("=")

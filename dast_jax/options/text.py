@@ -10,7 +10,7 @@ __all__ = ["join_key", "listed", "nearest", "shown"]
 
 
 def nearest(name: str, known: Iterable[str], where: str = "") -> str:
-    """The tail of a message about an unknown name: the nearest known one, or else all of them."""
+    """Return the tail of a message about an unknown name: the nearest known one, or else all of them."""
     names = [str(k) for k in known]
     longer = [k for k in names if len(name) > 2 and k.startswith(name)]
     if len(longer) > 1 and len(longer) < 5:  # the first word of several
@@ -24,13 +24,16 @@ def nearest(name: str, known: Iterable[str], where: str = "") -> str:
 
 
 def shown(value: Any) -> str:
+    """Return a value as it is shown in messages, at most 80 characters."""
     text = "null" if value is None else repr(value) if not isinstance(value, bool) else str(value).lower()
     return text if len(text) <= 80 else text[:77] + "…"
 
 
 def listed(values: Iterable[Any]) -> str:
+    """Return the values, separated by commas."""
     return ", ".join(str(v) for v in values)
 
 
 def join_key(where: str, name: str) -> str:
+    """Return the dotted key of `name` in the section `where` (empty at the top)."""
     return f"{where}.{name}" if where else name

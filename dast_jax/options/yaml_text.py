@@ -1,4 +1,4 @@
-"""Config text: YAML 1.2's scalars in, tidy YAML out, and errors that name the file and the line."""
+"""Config text: read YAML with the scalars of version 1.2, write YAML, name file and line in errors."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: str, *, where: str = "config") -> Any:
-    """The value of YAML `text`; a `UserError` that names `where` and the line when it is not YAML."""
+    """Return the value of YAML `text`; raise a `UserError` naming `where` and line when it is not YAML."""
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -76,7 +76,10 @@ def parse_yaml(text: str, *, where: str = "config") -> Any:
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
-    """The sections of a YAML config file, `{}` for an empty one; `UserError` when it is not a config."""
+    """Return the sections of a YAML config file, `{}` for an empty one.
+
+    Raises `UserError` when the file is missing, unreadable or not a config.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -93,7 +96,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def dump_yaml(mapping: Mapping[str, Any]) -> str:
-    """YAML text that `parse_yaml` reads back to the same values, keys in their given order."""
+    """Return YAML text that `parse_yaml` reads back to the same values, keys in their given order."""
     return yaml.dump(dict(mapping), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -115,7 +118,7 @@ def _represent_text(dumper: yaml.SafeDumper, data: str) -> yaml.Node:
 
 
 def _plain_scalar(text: str) -> Any:
-    """What this module's YAML makes of unquoted `text` that looks like a number ("1e-5"), else None."""
+    """Return the value of unquoted `text` that looks like a number ("1e-5"); None for other text."""
     return yaml.load(text, Loader=_Loader) if NUMBER.fullmatch(text) else None
 
 

@@ -1,11 +1,11 @@
 """The sampler's compiled half: a fixed number of slots and three programs (prefill, insert, decode).
 
 The state is donated from call to call and never leaves the device; per tick one small integer array comes
-back to the host. Which request sits in which slot, and when, is decided by `sampling/scheduler.py`.
+back to the host. Which request occupies which slot, and when, is decided by `sampling/scheduler.py`.
 
 The noise of a token is a function of (seed, round, stage, query, trial, index of the token in the
 response): threefry keys, folded in that order. Every other operation treats slots, prefill rows and pool
-rows alike and apart, so a response does not depend on its neighbours.
+rows alike and apart, so a response does not depend on its neighbors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from dast_jax.errors import UserError
-from dast_jax.models.llama import LlamaConfig
+from dast_jax.models.llama import Graph, LlamaConfig, Params
 from dast_jax.records import StageKey
 from dast_jax.sampling.filters import Choice, choose
 from dast_jax.sampling.options import SamplingOptions
@@ -34,6 +34,7 @@ __all__ = ["Engine", "TickOutput"]
 _IMPLEMENTATION = "threefry2x32"  # `rbg` noise would depend on which slots are drawn together
 
 
+@runtime_checkable
 class _Tokenizer(Protocol):
     """What the engine and the scheduler need of a tokenizer."""
 
@@ -65,14 +66,14 @@ class Engine:
 
     def __init__(
         self,
-        graphdef: nnx.GraphDef,
-        params: Any,
+        graphdef: Graph,
+        params: Params,
         *,
         tokenizer: _Tokenizer,
         options: SamplingOptions,
         mesh: Mesh | None = None,
     ):
-        """`params` are used as they are laid out. Raises `UserError` where options and model do not fit."""
+        """Use `params` in their layout; raise `UserError` where options and model do not fit together."""
         model = nnx.merge(graphdef, params)
         self.options = options
         self.tokenizer = tokenizer
@@ -96,27 +97,27 @@ class Engine:
         self._insert = _jit(self._insert_step, donate=(0,), out=slots)
         self._decode = _jit(self._decode_tick, donate=(1,), out=(slots, packed) if mesh else None)
 
-    def set_params(self, params: Any) -> None:
-        """Sample from other parameters of the same shapes from now on; nothing is compiled anew."""
+    def set_params(self, params: Params) -> None:
+        """Sample from other parameters of the same shapes from now on; nothing is compiled again."""
         self._params = params
 
     def compilations(self) -> dict[str, int]:
-        """How many programs each step was compiled to: prefill one per bucket in use, the others one."""
+        """Return the number of programs of each step: of prefill one per bucket in use, of the others one."""
         steps = {"prefill": self._prefill, "insert": self._insert, "decode": self._decode}
         return {name: step._cache_size() for name, step in steps.items()}
 
     def memory_bytes(self) -> int:
-        """Bytes of slots and prompt pool on the device (all of a mesh together); parameters come on top."""
+        """Return the bytes of slots and prompt pool, over all devices of a mesh, without the parameters."""
         return state_bytes(self.options, self._config, self._dtype)
 
     def release(self) -> None:
-        """Give the slots' and pool's memory back; the next stage allocates it again."""
+        """Free the memory of slots and pool; the next stage allocates it again."""
         self._state = None
 
     # --- the scheduler's calls ------------------------------------------------------------------------
 
     def start(self, key: StageKey) -> None:
-        """Begin a stage. Its noise follows from `key`; slots need no clearing, filling overwrites them."""
+        """Begin a stage, whose noise follows from `key`; slots need no clearing, filling overwrites them."""
         base = jax.random.key(key.seed, impl=_IMPLEMENTATION)
         for part in (key.round, key.stage):
             base = jax.random.fold_in(base, part)
@@ -126,7 +127,7 @@ class Engine:
                 self._state = self._allocate()
 
     def bucket(self, length: int) -> int:
-        """The smallest bucket that holds a prompt of `length` tokens (at most `max_prompt_length`)."""
+        """Return the smallest bucket that holds a prompt of `length` tokens (≤ `max_prompt_length`)."""
         return next(b for b in self.options.buckets if b >= length)
 
     def prefill(self, bucket: int, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> None:
@@ -153,7 +154,8 @@ class Engine:
     ) -> None:
         """Begin trial trials[i] of query queries[i] in slot slots[i], on the prompt in pool row rows[i].
 
-        temperatures[i] None means the configured one; a greedy engine takes no other (`UserError`).
+        temperatures[i] None means the configured one. Raises `UserError` where a greedy engine is given
+        another one.
         """
         columns = np.stack([_padded(c, self.options.slots) for c in (slots, rows, queries, trials)])
         configured = self.options.temperature
@@ -163,15 +165,15 @@ class Engine:
                 "sampling.temperature: 0 makes a greedy sampler, and the method asks for other temperatures; "
                 "set it above 0"
             )
-        heat = np.zeros(self.options.slots, np.float32)
-        heat[: len(wanted)] = wanted
+        temperature = np.zeros(self.options.slots, np.float32)
+        temperature[: len(wanted)] = wanted
         state, pool = self._device_state()
         with self._on_mesh():
-            state = self._insert(state, pool, self._base, columns, heat, np.int32(len(slots)))
+            state = self._insert(state, pool, self._base, columns, temperature, np.int32(len(slots)))
         self._state = state, pool
 
-    def decode(self, live: np.ndarray) -> TickOutput:
-        """One tick: up to `tick_steps` tokens for every slot that is `live` (bool [S]) and has not ended."""
+    def decode(self, live: Bool[np.ndarray, " S"]) -> TickOutput:
+        """Run one tick: up to `tick_steps` tokens for every slot that is `live` and has not ended."""
         state, pool = self._device_state()
         with self._on_mesh():
             state, packed = self._decode(self._params, state, live)
@@ -192,14 +194,14 @@ class Engine:
 
     def _prefill_step(
         self,
-        params: Any,
+        params: Params,
         pool: Pool,
         tokens: Int[Array, "N b"],
         lengths: Int[Array, " N"],
         rows: Int[Array, " N"],
         n: Int[Array, ""],
     ) -> Pool:
-        """Returns the pool with the first `n` prompts in rows `rows`."""
+        """Return the pool with the first `n` prompts in rows `rows`."""
         model = nnx.merge(self._graphdef, params)
         hidden, cache = model.prefill(tokens, lengths)
         logits = model.logits(hidden)
@@ -212,7 +214,8 @@ class Engine:
                 length=pool.length.at[row].set(lengths[i]),
             )
 
-        return jax.lax.fori_loop(0, n, keep, pool)
+        kept: Pool = jax.lax.fori_loop(0, n, keep, pool)
+        return kept
 
     def _insert_step(
         self,
@@ -223,7 +226,7 @@ class Engine:
         temperature: Float[Array, " S"],
         n: Int[Array, ""],
     ) -> Slots:
-        """Returns the slots with the first `n` columns (slot, pool row, query, trial) begun, a token each."""
+        """Return the slots with the first `n` columns (slot, pool row, query, trial) begun, a token each."""
         slots, rows, queries, trials = columns
         size = slots.shape[0]
         noise = _fold(_fold(jnp.broadcast_to(base, (size, 2)), queries), trials)
@@ -252,9 +255,9 @@ class Engine:
         return Slots(cache=cache, **rest)
 
     def _decode_tick(
-        self, params: Any, state: Slots, live: Bool[Array, " S"]
+        self, params: Params, state: Slots, live: Bool[Array, " S"]
     ) -> tuple[Slots, Int[Array, "S W"]]:
-        """Returns the slots after `tick_steps` steps (fewer if none is active), and what `decode` unpacks."""
+        """Return the slots after `tick_steps` steps (fewer if none is active), and what `decode` unpacks."""
         model = nnx.merge(self._graphdef, params)
         # XLA for CPU copies a layer's weights out of the stack before it multiplies: once a tick, not each
         # step. Elsewhere slices are read in place, and copies would only take memory.
@@ -265,7 +268,7 @@ class Engine:
         last = (state.token, state.logprob, state.entropy)
         window = Choice(*(jnp.zeros((x.shape[0], width), x.dtype).at[:, 0].set(x) for x in last))
 
-        def goes_on(carry: tuple[Array, Slots, Choice]) -> Bool[Array, ""]:
+        def unfinished(carry: tuple[Array, Slots, Choice]) -> Bool[Array, ""]:
             step, state, _ = carry
             return (step < self.options.tick_steps) & state.active.any()
 
@@ -285,7 +288,7 @@ class Engine:
             window = Choice(*(w.at[:, step + 1].set(x) for w, x in zip(window, choice, strict=True)))
             return step + 1, state, window
 
-        step, state, window = jax.lax.while_loop(goes_on, advance, (jnp.int32(0), state, window))
+        step, state, window = jax.lax.while_loop(unfinished, advance, (jnp.int32(0), state, window))
         columns = [jnp.full_like(state.drawn, step), state.drawn, state.active.astype(jnp.int32)]
         floats = [jax.lax.bitcast_convert_type(x, jnp.int32) for x in (window.logprob, window.entropy)]
         return state, jnp.concatenate([jnp.stack(columns, axis=1), window.token, *floats], axis=1)
@@ -297,18 +300,24 @@ class Engine:
         index: Int[Array, " S"],
         temperature: Float[Array, " S"],
     ) -> Choice:
-        """Draws token number `index` (from 0) of each response."""
+        """Draw token number `index` (from 0) of each response."""
         o = self.options
         keys = jax.random.wrap_key_data(_fold(noise, index), impl=_IMPLEMENTATION)  # unused if greedy
         forbidden = None
         if o.min_new_tokens > 1:
             is_eos = jnp.zeros(logits.shape[-1], bool).at[self._eos].set(True)
             forbidden = is_eos & (index[:, None] + 1 < o.min_new_tokens)
-        heat = temperature if o.temperature else 0.0
-        return choose(logits, keys, temperature=heat, top_k=o.top_k, top_p=o.top_p, forbidden=forbidden)
+        return choose(
+            logits,
+            keys,
+            temperature=temperature if o.temperature else 0.0,
+            top_k=o.top_k,
+            top_p=o.top_p,
+            forbidden=forbidden,
+        )
 
     def _ends(self, token: Int[Array, " S"], drawn: Int[Array, " S"]) -> Bool[Array, " S"]:
-        """Whether a response of `drawn` tokens, the last of them `token`, is over."""
+        """Return whether a response of `drawn` tokens, the last of them `token`, has ended."""
         return jnp.isin(token, self._eos) | (drawn >= self.options.max_new_tokens)
 
     # --- state ----------------------------------------------------------------------------------------
@@ -331,26 +340,26 @@ class Engine:
 
 
 def _fold(noise: UInt32[Array, "S 2"], data: Int[Array, " S"]) -> UInt32[Array, "S 2"]:
-    """Folds `data[s]` into the key whose data is `noise[s]`."""
+    """Return the data of the key `noise[s]` with `data[s]` folded in."""
     keys = jax.random.wrap_key_data(noise, impl=_IMPLEMENTATION)
     return jax.random.key_data(jax.vmap(jax.random.fold_in)(keys, data))
 
 
-def _padded(column: Sequence[int], size: int) -> np.ndarray:
-    """int32 [size]: the column, then zeros that the compiled steps leave unused."""
+def _padded(column: Sequence[int], size: int) -> Int[np.ndarray, " size"]:
+    """Return the column and then zeros, which the compiled steps leave unused, as int32 [size]."""
     out = np.zeros(size, np.int32)
     out[: len(column)] = column
     return out
 
 
 def _max_prompt_length(options: SamplingOptions, config: LlamaConfig) -> int:
-    room = config.max_position_embeddings - options.max_new_tokens
-    if room < 1:
+    longest = config.max_position_embeddings - options.max_new_tokens
+    if longest < 1:
         raise UserError(
             f"sampling.max_new_tokens: {options.max_new_tokens} leaves no room for a prompt in the model's "
             f"{config.max_position_embeddings} positions; lower it"
         )
-    return min(options.buckets[-1], room)
+    return min(options.buckets[-1], longest)
 
 
 def _jit(function: Callable[..., Any], *, donate: tuple[int, ...], out: Any) -> Any:

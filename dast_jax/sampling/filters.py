@@ -5,18 +5,19 @@ largest value, or the smallest probability inside the nucleus, is found by bisec
 masked sums over the vocabulary, whatever its size. A sum of non-negative terms in a fixed order never grows
 when terms are taken out, so the bisection is exact for the sums that it computes.
 
-Ties: tokens as likely as the last one kept are kept too (both filters), so the kept set depends on the
+Ties: tokens as probable as the last one kept are kept too (both filters), so the kept set depends on the
 probabilities only, never on token ids. The filters apply in the order temperature, top-k, top-p; top-p counts
-probability after top-k's renormalisation.
+probability after top-k's renormalization.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 __all__ = ["Choice", "choose", "gumbel", "keep_top_k", "keep_top_p"]
 
@@ -31,8 +32,8 @@ class Choice(NamedTuple):
     entropy: Float[Array, " S"]
 
 
-def keep_top_p(probabilities: Float[Array, "S V"], top_p: float) -> Bool[Array, "S V"]:
-    """Returns the nucleus (arXiv 1904.09751): the smallest set of likeliest tokens that holds `top_p`.
+def keep_top_p(probabilities: Float[Array, "S V"], top_p: float | Float[Array, ""]) -> Bool[Array, "S V"]:
+    """Return the nucleus (arXiv 1904.09751): the smallest set of most probable tokens that holds `top_p`.
 
     That is {v : p_v ≥ t} for the largest t at which the set's mass reaches `top_p`. If rounding keeps the
     mass of all tokens below `top_p`, all are kept.
@@ -47,7 +48,10 @@ def keep_top_p(probabilities: Float[Array, "S V"], top_p: float) -> Bool[Array, 
 
 
 def keep_top_k(logits: Float[Array, "S V"], k: int) -> Bool[Array, "S V"]:
-    """Returns where a logit is among the k largest of its row; ties with the k-th are kept."""
+    """Return where a logit is among the k largest of its row; ties with the k-th are kept.
+
+    Top-k sampling is that of arXiv 1805.04833.
+    """
     zeroed = jnp.where(logits == 0, 0.0, logits)  # -0.0 ties with 0.0
     bits = jax.lax.bitcast_convert_type(zeroed, jnp.int32)
     # The bits of negative floats descend as the floats ascend, so they are flipped (all but the sign).
@@ -61,36 +65,37 @@ def keep_top_k(logits: Float[Array, "S V"], k: int) -> Bool[Array, "S V"]:
     return order >= (low + _largest(lambda t: reaches(low + t), order.shape[0]))[:, None]
 
 
-def _largest(reaches, rows: int) -> Int[Array, " S"]:
-    """Returns per row the largest t in [0, 2³¹) with `reaches(t)`, which must not rise with t; else 0."""
+def _largest(reaches: Callable[[Int[Array, " S"]], Bool[Array, " S"]], rows: int) -> Int[Array, " S"]:
+    """Return per row the largest t in [0, 2³¹) with `reaches(t)`, which must not rise with t; else 0."""
 
     def bit(i: Int[Array, ""], threshold: Int[Array, " S"]) -> Int[Array, " S"]:
         candidate = threshold | (jnp.int32(1) << (30 - i))
         return jnp.where(reaches(candidate), candidate, threshold)
 
-    return jax.lax.fori_loop(0, 31, bit, jnp.zeros(rows, jnp.int32))
+    largest: Array = jax.lax.fori_loop(0, 31, bit, jnp.zeros(rows, jnp.int32))
+    return largest
 
 
-def gumbel(keys: Array, vocab_size: int) -> Float[Array, "S V"]:
-    """Returns standard Gumbel noise for each row from that row's own key (typed keys [S])."""
+def gumbel(keys: Key[Array, " S"], vocab_size: int) -> Float[Array, "S V"]:
+    """Return standard Gumbel noise for each row from that row's own key."""
     return jax.vmap(lambda key: jax.random.gumbel(key, (vocab_size,), jnp.float32, mode="low"))(keys)
 
 
 def choose(
     logits: Float[Array, "S V"],
-    keys: Array,
+    keys: Key[Array, " S"],
     *,
     temperature: float | Float[Array, " S"],
     top_k: int,
     top_p: float,
     forbidden: Bool[Array, "S V"] | None = None,
 ) -> Choice:
-    """Draws one token per row: argmax(logits / temperature, filtered, + Gumbel noise) samples the softmax.
+    """Draw one token per row: argmax(logits / temperature, filtered, + Gumbel noise) samples the softmax.
 
-    `temperature` 0 takes the likeliest token (the lowest id among equals) and leaves `keys` unused; it may
-    differ by row. `forbidden` tokens cannot be drawn. The log-probability and entropy are those of
-    softmax(`logits`), before any of this. What Python numbers switch off costs nothing: they are decided
-    while tracing.
+    `temperature` 0 takes the most probable token (the lowest id among equals) and leaves `keys` unused; it
+    may differ by row. `forbidden` tokens cannot be drawn. Returns the tokens with log-probability and entropy
+    under softmax(`logits`), before any of this. What Python numbers switch off costs nothing: they are
+    decided while tracing.
     """
     allowed = logits if forbidden is None else jnp.where(forbidden, _MINUS_INFINITY, logits)
     by_row = not isinstance(temperature, int | float)

@@ -13,9 +13,11 @@ __all__ = ["SamplingOptions"]
 class SamplingOptions:
     """How responses are drawn, and the static shapes that the sampler compiles for."""
 
-    temperature: float = opt(1.0, "softmax temperature; 0 takes the likeliest token", min=0)
-    top_k: int = opt(0, "keep only the k likeliest tokens; 0 keeps all", min=0)
-    top_p: float = opt(1.0, "keep the likeliest tokens that hold this probability; 1 keeps all", min=0, max=1)
+    temperature: float = opt(1.0, "softmax temperature; 0 takes the most probable token", min=0)
+    top_k: int = opt(0, "keep only the k most probable tokens; 0 keeps all", min=0)
+    top_p: float = opt(
+        1.0, "keep the most probable tokens that hold this probability; 1 keeps all", min=0, max=1
+    )
     max_new_tokens: int = opt(256, "a response ends after this many tokens", min=1)
     min_new_tokens: int = opt(
         0, "neither EOS nor a stop string ends a response before this many tokens", min=0
@@ -27,11 +29,11 @@ class SamplingOptions:
         "prompts are padded to one of these lengths; none may be longer than the last",
         min=1,
     )
-    slots: int = opt(64, "responses decoded side by side", min=1, changes_result=False)
-    tick_steps: int = opt(16, "decode steps between two looks at what has finished", min=1)
+    slots: int = opt(64, "responses decoded in parallel", min=1, changes_result=False)
+    tick_steps: int = opt(16, "decode steps between two checks for finished responses", min=1)
     prefill_batch: int = opt(8, "prompts run through the model at once", min=1, changes_result=False)
     prompt_pool: int = opt(
-        0, "prompts kept ready for their next trials; 0 chooses by slots", min=0, changes_result=False
+        0, "prompts kept prefilled for their next trials; 0 chooses by slots", min=0, changes_result=False
     )
 
     def __post_init__(self) -> None:
@@ -44,16 +46,18 @@ class SamplingOptions:
         if "" in self.stop:
             raise ValueError("stop: an empty string would end every response at once; remove it")
         if self.top_p == 0:
-            raise ValueError("top_p: 0 keeps no token; for the likeliest token only, set temperature to 0")
+            raise ValueError(
+                "top_p: 0 keeps no token; for the most probable token only, set temperature to 0"
+            )
         if self.prompt_pool and self.prompt_pool < self.prefill_batch:
             raise ValueError(f"prompt_pool: {self.prompt_pool} is below prefill_batch ({self.prefill_batch})")
 
     @property
     def buckets(self) -> tuple[int, ...]:
-        """The prompt lengths, ascending, each once."""
+        """The prompt lengths, ascending and distinct."""
         return tuple(sorted(set(self.prompt_buckets)))
 
     @property
     def pool_rows(self) -> int:
-        """Prompts kept ready: half as many as slots unless set, and two prefill batches at least."""
+        """Prompts kept prefilled: half as many as slots unless set, and at least two prefill batches."""
         return self.prompt_pool or max(2 * self.prefill_batch, self.slots // 2)

@@ -16,8 +16,8 @@ PromptKey = tuple[int, int]
 class PromptPool:
     """Keeps prompts prefilled until their last requested trial has been inserted, as far as rows suffice.
 
-    A row is reused only when another prompt needs one, and then the row whose prompt is wanted last, if at
-    all.
+    A row is reused only when another prompt needs one, and then the row whose prompt is needed last, or
+    never again.
     """
 
     def __init__(self, engine: Engine, prompt: Callable[[int, int], Sequence[int]]):
@@ -33,16 +33,16 @@ class PromptPool:
 
     @property
     def size(self) -> int:
-        """How many prompts there is room for."""
+        """The number of rows, each of which holds a prompt."""
         return self._engine.options.pool_rows
 
     def __contains__(self, key: PromptKey) -> bool:
         return key in self._rows
 
     def rows(self, needed: Sequence[PromptKey], ahead: Iterable[PromptKey]) -> dict[PromptKey, int]:
-        """Rows of the `needed` prompts (at most `size`), prefilled if they were not.
+        """Return the rows of the `needed` prompts (at most `size`), prefilled if they were not.
 
-        `ahead` are prompts that will be needed later, soonest first: they fill up prefill batches, and say
+        `ahead` are prompts that will be needed later, soonest first: they fill up prefill batches, and decide
         which rows to keep. Raises `UserError` for a prompt that is empty or too long.
         """
         if all(key in self._rows for key in needed):
@@ -55,7 +55,7 @@ class PromptPool:
             batch = [key for key in missing if self._bucket(key) == bucket][
                 : self._engine.options.prefill_batch
             ]
-            self._make_room(len(batch), rank, keep=len(dict.fromkeys(needed)))
+            self._free_rows(len(batch), rank, keep=len(dict.fromkeys(needed)))
             batch += self._fill_up(batch, bucket, upcoming, rank)
             self._prefill(bucket, batch)
             missing = [key for key in missing if key not in self._rows]
@@ -64,23 +64,23 @@ class PromptPool:
     def _fill_up(
         self, batch: list[PromptKey], bucket: int, upcoming: list[PromptKey], rank: dict[PromptKey, int]
     ) -> list[PromptKey]:
-        """Later prompts of the same bucket for the batch's empty places, as far as rows are idle."""
-        room = self._engine.options.prefill_batch - len(batch)
+        """Return later prompts of the same bucket for the rest of the batch, as far as rows are idle."""
+        left = self._engine.options.prefill_batch - len(batch)
         pending = sum(key not in self._rows for key in upcoming[: self.size]) - len(batch)
-        if room <= 0 or pending <= 0:
+        if left <= 0 or pending <= 0:
             return []
         idle = len(self._free) - len(batch) + sum(key not in rank for key in self._rows)
         more: list[PromptKey] = []
         for key in upcoming:
-            if len(more) >= min(room, idle):
+            if len(more) >= min(left, idle):
                 break
             if key not in self._rows and key not in batch and self._bucket(key) == bucket:
                 more.append(key)
-        self._make_room(len(batch) + len(more), rank, keep=len(rank))
+        self._free_rows(len(batch) + len(more), rank, keep=len(rank))
         return more
 
-    def _make_room(self, count: int, rank: dict[PromptKey, int], keep: int) -> None:
-        """Frees rows until `count` are free, never one of the first `keep` upcoming prompts."""
+    def _free_rows(self, count: int, rank: dict[PromptKey, int], keep: int) -> None:
+        """Free rows until `count` are free, never one of the first `keep` upcoming prompts."""
         if len(self._free) >= count:
             return
         last = len(rank)
@@ -109,7 +109,7 @@ class PromptPool:
                 raise UserError(f"prompt of query {key[0]}: has no tokens; give it some text")
             if len(tokens) > limit:
                 raise UserError(
-                    f"prompt of query {key[0]}: {len(tokens)} tokens, and {limit} are the limit; "
+                    f"prompt of query {key[0]}: {len(tokens)} tokens, above the limit of {limit}; "
                     "shorten it, or raise sampling.prompt_buckets"
                 )
         return self._engine.bucket(len(tokens))

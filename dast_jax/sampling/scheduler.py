@@ -1,7 +1,7 @@
-"""The sampler's host half: which request sits in which slot at which tick.
+"""The sampler's host half: which request occupies which slot at which tick.
 
 Per tick: ask the source for requests, fill free slots first come first served, decode `tick_steps` tokens,
-hand back what has finished. The tick in which a response finishes follows from its number of tokens alone,
+return what has finished. The tick in which a response finishes follows from its number of tokens alone,
 so a stage that is interrupted and resumed with its stored responses (`RequestSource.known`) goes through
 the same ticks.
 """
@@ -27,28 +27,31 @@ __all__ = ["RequestSource", "SamplingStats", "StaticRequests", "sample"]
 
 
 class RequestSource(Protocol):
-    """Where requests come from and responses go to. All of it must be deterministic."""
+    """Where requests come from and responses go to. Every method must be deterministic."""
 
     def next(self, tick: int) -> Requests:
-        """Requests to queue now; may be empty. Called once at the beginning of every tick."""
+        """Return the requests to queue now, possibly none. Called once at the beginning of every tick."""
 
     def prompt(self, query: int, kind: int) -> Sequence[int]:
-        """Token ids of the prompt: at least one, at most `Engine.max_prompt_length`."""
+        """Return the token ids of the prompt: at least one, at most `Engine.max_prompt_length`."""
 
     def finished(self, responses: list[Rollout], tick: int) -> None:
-        """Responses that finished in this tick, in slot order. Called at every tick's end, also with none."""
+        """Take the responses that finished in this tick, in slot order. Called at the end of every tick."""
 
     def done(self) -> bool:
-        """Whether nothing will be requested any more. Asked after `next`, when no request is outstanding."""
+        """Return whether nothing more will be requested. Called after `next`, when no request is open."""
 
     def known(self, query: int, trial: int) -> Rollout | None:
-        """A response stored earlier, to be replayed: it holds a slot as long as `len(tokens)` says, and is
-        handed to `finished` as it is; the model is not run for it."""
+        """Return a response stored earlier, to be replayed; None where there is none.
+
+        It holds a slot for as many ticks as its tokens would take and is then passed to `finished`
+        unchanged; the model is not run for it.
+        """
 
 
 @dataclass(slots=True)
 class _Response:
-    """A response under way; `replay` is a stored one and `ticks_left` how long it still holds its slot."""
+    """A response in progress; `replay` is a stored one and `ticks_left` how long it still holds its slot."""
 
     query: int
     trial: int
@@ -62,7 +65,7 @@ class _Response:
 
 
 class _Queue:
-    """Requests first in, first out, kept in columns: a large pool may ask for millions of trials at once."""
+    """Requests first in, first out, kept in columns: a large pool may request millions of trials at once."""
 
     def __init__(self) -> None:
         self._chunks: deque[Requests] = deque()
@@ -73,12 +76,13 @@ class _Queue:
         return self._length
 
     def push(self, requests: Requests) -> None:
+        """Append `requests`."""
         if len(requests):
             self._chunks.append(requests)
             self._length += len(requests)
 
     def peek(self, n: int) -> list[tuple[int, int, int, float | None]]:
-        """The first `n` (query, trial, kind, temperature), fewer where there are not as many."""
+        """Return the first `n` (query, trial, kind, temperature), or all where there are fewer."""
         found: list[tuple[int, int, int, float | None]] = []
         begin = self._taken
         for chunk in self._chunks:
@@ -86,15 +90,15 @@ class _Queue:
                 break
             part = slice(begin, begin + n - len(found))
             columns = [c[part].tolist() for c in (chunk.query, chunk.trial, chunk.kind)]
-            heat = chunk.temperature
-            found += zip(
-                *columns, [None] * len(columns[0]) if heat is None else heat[part].tolist(), strict=True
+            temperatures = (
+                [None] * len(columns[0]) if chunk.temperature is None else chunk.temperature[part].tolist()
             )
+            found += zip(*columns, temperatures, strict=True)
             begin = 0
         return found
 
     def pop(self, n: int) -> list[tuple[int, int, int, float | None]]:
-        """Takes and returns what `peek` shows."""
+        """Remove and return what `peek` returns."""
         found = self.peek(n)
         self._length -= len(found)
         self._taken += len(found)
@@ -150,10 +154,11 @@ class _Stage:
 
     @property
     def idle(self) -> bool:
+        """Whether no request is queued and no slot is occupied."""
         return not len(self.queue) and all(slot is None for slot in self._slots)
 
     def stats(self, ticks: int, seconds: float) -> SamplingStats:
-        """The cost so far."""
+        """Return the cost so far."""
         pool = self._pool
         return SamplingStats(
             trials=self._trials,
@@ -188,7 +193,7 @@ class _Stage:
             self._insert(wave, begun)
 
     def _wave(self, begun: list[tuple[int, _Response]]) -> list[tuple[int, _Response]]:
-        """As many of `begun`, from the first, as have room for their prompts in the pool."""
+        """Return the longest prefix of `begun` whose prompts fit into the pool together."""
         prompts: set[tuple[int, int]] = set()
         for n, (_, response) in enumerate(begun):
             prompts.add((response.query, response.kind))
@@ -212,7 +217,7 @@ class _Stage:
         )
 
     def _upcoming(self) -> list[tuple[int, int]]:
-        """Prompts of the requests at the head of the queue, without the trials that will be replayed."""
+        """Return the prompts of the requests at the head of the queue, without trials to be replayed."""
         return [
             (query, kind)
             for query, trial, kind, _ in self.queue.peek(self._look_ahead)
@@ -222,7 +227,7 @@ class _Stage:
     # --- decoding -------------------------------------------------------------------------------------
 
     def decode(self) -> list[Rollout]:
-        """Runs one tick; returns what has finished, in slot order, and frees those slots."""
+        """Run one tick, free the slots that have finished, and return their responses in slot order."""
         live = np.array([slot is not None and slot.replay is None for slot in self._slots])
         output = self._engine.decode(live) if live.any() else None
         self._slot_steps += 0 if output is None else output.steps * len(live)
@@ -244,7 +249,7 @@ class _Stage:
         return response.replay
 
     def _advance(self, i: int, response: _Response, output: TickOutput | None) -> Rollout | None:
-        """Takes in the tick's tokens of slot `i`; returns the response if it has ended."""
+        """Append the tick's tokens of slot `i`; return the response if it has ended."""
         assert output is not None
         before = len(response.tokens)
         first = 1 if before else 0  # column 0 holds the token drawn when the slot was filled
@@ -281,7 +286,7 @@ class _Stage:
         return self._engine.tokenizer.decode(tokens)
 
     def _ticks(self, tokens: int) -> int:
-        """Ticks that a response of `tokens` tokens holds its slot: the first token comes with filling it."""
+        """Return for how many ticks a response holds its slot; its first token comes with filling it."""
         return max(1, math.ceil((tokens - 1) / self._engine.options.tick_steps))
 
 
@@ -296,7 +301,10 @@ class StaticRequests:
         kind: int = 0,
         queries: Sequence[int] | None = None,
     ):
-        """`queries` are the prompts' query numbers, which their noise depends on: 0, 1, 2, … if not given."""
+        """Request `trials` of each prompt.
+
+        `queries` are the prompts' query numbers, which their noise depends on: 0, 1, 2, … if not given.
+        """
         self._queries = list(range(len(prompts))) if queries is None else [int(query) for query in queries]
         self._prompts = dict(zip(self._queries, prompts, strict=True))
         self._trials = trials
@@ -304,6 +312,7 @@ class StaticRequests:
         self._found: dict[tuple[int, int], Rollout] = {}
 
     def next(self, tick: int) -> Requests:
+        """Return all requests in the first tick."""
         if tick:
             return Requests.none()
         n = len(self._queries)
@@ -314,18 +323,22 @@ class StaticRequests:
         )
 
     def prompt(self, query: int, kind: int) -> Sequence[int]:
+        """Return the prompt of `query`, whatever the kind."""
         return self._prompts[query]
 
     def finished(self, responses: list[Rollout], tick: int) -> None:
+        """Keep the responses."""
         self._found.update({(r.query, r.trial): r for r in responses})
 
     def done(self) -> bool:
-        return True  # everything was requested in the first tick
+        """Return True: everything was requested in the first tick."""
+        return True
 
     def known(self, query: int, trial: int) -> Rollout | None:
+        """Return None: nothing is replayed."""
         return None
 
     @property
     def rollouts(self) -> list[list[Rollout]]:
-        """[prompt][trial]; complete once `sample` has returned."""
+        """The responses, [prompt][trial]; complete once `sample` has returned."""
         return [[self._found[query, trial] for trial in range(self._trials)] for query in self._queries]

@@ -27,7 +27,7 @@ class Pool(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """Responses under way (S slots, T the largest bucket + max_new_tokens).
+    """Responses in progress (S slots, T the largest bucket + max_new_tokens).
 
     `token` is the last one drawn: it is not in the cache yet, and belongs at `position`.
     """
@@ -40,11 +40,11 @@ class Slots(NamedTuple):
     drawn: Int[Array, " S"]  # new tokens so far
     active: Bool[Array, " S"]
     noise: UInt32[Array, "S 2"]  # key data of (seed, round, stage, query, trial)
-    temperature: Float[Array, " S"]  # not looked at where the options say greedy
+    temperature: Float[Array, " S"]  # unused where the options say greedy
 
 
 def empty_state(options: SamplingOptions, config: LlamaConfig, dtype: Any) -> tuple[Slots, Pool]:
-    """Returns zeroed slots and pool, the cache in `dtype`. Zeros, because masked garbage must be finite."""
+    """Return zeroed slots and pool, the cache in `dtype`. Zeros, because masked values must be finite."""
 
     def cache(rows: int, length: int) -> KVCache:
         return empty_cache(config.num_layers, rows, config.num_kv_heads, length, config.head_dim, dtype)
@@ -70,13 +70,13 @@ def empty_state(options: SamplingOptions, config: LlamaConfig, dtype: Any) -> tu
 
 
 def state_bytes(options: SamplingOptions, config: LlamaConfig, dtype: Any) -> int:
-    """Bytes of `empty_state`, found without allocating it."""
+    """Return the bytes of `empty_state`, without allocating it."""
     shapes = jax.eval_shape(lambda: empty_state(options, config, dtype))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
 def state_shardings(options: SamplingOptions, config: LlamaConfig, mesh: Mesh) -> tuple[Any, Any]:
-    """Returns `NamedSharding`s in the shape of `empty_state`.
+    """Return `NamedSharding`s in the shape of `empty_state`.
 
     Slots are split over the mesh axes of `batch`, key/value heads over those of `kv_heads`, where those
     divide them; pool rows are whole, because any slot may need any row.
@@ -95,5 +95,5 @@ def state_shardings(options: SamplingOptions, config: LlamaConfig, mesh: Mesh) -
 
 
 def whole(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device holds entirely."""
+    """Return the sharding of what every device holds whole."""
     return NamedSharding(mesh, P())

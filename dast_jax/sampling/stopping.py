@@ -1,4 +1,4 @@
-"""Stop strings: where a response ends because of its text. Host side, looked at when a tick ends."""
+"""Stop strings: where a response ends because of its text. Host side, checked when a tick ends."""
 
 from __future__ import annotations
 
@@ -7,40 +7,37 @@ from collections.abc import Callable, Sequence
 __all__ = ["StopStrings"]
 
 _PARTIAL = "\ufffd"
-"""What decoding leaves where the bytes of a character are not all there yet."""
+"""What decoding leaves where the bytes of a character are still incomplete."""
 
 
 class StopStrings:
     """Finds the smallest number of tokens whose text holds a stop string.
 
     A function of the tokens alone, wherever ticks happen to end: text of more tokens begins with the text of
-    fewer, apart from a character whose bytes are still incomplete, which is not looked at.
+    fewer, apart from a character whose bytes are still incomplete, which is ignored.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str], *, min_tokens: int = 0):
-        """`min_tokens`: a stop string that is complete before this many tokens ends nothing."""
+        """Search for `stop`; one that is complete before `min_tokens` tokens ends nothing."""
         self._decode = decode
         self._stop = tuple(stop)
         self._min_tokens = min_tokens
         self._last_characters = {s[-1] for s in stop}
-        # Decoders may drop blanks around a piece that stands alone, so such an end is not looked for in
-        # pieces.
+        # Decoders may drop blanks around a piece decoded alone, so such an end is not searched for in pieces.
         self._any_token = any(c.isspace() and c != "\n" for c in self._last_characters)
         self._may_end: dict[int, bool] = {}
 
-    def find(self, tokens: Sequence[int], looked_at: int) -> tuple[int, str] | None:
-        """Returns (tokens to keep, text before the stop string), or None where no stop string is complete.
+    def find(self, tokens: Sequence[int], searched: int) -> tuple[int, str] | None:
+        """Return (tokens to keep, text before the stop string), or None where no stop string is complete.
 
-        The first `looked_at` tokens were searched before, without success.
+        The first `searched` tokens were searched before, without success.
         """
-        if not self._stop or not any(map(self._may_complete, tokens[looked_at:])):
+        if not self._stop or not any(map(self._may_complete, tokens[searched:])):
             return None
         if self._cut(tokens, len(tokens)) is None:
             return None
-        low, high = (
-            looked_at,
-            len(tokens),
-        )  # no stop string in the first `low` tokens, one in the first `high`
+        # There is no stop string in the first `low` tokens, and one in the first `high`.
+        low, high = searched, len(tokens)
         while high - low > 1:
             middle = (low + high) // 2
             if self._cut(tokens, middle) is None:
@@ -52,7 +49,7 @@ class StopStrings:
         return high, text
 
     def _may_complete(self, token: int) -> bool:
-        """Whether this token can be the one that completes a stop string (never wrongly False)."""
+        """Return whether this token can complete a stop string (never wrongly False)."""
         if self._any_token:
             return True
         known = self._may_end.get(token)
@@ -63,7 +60,7 @@ class StopStrings:
         return known
 
     def _cut(self, tokens: Sequence[int], n: int) -> str | None:
-        """The text of the first `n` tokens up to the first stop string in it; None where there is none."""
+        """Return the text of the first `n` tokens up to the first stop string; None where there is none."""
         if n < max(1, self._min_tokens):
             return None
         text = self._decode(tokens[:n]).rstrip(_PARTIAL)

@@ -1,8 +1,8 @@
 """Durable policies and training states, by Orbax.
 
 Both live in a folder of numbered versions. A version is written beside the others and appears under its
-number only when complete; older ones go afterwards. So a save that is killed at any moment leaves the
-former version as it was.
+number only when complete; older ones are removed afterwards. So a save that is killed at any moment leaves
+the previous version as it was.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from dast_jax.errors import InterruptedRunError, UserError
 
 __all__ = ["TrainCheckpoints", "load_policy", "save_policy"]
 
-_DISK_FULL = "the disk is full: {} could not be written; free some space and run the same command to go on."
+_DISK_FULL = "the disk is full: {} could not be written; free some space and run the same command to resume."
 
 
 def save_policy(directory: str | Path, params: Any) -> None:
-    """Writes `params` (any pytree of arrays) into `directory`, in place of what it held.
+    """Write `params` (any pytree of arrays) into `directory`, replacing what it held.
 
-    Raises InterruptedRunError when the disk is full; what was there before is then still there.
+    Raises `InterruptedRunError` when the disk is full; what was there before is then still there.
     """
-    _require_room(directory, params)
+    _require_space(directory, params)
     with _manager(directory) as manager:
         _save(manager, (manager.latest_step() or 0) + 1, params, {})
 
 
 def load_policy(directory: str | Path, like: Any) -> Any:
-    """Reads what `save_policy` wrote, with the structure, dtypes and shardings of `like`.
+    """Return what `save_policy` wrote, with the structure, dtypes and shardings of `like`.
 
     `like` holds arrays or `jax.ShapeDtypeStruct`s; a sharding other than at saving reshards on reading.
-    Raises UserError when `directory` holds no policy.
+    Raises `UserError` when `directory` holds no policy.
     """
     if not Path(directory).is_dir():
         raise UserError(f"{directory}: no such policy checkpoint; check the run's folder.")
@@ -62,39 +62,39 @@ class TrainCheckpoints:
         self._last = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time for another checkpoint."""
+        """Return whether it is time for another checkpoint."""
         return time.monotonic() - self._last >= self._seconds
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Writes `state` (a pytree of arrays) and `meta` (JSON) as version `step`; returns when durable.
+        """Write `state` (a pytree of arrays) and `meta` (JSON) as version `step`, and return once durable.
 
-        A step that was saved before is not saved again. Raises InterruptedRunError when the disk is full.
+        A step that was saved before is not saved again. Raises `InterruptedRunError` when the disk is full.
         """
-        _require_room(self._directory, state)
+        _require_space(self._directory, state)
         with _manager(self._directory) as manager:
             if manager.latest_step() != step:
                 _save(manager, step, state, meta)
         self._last = time.monotonic()
 
     def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
-        """The last complete (state, meta), laid out like `like`; None when there is none."""
+        """Return the last complete (state, meta), laid out like `like`; None when there is none."""
         if not self._directory.is_dir():
             return None
         with _manager(self._directory) as manager:
             return _restore(manager, like)
 
     def clear(self) -> None:
-        """Removes all versions: the stage's result is safe elsewhere."""
+        """Remove all versions, once the stage's result is stored elsewhere."""
         if self._directory.is_dir():
             with _manager(self._directory) as manager:
                 for step in manager.all_steps():
                     manager.delete(step)
 
 
-def _require_room(directory: str | Path, tree: Any) -> None:
-    """Raises InterruptedRunError unless the disk has room for `tree`.
+def _require_space(directory: str | Path, tree: Any) -> None:
+    """Raise `InterruptedRunError` unless the disk has space for `tree`.
 
-    Looked at before Orbax begins, because its threads print tracebacks when they run into a full disk.
+    Checked before Orbax begins, because its threads print tracebacks when they run into a full disk.
     """
     folder = Path(directory).absolute()
     while not folder.exists():
@@ -136,7 +136,7 @@ def _restore(manager: ocp.CheckpointManager, like: Any) -> tuple[Any, dict[str, 
 
 @contextlib.contextmanager
 def _disk_full_is_an_interruption(directory: str | Path) -> Iterator[None]:
-    """Tells a full disk (whichever layer noticed it first) from other failures."""
+    """Raise `InterruptedRunError` where the disk is full, whichever layer noticed; pass on other errors."""
     try:
         yield
     except Exception as error:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jaxtyping import Array, Bool, Float, Int
 
 from dast_jax.models.attention import matmul_precision
 
@@ -20,33 +20,34 @@ __all__ = ["SFTMetrics", "TokenScores", "sft_loss", "token_logprobs"]
 
 
 class TokenScores(NamedTuple):
-    """What the policy says of each target.
+    """The policy's scores of each target.
 
-    logprob: float32 [B, T], log-probability in nats; top: bool [B, T], whether the target is the
-    token with the largest logit.
+    logprob: log-probability in nats, float32; top: whether the target is the token with the largest logit.
     """
 
-    logprob: Array
-    top: Array
+    logprob: Float[Array, "B T"]
+    top: Bool[Array, "B T"]
 
 
 class SFTMetrics(NamedTuple):
     """Sums over a batch, float32 scalars: they add up over micro-batches.
 
     nll: weighted negative log-likelihood in nats; tokens: the sum of the weights (the number of
-    response tokens); right: weighted number of response tokens predicted right.
+    response tokens); right: weighted number of response tokens predicted correctly.
     """
 
-    nll: Array
-    tokens: Array
-    right: Array
+    nll: Float[Array, ""]
+    tokens: Float[Array, ""]
+    right: Float[Array, ""]
 
 
-def token_logprobs(hidden: Array, unembed: Array, targets: Array, chunk: int) -> TokenScores:
-    """Scores of `targets` under softmax(hidden @ unembed).
+def token_logprobs(
+    hidden: Float[Array, "B T D"], unembed: Float[Array, "D V"], targets: Int[Array, "B T"], chunk: int
+) -> TokenScores:
+    """Return the scores of `targets` under softmax(hidden @ unembed).
 
-    hidden [B, T, D] in the compute dtype; unembed [D, V]; targets int [B, T]; `chunk` is the number
-    of positions per row whose logits exist at one time. The product accumulates in float32.
+    `hidden` is in the compute dtype; `chunk` is the number of positions per row whose logits exist at
+    one time. The product accumulates in float32.
     """
     batch, length, width = hidden.shape
     chunk = min(chunk, length)
@@ -58,8 +59,10 @@ def token_logprobs(hidden: Array, unembed: Array, targets: Array, chunk: int) ->
     targets = targets.reshape(batch, count, chunk).swapaxes(0, 1)
 
     @jax.checkpoint
-    def score(hidden: Array, unembed: Array, targets: Array) -> TokenScores:
-        logits = jnp.einsum(
+    def score(
+        hidden: Float[Array, "B C D"], unembed: Float[Array, "D V"], targets: Int[Array, "B C"]
+    ) -> TokenScores:
+        logits: Array = jnp.einsum(
             "btd,dv->btv",
             hidden,
             unembed.astype(hidden.dtype),
@@ -76,17 +79,21 @@ def token_logprobs(hidden: Array, unembed: Array, targets: Array, chunk: int) ->
         scores = jax.tree.map(lambda x: x[None], score(hidden[0], unembed, targets[0]))
     else:
         scores = jax.lax.map(lambda x: score(x[0], unembed, x[1]), (hidden, targets))
-    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(batch, -1)[:, :length], scores)
+    whole: TokenScores = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(batch, -1)[:, :length], scores)
+    return whole
 
 
 def sft_loss(
-    hidden: Array, unembed: Array, targets: Array, weights: Array, chunk: int
-) -> tuple[Array, SFTMetrics]:
-    """Negative log-likelihood of the response tokens, summed: -sum_t w_t log p(y_t | x, y_<t).
+    hidden: Float[Array, "B T D"],
+    unembed: Float[Array, "D V"],
+    targets: Int[Array, "B T"],
+    weights: Float[Array, "B T"],
+    chunk: int,
+) -> tuple[Float[Array, ""], SFTMetrics]:
+    """Return the summed negative log-likelihood of the response tokens: -sum_t w_t log p(y_t | x, y_<t).
 
-    Shapes as in `token_logprobs`; weights float [B, T], 0 on prompt and padding. Returns the sum in
-    nats and the batch's `SFTMetrics`. Dividing by the response tokens is left to the optimizer step,
-    which alone knows their global count.
+    `weights` are 0 on prompt and padding. Returns the sum in nats and the batch's `SFTMetrics`. Dividing
+    by the response tokens is left to the optimizer step, which alone knows their global count.
     """
     scores = token_logprobs(hidden, unembed, targets, chunk)
     weights = weights.astype(jnp.float32)

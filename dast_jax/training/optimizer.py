@@ -14,7 +14,7 @@ __all__ = ["learning_rate", "make_optimizer"]
 
 
 def learning_rate(options: TrainingOptions, step: int, total: int) -> float:
-    """The learning rate of step `step` (from 0) of `total`.
+    """Return the learning rate of step `step` (from 0) of `total`.
 
     With w = ceil(warmup_fraction * total) it is, for step < w, peak * (step + 1) / (w + 1), so that no
     step is wasted at zero; after that, with u = (step - w) / (total - w): peak for "constant",
@@ -33,9 +33,9 @@ def learning_rate(options: TrainingOptions, step: int, total: int) -> float:
 
 
 def make_optimizer(options: TrainingOptions) -> optax.GradientTransformation:
-    """Clipping and AdamW (arXiv 1711.05101) up to the learning rate.
+    """Return clipping and AdamW (arXiv 1711.05101), without the learning rate.
 
-    The updates are to be scaled by minus the learning rate, which the step takes as an argument: so one
+    The step scales the updates by minus the learning rate, which is an argument of it, so that one
     compiled step serves rounds of any number of steps. Norms and biases are not decayed.
     """
     clip = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
@@ -47,7 +47,7 @@ def make_optimizer(options: TrainingOptions) -> optax.GradientTransformation:
 
 
 def _decayed(params: Any) -> Any:
-    """True for every leaf but norms and biases, by name (layers are stacked, so not by rank)."""
+    """Return True for every leaf but norms and biases, by name (layers are stacked, so not by rank)."""
 
     def decays(path: tuple[Any, ...], _: Any) -> bool:
         name = jax.tree_util.keystr(path).lower()

@@ -28,8 +28,8 @@ class TrainingOptions:
     learning_rate: float = opt(2e-5, help="Peak learning rate of rounds that train on examples.", min=0.0)
     preference_learning_rate: float = opt(
         1e-6,
-        help="Peak learning rate of rounds that train on pairs. Without adapters, preference losses bear "
-        "a tenth of learning_rate and less.",
+        help="Peak learning rate of rounds that train on pairs. Without adapters, preference losses tolerate "
+        "at most a tenth of learning_rate.",
         min=0.0,
     )
     epochs: int = opt(1, help="Passes over the round's training set.", min=1)
@@ -42,12 +42,12 @@ class TrainingOptions:
     sequence_length: int = opt(
         512,
         help="Tokens per packed row. Longer examples are skipped and counted, never cut. "
-        "A preference pair needs room for both of its texts in one row.",
+        "Both texts of a preference pair must fit into one row.",
         min=2,
     )
     schedule: str = opt(
         "cosine",
-        help="How the learning rate goes on after warm-up.",
+        help="Shape of the learning rate after warm-up.",
         choices=("cosine", "linear", "constant"),
     )
     warmup_fraction: float = opt(
@@ -67,19 +67,21 @@ class TrainingOptions:
     beta: float = opt(
         0.1,
         help="Scale of a pair's reward: the strength of the tie to the reference policy. "
-        "simpo, which has none, is usually run at 2 and more.",
+        "simpo, which has none, is usually run at 2 or more.",
         min=0.0,
     )
     label_smoothing: float = opt(
         0.0,
-        help="Share of pairs taken to be the wrong way round; for sigmoid and rpo.",
+        help="Share of pairs assumed to be reversed; for sigmoid and rpo.",
         min=0.0,
         max=0.5,
     )
     rpo_alpha: float = opt(
         1.0, help="Weight, in rpo, of the chosen response's negative log-likelihood per token.", min=0.0
     )
-    simpo_gamma: float = opt(0.5, help="Margin, in simpo, by which the chosen reward should lead.", min=0.0)
+    simpo_gamma: float = opt(
+        0.5, help="Margin, in simpo, by which the chosen reward should exceed the rejected one.", min=0.0
+    )
     head_chunk: int = opt(
         128,
         help="Positions per row whose logits exist at one time; the peak is rows x head_chunk x vocabulary.",

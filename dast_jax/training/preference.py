@@ -1,4 +1,4 @@
-"""Trains a policy on pairs of responses of which one is preferred."""
+"""Train a policy on pairs of responses of which one is preferred."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jax import Array
 from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float
 
 from dast_jax.data.pair_packing import PackedPairs, pack_pairs
 from dast_jax.errors import UserError
-from dast_jax.models.llama import Llama
+from dast_jax.models.llama import Graph, Llama, Params
 from dast_jax.records import PreferencePair, SFTExample
 from dast_jax.training.checkpoint import TrainCheckpoints
 from dast_jax.training.losses import token_logprobs
@@ -50,45 +49,46 @@ __all__ = [
 class PreferenceSums(NamedTuple):
     """Sums over a batch, float32 scalars: they add up over micro-batches.
 
-    loss: of the pairs' losses; pairs: how many; of_pairs: sums of the pairs' metrics; tokens: response
-    tokens of both responses; chosen_tokens: of the chosen ones; right: chosen tokens predicted right.
+    loss: the pairs' losses; pairs: the number of pairs; of_pairs: sums of the pairs' metrics; tokens:
+    response tokens of both responses; chosen_tokens: of the chosen ones; right: chosen tokens predicted
+    correctly.
     """
 
-    loss: Array
-    pairs: Array
+    loss: Float[Array, ""]
+    pairs: Float[Array, ""]
     of_pairs: PairMetrics
-    tokens: Array
-    chosen_tokens: Array
-    right: Array
+    tokens: Float[Array, ""]
+    chosen_tokens: Float[Array, ""]
+    right: Float[Array, ""]
 
 
 class PreferenceMetrics(NamedTuple):
-    """Of one optimizer step, scalars: means over its pairs, except where said otherwise.
+    """Metrics of one optimizer step, scalars: means over its pairs, except where stated otherwise.
 
     loss; reward_margin, reward_accuracy, chosen_logprob, rejected_logprob, kl: see
-    `preference_losses.PairMetrics`; accuracy: share of the chosen responses' tokens predicted right;
-    pairs, tokens: how many pairs, and response tokens in both their responses; grad_norm, finite: as in
-    `step.StepMetrics`.
+    `preference_losses.PairMetrics`; accuracy: share of the chosen responses' tokens predicted correctly;
+    pairs, tokens: the number of pairs, and of response tokens in both their responses; grad_norm, finite:
+    as in `step.StepMetrics`.
     """
 
-    loss: Array
-    reward_margin: Array
-    reward_accuracy: Array
-    chosen_logprob: Array
-    rejected_logprob: Array
-    kl: Array
-    accuracy: Array
-    pairs: Array
-    tokens: Array
-    grad_norm: Array
-    finite: Array
+    loss: Float[Array, ""]
+    reward_margin: Float[Array, ""]
+    reward_accuracy: Float[Array, ""]
+    chosen_logprob: Float[Array, ""]
+    rejected_logprob: Float[Array, ""]
+    kl: Float[Array, ""]
+    accuracy: Float[Array, ""]
+    pairs: Float[Array, ""]
+    tokens: Float[Array, ""]
+    grad_norm: Float[Array, ""]
+    finite: Bool[Array, ""]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreferenceStats(TrainStats):
-    """What a preference stage did: `examples` and `skipped` are pairs, `final_loss` is per pair.
+    """Statistics of a preference stage: `examples` and `skipped` are pairs, `final_loss` is per pair.
 
-    The rest are means over the steps of what `PreferenceMetrics` has under these names.
+    The rest are means over the steps of the `PreferenceMetrics` of the same names.
     """
 
     reward_margin: float
@@ -109,16 +109,16 @@ class PreferenceObjective:
     rpo_alpha: float = 0.0
     simpo_gamma: float = 0.0
 
-    def loss(self, model: Llama, micro: Mapping[str, Array]) -> tuple[Array, PreferenceSums]:
-        """The pairs' losses, summed. `micro` holds rows of `pair_packing.PackedPairs`, stacked."""
+    def loss(self, model: Llama, micro: Mapping[str, Array]) -> tuple[Float[Array, ""], PreferenceSums]:
+        """Return the summed losses of the pairs; `micro` holds rows of `pair_packing.PackedPairs`."""
         hidden = model(micro["tokens"], micro["positions"], micro["segment_ids"])
         scores = token_logprobs(hidden, model.unembed(), micro["targets"], self.head_chunk)
         weights, segments = micro["weights"].astype(jnp.float32), micro["segment_ids"]
         present = micro["pairs"]
         count = 2 * present.shape[1] + 1
 
-        def by_response(values: Array) -> Array:
-            """[B, T] summed by segment, as [B, P, 2]: chosen and rejected."""
+        def by_response(values: Float[Array, "B T"]) -> Float[Array, "B P 2"]:
+            """Return the sums of `values` over each response, chosen and rejected."""
             return segment_sums(values, segments, count)[:, 1:].reshape(*present.shape, 2)
 
         logprobs = by_response(weights * scores.logprob)
@@ -145,8 +145,8 @@ class PreferenceObjective:
         )
         return loss, jax.lax.stop_gradient(sums)
 
-    def pair_loss(self, pairs: PairLogprobs) -> Array:
-        """Each pair's loss."""
+    def pair_loss(self, pairs: PairLogprobs) -> Float[Array, "*pairs"]:
+        """Return each pair's loss."""
         match self.preference_loss:
             case "sigmoid":
                 return sigmoid_loss(pairs, beta=self.beta, label_smoothing=self.label_smoothing)
@@ -160,12 +160,14 @@ class PreferenceObjective:
                 return simpo_loss(pairs, beta=self.beta, gamma=self.simpo_gamma)
         raise ValueError(f"no preference loss {self.preference_loss!r}: the caller must choose one")
 
-    def count(self, sums: PreferenceSums) -> Array:
-        """The pairs."""
+    def count(self, sums: PreferenceSums) -> Float[Array, ""]:
+        """Return the number of pairs."""
         return jnp.maximum(sums.pairs, 1.0)
 
-    def metrics(self, sums: PreferenceSums, *, grad_norm: Array, finite: Array) -> PreferenceMetrics:
-        """Means over the pairs."""
+    def metrics(
+        self, sums: PreferenceSums, *, grad_norm: Float[Array, ""], finite: Bool[Array, ""]
+    ) -> PreferenceMetrics:
+        """Return the means over the pairs."""
         pairs = self.count(sums)
         means = jax.tree.map(lambda x: x / pairs, sums.of_pairs)
         return PreferenceMetrics(
@@ -184,9 +186,9 @@ class PreferenceObjective:
 
 
 def preference_objective(options: TrainingOptions) -> PreferenceObjective:
-    """The objective of `options`, with what its loss does not look at left at 0 (programs are cached by it).
+    """Return the objective of `options`, with what its loss does not use left at 0 (a program's cache key).
 
-    Raises ValueError while `preference_loss` is "method": the caller must put the method's in its place.
+    Raises `ValueError` while `preference_loss` is "method": the caller must replace it by the method's.
     """
     loss = options.preference_loss
     if loss == "method":
@@ -202,20 +204,20 @@ def preference_objective(options: TrainingOptions) -> PreferenceObjective:
 
 
 def needs_reference(options: TrainingOptions) -> bool:
-    """Whether the loss of `options` looks at the reference policy's log-probabilities."""
+    """Return whether the loss of `options` uses the reference policy's log-probabilities."""
     return options.preference_loss != "simpo"
 
 
 def reference_logprobs(
-    graphdef: nnx.GraphDef,
-    params: Any,
+    graphdef: Graph,
+    params: Params,
     pairs: Sequence[PreferencePair],
     *,
     options: TrainingOptions,
     pad_id: int,
     mesh: Mesh | None = None,
-) -> tuple[np.ndarray, Scores]:
-    """What `params`, as the reference policy, say of `pairs`: float32 [n, 2], chosen and rejected.
+) -> tuple[Float[np.ndarray, "n 2"], Scores]:
+    """Return the log-probabilities (nats) of `pairs` under `params`, the reference: chosen and rejected.
 
     NaN for a response that is longer than a row; its pair is skipped in training. Also returns the scores
     of the 2n responses, for their token counts.
@@ -230,10 +232,10 @@ def reference_logprobs(
 
 
 def train_preferences(
-    graphdef: nnx.GraphDef,
-    params: Any,
+    graphdef: Graph,
+    params: Params,
     pairs: Sequence[PreferencePair],
-    reference: np.ndarray | None,
+    reference: Float[np.ndarray, "n 2"] | None,
     *,
     options: TrainingOptions,
     seed: int,
@@ -243,13 +245,13 @@ def train_preferences(
     on_step: OnStep | None = None,
     donate: bool = False,
 ) -> TrainResult:
-    """Trains `params` on `pairs` by `options.preference_loss`; its `stats` are a `PreferenceStats`.
+    """Train `params` on `pairs` by `options.preference_loss`; its `stats` are a `PreferenceStats`.
 
-    `reference` float32 [n, 2] holds the reference policy's summed log-probabilities of the chosen and the
-    rejected responses (`reference_logprobs`); simpo does not look at it, and None will do. A pair whose
-    two texts do not fit into one row is skipped and counted. The learning rate goes up to
+    `reference` holds the reference policy's summed log-probabilities of the chosen and the rejected
+    responses (`reference_logprobs`); simpo does not use it and takes None. A pair whose two texts do not
+    fit into one row is skipped and counted. The learning rate peaks at
     `options.preference_learning_rate`. Otherwise like `trainer.train`: deterministic, resumable from
-    `checkpoints`, guarded, and it raises the same.
+    `checkpoints`, and it raises the same.
     """
     options = dataclasses.replace(options, learning_rate=options.preference_learning_rate)
     objective = preference_objective(options)
@@ -288,7 +290,7 @@ def train_preferences(
 
 
 def _identity(rows: PackedPairs, objective: PreferenceObjective, options: TrainingOptions, seed: int) -> str:
-    """A digest of what decides the batches and the loss: checkpoints of another stage do not match it."""
+    """Return a digest of what decides the batches and the loss; another stage's checkpoints do not match."""
     digest = hashlib.sha256()
     shape = [repr(objective), seed, options.epochs, options.batch_size, options.sequence_length, rows.pad_id]
     digest.update(json.dumps(shape).encode())

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jaxtyping import Array, Float
 
 __all__ = [
     "PairLogprobs",
@@ -29,45 +29,45 @@ __all__ = [
 
 
 class PairLogprobs(NamedTuple):
-    """What policy and reference say of n pairs: float32 arrays of one shape.
+    """Log-probabilities of pairs under policy and reference: float32 arrays of one shape.
 
     `chosen` and `rejected` are sums of the policy's log-probabilities over response tokens (nats), the
     `reference_` ones the same of the reference policy; the lengths count response tokens.
     """
 
-    chosen: Array
-    rejected: Array
-    reference_chosen: Array
-    reference_rejected: Array
-    chosen_length: Array
-    rejected_length: Array
+    chosen: Float[Array, "*pairs"]
+    rejected: Float[Array, "*pairs"]
+    reference_chosen: Float[Array, "*pairs"]
+    reference_rejected: Float[Array, "*pairs"]
+    chosen_length: Float[Array, "*pairs"]
+    rejected_length: Float[Array, "*pairs"]
 
 
 class PairMetrics(NamedTuple):
-    """Of each pair, in the shape of its log-probabilities.
+    """Metrics of each pair, in the shape of its log-probabilities.
 
     `margin`: reward of the chosen minus reward of the rejected response; `accuracy`: 1 where it is
     positive; `chosen_logprob`, `rejected_logprob`: nats per response; `kl`: the mean of log π_ref − log π
     over the pair's two responses, nats per response.
 
-    The reward is the one whose difference the loss looks at: β·r(y) for sigmoid and rpo, β·r(y)/|y| for
+    The reward is the one whose difference the loss uses: β·r(y) for sigmoid and rpo, β·r(y)/|y| for
     ipo, β·log π(y|x)/|y| for simpo. `kl` averages to the plain Monte Carlo estimate of KL(π_ref ‖ π) where
-    the responses were sampled from π_ref; a set of pairs holds as many right as wrong ones, so it is an
+    the responses were sampled from π_ref; a set of pairs holds as many correct as incorrect ones, so it is an
     estimate over that mixture, and may be negative. It is 0 for simpo, which has no reference.
     """
 
-    margin: Array
-    accuracy: Array
-    chosen_logprob: Array
-    rejected_logprob: Array
-    kl: Array
+    margin: Float[Array, "*pairs"]
+    accuracy: Float[Array, "*pairs"]
+    chosen_logprob: Float[Array, "*pairs"]
+    rejected_logprob: Float[Array, "*pairs"]
+    kl: Float[Array, "*pairs"]
 
 
-def sigmoid_loss(pairs: PairLogprobs, *, beta: float, label_smoothing: float = 0.0) -> Array:
-    """−(1 − ε)·log σ(β·Δ) − ε·log σ(−β·Δ).
+def sigmoid_loss(pairs: PairLogprobs, *, beta: float, label_smoothing: float = 0.0) -> Float[Array, "*pairs"]:
+    """Return −(1 − ε)·log σ(β·Δ) − ε·log σ(−β·Δ).
 
-    DPO (arXiv 2305.18290, eq. 7) for ε = 0; for ε > 0 conservative DPO, which takes a pair to be the
-    wrong way round with probability ε (E. Mitchell, "A note on DPO with noisy preferences", 2023).
+    DPO (arXiv 2305.18290, eq. 7) for ε = 0; for ε > 0 conservative DPO, which takes a pair to be
+    reversed with probability ε (E. Mitchell, "A note on DPO with noisy preferences", 2023).
     """
     logits = beta * _delta(pairs)
     return -(1.0 - label_smoothing) * jax.nn.log_sigmoid(logits) - label_smoothing * jax.nn.log_sigmoid(
@@ -75,8 +75,8 @@ def sigmoid_loss(pairs: PairLogprobs, *, beta: float, label_smoothing: float = 0
     )
 
 
-def ipo_loss(pairs: PairLogprobs, *, beta: float) -> Array:
-    """(Δ̄ − 1/(2β))² with Δ̄ = r(y_w)/|y_w| − r(y_l)/|y_l|.
+def ipo_loss(pairs: PairLogprobs, *, beta: float) -> Float[Array, "*pairs"]:
+    """Return (Δ̄ − 1/(2β))² with Δ̄ = r(y_w)/|y_w| − r(y_l)/|y_l|.
 
     IPO (arXiv 2310.12036, whose τ is β here) with log-ratios averaged over tokens, as its
     authors use it for language models; the paper's own formula has sums.
@@ -85,23 +85,25 @@ def ipo_loss(pairs: PairLogprobs, *, beta: float) -> Array:
     return jnp.square(chosen / pairs.chosen_length - rejected / pairs.rejected_length - 1.0 / (2.0 * beta))
 
 
-def rpo_loss(pairs: PairLogprobs, *, beta: float, alpha: float, label_smoothing: float = 0.0) -> Array:
-    """`sigmoid_loss` + α·(−log π(y_w|x))/|y_w|: iterative RPO (arXiv 2404.19733)."""
+def rpo_loss(
+    pairs: PairLogprobs, *, beta: float, alpha: float, label_smoothing: float = 0.0
+) -> Float[Array, "*pairs"]:
+    """Return `sigmoid_loss` + α·(−log π(y_w|x))/|y_w|: iterative RPO (arXiv 2404.19733)."""
     nll = -pairs.chosen / pairs.chosen_length
     return sigmoid_loss(pairs, beta=beta, label_smoothing=label_smoothing) + alpha * nll
 
 
-def simpo_loss(pairs: PairLogprobs, *, beta: float, gamma: float) -> Array:
-    """−log σ(β·log π(y_w|x)/|y_w| − β·log π(y_l|x)/|y_l| − γ): SimPO (arXiv 2405.14734).
+def simpo_loss(pairs: PairLogprobs, *, beta: float, gamma: float) -> Float[Array, "*pairs"]:
+    """Return −log σ(β·log π(y_w|x)/|y_w| − β·log π(y_l|x)/|y_l| − γ): SimPO (arXiv 2405.14734).
 
-    The reference policy is not looked at.
+    The reference policy is not used.
     """
     margin = pairs.chosen / pairs.chosen_length - pairs.rejected / pairs.rejected_length
     return -jax.nn.log_sigmoid(beta * margin - gamma)
 
 
 def pair_metrics(pairs: PairLogprobs, *, loss: str, beta: float) -> PairMetrics:
-    """The metrics of each pair under the reward of `loss`: sigmoid, ipo, rpo or simpo."""
+    """Return the metrics of each pair under the reward of `loss`: sigmoid, ipo, rpo or simpo."""
     if loss == "simpo":
         chosen, rejected = pairs.chosen / pairs.chosen_length, pairs.rejected / pairs.rejected_length
         kl = jnp.zeros_like(chosen)
@@ -120,11 +122,11 @@ def pair_metrics(pairs: PairLogprobs, *, loss: str, beta: float) -> PairMetrics:
     )
 
 
-def _ratios(pairs: PairLogprobs) -> tuple[Array, Array]:
-    """r(y_w) and r(y_l)."""
+def _ratios(pairs: PairLogprobs) -> tuple[Float[Array, "*pairs"], Float[Array, "*pairs"]]:
+    """Return r(y_w) and r(y_l)."""
     return pairs.chosen - pairs.reference_chosen, pairs.rejected - pairs.reference_rejected
 
 
-def _delta(pairs: PairLogprobs) -> Array:
+def _delta(pairs: PairLogprobs) -> Float[Array, "*pairs"]:
     chosen, rejected = _ratios(pairs)
     return chosen - rejected

@@ -1,4 +1,4 @@
-"""Scores responses: summed log-probabilities of given tokens under a policy."""
+"""Score responses: summed log-probabilities of given tokens under a policy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int
 
 from dast_jax.data.packing import Batch, pack
+from dast_jax.models.llama import Graph, Params
 from dast_jax.records import SFTExample
 from dast_jax.training.losses import token_logprobs
 from dast_jax.training.options import TrainingOptions
@@ -25,28 +26,28 @@ __all__ = ["Scores", "make_score_step", "score", "segment_sums"]
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Of n examples: `logprob` float32 [n], nats summed over response tokens, `length` int32 [n], how many.
+    """Scores of n examples: `logprob` in nats, summed over response tokens, and their number `length`.
 
     `logprob` is NaN for an example that is longer than a row. `tokens` counts the input tokens run,
     `padded_tokens` the same with padding.
     """
 
-    logprob: np.ndarray
-    length: np.ndarray
+    logprob: Float[np.ndarray, " n"]
+    length: Int[np.ndarray, " n"]
     tokens: int
     padded_tokens: int
 
 
 def score(
-    graphdef: nnx.GraphDef,
-    params: Any,
+    graphdef: Graph,
+    params: Params,
     examples: Sequence[SFTExample],
     *,
     options: TrainingOptions,
     pad_id: int,
     mesh: Mesh | None = None,
 ) -> Scores:
-    """Scores `examples` under `params`, each alone in its segment of a packed row.
+    """Return the scores of `examples` under `params`, each alone in its segment of a packed row.
 
     All batches have one shape, `options.micro_batch_size` (else `batch_size`) rows of `sequence_length`,
     so the program compiles once. Log-probabilities are those of the untempered policy.
@@ -71,13 +72,13 @@ def score(
 
 
 @lru_cache(maxsize=8)
-def make_score_step(graphdef: nnx.GraphDef, head_chunk: int, mesh: Mesh | None) -> Any:
-    """The jitted (params, batch [1, B, T]) → float32 [B, T + 1], see `segment_sums`; cached.
+def make_score_step(graphdef: Graph, head_chunk: int, mesh: Mesh | None) -> Any:
+    """Return the jitted (params, batch [1, B, T]) → float32 [B, T + 1], see `segment_sums`; cached.
 
-    Every device (and so every process) has the whole result.
+    The result is replicated over devices, and so on every process.
     """
 
-    def step(params: Any, batch: Mapping[str, Array]) -> Array:
+    def step(params: Params, batch: Mapping[str, Array]) -> Float[Array, "B S"]:
         model = nnx.merge(graphdef, params)
         micro = {name: value[0] for name, value in batch.items()}
         hidden = model(micro["tokens"], micro["positions"], micro["segment_ids"])
@@ -89,12 +90,14 @@ def make_score_step(graphdef: nnx.GraphDef, head_chunk: int, mesh: Mesh | None) 
     return jax.jit(step, out_shardings=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
 
 
-def segment_sums(values: Array, segment_ids: Array, count: int) -> Array:
-    """Sums of `values` float [B, T] by segment: float [B, count], whose column s belongs to segment s."""
+def segment_sums(
+    values: Float[Array, "B T"], segment_ids: Int[Array, "B T"], count: int
+) -> Float[Array, "B {count}"]:
+    """Return the sums of `values` by segment, of which column s belongs to segment s."""
     return jax.vmap(lambda v, s: jax.ops.segment_sum(v, s, num_segments=count))(values, segment_ids)
 
 
 def _stack(batch: list[Batch], padding: Batch, size: int) -> Batch:
-    """Rows as one batch of `size`, filled up with `padding`."""
+    """Return the rows as one batch of `size`, filled up with `padding`."""
     batch = batch + [padding] * (size - len(batch))
     return {name: np.stack([row[name] for row in batch]) for name in padding}

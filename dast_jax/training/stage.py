@@ -1,4 +1,4 @@
-"""A training stage over packed rows, whatever is minimised: deterministic, guarded, and resumable."""
+"""A training stage over packed rows, for any objective: deterministic, guarded, and resumable."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 
 from dast_jax.data.packing import Rows, batches, steps_per_epoch
 from dast_jax.errors import DivergedError, InterruptedRunError
+from dast_jax.models.llama import Graph, Params
 from dast_jax.runtime import interruption
 from dast_jax.training.checkpoint import TrainCheckpoints
 from dast_jax.training.optimizer import learning_rate
@@ -29,18 +29,18 @@ __all__ = ["OnStep", "Progress", "TrainResult", "TrainStats", "common_stats", "t
 log = logging.getLogger(__name__)
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
-"""(steps done, steps in all, metrics): the objective's metrics and `learning_rate`."""
+"""(steps done, total steps, metrics): the objective's metrics and `learning_rate`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainStats:
-    """What a training stage did.
+    """Statistics of a training stage.
 
     `examples` were trained on, `skipped` (indices) were longer than a row; `tokens` counts input
     tokens over all epochs, `padded_tokens` the same with padding, `response_tokens` those with weight.
     `final_loss` is the last step's loss and `mean_loss` the mean over all steps, in nats per response
     token (of pairs: per pair); `accuracy` is the share of response tokens (of pairs: of chosen ones)
-    predicted right under teacher forcing, averaged over the steps (AdaSTaR's alpha, arXiv 2505.16322).
+    predicted correctly under teacher forcing, averaged over the steps (AdaSTaR's alpha, arXiv 2505.16322).
     """
 
     examples: int
@@ -58,9 +58,9 @@ class TrainStats:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """The trained parameters (sharded as they came) and the stage's statistics."""
+    """The trained parameters (sharded as before) and the stage's statistics."""
 
-    params: Any
+    params: Params
     stats: TrainStats
 
 
@@ -78,26 +78,30 @@ class Progress:
     seconds: float = 0.0
 
     def mean(self, metric: str) -> float:
-        """The mean of a metric over the steps."""
+        """Return the mean of a metric over the steps done."""
         return self.sums[metric] / self.step
 
 
+@runtime_checkable
 class PackedSet(Rows, Protocol):
     """What a stage trains on: rows, and what they hold."""
 
     @property
-    def skipped(self) -> tuple[int, ...]: ...
+    def skipped(self) -> tuple[int, ...]:
+        """Indices of what does not fit into a row."""
 
     @property
-    def tokens(self) -> int: ...
+    def tokens(self) -> int:
+        """Input tokens of one epoch, without padding."""
 
     @property
-    def response_tokens(self) -> int: ...
+    def response_tokens(self) -> int:
+        """Tokens with weight of one epoch."""
 
 
 def train_rows(
-    graphdef: nnx.GraphDef,
-    params: Any,
+    graphdef: Graph,
+    params: Params,
     rows: Rows,
     *,
     objective: Objective,
@@ -108,11 +112,11 @@ def train_rows(
     checkpoints: TrainCheckpoints | None,
     on_step: OnStep | None,
     donate: bool,
-) -> tuple[Any, Progress]:
-    """Trains for `options.epochs` over `rows` with a fresh optimizer state and schedule.
+) -> tuple[Params, Progress]:
+    """Train for `options.epochs` over `rows` with a fresh optimizer state and schedule.
 
-    `identity` is a digest of what decides the batches and what is done with them: a checkpoint of another
-    one is not used. `params` stay valid unless `donate`. Returns the new parameters and the progress.
+    `identity` is a digest of what decides the batches and the objective: a checkpoint with another
+    identity is not used. `params` stay valid unless `donate`. Returns the new parameters and the progress.
     Raises as `trainer.train`.
     """
 
@@ -128,10 +132,10 @@ def train_rows(
         if restored is not None and restored[1]["identity"] == identity:
             params, opt_state = restored[0]
             progress = Progress(**restored[1]["progress"])
-            log.info("training goes on after step %d", progress.step)
+            log.info("training resumes after step %d", progress.step)
         else:
             if restored is not None:
-                log.warning("the training checkpoint belongs to other examples or options: starting afresh")
+                log.warning("the training checkpoint belongs to other examples or options: starting again")
             if not donate:
                 params = jax.tree.map(jnp.copy, params)
         return _run(
@@ -143,7 +147,7 @@ def train_rows(
 def common_stats(
     rows: PackedSet, progress: Progress, options: TrainingOptions, examples: int
 ) -> dict[str, Any]:
-    """The fields of `TrainStats`, of a stage that was given so many examples."""
+    """Return the fields of `TrainStats` for a stage that was given this number of examples."""
     return {
         "examples": examples - len(rows.skipped),
         "skipped": rows.skipped,
@@ -160,8 +164,8 @@ def common_stats(
 
 
 def _run(
-    graphdef: nnx.GraphDef,
-    state: tuple[Any, Any],
+    graphdef: Graph,
+    state: tuple[Params, Any],
     progress: Progress,
     rows: Rows,
     *,
@@ -171,8 +175,8 @@ def _run(
     mesh: Mesh | None,
     save: Callable[[tuple[Any, Any], Progress, bool], None],
     on_step: OnStep | None,
-) -> tuple[Any, Progress]:
-    """The steps that are left. `save` is offered the state after each, and told when it must keep it."""
+) -> tuple[Params, Progress]:
+    """Run the remaining steps; `save` gets the state after each, and whether it must be written now."""
     total = options.epochs * steps_per_epoch(rows, options.batch_size)
     iterator = batches(rows, batch_size=options.batch_size, epochs=options.epochs, seed=seed)
     if progress.iterator is not None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Float
 
 from dast_jax.errors import UserError
-from dast_jax.models.llama import Llama
+from dast_jax.models.llama import Graph, Llama, Params
 from dast_jax.models.sharding import param_shardings
 from dast_jax.training.losses import SFTMetrics, sft_loss
 from dast_jax.training.optimizer import make_optimizer
@@ -35,42 +35,40 @@ __all__ = [
     "put_batch",
 ]
 
-Params = Any
-"""The model's parameters, an nnx.State."""
-
 TrainStep = Callable[[Params, Any, Mapping[str, Array], Any], tuple[Params, Any, Any]]
 """(params, optimizer state, batch [micro, B, ...], learning rate) → (params, optimizer state, metrics)."""
 
 
+@runtime_checkable
 class Objective(Hashable, Protocol):
-    """What a step minimises: a mean over things (tokens, pairs) that are counted over the whole step.
+    """What a step minimizes: a mean over tokens or pairs, which are counted over the whole step.
 
     Hashable by value, since compiled steps are cached by it.
     """
 
-    def loss(self, model: Llama, micro: Mapping[str, Array]) -> tuple[Array, Any]:
-        """The summed loss of a micro-batch [B, ...], and a tree of sums that add up over micro-batches."""
+    def loss(self, model: Llama, micro: Mapping[str, Array]) -> tuple[Float[Array, ""], Any]:
+        """Return the summed loss of a micro-batch [B, ...], and sums that add up over micro-batches."""
 
-    def count(self, sums: Any) -> Array:
-        """What the summed loss is divided by, at least 1."""
+    def count(self, sums: Any) -> Float[Array, ""]:
+        """Return the number that the summed loss is divided by, at least 1."""
 
-    def metrics(self, sums: Any, *, grad_norm: Array, finite: Array) -> Any:
-        """The step's metrics, a NamedTuple of scalars with at least `loss`, `accuracy`, `finite`."""
+    def metrics(self, sums: Any, *, grad_norm: Float[Array, ""], finite: Bool[Array, ""]) -> Any:
+        """Return the step's metrics, a NamedTuple of scalars with at least `loss`, `accuracy`, `finite`."""
 
 
 class StepMetrics(NamedTuple):
-    """Of one SFT step, scalars.
+    """Metrics of one SFT step, scalars.
 
     loss: mean nats per response token; tokens: response tokens; accuracy: share of them predicted
-    right; grad_norm: before clipping; finite: False when loss or gradients were not, in which case
-    parameters and optimizer state came back as they were.
+    correctly; grad_norm: before clipping; finite: False when loss or gradients were not, in which case
+    parameters and optimizer state are returned unchanged.
     """
 
-    loss: Array
-    tokens: Array
-    accuracy: Array
-    grad_norm: Array
-    finite: Array
+    loss: Float[Array, ""]
+    tokens: Float[Array, ""]
+    accuracy: Float[Array, ""]
+    grad_norm: Float[Array, ""]
+    finite: Bool[Array, ""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,17 +77,19 @@ class SFTObjective:
 
     head_chunk: int
 
-    def loss(self, model: Llama, micro: Mapping[str, Array]) -> tuple[Array, SFTMetrics]:
-        """See `losses.sft_loss`."""
+    def loss(self, model: Llama, micro: Mapping[str, Array]) -> tuple[Float[Array, ""], SFTMetrics]:
+        """Return `losses.sft_loss` of a micro-batch."""
         hidden = model(micro["tokens"], micro["positions"], micro["segment_ids"])
         return sft_loss(hidden, model.unembed(), micro["targets"], micro["weights"], self.head_chunk)
 
-    def count(self, sums: SFTMetrics) -> Array:
-        """The response tokens."""
+    def count(self, sums: SFTMetrics) -> Float[Array, ""]:
+        """Return the number of response tokens."""
         return jnp.maximum(sums.tokens, 1.0)
 
-    def metrics(self, sums: SFTMetrics, *, grad_norm: Array, finite: Array) -> StepMetrics:
-        """Means over the response tokens."""
+    def metrics(
+        self, sums: SFTMetrics, *, grad_norm: Float[Array, ""], finite: Bool[Array, ""]
+    ) -> StepMetrics:
+        """Return the means over the response tokens."""
         tokens = self.count(sums)
         return StepMetrics(
             loss=sums.nll / tokens,
@@ -101,9 +101,9 @@ class SFTObjective:
 
 
 def objective_grads(
-    graphdef: nnx.GraphDef, params: Params, batch: Mapping[str, Array], objective: Objective
-) -> tuple[Array, Any, Params]:
-    """Loss and gradients of a batch of micro-batches [micro, B, ...].
+    graphdef: Graph, params: Params, batch: Mapping[str, Array], objective: Objective
+) -> tuple[Float[Array, ""], Any, Params]:
+    """Return loss and gradients of a batch of micro-batches [micro, B, ...].
 
     Micro-batches add up their sums; only at the end are loss and gradients divided by the count of all of
     them, so the split does not change the result. Returns the mean loss, the objective's sums, and the
@@ -132,20 +132,20 @@ def objective_grads(
 
 
 def loss_and_grads(
-    graphdef: nnx.GraphDef, params: Params, batch: Mapping[str, Array], head_chunk: int
+    graphdef: Graph, params: Params, batch: Mapping[str, Array], head_chunk: int
 ) -> tuple[SFTMetrics, Params]:
-    """The SFT loss's sums, and the gradients of its mean per response token."""
+    """Return the SFT loss's sums, and the gradients of its mean per response token."""
     _, sums, grads = objective_grads(graphdef, params, batch, SFTObjective(head_chunk=head_chunk))
     return sums, grads
 
 
 def make_train_step(
-    graphdef: nnx.GraphDef,
+    graphdef: Graph,
     options: TrainingOptions,
     mesh: Mesh | None = None,
     objective: Objective | None = None,
 ) -> TrainStep:
-    """The jitted step; params and optimizer state are donated and keep their shardings.
+    """Return the jitted step; it donates params and optimizer state and keeps their shardings.
 
     `objective` is SFT's unless given. Cached by what the program depends on, so that the rounds of a run
     share one compiled step. Call it with the mesh set (`jax.set_mesh`) where there is one.
@@ -159,12 +159,12 @@ def make_train_step(
 
 @lru_cache(maxsize=8)
 def _make_train_step(
-    graphdef: nnx.GraphDef, options: TrainingOptions, mesh: Mesh | None, objective: Objective
+    graphdef: Graph, options: TrainingOptions, mesh: Mesh | None, objective: Objective
 ) -> TrainStep:
     optimizer = make_optimizer(options)
 
     def step(
-        params: Params, opt_state: Any, batch: Mapping[str, Array], learning_rate: Array
+        params: Params, opt_state: Any, batch: Mapping[str, Array], learning_rate: Float[Array, ""]
     ) -> tuple[Params, Any, Any]:
         loss, sums, grads = objective_grads(graphdef, params, batch, objective)
         grad_norm = optax.tree.norm(grads)
@@ -182,7 +182,7 @@ def _make_train_step(
 
 
 def init_optimizer(options: TrainingOptions, params: Params, mesh: Mesh | None = None) -> Any:
-    """A fresh optimizer state; its moments are split over the mesh as the parameters are."""
+    """Return a fresh optimizer state; its moments are split over the mesh as the parameters are."""
     init = make_optimizer(options).init
     shardings = None if mesh is None else param_shardings(jax.eval_shape(init, params), mesh)
     return jax.jit(init, out_shardings=shardings)(params)
@@ -191,9 +191,9 @@ def init_optimizer(options: TrainingOptions, params: Params, mesh: Mesh | None =
 def put_batch(
     batch: Mapping[str, np.ndarray], options: TrainingOptions, mesh: Mesh | None = None
 ) -> dict[str, Array]:
-    """A host batch [rows, ...] as device arrays [micro, rows / micro, ...], rows over (data, fsdp).
+    """Return a host batch [rows, ...] as device arrays [micro, rows / micro, ...], rows over (data, fsdp).
 
-    Raises UserError when rows do not divide evenly into micro-batches or over the mesh.
+    Raises `UserError` when rows do not divide evenly into micro-batches or over the mesh.
     """
     rows = len(batch["tokens"])
     size = options.micro_batch_size or rows

@@ -1,18 +1,17 @@
-"""Trains a policy on a round's examples."""
+"""Train a policy on a round's examples."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 
 from dast_jax.data.packing import PackedRows, pack
 from dast_jax.errors import UserError
+from dast_jax.models.llama import Graph, Params
 from dast_jax.records import SFTExample
 from dast_jax.training.checkpoint import TrainCheckpoints
 from dast_jax.training.options import TrainingOptions
@@ -23,8 +22,8 @@ __all__ = ["OnStep", "TrainResult", "TrainStats", "train"]
 
 
 def train(
-    graphdef: nnx.GraphDef,
-    params: Any,
+    graphdef: Graph,
+    params: Params,
     examples: Sequence[SFTExample],
     *,
     options: TrainingOptions,
@@ -35,16 +34,16 @@ def train(
     on_step: OnStep | None = None,
     donate: bool = False,
 ) -> TrainResult:
-    """Fine-tunes `params` on `examples` for `options.epochs` and returns the new parameters.
+    """Fine-tune `params` on `examples` for `options.epochs` and return the new parameters.
 
     A deterministic function of its arguments: the same examples and seed give the same batches, with a
-    fresh optimizer state and schedule. With `checkpoints`, a stage that was cut short goes on from its
+    fresh optimizer state and schedule. With `checkpoints`, an interrupted stage resumes from its
     last checkpoint and ends in the same bits; the caller removes them once the result is safe. `params`
     stay valid unless `donate`.
 
-    Raises UserError when there is nothing to train on; DivergedError when a loss or gradient is not
-    finite, with the state before that step as the last checkpoint. An InterruptedRunError raised by
-    `on_step` passes through after a checkpoint.
+    Raises `UserError` when there is nothing to train on; `DivergedError` when a loss or gradient is not
+    finite, with the state before that step as the last checkpoint. An `InterruptedRunError` raised by
+    `on_step` propagates after a checkpoint.
     """
     rows = pack(examples, options.sequence_length, pad_id=pad_id, seed=seed)
     if not len(rows):
@@ -71,7 +70,7 @@ def train(
 
 
 def _identity(rows: PackedRows, options: TrainingOptions, seed: int) -> str:
-    """A digest of what decides the sequence of batches: checkpoints of another stage do not match it."""
+    """Return a digest of what decides the batches: checkpoints of another stage do not match it."""
     digest = hashlib.sha256()
     shape = [
         "sft",

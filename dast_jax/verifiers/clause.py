@@ -20,11 +20,11 @@ __all__ = ["answer_of_clause", "closing_display", "last_in_prose"]
 
 _TAIL = 4_000
 _AROUND = 80
-"""Characters beside a number or formula in which its denial, comparison or unit is looked for."""
+"""Characters beside a number or formula in which its denial, comparison or unit is searched."""
 
 
 def answer_of_clause(text: str) -> str | None:
-    """The answer that stands at the start of `text`, which follows a marker; None where nothing is there."""
+    """Return the answer at the start of `text`, which follows a marker; None where there is none."""
     text = without_bold(text[:_TAIL]).lstrip(" \t\r\n:*=")  # Markdown's bold and colons after the marker
     clause = text[: _sentence_end(text)].strip().rstrip("*").rstrip()
     if not clause or looks_like_code(clause):
@@ -54,7 +54,7 @@ _DOLLARS = re.compile(r"\$((?:\\.|[^$\\])++)\$", re.DOTALL)
 
 
 def _formula_at(text: str, at: int) -> _Item | None:
-    """The formula whose delimiter opens at `at`; None where nothing opens or closes there."""
+    """Return the formula whose delimiter opens at `at`; None where nothing opens or closes there."""
     closer = _CLOSERS.get(text[at : at + 2])
     if closer is not None:
         end = text.find(closer, at + 2)
@@ -75,7 +75,7 @@ _STOP = re.compile(r"[.!?](?=[\s*]|$)|\n")
 
 
 def _sentence_end(text: str) -> int:
-    """Where the first sentence of `text` ends: a stop or line end outside formulas, groups, environments."""
+    """Return where the first sentence ends: a stop or line end outside formulas, groups, environments."""
     stop = _STOP.search(text)
     if stop is None:
         return len(text)
@@ -95,19 +95,19 @@ def _sentence_end(text: str) -> int:
             if formula is not None and not (kind == "$" and is_prose(formula.text)):
                 at = formula.end
         elif kind[0] != "\\":
-            if depth == 0 and not (kind == "\n" and _goes_on(text, token.start())):
+            if depth == 0 and not (kind == "\n" and _continues(text, token.start())):
                 return token.start()
             unshielded = token.start() if unshielded is None else unshielded
     return len(text) if depth == 0 or unshielded is None else unshielded
 
 
-def _goes_on(text: str, at: int) -> bool:
-    """Whether a list of formulas goes on beyond the line end at `at`."""
+def _continues(text: str, at: int) -> bool:
+    """Return whether a list of formulas continues beyond the line end at `at`."""
     return text[:at].rstrip().endswith(",") and text[at:].lstrip().startswith("$")
 
 
 def closing_display(text: str) -> str | None:
-    """What the display block (`$$…$$`, `\\[…\\]`) at the end of `text` holds; None where there is none."""
+    """Return the content of the display block (`$$…$$`, `\\[…\\]`) at the end of `text`; None without one."""
     text = text.rstrip(" \t\r\n.,;")
     end = len(text) - 2
     if text.endswith("$$"):
@@ -123,7 +123,7 @@ def closing_display(text: str) -> str | None:
 
 
 def _items(clause: str) -> list[_Item]:
-    """The formulas of a sentence and the numbers outside them, in order."""
+    """Return the formulas of a sentence and the numbers outside them, in order."""
     formulas = list(_formulas(clause))
     items, rest = [], iter([*formulas, None])
     after = next(rest)
@@ -155,7 +155,7 @@ _OPENER = re.compile(r"\\[^\n]|\$")
 
 
 def _chosen(clause: str) -> str:
-    """The answer in a sentence: its first formulas, else numbers, that it does not deny; or all of it."""
+    """Return the answer in a sentence: its first formulas, else numbers, not denied; or all of it."""
     groups = _groups(clause, _items(clause))
     denied = _denied(clause, groups)
     candidates = [group for group, no in zip(groups, denied, strict=True) if not no]
@@ -172,7 +172,7 @@ def _chosen(clause: str) -> str:
 
 
 def last_in_prose(text: str) -> str | None:
-    """The last number of prose that its sentence does not deny; two joined by "or" are both. None without."""
+    """Return the last number of prose not denied by its sentence, or both of two joined by "or"."""
     last_lines = text.rfind("\n", 0, max(0, len(text) - _LAST_LINES)) + 1
     matches = list(PROSE_NUMBER.finditer(text, last_lines)) or list(
         PROSE_NUMBER.finditer(text, 0, last_lines)
@@ -223,7 +223,7 @@ _OWN_CLAUSE = re.compile(r"\s+(?:is|was|of (?:them|these|those|which))\b")
 
 
 def _groups(clause: str, items: list[_Item]) -> list[list[_Item]]:
-    """Runs of formulas and numbers that belong together: alternatives, lists, calculations, ranges."""
+    """Return the formulas and numbers that belong together: alternatives, lists, calculations, ranges."""
     groups: list[list[_Item]] = []
     joins: list[str] = []
     for before, item in zip([None, *items], items, strict=False):
@@ -244,7 +244,7 @@ def _groups(clause: str, items: list[_Item]) -> list[list[_Item]]:
 
 
 def _is_aside(join: str, behind: str, *, first: bool) -> bool:
-    """Whether the second of two joined items begins a remark: `5, 3 more than before`, `5, and 3 is left`."""
+    """Return whether the second of two joined items begins a remark: `5, 3 more`, `5, and 3 is left`."""
     if join == "comma":
         return first and _WORD_AFTER.match(behind) is not None and _MORE.match(behind) is None
     return join == "and" and _OWN_CLAUSE.match(behind) is not None
@@ -255,7 +255,7 @@ def _gap(clause: str, before: _Item, item: _Item) -> str:
 
 
 def _join(clause: str, before: _Item, item: _Item) -> str | None:
-    """How two neighbours are joined; None where they are not."""
+    """Return how two neighbors are joined; None where they are not."""
     gap = _gap(clause, before, item)
     if len(gap) > _AROUND:
         return None
@@ -271,7 +271,7 @@ def _join(clause: str, before: _Item, item: _Item) -> str | None:
     if match is None:
         return None
     unit = match["unit"].split()
-    if unit and match["comma"]:  # `20 hours, or 300 pages in all` goes on to something else
+    if unit and match["comma"]:  # `20 hours, or 300 pages in all` continues with something else
         return "or" if clause[item.end : item.end + _AROUND].split()[:1] == unit[:1] else None
     return None if _is_conversion(clause, before, item, match["unit"]) else "or"
 
@@ -291,7 +291,7 @@ _FIRST_WORD = re.compile(r"\s*([a-zA-Z]+)")
 
 
 def _is_conversion(clause: str, before: _Item, item: _Item, unit: str) -> bool:
-    """Whether "90 minutes or 1.5 hours" says one thing in two measures, and not two things."""
+    """Return whether "90 minutes or 1.5 hours" says one thing in two measures, and not two things."""
     first = _measure(before, unit)
     second = _measure(item, clause[item.end : item.end + _AROUND])
     return first is not None and second is not None and first != second
@@ -309,13 +309,13 @@ def _measure(item: _Item, behind: str) -> str | None:
 
 
 def _signs(clause: str, group: list[_Item]) -> list[str]:
-    """The signs of a calculation or range that stand between the items of a group."""
+    """Return the signs of a calculation or range between the items of a group."""
     gaps = [_gap(clause, *pair) for pair in pairwise(group)]
     return [gap.strip() for gap in gaps if _CALCULATION.fullmatch(gap)]
 
 
 def _result(group: list[_Item], signs: list[str]) -> str | None:
-    """What a calculation comes to, `8` of `5 + 3 = 8`; None where it is a range or does not say."""
+    """Return what a calculation comes to, `8` of `5 + 3 = 8`; None where it is a range or does not say."""
     if signs[-1] != "=" or len(signs) < len(group) - 1:
         return None
     first, last = group[0].text, group[-1].text
@@ -325,7 +325,7 @@ def _result(group: list[_Item], signs: list[str]) -> str | None:
 
 
 def _distinct(group: list[_Item]) -> list[str]:
-    """The texts of a list, without numbers that say again what one before them said (`1/2 or 50%`)."""
+    """Return the texts of a list, without numbers equal to one before them (`1/2 or 50%`)."""
     texts: list[str] = []
     values = []
     for item in group:
@@ -362,7 +362,7 @@ _TURN = re.compile(r"[,;:—–]|\b(?:but|rather|instead|is|it['’]s)\b", re.IG
 
 
 def _denied(clause: str, groups: list[list[_Item]]) -> list[bool]:
-    """Which groups the sentence denies; a denial lasts until the sentence turns ("not 4 but 5")."""
+    """Return which groups the sentence denies; a denial lasts until the sentence turns ("not 4 but 5")."""
     denied: list[bool] = []
     end = 0
     for group in groups:
@@ -392,7 +392,7 @@ _BOUND_AFTER = re.compile(
 
 
 def _is_bounded(clause: str, group: list[_Item]) -> bool:
-    """Whether a sentence gives a bound or part of a formula: "at least 5", "5 or more", "2x + 5"."""
+    """Return whether a sentence gives a bound or part of a formula: "at least 5", "5 or more", "2x + 5"."""
     start, end = group[0].start, group[-1].end
     before, after = clause[max(0, start - _AROUND) : start], clause[end : end + _AROUND]
     return _BOUND_BEFORE.search(before) is not None or _BOUND_AFTER.match(after) is not None

@@ -1,7 +1,7 @@
-"""Exact comparison of two answers, before any symbolic work: what can be told for certain from the text.
+"""Exact comparison of two answers, before any symbolic work: what is certain from the text.
 
 `compare_math` returns `Comparison.EQUAL` or `DIFFERENT` with a reason, or None where only symbolic
-comparison can tell. It never evaluates anything.
+comparison can decide. It never evaluates anything.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Comparison", "Tolerance", "compare_math", "compare_number", "numbers
 
 
 class Comparison(NamedTuple):
-    """Whether two answers are equal, and how that was told."""
+    """Whether two answers are equal, and how that was decided."""
 
     equal: bool
     reason: str
@@ -30,7 +30,7 @@ class Tolerance(NamedTuple):
     relative: bool
 
     def allows(self, reference: Fraction, answer: Fraction) -> bool:
-        """Whether `answer` is near enough to `reference`."""
+        """Return whether `answer` is near enough to `reference`."""
         return abs(answer - reference) <= self.amount * (abs(reference) if self.relative else 1)
 
 
@@ -76,7 +76,7 @@ def _numbers(a: Number, b: Number, percent: str, tolerance: Tolerance | None) ->
 
 
 def numbers_equal(a: Number, b: Number, percent: str = "either") -> bool:
-    """Exact equality; a percent sign on one side only is read by the rule `percent`."""
+    """Return exact equality; a percent sign on one side only is read by the rule `percent`."""
     if a.percent == b.percent:
         return a.value == b.value
     written, plain = (a.value, b.value) if a.percent else (b.value, a.value)
@@ -99,7 +99,7 @@ _DENIAL = re.compile(
 
 
 def _sentence(a: str, b: str) -> Comparison | None:
-    """Of "it is not x = 5" symbolic comparison would read the 5: a sentence equals none but its own words."""
+    """Compare sentences, which equal only the same words: of "it is not x = 5" a parser would read the 5."""
     if is_prose(b) and not is_prose(a):
         return Comparison(False, "a sentence")
     if _DENIAL.search(b) and not _DENIAL.search(a):
@@ -113,7 +113,7 @@ _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
 def _indexed(a: str, b: str) -> Comparison | None:
-    """Numbers with an index (`12_7`, base 7) equal only the same digits with the same index."""
+    """Compare numbers with an index (`12_7`, base 7), which equal only the same digits and index."""
     if not (_INDEXED.search(a) or _INDEXED.search(b)):
         return None
     plain_a, plain_b = (re.sub(r"[{}\s]|\\text|\\mathrm|\\mbox", "", x) for x in (a, b))
@@ -121,7 +121,7 @@ def _indexed(a: str, b: str) -> Comparison | None:
 
 
 def _colons(a: str, b: str) -> Comparison | None:
-    """Times and ratios (`10:30`) equal only times and ratios with equal parts."""
+    """Compare times and ratios (`10:30`), which equal only times and ratios with equal parts."""
     if not (_COLON.search(a) or _COLON.search(b)):
         return None
     parts_a, parts_b = a.split(":"), b.split(":")
@@ -134,7 +134,7 @@ def _colons(a: str, b: str) -> Comparison | None:
 
 
 def _brackets(a: str, b: str) -> Comparison | None:
-    """Intervals, tuples and sets: other brackets, another length or an unequal number tell them apart."""
+    """Compare intervals, tuples and sets: other brackets, length or numbers make them different."""
     left, right = _bracketed(a), _bracketed(b)
     if left is None or right is None:
         return None
@@ -152,7 +152,7 @@ def _brackets(a: str, b: str) -> Comparison | None:
 
 
 def _lists(a: str, b: str) -> Comparison | None:
-    """Lists of numbers without brackets, in any order; a list and a single number differ."""
+    """Compare lists of numbers without brackets, in any order; a list and a single number differ."""
     if "," not in a and "," not in b:
         return None
     parts_a, parts_b = (
@@ -162,7 +162,7 @@ def _lists(a: str, b: str) -> Comparison | None:
 
 
 def _unordered(a: list[str], b: list[str]) -> Comparison | None:
-    """Equality as sets, when every part on both sides is a plain number."""
+    """Compare as sets, when every part on both sides is a plain number."""
     values = [[parse_number(clean(part)) for part in parts] for parts in (a, b)]
     if any(value is None or value.percent for side in values for value in side):
         return None
@@ -171,7 +171,7 @@ def _unordered(a: list[str], b: list[str]) -> Comparison | None:
 
 
 def _words(a: str, b: str) -> Comparison | None:
-    """Words of a language equal only the same words; they are no products of letters."""
+    """Compare words of a language, which equal only the same words and are no products of letters."""
     words_a, words_b = is_words(a), is_words(b)
     if words_a and words_b:
         return Comparison(a.casefold() == b.casefold(), "words")
@@ -185,7 +185,7 @@ _COMMAND = re.compile(r"\\text\s*\{[^{}]*\}|\\[a-zA-Z]+")
 
 
 def _letter_case(a: str, b: str) -> Comparison | None:
-    """Symbolic comparison reads `A` as `a`: single letters, and formulas with both, are told apart here."""
+    """Compare single letters, and formulas with both cases: a parser would read `A` as `a`."""
     if len(a) == len(b) == 1:
         return Comparison(False, "another letter")
     for side in (a, b):
@@ -196,7 +196,7 @@ def _letter_case(a: str, b: str) -> Comparison | None:
 
 
 def _part_equal(a: str, b: str) -> bool | None:
-    """Equality of two parts where both are plain numbers; None where that cannot be told."""
+    """Return whether two parts are equal where both are plain numbers; None where that is unknown."""
     x, y = parse_number(clean(a)), parse_number(clean(b))
     if x is None or y is None or x.percent or y.percent:
         return None
@@ -204,7 +204,7 @@ def _part_equal(a: str, b: str) -> bool | None:
 
 
 def _bracketed(text: str) -> tuple[str, list[str]] | None:
-    """The kind of bracket around the whole of `text` and its two or more parts, or None."""
+    """Return the kind of bracket around the whole of `text` and its two or more parts, or None."""
     text = text.replace("\\{", "{").replace("\\}", "}").replace("\\lbrace", "{").replace("\\rbrace", "}")
     if len(text) < 2 or text[0] not in _PAIRS or text[-1] not in _PAIRS.values():
         return None
@@ -215,7 +215,7 @@ def _bracketed(text: str) -> tuple[str, list[str]] | None:
 
 
 def _closes_at(text: str) -> int:
-    """Where the bracket that opens `text` closes; kinds may differ, as in `(1,2]`."""
+    """Return where the bracket that opens `text` closes; kinds may differ, as in `(1,2]`."""
     depth = 0
     for i, char in enumerate(text):
         depth += (char in "([{") - (char in ")]}")
@@ -225,7 +225,7 @@ def _closes_at(text: str) -> int:
 
 
 def split_parts(text: str) -> list[str]:
-    """The parts between top-level commas; a thousands separator is none where the text is one number."""
+    """Return the parts between top-level commas."""
     parts, depth, start = [], 0, 0
     for i, char in enumerate(text):
         depth += (char in "([{") - (char in ")]}")

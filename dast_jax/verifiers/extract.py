@@ -13,7 +13,7 @@ from dast_jax.verifiers.clause import answer_of_clause, closing_display, last_in
 from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.prose import is_prose, without_bold
 
-__all__ = ["Extraction", "extract_math", "extract_reference", "last_boxed", "stated_texts"]
+__all__ = ["Extraction", "closing_brace", "extract_math", "extract_reference", "last_boxed", "stated_texts"]
 
 _PROSE_TAIL = 4_000
 _BOXES_TRIED = 8
@@ -30,7 +30,7 @@ class Extraction:
 
 
 def extract_math(text: str) -> Extraction:
-    """The final answer of a worked solution, or of a bare answer.
+    """Return the final answer of a worked solution, or of a bare answer.
 
     In this order: the last `\\boxed{}` whose braces match; what follows the last `####`; what follows the
     last "answer is"; the text itself where it is no prose; the last number of prose.
@@ -57,14 +57,14 @@ def extract_math(text: str) -> Extraction:
 
 
 def extract_reference(text: str) -> str:
-    """The reference answer: itself, or the marked answer of a whole reference solution."""
+    """Return the reference answer: itself, or the marked answer of a whole reference solution."""
     if "\\boxed" in text or "####" in text:
         return extract_math(text).answer or text.strip()
     return text.strip()
 
 
 def stated_texts(text: str, longest: int) -> Iterator[str]:
-    """Everything that a response says after its marker, up to `longest` characters, where it boxes nothing.
+    """Yield all that a response without a box says after its marker, up to `longest` characters.
 
     That is what follows the last `####`, else each "answer is".
     """
@@ -91,21 +91,20 @@ _ANSWER_IS = re.compile(
 
 
 def last_boxed(text: str) -> str | None:
-    """What the last non-empty `\\boxed{…}` with matched braces holds, None without one."""
+    """Return what the last non-empty `\\boxed{…}` with matched braces holds, None without one."""
     if "boxed" not in text:
         return None
     starts = [m.end() for m in _BOXED.finditer(text)]
-    end = len(text)
     for start in reversed(starts[-_BOXES_TRIED:]):
-        close = _closing_brace(text, start, end)
+        close = closing_brace(text, start)
         if close is not None and (inner := text[start:close].strip()):
             return inner
     return None
 
 
-def _closing_brace(text: str, start: int, end: int) -> int | None:
-    """Where the group that was opened just before `start` closes; escaped braces do not count."""
-    depth, at = 1, start
+def closing_brace(text: str, start: int) -> int | None:
+    """Return where the group that was opened just before `start` closes; escaped braces do not count."""
+    depth, at, end = 1, start, len(text)
     while at < end:
         char = text[at]
         if char == "\\":

@@ -63,7 +63,7 @@ def _compare_number(a: str, b: str, options: VerifierOptions, tolerance: Toleran
 
 
 def _plain(compare: Callable[[str, str, VerifierOptions], Comparison]) -> Compare:
-    """A family's comparison that has no numbers, and so no use for a tolerance."""
+    """Return a family's comparison that has no numbers, and so no use for a tolerance."""
     return lambda a, b, options, _: compare(a, b, options)
 
 
@@ -85,9 +85,9 @@ _WITH_NUMBERS = ("math", "number", "list")
 
 
 def read_task(task: str, functions: Functions = MappingProxyType({})) -> Task:
-    """What `task` names: one of `functions`, the config's own, else a family with its tolerance.
+    """Return what `task` names: one of `functions`, the config's own, else a family with its tolerance.
 
-    Raises `UserError` for what is neither; `package.module:function` is not looked up, let alone imported.
+    Raises `UserError` for what is neither; `package.module:function` is never imported.
     """
     if task in functions:
         return Task(task, None)
@@ -100,7 +100,7 @@ def read_task(task: str, functions: Functions = MappingProxyType({})) -> Task:
     except _UnknownFamilyError:
         known = [*FAMILIES, *functions]
         raise UserError(
-            f"task {task!r}: unknown task family{nearest(task, known)}; a verifier of your own is named in "
+            f"task {task!r}: unknown task family{nearest(task, known)}; name a custom verifier in "
             "verifier.functions"
         ) from None
 

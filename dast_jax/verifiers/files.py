@@ -24,7 +24,7 @@ _IN_FLIGHT = 4_096
 
 
 def verify_file(data: Path, out: Path, options: VerifierOptions) -> Counter[VerdictKind]:
-    """Verify the rows of `data` into `out`, written whole or not at all; returns the count of each verdict.
+    """Verify the rows of `data` into `out`, written whole or not at all; return the count of each verdict.
 
     Raises `UserError` where `data` cannot be used, before anything is verified.
     """
@@ -43,7 +43,7 @@ def verify_file(data: Path, out: Path, options: VerifierOptions) -> Counter[Verd
 
 
 def _verified(verifier: Verifier, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the rows with their verdicts, in order; a few thousand are under way at a time."""
+    """Yield the rows with their verdicts, in order; a few thousand are in progress at a time."""
     for start in range(0, len(rows), _IN_FLIGHT):
         chunk = rows[start : start + _IN_FLIGHT]
         pending = [verifier.submit(r["reference"], r["prediction"], r.get("task") or "math") for r in chunk]

@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 def names_code(task: str) -> bool:
-    """Whether `task` is written as code is named, `package.module:function`."""
+    """Return whether `task` is written as code is named, `package.module:function`."""
     return _FUNCTION.fullmatch(task) is not None
 
 

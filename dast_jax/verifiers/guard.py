@@ -1,4 +1,4 @@
-"""What is refused before anything looks at its meaning: text and answers that no honest answer is like.
+"""What is refused before its meaning is examined: text and answers that are like no genuine answer.
 
 Every check is linear in the text, and says in words why it refused.
 """
@@ -26,7 +26,7 @@ _MAX_POWERS = 200
 
 
 def refuse_text(text: str, options: VerifierOptions) -> str | None:
-    """Why a whole response is refused unread, or None: its size, NUL or surrogates, absurd nesting."""
+    """Return why a whole response is refused unread, or None: its size, NUL or surrogates, absurd nesting."""
     if len(text) > options.max_prediction_chars:
         return f"longer than {options.max_prediction_chars:,} characters"
     if "\0" in text:
@@ -39,7 +39,7 @@ def refuse_text(text: str, options: VerifierOptions) -> str | None:
 
 
 def refuse_answer(answer: str, options: VerifierOptions) -> str | None:
-    """Why an extracted answer is refused, or None: size, nesting, towers of powers, huge factorials, code."""
+    """Return why an extracted answer is refused: size, nesting, powers, factorials, code; else None."""
     if len(answer) > options.max_answer_chars:
         return f"longer than {options.max_answer_chars:,} characters"
     if answer.isdigit() and answer.isascii():
@@ -58,7 +58,7 @@ def refuse_answer(answer: str, options: VerifierOptions) -> str | None:
 
 
 def looks_like_code(text: str) -> bool:
-    """Whether `text` holds a call or name that only a program has (a payload for Python's `eval`, say)."""
+    """Return whether `text` holds a call or name that only a program has, such as a payload for `eval`."""
     return _CODE.search(text) is not None
 
 
@@ -66,7 +66,7 @@ _OPEN, _CLOSE = frozenset("{(["), frozenset("})]")
 
 
 def _depth(text: str) -> int:
-    """How deep brackets of any kind nest; closers without opener are ignored."""
+    """Return how deep brackets of any kind nest; closers without opener are ignored."""
     depth = deepest = 0
     for char in text:
         if char in _OPEN:
@@ -98,7 +98,7 @@ def _refuse_factorial(answer: str, options: VerifierOptions) -> str | None:
 
 
 def _opening(text: str, close: int) -> int:
-    """Where the bracket that closes at `close` opens; -1 where it never did."""
+    """Return where the bracket that closes at `close` opens; -1 where it never did."""
     depth = 0
     for at in range(close, -1, -1):
         depth += (text[at] in _CLOSE) - (text[at] in _OPEN)
@@ -111,7 +111,7 @@ def _opening(text: str, close: int) -> int:
 
 
 def _refuse_power(answer: str, options: VerifierOptions) -> str | None:
-    """Towers, huge exponents, and powers of sums that would expand into very many terms."""
+    """Return why powers are refused: towers, huge exponents, sums that expand into very many terms."""
     text = answer.replace("**", "^")
     carets = [i for i, char in enumerate(text) if char == "^"]
     if len(carets) > _MAX_POWERS:
@@ -139,7 +139,7 @@ _NEXT_CARET = re.compile(r"\s*\^")
 
 
 def _exponent_end(text: str, at: int, known: dict[int, tuple[int, int]]) -> int:
-    """Where the exponent that starts at `at` ends: a bracketed group or one token, and what is chained to it.
+    """Return where the exponent that starts at `at` ends: a group or one token, and what is chained to it.
 
     `known` holds the ends of the exponents further right: a ^ b ^ c is a ^ (b ^ c).
     """
@@ -162,9 +162,9 @@ def _exponent_end(text: str, at: int, known: dict[int, tuple[int, int]]) -> int:
 
 
 def _log_value(text: str, level: int = 0) -> float | None:
-    """log10 of the size of a constant exponent of integers, products and powers; None if it is no such thing.
+    """Return log10 of the size of a constant exponent of integers, products and powers; None for others.
 
-    Values below 1 count as 1 (0.0). A product or tower that cannot be told is read pessimistically.
+    Values below 1 count as 1 (0.0). A product or tower of unknown size is read pessimistically.
     """
     text = text.strip().lstrip("+-").strip()
     if text.startswith("(") and text.endswith(")"):
@@ -189,7 +189,7 @@ def _log_value(text: str, level: int = 0) -> float | None:
 
 
 def _base_signs(text: str, at: int) -> int:
-    """How many plus and minus signs stand in the bracket that is raised by the caret at `at`."""
+    """Return how many plus and minus signs are in the bracket that is raised by the caret at `at`."""
     end = at - 1
     while end >= 0 and text[end] == " ":
         end -= 1

@@ -26,7 +26,7 @@ _WORDS_JOIN = re.compile(r"\s*,?\s*(?:\\text\{)?\s*\b(?:and|or)\b\s*\}?\s*")
 
 
 def extract_list(text: str, options: VerifierOptions) -> Extraction:
-    """The last list of a response, with its brackets where it has any.
+    """Return the last list of a response, with its brackets where it has any.
 
     In this order: the last `\\boxed{}`; after `####`; after "answer is" and its like; the whole text where
     it is no prose; the last bracketed list, or run of numbers ("2, 3 and 5"), of prose. At a marker one
@@ -49,7 +49,7 @@ def extract_list(text: str, options: VerifierOptions) -> Extraction:
 
 
 def _list_in(text: str, *, last: bool = False) -> str | None:
-    """The first (or last) bracketed list of `text`, else its first (or last) run of numbers."""
+    """Return the first (or last) bracketed list of `text`, else its first (or last) run of numbers."""
     for pattern in (_GROUP, _RUN):
         if found := [match.group() for match in pattern.finditer(text)]:
             return found[-1 if last else 0]
@@ -64,7 +64,7 @@ def _single(line: str) -> str | None:
 def compare_list(
     reference: str, answer: str, options: VerifierOptions, tolerance: Tolerance | None = None
 ) -> Comparison | None:
-    """Whether two lists have equal items, in order unless `options.list_order` is off.
+    """Return whether two lists have equal items, in order unless `options.list_order` is off.
 
     Which brackets stand around them does not matter. None where an item takes symbolic comparison (in
     order only; out of order, items are compared by value or by their text).
@@ -99,7 +99,7 @@ def _unordered(
 
 
 def _items(text: str) -> list[str]:
-    """The items of a list; spaces separate them where there is no comma (`[1 2 3]`)."""
+    """Return the items of a list; spaces separate them where there is no comma (`[1 2 3]`)."""
     text = clean(text).replace("\\{", "{").replace("\\}", "}").replace("\\[", "[").replace("\\]", "]")
     if len(text) > 1 and text[0] + text[-1] in ("[]", "()", "{}"):
         text = text[1:-1].strip()
@@ -111,5 +111,5 @@ def _items(text: str) -> list[str]:
 
 
 def as_tuple(text: str) -> str:
-    """A list as the symbolic comparison reads it, whatever its brackets."""
+    """Return a list as the symbolic comparison reads it, whatever its brackets."""
     return "(" + ",".join(_items(text)) + ")"

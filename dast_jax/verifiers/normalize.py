@@ -67,7 +67,7 @@ class Number:
 
 
 def clean(text: str) -> str:
-    """`text` without math delimiters, sizing commands, redundant space, and a sentence's last stop."""
+    """Return `text` without math delimiters, sizing commands, redundant space, and a sentence's last stop."""
     text = text.strip()
     if text.isalnum():
         return text
@@ -106,7 +106,7 @@ def _strip_sentence_end(text: str) -> str:
 
 
 def _is_group(text: str) -> bool:
-    """Whether `text` is one LaTeX group, `{…}`, whose first brace is closed by its last."""
+    """Return whether `text` is one LaTeX group, `{…}`, whose first brace is closed by its last."""
     if len(text) < 2 or text[0] != "{" or text[-1] != "}" or text[-2] == "\\":
         return False
     depth = 0
@@ -118,7 +118,7 @@ def _is_group(text: str) -> bool:
 
 
 def text_key(text: str) -> str:
-    """`clean` text with the spaces gone that mean nothing; two answers with one key are the same answer.
+    """Return `clean` text without meaningless spaces; two answers with one key are the same answer.
 
     Words compare without regard to case; single letters and formulas keep it (`A` is not `a`).
     """
@@ -131,13 +131,13 @@ _MATH_WORDS = frozenset(["pi", "inf", "infinity", "infty", "oo", "sin", "cos", "
 
 
 def is_words(key: str) -> bool:
-    """Whether a cleaned answer is words of a language and not a formula (`none`, `no solution`, `Monday`)."""
+    """Return whether a cleaned answer is words of a language, not a formula (`none`, `no solution`)."""
     return _WORDS.fullmatch(key) is not None and key.casefold() not in _MATH_WORDS
 
 
 @lru_cache(maxsize=16_384)
 def parse_number(text: str) -> Number | None:
-    """The value of a cleaned answer that is one plain number, else None.
+    """Return the value of a cleaned answer that is one plain number, else None.
 
     Read are integers, decimals, fractions (`3/4`, `\\frac34`), mixed numbers (`3\\frac12`, `3 1/2`),
     powers of ten (`1.5e3`, `1.5 \\times 10^{3}`), each with sign, currency, thousands separators, a percent
@@ -181,7 +181,7 @@ def parse_number(text: str) -> Number | None:
 
 
 def _scale_of(words: list[str]) -> int | None:
-    """What the words after a number multiply it by (units: 1), or None where they say something else."""
+    """Return what the words after a number multiply it by (units: 1); None where they mean anything else."""
     scale = 1
     for position, word in enumerate(words):
         if word in _NOT_UNITS:
@@ -194,7 +194,7 @@ def _scale_of(words: list[str]) -> int | None:
 
 
 def _magnitude(match: re.Match[str]) -> Fraction | None:
-    """The unsigned value of a `_SIGNED` match, None where a part is no plain number or the bottom is zero."""
+    """Return the unsigned value of a `_SIGNED` match; None for a part that is no number, or 0 below."""
     if match["decimal"] is not None:
         value = _decimal(match["decimal"])
         ten = match["ten"] or match["ten2"]

@@ -1,4 +1,4 @@
-"""What can be set about verification."""
+"""Options of verification."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class VerifierOptions:
     )
     functions: dict[str, str] = opt(
         {},
-        "verifiers of your own, as {name: package.module:function}; data.task and the task of a row may be "
+        "custom verifiers, as {name: package.module:function}; data.task and the task of a row may be "
         "such a name",
     )
     labels: tuple[str, ...] = opt(
         ("entailment", "neutral", "contradiction"),
-        "labels that the label family looks for in prose; others count at a marker or alone",
+        "labels that the label family searches for in prose; others count at a marker or alone",
     )
     list_order: bool = opt(True, "whether the order of a list's items counts")
     float_rounding: int = opt(6, "decimals to which symbolic answers are compared", min=1, max=15)
@@ -48,16 +48,16 @@ class VerifierOptions:
     )
     memory_mb: int = opt(1_024, "address space of a symbolic worker, MiB", min=256)
     function_cpu_seconds: float = opt(
-        5.0, "CPU time of one call of a verifier of your own, then its worker is killed", min=0.01
+        5.0, "CPU time of one call of a custom verifier, then its worker is killed", min=0.01
     )
     function_memory_mb: int = opt(
-        4_096, "address space of a worker that runs a verifier of your own, MiB", min=256
+        4_096, "address space of a worker that runs a custom verifier, MiB", min=256
     )
     workers: int = opt(
         0, "symbolic worker processes; 0 is one per core, at most 8", min=0, changes_result=False
     )
-    batch: int = opt(16, "comparisons handed to a worker at a time", min=1, changes_result=False)
-    cache_size: int = opt(65_536, "symbolic verdicts remembered", min=0, changes_result=False)
+    batch: int = opt(16, "comparisons sent to a worker at a time", min=1, changes_result=False)
+    cache_size: int = opt(65_536, "symbolic verdicts cached", min=0, changes_result=False)
 
     def __post_init__(self) -> None:
         check_functions(self.functions)

@@ -2,8 +2,8 @@
 
 They compare answers symbolically, or call a user's own verifier on whole responses.
 
-Each worker has a thread that feeds it batches and waits for its answers. What a worker was at when it died
-of its limits timed out; the rest of its batch goes to its successor.
+Each worker has a thread that feeds it batches and waits for its answers. What a worker was judging when it
+died of its limits timed out; the rest of its batch goes to its successor.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class WorkerPool:
         self._closed = False
 
     def check(self) -> None:
-        """Start a worker and end it. Raises `UserError` where the config's function cannot be had."""
+        """Start a worker and end it. Raises `UserError` where the config's function is not available."""
         worker = _Worker(self._options, self._limits)
         try:
             worker.wait_ready()
@@ -113,7 +113,7 @@ class WorkerPool:
             worker.kill()
 
     def submit(self, reference: str, answer: str, tolerance: Tolerance | None = None) -> Future[Verdict]:
-        """The verdict on two texts that passed the guard, soon. Raises RuntimeError after `close`."""
+        """Return the future verdict on two texts that passed the guard. Raises `RuntimeError` once closed."""
         future: Future[Verdict] = Future()
         with self._lock:
             if self._closed:
@@ -197,14 +197,14 @@ class _Feeder:
         self._drop()
 
     def _start(self) -> None:
-        """Start a worker ahead of need; that it cannot start is told when there is work."""
+        """Start a worker ahead of need; a failure to start is reported when there is work."""
         try:
             self._worker = _Worker(self._options, self._limits)
         except OSError:
             self._worker = None
 
     def _batch(self, first: _Item) -> deque[_Item]:
-        """`first` and this worker's share of what else is waiting."""
+        """Return `first` and this worker's share of what else is waiting."""
         batch, size = deque([first]), len(first.line)
         share = min(self._options.batch, 1 + self._source.qsize() // self._peers)
         while len(batch) < share and size < _BATCH_BYTES // 2:
@@ -254,7 +254,7 @@ class _Feeder:
                 self._replace()
 
     def _outcome(self, reply: list[Any], item: _Item) -> Verdict | Exception:
-        """What a reply `[id, outcome, reason, extracted]` says."""
+        """Return what a reply `[id, outcome, reason, extracted]` says."""
         outcome, reason, extracted = reply[1], reply[2], reply[3]
         if self._limits.function is None:
             return _verdict(outcome, reason, item.answer)
@@ -321,7 +321,7 @@ class _Worker:
         self._finalizer = weakref.finalize(self, _end, self._process)
 
     def wait_ready(self) -> None:
-        """Raises RuntimeError where the worker fails to start."""
+        """Raise RuntimeError where the worker fails to start."""
         if self._ready:
             return
         reply = self.receive(_START_SECONDS)
@@ -330,7 +330,7 @@ class _Worker:
         self._ready = True
 
     def send(self, data: bytes) -> bool:
-        """Whether the worker took the lines."""
+        """Return whether the worker took the lines."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(data)
@@ -340,7 +340,7 @@ class _Worker:
         return True
 
     def receive(self, seconds: float) -> list[Any] | None:
-        """The next reply; None when the worker is gone, or (`timed_out`) silent for `seconds`."""
+        """Return the next reply; None when the worker is gone, or (`timed_out`) silent for `seconds`."""
         assert self._process.stdout is not None
         deadline = time.monotonic() + seconds
         descriptor = self._process.stdout.fileno()
@@ -400,13 +400,13 @@ def _verdict(equal: bool | None, reason: str, answer: str | None) -> Verdict:
 
 
 def _as_latex(answer: str) -> str:
-    """A cleaned answer in the spelling the LaTeX grammar knows."""
+    """Return a cleaned answer in the spelling the LaTeX grammar knows."""
     text = answer.replace("**", "^").replace("%", "\\%")
     return re.sub(r"(?<![a-zA-Z\\])(pi|sin|cos|tan|log|ln)(?![a-zA-Z])", r"\\\1", text)
 
 
 def _environment() -> dict[str, str]:
-    """What a worker needs of the environment: no tokens, and this package on its path."""
+    """Return what a worker needs of the environment: no tokens, and this package on its path."""
     kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     root = str(Path(__file__).resolve().parents[2])
     kept["PYTHONPATH"] = os.pathsep.join(p for p in (root, kept.get("PYTHONPATH", "")) if p)

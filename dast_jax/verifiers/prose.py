@@ -1,4 +1,4 @@
-"""Telling a sentence from an answer by itself, and the numbers that stand in sentences."""
+"""Distinguish a sentence from an answer by itself, and find the numbers in sentences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PROSE_WORDS = frozenset(_prose_words.split())
 
 
 def is_prose(text: str) -> bool:
-    """Whether `text` is a sentence rather than an answer by itself: two words, or a word beside a number."""
+    """Return whether `text` is a sentence, not an answer by itself: two words, or a word and a number."""
     if len(text) > 2_000:
         text = text[:2_000]
     if not any(c.isspace() for c in text):

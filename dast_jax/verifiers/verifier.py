@@ -33,7 +33,7 @@ class Verifier:
 
     Plain numbers, words, lists of numbers and refusals are decided at once, in this process; the rest is
     compared symbolically by worker processes, which start when first needed. A task that `options.functions`
-    names is a user's own function, called in workers of its own with the whole reference and prediction:
+    names is a custom function, called in separate workers with the whole reference and prediction:
     (reference: str, prediction: str) -> bool | Verdict. So is `task`, the config's `data.task`, where it is
     written `package.module:function`; any other task written so is refused. Thread-safe. A prediction never
     raises; an unknown task does, and a function that cannot be imported (`UserError`).
@@ -48,12 +48,12 @@ class Verifier:
         self._lock = threading.Lock()
 
     def verify_one(self, reference: str, prediction: str, task: str = "math") -> Verdict:
-        """The verdict on one prediction (a bare answer or a whole response); waits for it."""
+        """Wait for the verdict on one prediction (a bare answer or a whole response) and return it."""
         verdict = self._decide(reference, prediction, task)
         return verdict if isinstance(verdict, Verdict) else verdict.result()
 
     def submit(self, reference: str, prediction: str, task: str = "math") -> Future[Verdict]:
-        """The verdict to come; already there unless it takes symbolic comparison."""
+        """Return the future verdict, which is done unless it takes symbolic comparison."""
         verdict = self._decide(reference, prediction, task)
         if not isinstance(verdict, Verdict):
             return verdict
@@ -62,12 +62,12 @@ class Verifier:
         return done
 
     def verify_many(self, rows: Iterable[Sequence[str]]) -> list[Verdict]:
-        """The verdicts on rows of (reference, prediction) or (reference, prediction, task), in order."""
+        """Return the verdicts on rows of (reference, prediction[, task]), in order."""
         pending = [self._decide(*row) for row in rows]
         return [v if isinstance(v, Verdict) else v.result() for v in pending]
 
     def worker_pids(self) -> list[int]:
-        """Process ids of the workers that are up; empty until one was needed."""
+        """Return the process ids of the running workers; empty until one was needed."""
         return [pid for pool in (self._pool, *self._functions.values()) for pid in pool.pids()]
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class Verifier:
         self.close()
 
     def _decide(self, reference: str, prediction: str, task: str = "math") -> Verdict | Future[Verdict]:
-        """The verdict, or the comparison by a worker that will give it."""
+        """Return the verdict, or the comparison by a worker that will give it."""
         asked = read_task(task, self._table)
         if asked.family is None:
             return self._call(asked, reference, prediction)
@@ -129,7 +129,7 @@ class Verifier:
         return None
 
     def _quoted(self, reference: str, prediction: str) -> Verdict | None:
-        """Correct where the prediction, or all that it says after its marker, is the reference word for word.
+        """Return correct where the prediction, or all of it after its marker, is the reference word for word.
 
         Extraction takes `No solution.` for prose, and of `max at $x=2$, min at $x=4$` it takes a part.
         """
@@ -142,7 +142,7 @@ class Verifier:
         return None
 
     def _symbolic(self, reference: str, answer: str, tolerance: Tolerance | None) -> Future[Verdict]:
-        """The comparison by a worker; equal pairs are compared once."""
+        """Return the comparison by a worker; equal pairs are compared once."""
         key = (reference, answer, tolerance)
         with self._lock:
             known = self._known.get(key)
@@ -156,7 +156,7 @@ class Verifier:
         return future
 
     def _call(self, task: Task, reference: str, prediction: str) -> Verdict | Future[Verdict]:
-        """The config's function on the pair, in a worker; the first call waits for one to start."""
+        """Call the config's function on the pair in a worker; the first call waits for one to start."""
         if refused := self._refuse(reference, prediction):
             return refused
         with self._lock:
@@ -169,7 +169,7 @@ class Verifier:
 
 
 def _both_integers(reference: str, prediction: str) -> bool:
-    """Whether both are plain integers, as most references and many bare answers are."""
+    """Return whether both are plain integers, as most references and many bare answers are."""
     return _INTEGER.fullmatch(prediction) is not None and _INTEGER.fullmatch(reference) is not None
 
 

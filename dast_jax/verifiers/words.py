@@ -45,7 +45,7 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 
 
 def _marked(text: str) -> Iterator[tuple[str, str]]:
-    """What stands at the places where answers are announced, the most telling place first."""
+    """Yield the texts where answers are announced, the most reliable first."""
     if (boxed := last_boxed(text)) is not None:
         yield boxed, "boxed"
     if (at := text.rfind("####")) >= 0:
@@ -89,7 +89,7 @@ _ALONE = re.compile(rf"[\s*\"'_]*(?:{_ENCLOSED}|([A-Ja-hj1-9]))\s*(?:[).:](?:\s.
 
 
 def extract_choice(text: str, options: VerifierOptions) -> Extraction:
-    """The label of a choice, `A`–`J` or `1`–`9`, in capitals; several joined ("A, B") are several.
+    """Return the label of a choice, `A`–`J` or `1`–`9`, in capitals; several joined ("A, B") are several.
 
     In this order: in the last `\\boxed{}`, after the last `####`, after "answer is" and its like; the
     whole text where it is a choice (`B`, `(B) palms`); the last `(B)` or "option B" of prose; a last line
@@ -112,7 +112,7 @@ def extract_choice(text: str, options: VerifierOptions) -> Extraction:
 
 
 def _choice_in(span: str) -> str | None:
-    """The choice that `span`, what follows a marker, starts with or points at."""
+    """Return the choice that `span`, what follows a marker, starts with or points at."""
     head = _HEAD.match(span)
     if head is None:
         return _pointed_at(span)
@@ -120,7 +120,7 @@ def _choice_in(span: str) -> str | None:
 
 
 def _joined(text: str, first: re.Match[str]) -> str:
-    """The label of a match, and those joined to it by `and`, `or` or a comma."""
+    """Return the label of a match, and those joined to it by `and`, `or` or a comma."""
     letters, at = [_letter(first)], first.end()
     while (match := _NEXT.match(text, at)) is not None:
         letters.append(_letter(match))
@@ -129,7 +129,7 @@ def _joined(text: str, first: re.Match[str]) -> str:
 
 
 def _pointed_at(text: str) -> str | None:
-    """The last choice that prose points at (`(B)`, `option B`) without denying it."""
+    """Return the last choice that prose points at (`(B)`, `option B`) without denying it."""
     matches = [m for m in _POINTED.finditer(text) if not m[1]]
     if not matches:
         return None
@@ -146,7 +146,7 @@ def _letter(match: re.Match[str], skip: int = 0) -> str:
 
 
 def compare_choice(reference: str, answer: str, options: VerifierOptions) -> Comparison:
-    """Whether the labels are the same; `A` and `a` are, `A` and `1` are not."""
+    """Return whether the labels are the same; `A` and `a` are, `A` and `1` are not."""
     left, right = _labels(reference, options), _labels(answer, options)
     return Comparison(left == right, "choices")
 
@@ -172,12 +172,12 @@ _CLAIM = re.compile(
 
 
 def extract_yes_no(text: str, options: VerifierOptions) -> Extraction:
-    """`yes` or `no`; "true" and "false" say the same. A response with both says "yes or no"."""
+    """Return `yes` or `no`; "true" and "false" mean the same. A response with both says "yes or no"."""
     return _extract_truth(text, ("no", "yes"))
 
 
 def extract_bool(text: str, options: VerifierOptions) -> Extraction:
-    """`True` or `False`; "yes" and "no" say the same, "not true" is False. Both are "False or True"."""
+    """Return `True` or `False`; "yes" and "no" mean the same, "not true" is False, both "False or True"."""
     return _extract_truth(text, ("False", "True"))
 
 
@@ -221,12 +221,12 @@ def _truth(word: str) -> bool:
 
 
 def compare_yes_no(reference: str, answer: str, options: VerifierOptions) -> Comparison:
-    """Whether both say yes, or both no."""
+    """Return whether both say yes, or both no."""
     return _compare_found(reference, answer, options, extract_yes_no, "yes or no")
 
 
 def compare_bool(reference: str, answer: str, options: VerifierOptions) -> Comparison:
-    """Whether both say true, or both false."""
+    """Return whether both say true, or both false."""
     return _compare_found(reference, answer, options, extract_bool, "true or false")
 
 
@@ -254,7 +254,7 @@ _DENIED = re.compile(
 
 
 def extract_label(text: str, options: VerifierOptions) -> Extraction:
-    """The label: one of `options.labels`, or at a marker, or as the whole text, any other words.
+    """Return the label: one of `options.labels`, or at a marker, or as the whole text, any other words.
 
     In this order: at a marker; the whole text, where it is a few words; the labels of the last sentence
     that names any. Denied labels ("not neutral") do not count; several are joined by "or".
@@ -279,7 +279,7 @@ def extract_label(text: str, options: VerifierOptions) -> Extraction:
 
 
 def _labels_in(text: str, labels: Sequence[str]) -> str | None:
-    """The labels that `text` names and does not deny, joined by "or"; None without one."""
+    """Return the labels that `text` names and does not deny, joined by "or"; None without one."""
     found = []
     for label in labels:
         pattern = _INFLECTED.get(label.casefold(), re.escape(label))
@@ -291,6 +291,6 @@ def _labels_in(text: str, labels: Sequence[str]) -> str | None:
 
 
 def compare_label(reference: str, answer: str, options: VerifierOptions) -> Comparison:
-    """Whether the labels are the same, whatever their case and inflection."""
+    """Return whether the labels are the same, whatever their case and inflection."""
     sides = [_labels_in(clean(text), options.labels) or clean(text) for text in (reference, answer)]
     return Comparison(text_key(sides[0]).casefold() == text_key(sides[1]).casefold(), "labels")

@@ -1,4 +1,4 @@
-"""A worker: a process of its own that judges pairs of texts, one a line.
+"""A worker: a separate process that judges pairs of texts, one per line.
 
 Run as `python -m dast_jax.verifiers.worker CONFIG`, with CONFIG a JSON object of limits. Reads JSON lines
 `[id, reference, answer, tolerance]` on stdin and writes `[id, outcome, reason, extracted]` on stdout; ends at
@@ -96,7 +96,7 @@ def _limit_resources(memory_mb: int, *, writes: bool) -> None:
 
 
 class _UnusableError(Exception):
-    """The user's function cannot be had; the message says why in part of a sentence."""
+    """The user's function is not available; the message says why in part of a sentence."""
 
 
 def _load_function(task: str, functions: dict[str, str], path: list[str]) -> Judge:
@@ -183,7 +183,7 @@ def _load(float_rounding: int) -> Judge:
 
 
 def _near(reference: Any, answer: Any, amount: float, relative: bool) -> bool:
-    """Whether the values of two parsed answers, numbers or tuples of them, are within the tolerance."""
+    """Return whether two parsed answers, numbers or tuples of them, are within the tolerance."""
     values = []
     for parsed in (reference, answer):
         value = getattr(parsed, "rhs", parsed)

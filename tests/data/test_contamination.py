@@ -13,7 +13,7 @@ def test_exact_and_normalised_overlap_is_counted_and_named():
     assert [(a.id, b.id) for a, b in overlap.pairs] == [("e0", "t0"), ("e2", "t0")]
     assert (overlap.count, overlap.exact) == (2, 1)
     text = overlap.message("train.jsonl", "test.jsonl")
-    assert text == "2 questions of test.jsonl also stand in train.jsonl (1 word for word): e0, e2"
+    assert text == "2 questions of test.jsonl also appear in train.jsonl (1 word for word): e0, e2"
 
 
 def test_message_names_the_first_five():

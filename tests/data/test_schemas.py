@@ -1,7 +1,8 @@
 import pytest
 
+from dast_jax.data.fields import boxed_answer
 from dast_jax.data.options import DataOptions
-from dast_jax.data.schemas import READERS, detect_schema, last_boxed, read_row
+from dast_jax.data.schemas import READERS, detect_schema, read_row
 
 OPTIONS = DataOptions(train="unused")
 
@@ -17,12 +18,13 @@ OPTIONS = DataOptions(train="unused")
         (r"is \boxed 2.5.", "2.5"),
         (r"\boxed{\{1,2\}}", r"\{1,2\}"),
         (r"\boxed{5", None),
+        (r"\boxed{a \\}", r"a \\"),  # a line break, and no escaped brace
         (r"\boxed{}", None),
         ("no box", None),
     ],
 )
-def test_last_boxed(text, answer):
-    assert last_boxed(text) == answer
+def test_boxed_answer(text, answer):
+    assert boxed_answer(text) == answer
 
 
 @pytest.mark.parametrize(

@@ -383,7 +383,7 @@ def test_unknown_task_lists_the_families_once():
     with pytest.raises(UserError) as error:
         read_task("nli")
     assert str(error.value).count("known are") == 1
-    assert str(error.value).endswith("a verifier of your own is named in verifier.functions")
+    assert str(error.value).endswith("name a custom verifier in verifier.functions")
 
 
 def test_answers_may_stand_in_for_solutions():

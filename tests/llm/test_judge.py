@@ -214,7 +214,7 @@ def test_fallbacks_fill_what_the_judge_leaves(serve, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "words"),
     [
         ({"endpoint": ""}, "judge.endpoint"),
         ({"model": ""}, "judge.model"),
@@ -222,15 +222,15 @@ def test_fallbacks_fill_what_the_judge_leaves(serve, tmp_path):
         ({"cache": "/proc/nothing/here"}, "judge.cache"),
     ],
 )
-def test_what_is_not_set_is_one_sentence(tmp_path, monkeypatch, change, told):
+def test_what_is_not_set_is_one_sentence(tmp_path, monkeypatch, change, words):
     monkeypatch.setenv(VARIABLE, KEY)
-    with pytest.raises(UserError, match=re.escape(told)) as error:
+    with pytest.raises(UserError, match=re.escape(words)) as error:
         Judge(options("http://127.0.0.1:1/v1", tmp_path, **change))
     assert KEY not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "words"),
     [
         ({"endpoint": f"https://user:{KEY}@host/v1"}, "no user, password or query"),
         ({"endpoint": f"https://host/v1?key={KEY}"}, "no user, password or query"),
@@ -240,8 +240,8 @@ def test_what_is_not_set_is_one_sentence(tmp_path, monkeypatch, change, told):
         ({"fallback": "easy"}, "fallback"),
     ],
 )
-def test_options_refuse_keys_and_nonsense_without_repeating_them(change, told):
-    with pytest.raises(UserError, match=re.escape(told)) as error:
+def test_options_refuse_keys_and_nonsense_without_repeating_them(change, words):
+    with pytest.raises(UserError, match=re.escape(words)) as error:
         build(JudgeOptions, change, where="judge")
     assert KEY not in str(error.value)
 

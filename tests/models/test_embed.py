@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from model_cases import case
@@ -16,7 +17,7 @@ NAME = "grouped"
 @jax.jit
 def hidden_states(params, tokens):
     model = nnx.merge(case(NAME)[1], params)
-    return model(tokens, np.arange(tokens.shape[1])[None])
+    return model(tokens, jnp.arange(tokens.shape[1])[None])
 
 
 def token_lists():

@@ -114,7 +114,7 @@ def test_logprob_and_entropy_are_of_the_untempered_policy():
     logits = rng.normal(size=(5, V)).astype(np.float32) * 3
     logits[0, 3] = -np.inf
     keys = jax.random.split(jax.random.key(1), 5)
-    choice = choose(logits, keys, temperature=0.3, top_k=2, top_p=0.8)
+    choice = choose(jnp.asarray(logits), keys, temperature=0.3, top_k=2, top_p=0.8)
     wide = logits.astype(np.float64)
     logprobs = wide - np.log(np.exp(wide).sum(-1, keepdims=True))
     terms = np.where(

@@ -393,7 +393,7 @@ def test_greedy_tokens_on_four_devices_are_those_on_one(tiny, shape):
 def test_prompts_that_do_not_fit_are_named(make_engine):
     engine = make_engine()
     assert engine.max_prompt_length == 40
-    with pytest.raises(UserError, match=r"query 1: 41 tokens, and 40 are the limit"):
+    with pytest.raises(UserError, match=r"query 1: 41 tokens, above the limit of 40"):
         run(engine, [(5,), (5,) * 41])
     with pytest.raises(UserError, match=r"query 0: has no tokens"):
         run(engine, [()])

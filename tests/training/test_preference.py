@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_training as tiny
@@ -110,7 +111,7 @@ def test_pairs_that_do_not_fit_are_skipped_and_counted():
     assert result.stats.skipped == (5,)
     assert result.stats.examples == 6
     with pytest.raises(UserError, match=r"1 preference pairs, 1 of them .*sequence_length=64"):
-        run([wide], [[-1.0, -1.0]])
+        run([wide], np.array([[-1.0, -1.0]]))
     with pytest.raises(UserError, match="0 preference pairs"):
         run([], np.zeros((0, 2)))
 
@@ -155,7 +156,8 @@ def test_chosen_responses_are_seen_as_sft_sees_them():
     batch = stacked(pack_pairs(given, arbitrary_reference(12), 64))
     _, sums, _ = gradients(graphdef, params, micro(batch, 1), preference_objective(OPTIONS))
     chosen = [SFTExample(query=p.query, prompt=p.prompt, response=p.chosen) for p in given]
-    expected, _ = loss_and_grads(graphdef, params, micro(stacked(pack(chosen, 64)), 1), 8)
+    rows = jax.tree.map(jnp.asarray, micro(stacked(pack(chosen, 64)), 1))
+    expected, _ = loss_and_grads(graphdef, params, rows, 8)
     np.testing.assert_allclose(sums.of_pairs.chosen_logprob, -expected.nll, rtol=1e-5)
     assert sums.right == expected.right > 0
 
@@ -349,7 +351,7 @@ def test_a_checkpoint_of_another_reference_or_loss_is_not_used(tmp_path, caplog)
         caplog.clear()
         run(checkpoints=TrainCheckpoints(tmp_path, seconds=1e9), on_step=note, **other)
         assert seen[0] == 1
-        assert "starting afresh" in caplog.text
+        assert "starting again" in caplog.text
 
 
 def test_pairs_have_a_learning_rate_of_their_own():

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch_preference
@@ -122,5 +123,5 @@ def test_each_pairs_loss_equals_trls(scored, case):
     objective = preference_objective(TrainingOptions(**trl_preference.CASES[case]))
     lengths = np.array([[len(pair.chosen), len(pair.rejected)] for pair in pairs()], np.float32)
     columns = [column for name in ("policy", "reference") for column in scored[name].T]
-    losses = objective.pair_loss(PairLogprobs(*columns, *lengths.T))
+    losses = objective.pair_loss(PairLogprobs(*map(jnp.asarray, (*columns, *lengths.T))))
     np.testing.assert_allclose(losses, np.load(trl_preference.REFERENCE)[case], rtol=2e-5)

@@ -48,10 +48,10 @@ def test_packed_equals_unpacked():
 def test_segments_do_not_see_each_other():
     graphdef, params = tiny.model()
     model = nnx.merge(graphdef, params)
-    batch = stacked(tiny.examples(3), 64)
+    batch = jax.tree.map(jnp.asarray, stacked(tiny.examples(3), 64))
     assert len(batch["tokens"]) == 1
     hidden = model(batch["tokens"], batch["positions"], batch["segment_ids"])
-    changed = np.where(batch["segment_ids"] == 1, (batch["tokens"] + 1) % 32, batch["tokens"])
+    changed = jnp.where(batch["segment_ids"] == 1, (batch["tokens"] + 1) % 32, batch["tokens"])
     after = model(changed, batch["positions"], batch["segment_ids"])
     others = batch["segment_ids"] > 1
     np.testing.assert_array_equal(np.asarray(hidden)[others], np.asarray(after)[others])
