@@ -77,7 +77,7 @@ def training(runs: Sequence[RunData]) -> Html:
 
 
 def configuration(runs: Sequence[RunData]) -> Html:
-    """The configs and versions, folded away."""
+    """Return the configs and versions, folded away."""
     parts = []
     for run in runs:
         lines = [f"{name} {version}" for name, version in run.summary.versions.items()]

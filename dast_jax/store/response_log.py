@@ -116,7 +116,7 @@ class ResponseLog:
         self.flush()
 
     def __len__(self) -> int:
-        """Number of responses, the held ones included."""
+        """Return the number of responses, the held ones included."""
         rows: int = sum(pq.read_metadata(p).num_rows for p in self._parts()) + len(self._held)
         return rows
 
@@ -167,7 +167,7 @@ class ResponseLog:
         return sorted(self._folder.glob("part-*.parquet"))
 
     def _table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """What is on disk and held, as one table of `columns` (None: all)."""
+        """Return what is on disk and held, as one table of `columns` (None: all)."""
         names = list(columns or _SCHEMA.names)
         schema = pa.schema([_SCHEMA.field(name) for name in names])
         tables = [schema.empty_table(), self._to_table(self._held).select(names)]
