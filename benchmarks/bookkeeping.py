@@ -13,6 +13,7 @@ method, each in a process of its own, and prints the last line of each.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import resource
 import subprocess
 import sys
@@ -26,7 +27,8 @@ import numpy as np
 from dast_jax.config import build_config
 from dast_jax.estimators.levels import level_shares
 from dast_jax.estimators.tally import TallyCounter
-from dast_jax.methods import Method, make_method
+from dast_jax.loop.annotation import ask_annotations
+from dast_jax.methods import Method, RoundStart, make_method, restore, state_of
 from dast_jax.options import apply_overrides
 from dast_jax.records import Pool, PreferenceSet, PromptKind, Query, Requests, Responses
 
@@ -68,11 +70,9 @@ class Clock:
         self.calls[name] += 1
 
 
-class Tools:
-    """Vectors of 16 numbers, as a model would give them for `embed`."""
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        return np.random.default_rng(0).standard_normal((len(texts), 16)).astype(np.float32)
+def embed(texts: Sequence[str]) -> np.ndarray:
+    """Return vectors of 16 numbers, as a model would."""
+    return np.random.default_rng(0).standard_normal((len(texts), 16)).astype(np.float32)
 
 
 def make_pool(n: int) -> Pool:
@@ -99,22 +99,34 @@ def simulate(requests: Requests, round: int, rate: np.ndarray, rng: np.random.Ge
     )
 
 
+class History:
+    """The responses of the last round that sampled any: no method asks for earlier ones."""
+
+    def __init__(self) -> None:
+        self._rounds: dict[int, Responses] = {}
+
+    def __call__(self, round: int) -> Responses:
+        return self._rounds[round]
+
+    def add(self, round: int, responses: Responses) -> None:
+        """Keep a round's responses."""
+        self._rounds = {round: responses} if len(responses) else {**self._rounds, round: responses}
+
+
 def play(
-    method: Method, pool: Pool, round: int, earlier: dict[int, Responses], rate: np.ndarray, clock: Clock
+    method: Method, pool: Pool, round: int, history: History, rate: np.ndarray, clock: Clock
 ) -> Responses:
-    """One round with the method; returns its own responses."""
+    """Play one round with the method; return its own responses."""
     rng = np.random.default_rng(round)
-    n = len(pool)
     nothing = simulate(Requests.none(), round, rate, rng)
-    wanted = [earlier[r] for r in method.wanted_rounds(round)]
-    with clock("start_round"):
-        carried = method.start_round(round, Responses.concatenate([nothing, *wanted]))
+    with clock("begin"):
+        carried = method.begin(RoundStart(round, history, 0.8 if round else None))
     with clock("tally"):
-        counter = TallyCounter(n, carried)
+        counter = TallyCounter(len(pool), carried)
     parts = [nothing]
     while True:
         with clock("requests"):
-            requests = method.requests(counter.tally)
+            requests = method.requests(counter.tally, parts[-1])
         if not len(requests):
             break
         with clock("(simulation)"):
@@ -122,8 +134,6 @@ def play(
         with clock("tally"):
             counter.request(requests)
             counter.add(parts[-1])
-        with clock("observe"):
-            method.observe(parts[-1])
     del counter
     with clock("(simulation)"):
         own = Responses.concatenate(parts)
@@ -132,17 +142,15 @@ def play(
     if round and len(own):
         with clock("10,000 prompts' exemplars"):
             for query in range(10_000):
-                method.exemplars(query % n, int(own.kind[-1] or PromptKind.ZERO_SHOT))
+                method.exemplars(query % len(pool), int(own.kind[-1] or PromptKind.ZERO_SHOT))
     with clock("training_set"):
         training_set = method.training_set(everything)
-    with clock("state and after_training"):
-        state = {name: array.copy() for name, array in method.state().items()}
-        method.after_training(0.8)
-        method.restore(method.state())
-    levels = method.levels()
+    with clock("state"):
+        state = {name: array.copy() for name, array in state_of(method).items()}
+        restore(method, state)
     shares = ""
-    if levels is not None:
-        after = level_shares(levels, training_set.query).values()
+    if method.levels is not None:
+        after = level_shares(method.levels, training_set.query).values()
         shares = ", levels " + " / ".join(f"{100 * s:.1f}" for s in after) + " %"
     what = "pairs" if isinstance(training_set, PreferenceSet) else "examples"
     size = sum(array.nbytes for array in state.values()) / 2**20
@@ -179,16 +187,14 @@ def main() -> None:
     )
     begun, cpu = time.monotonic(), time.process_time()
     pool = make_pool(arguments.queries)
-    method = make_method(config.method, pool, 0, Tools())
+    columns = ask_annotations(pool, config.method.annotations, policy_encoder=embed, seed=0)
+    method = make_method(config.method, dataclasses.replace(pool, columns=columns), 0)
     rng = np.random.default_rng(0)
     rate = np.array(PASS_RATES)[rng.choice(4, len(pool), p=LEVEL_MIX)]
-    earlier: dict[int, Responses] = {}
+    history = History()
     for round in range(arguments.rounds):
         clock = Clock()
-        own = play(method, pool, round, earlier, rate, clock)
-        needed = set(method.wanted_rounds(round + 1))
-        earlier = {r: e for r, e in {**earlier, round: own}.items() if r in needed}
-        del own
+        history.add(round, play(method, pool, round, history, rate, clock))
         for name, seconds in clock.seconds.items():
             if seconds >= 0.05:
                 print(f"  {name:30s} {seconds:7.2f} s in {clock.calls[name]} calls")

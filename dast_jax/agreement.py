@@ -1,4 +1,4 @@
-"""`python -m dast_jax.agreement --model … --data … [--out agreement.json]`: do difficulty estimators agree?
+"""`python -m dast_jax.agreement --model … --data … [--out F.json]`: whether difficulty estimators agree.
 
 Samples trials of every query, lets each estimator say how hard it is, and compares every two: rank
 correlations and the levels they give; and how diverse the responses are, by level.
@@ -32,11 +32,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = output_path(args.out) if args.out else None
     from dast_jax.inference.agreement import measure_agreement
     from dast_jax.reporting.agreement_tables import print_agreement
-    from dast_jax.store.durable import write_json
+    from dast_jax.store.typed_json import write_result
 
     result = measure_agreement(options, on_progress=ProgressDisplay())
     if out:
-        write_json(out, result)
+        write_result(out, result)
     print_agreement(result)
 
 

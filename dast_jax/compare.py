@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, study = ARGUMENTS.parse(argv)
     from dast_jax.errors import DivergedError
     from dast_jax.reporting.study_tables import print_comparison
-    from dast_jax.store.durable import read_json
+    from dast_jax.store.comparison_results import Comparison
+    from dast_jax.store.typed_json import read_result
     from dast_jax.study.files import use_compilation_cache, write_comparison
     from dast_jax.study.runner import run_study
 
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         after_each=lambda diverged: write_comparison(study, out, diverged),
         on_progress=ProgressDisplay(),
     )
-    print_comparison(read_json(out / "comparison.json"))
+    print_comparison(read_result(Comparison, out / "comparison.json"))
     print(f"comparison: {out / 'comparison.json'} and {out / 'comparison.html'}")
     return DivergedError.exit_code if diverged else 0
 

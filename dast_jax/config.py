@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,13 @@ from dast_jax.data.options import DataOptions, PromptOptions
 from dast_jax.errors import UserError
 from dast_jax.inference.options import EvaluationOptions
 from dast_jax.loop.options import RunOptions
+from dast_jax.methods import METHODS, MethodOptions, method_name, options_class
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import OptionInfo, apply_overrides, build, describe, load_yaml, nearest, to_dict
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.store.settings import LoggingOptions, RunSettings
 from dast_jax.training.options import TrainingOptions
-from dast_jax.verifiers.functions import check_config_task
+from dast_jax.verifiers.families import check_config_task
 from dast_jax.verifiers.options import VerifierOptions
 
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that describes a run. `method` holds the `Options` of a module in methods/."""
+    """Everything that describes a run. `method` holds the `Options` of the method's module."""
 
     run: RunOptions
     model: ModelOptions
@@ -48,7 +48,7 @@ class RunConfig:
     prompts: PromptOptions
     sampling: SamplingOptions
     verifier: VerifierOptions
-    method: Any
+    method: MethodOptions
     training: TrainingOptions
     evaluation: EvaluationOptions
     logging: LoggingOptions
@@ -60,7 +60,7 @@ class RunConfig:
     @property
     def method_name(self) -> str:
         """The `method.name` whose options these are."""
-        return type(self.method).__module__.rpartition(".")[2]
+        return method_name(self.method)
 
 
 _PLAIN_SECTIONS: dict[str, type] = {
@@ -83,7 +83,7 @@ _METHOD_NAME = OptionInfo(
     key="method.name",
     type="text",
     default="dast",
-    help="self-training method, a module of dast_jax.methods",
+    help="self-training method: one of this package, or the full name of a module that defines one",
     choices=None,
     changes_result=True,
 )
@@ -128,9 +128,9 @@ def build_config(mapping: Mapping[str, Any]) -> RunConfig:
     sections: dict[str, Any] = {
         name: build(cls, mapping.get(name), where=name) for name, cls in _PLAIN_SECTIONS.items()
     }
-    method_name, method_mapping = _split_method(mapping)
-    method_options = _method_options(method_name)
-    _refuse_other_methods_keys(method_name, method_options, method_mapping)
+    name, method_mapping = _split_method(mapping)
+    method_options = options_class(name)
+    _refuse_other_methods_keys(name, method_options, method_mapping)
     method: Any = build(method_options, method_mapping, where="method")
     profile = mapping.get("profile", False)
     if not isinstance(profile, bool):
@@ -187,20 +187,6 @@ def _split_method(mapping: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return name, rest
 
 
-def _method_options(name: str) -> type:
-    """The options dataclass `Options` of the method `name`."""
-    known = _method_names()
-    if name not in known:
-        raise UserError(f"method.name: there is no method {name!r}{nearest(name, known)}")
-    return importlib.import_module(f"dast_jax.methods.{name}").Options
-
-
-def _method_names() -> tuple[str, ...]:
-    from dast_jax.methods import METHODS
-
-    return METHODS
-
-
 def _refuse_other_methods_keys(name: str, options: type, mapping: Mapping[str, Any]) -> None:
     """Raise `UserError` for a key of another method, as the nearest of this one's would mislead."""
     own = {field.name for field in dataclasses.fields(options)}
@@ -209,8 +195,8 @@ def _refuse_other_methods_keys(name: str, options: type, mapping: Mapping[str, A
             continue
         others = [
             other
-            for other in _method_names()
-            if any(field.name == key for field in dataclasses.fields(_method_options(other)))
+            for other in METHODS
+            if any(field.name == key for field in dataclasses.fields(options_class(other)))
         ]
         if others:
             raise UserError(
@@ -267,7 +253,7 @@ def _describe(method_name: str) -> list[OptionInfo]:
         if field.name in _PLAIN_SECTIONS:
             infos += describe(_PLAIN_SECTIONS[field.name], where=field.name)
         elif field.name == "method":
-            infos += [_METHOD_NAME, *describe(_method_options(method_name), where="method")]
+            infos += [_METHOD_NAME, *describe(options_class(method_name), where="method")]
         elif field.name == "profile":
             infos.append(_PROFILE)
     return infos

@@ -1,4 +1,4 @@
-"""Errors meant for the person at the keyboard: one sentence each, and the exit code that goes with it."""
+"""Errors meant for users: one sentence each, and the exit code of the command."""
 
 import errno
 
@@ -6,7 +6,7 @@ __all__ = ["DivergedError", "InterruptedRunError", "UserError", "disk_full"]
 
 
 class UserError(Exception):
-    """The person's mistake: the message says what is wrong, where (file, row, key), and what to do."""
+    """A user error: the message says what is wrong, where (file, row, key), and what to do."""
 
     exit_code = 2
 
@@ -24,7 +24,7 @@ class InterruptedRunError(Exception):
 
 
 def disk_full(error: BaseException) -> str | None:
-    """None unless `error`, or what caused it, is a full disk or quota; else " (writing PATH)" or ""."""
+    """Return " (writing PATH)" or "" where `error` or its cause is a full disk or quota, else None."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

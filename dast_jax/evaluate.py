@@ -28,11 +28,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = output_path(args.out) if args.out else None
     from dast_jax.inference.evaluate_model import evaluate_model
     from dast_jax.reporting.run_tables import print_metrics
-    from dast_jax.store.durable import write_json
+    from dast_jax.store.typed_json import write_result
 
     metrics = evaluate_model(options, on_progress=ProgressDisplay())
     if out:
-        write_json(out, metrics)
+        write_result(out, metrics)
     print_metrics(metrics)
 
 

@@ -1,4 +1,4 @@
-"""The plain records that flow between the rooms. No jax here, and no behaviour beyond small views.
+"""The plain records that flow between the packages. No jax here, and no behaviour beyond small views.
 
 Data goes one way: queries → requests → rollouts → verdicts → responses → training examples.
 Anything that exists once per query or per trial of a large pool lives in columns (numpy arrays);
@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ __all__ = [
     "LEVELS",
     "Exemplar",
     "FinishReason",
+    "Json",
     "Pool",
     "PreferencePair",
     "PreferenceSet",
@@ -33,6 +35,12 @@ __all__ = [
     "Verdict",
     "VerdictKind",
 ]
+
+if TYPE_CHECKING:
+    Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+else:  # a recursive type is for the type checker only
+    Json = Any
+"""A value that JSON has."""
 
 LEVELS = ("easy", "middle", "hard", "unsolved")
 """Difficulty levels, by index 0..3, easiest first (arXiv 2503.09029)."""
@@ -56,7 +64,7 @@ class FinishReason(enum.StrEnum):
 
 
 class PromptKind(enum.IntEnum):
-    """How a query is put to the policy; a rationalized one shows its reference answer as a hint."""
+    """How the policy is prompted with a query; a rationalized one shows its reference answer as a hint."""
 
     ZERO_SHOT = 0
     FEW_SHOT = 1

@@ -11,8 +11,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dast_jax.metrics import stats
+from dast_jax.metrics.flops import Flops
 from dast_jax.records import LEVELS, FinishReason, Rollout, Verdict, VerdictKind
 from dast_jax.store.response_log import ResponseLog
+from dast_jax.store.results import (
+    BaseResult,
+    DataFacts,
+    EvalFile,
+    EvaluationSource,
+    LevelShares,
+    Manifest,
+    RoundFlops,
+    RoundResult,
+    RoundSeconds,
+    RunSession,
+    SampleRow,
+    SamplingResult,
+    SetEvaluation,
+    Summary,
+    Total,
+    TrainingResult,
+    TrainingSource,
+    VerdictCounts,
+    Work,
+)
+from dast_jax.store.typed_json import write_result
 
 SETS: dict[str, dict[str, Any]] = {
     "in_domain": {"n": 500, "levels": ["1", "2", "3", "4", "5"], "base": [0.83, 0.52, 0.34, 0.26, 0.2]},
@@ -24,7 +47,7 @@ KINDS = [kind.value for kind in VerdictKind]
 def make_run(
     path: Path,
     *,
-    name: str | None = "quickstart",
+    name: str = "quickstart",
     seed: int = 0,
     rounds: int = 3,
     gain: float = 0.05,
@@ -39,7 +62,12 @@ def make_run(
     rng = np.random.default_rng(seed)
     evil = hostile or ""
     path.mkdir(parents=True, exist_ok=True)
-    (path / "manifest.json").write_text(json.dumps({"schema": "dast_jax.manifest/1"}))
+    versions = {"dast_jax": "0.1.0", "jax": "0.10.2", "flax": "0.12.8"}
+    session = RunSession(started="2026-01-01T00:00:00Z", versions=versions)
+    write_result(
+        path / "manifest.json",
+        Manifest(created=session.started, sessions=(session,), facts=None, stages=()),
+    )
     (path / "config.yaml").write_text(
         f"run:\n  dir: runs/quickstart\n  seed: {seed}\n  rounds: {rounds - 1}\nmethod:\n  name: {method}\n"
         "  base_quota: 2\n"
@@ -49,12 +77,15 @@ def make_run(
     )
     skill = {n: rng.random(s["n"]) for n, s in SETS.items()}
     base_eval = _evaluation(path, "base", skill, 0.0, rng, evil)
-    entries, metrics = [], []
+    entries: list[RoundResult] = []
+    metrics: list[dict[str, Any]] = []
+    work = Work()
+    evaluation_flops = Flops(useful=9e10, padded=1.5e11)
     mix = np.array([0.364, 0.383, 0.165, 0.088])
     after = np.array([[0.364, 0.383, 0.165, 0.088], [0.257, 0.27, 0.349, 0.124], [0.25, 0.268, 0.35, 0.132]])
     for r in range(rounds):
         done = finished or r < rounds - 1
-        sampling = _sampling(path / "rounds" / f"{r:02d}", r, rng, evil) if r or method == "dast" else None
+        sampling = _sampling(path / "rounds" / f"{r:02d}", r, rng, evil)
         steps = 60 + 40 * bool(r)
         losses = (
             0.35 + 0.9 * np.exp(-np.arange(steps) / 14) * (0.4 if r else 1.0) + rng.normal(0, 0.02, steps)
@@ -70,80 +101,89 @@ def make_run(
             }
             for s, v in enumerate(losses)
         ]
-        entry: dict[str, Any] = {
-            "round": r,
-            "sampling": sampling,
-            "training": {
-                "examples": 256 if r == 0 else 812 + 31 * r,
-                "reference_examples": 256,
-                "skipped": 0,
-                "tokens": 91_000 if r == 0 else 241_000 + 900 * r,
-                "response_tokens": 40_000 if r == 0 else 101_000,
-                "steps": steps,
-                "final_loss": float(losses[-1]),
-            },
-            "level_shares": {
-                "before": dict(zip(LEVELS, mix.tolist(), strict=True)),
-                "after": dict(zip(LEVELS, after[min(r, 2)].tolist(), strict=True)),
-            },
-            "shortfall": {"easy": 0, "middle": 0, "hard": 7 * r, "unsolved": 12 * bool(r)},
-            "seconds": {"sample": 31.5 + 4 * r, "build": 0.2, "train": 14.0 if r == 0 else 37.0},
-            "flops": {
-                "sample": {"useful": 1.1e11, "padded": 1.6e11},
-                "train": {"useful": 5e11 * (r + 1), "padded": 5.6e11 * (r + 1)},
-            },
-        }
-        if done:
-            evaluation = _evaluation(path, f"{r:02d}", skill, gain * (r + 0.6), rng, evil)
-            entry["evaluation"] = _brief(evaluation)
-            entry["paired"] = {
-                n: stats.paired_difference(e["correct"], base_eval[n]["correct"])
-                for n, e in evaluation.items()
-            }
-            entry["length_ratio"] = 1.62 - 0.08 * r
-            entry["seconds"]["evaluate"] = 21.0
-            entry["flops"]["evaluate"] = {"useful": 9e10, "padded": 1.5e11}
-        entries.append(entry)
+        training = TrainingResult(
+            examples=256 if r == 0 else 812 + 31 * r,
+            reference_examples=256,
+            tokens=91_000 if r == 0 else 241_000 + 900 * r,
+            response_tokens=40_000 if r == 0 else 101_000,
+            steps=steps,
+            final_loss=float(losses[-1]),
+        )
+        spent = (
+            Flops(useful=1.1e11, padded=1.6e11),
+            Flops(useful=5e11 * (r + 1), padded=5.6e11 * (r + 1)),
+        )
+        work = Work(
+            sampled_tokens=work.sampled_tokens + sampling.tokens,
+            trained_tokens=work.trained_tokens + training.tokens,
+            flops=work.flops + spent[0] + spent[1],
+        )
+        evaluation = _evaluation(path, f"{r:02d}", skill, gain * (r + 0.6), rng, evil) if done else {}
+        entries.append(
+            RoundResult(
+                round=r,
+                evaluation={n: e.entry for n, e in evaluation.items()},
+                paired={
+                    n: stats.paired_difference(e.correct, base_eval[n].correct) for n, e in evaluation.items()
+                },
+                sampling=sampling,
+                training=training,
+                level_shares=LevelShares(
+                    before=dict(zip(LEVELS, mix.tolist(), strict=True)),
+                    after=dict(zip(LEVELS, after[min(r, 2)].tolist(), strict=True)),
+                ),
+                shortfall={"easy": 0, "middle": 0, "hard": 7 * r, "unsolved": 12 * bool(r)},
+                method={},
+                length_ratio=1.62 - 0.08 * r if done else None,
+                seconds=RoundSeconds(
+                    sample=31.5 + 4 * r,
+                    build=0.2,
+                    train=14.0 if r == 0 else 37.0,
+                    evaluate=21.0 if done else None,
+                ),
+                flops=RoundFlops(
+                    sample=spent[0], train=spent[1], evaluate=evaluation_flops if done else None
+                ),
+                cumulative=work,
+            )
+        )
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics))
-    summary = {
-        "schema": "dast_jax.store.summary/1",
-        "status": "finished" if finished else "running",
-        "name": name if name is None else name + evil,
-        "method": {"name": method, "base_quota": 2},
-        "seed": seed,
-        "model": "dast_jax/assets/tiny" + evil,
-        "parameters": 1_050_240,
-        "versions": {"dast_jax": "0.1.0", "jax": "0.10.2", "flax": "0.12.8"},
-        "device": "1 x cpu",
-        "mesh": {"data": 1, "fsdp": 1, "tensor": 1},
-        "data": {
-            "train": {"source": "train.jsonl", "queries": 256, "skipped": [], "contaminated": 0},
-            "evaluation": {
-                n: {"source": f"{n}.jsonl", "queries": s["n"], "contaminated": 0} for n, s in SETS.items()
+    summary = Summary(
+        status="finished" if finished else "running",
+        name=name + evil,
+        method={"name": method, "base_quota": 2},
+        seed=seed,
+        model="dast_jax/assets/tiny" + evil,
+        parameters=1_050_240,
+        versions=versions,
+        device="1 x cpu",
+        mesh={"data": 1, "fsdp": 1, "tensor": 1},
+        data=DataFacts(
+            train=TrainingSource(source="train.jsonl", queries=256, skipped=()),
+            evaluation={
+                n: EvaluationSource(source=f"{n}.jsonl", queries=s["n"], skipped=(), contaminated=0)
+                for n, s in SETS.items()
             },
-        },
-        "base": {
-            "evaluation": _brief(base_eval),
-            "length_ratio": 1.71,
-            "seconds": {"evaluate": 20.4},
-            "flops": {"evaluate": {"useful": 9e10, "padded": 1.5e11}},
-        },
-        "rounds": entries,
-        "total": {"seconds": 262.0, "flops": {"useful": 3e12, "padded": 4e12}, "peak_memory_gib": 2.1},
-        "warnings": [f"2 training queries are longer than 300 tokens and were skipped: t17, t203{evil}"],
-    }
-    (path / "summary.json").write_text(json.dumps(summary))
+        ),
+        base=BaseResult(
+            evaluation={n: e.entry for n, e in base_eval.items()},
+            length_ratio=1.71,
+            seconds=20.4,
+            flops=evaluation_flops,
+        ),
+        rounds=tuple(entries),
+        total=Total(seconds=262.0, flops=Flops(useful=3e12, padded=4e12), peak_memory_gib=2.1),
+        warnings=(f"2 training queries are longer than 300 tokens and were skipped: t17, t203{evil}",),
+    )
+    write_result(path / "summary.json", summary)
     return path
-
-
-def _brief(sets: dict[str, Any]) -> dict[str, Any]:
-    return {n: {k: v for k, v in e.items() if k not in ("correct", "ids")} for n, e in sets.items()}
 
 
 def _evaluation(
     path: Path, directory: str, skill: dict[str, np.ndarray], gain: float, rng: np.random.Generator, evil: str
-) -> dict[str, Any]:
-    sets, samples = {}, []
+) -> dict[str, SetEvaluation]:
+    sets: dict[str, SetEvaluation] = {}
+    samples: list[SampleRow] = []
     for name, spec in SETS.items():
         n = spec["n"]
         level = np.arange(n) % len(spec["levels"])
@@ -151,46 +191,52 @@ def _evaluation(
         # A question's outcome is mostly its own, with some luck of the round: pairs go together.
         correct = np.where(rng.random(n) < 0.75, skill[name], rng.random(n)) < chance
         labels = [spec["levels"][i] + evil for i in level]
-        verdicts = {"correct": int(correct.sum()), "incorrect": 0, "no_answer": 0, "timed_out": 0}
-        wrong = n - verdicts["correct"]
-        verdicts["no_answer"], verdicts["timed_out"] = int(wrong * 0.12), 1
-        verdicts["incorrect"] = wrong - verdicts["no_answer"] - 1
-        sets[name] = {
-            **stats.accuracy_entry(correct),
-            "by_level": stats.by_level(correct, 1, labels),
-            "verdicts": verdicts,
-            "truncated": 9,
-            "mean_length": 44.2,
-            "correct": correct.astype(int).tolist(),
-            "ids": [f"{name}-{i}{evil}" for i in range(n)],
-        }
+        wrong = n - int(correct.sum())
+        overall = stats.accuracy_entry(correct)
+        sets[name] = SetEvaluation(
+            accuracy=overall.accuracy,
+            interval=overall.interval,
+            n=overall.n,
+            by_level=stats.by_level(correct, 1, labels),
+            verdicts=VerdictCounts(
+                correct=n - wrong,
+                incorrect=wrong - int(wrong * 0.12) - 1,
+                no_answer=int(wrong * 0.12),
+                timed_out=1,
+            ),
+            truncated=9,
+            mean_length=44.2,
+            trials=1,
+            pass_at={},
+            majority_at={},
+            correct=tuple(correct.astype(int).tolist()),
+            ids=tuple(f"{name}-{i}{evil}" for i in range(n)),
+        )
         for i in range(3 * len(spec["levels"])):
             samples.append(_sample(name, i, labels[i], bool(correct[i]), evil))
     out = path / "rounds" / directory
     out.mkdir(parents=True, exist_ok=True)
-    (out / "eval.json").write_text(
-        json.dumps({"schema": "dast_jax.eval/1", "sets": sets, "samples": samples, "length_ratio": 1.6})
-    )
+    write_result(out / "eval.json", EvalFile(sets=sets, samples=tuple(samples), length_ratio=1.6))
     return sets
 
 
-def _sample(name: str, i: int, level: str, correct: bool, evil: str) -> dict[str, Any]:
+def _sample(name: str, i: int, level: str, correct: bool, evil: str) -> SampleRow:
     a, b, c = 7 + i, 12 + i, 3 + i % 4
     right = (a + b) * c - 5
     said = right if correct else right - 10
-    return {
-        "set": name,
-        "id": f"{name}-{i}{evil}",
-        "level": level,
-        "question": f"(({a}+{b})*{c}-5)=?{evil}",
-        "reference": str(right),
-        "text": f"{a}+{b}={a + b}. {a + b}*{c}={(a + b) * c}. {(a + b) * c}-5={said}.\n#### {said}{evil}",
-        "verdict": "correct" if correct else "incorrect",
-        "extracted": f"{said}{evil}",
-    }
+    return SampleRow(
+        set=name,
+        id=f"{name}-{i}{evil}",
+        level=level,
+        question=f"(({a}+{b})*{c}-5)=?{evil}",
+        reference=str(right),
+        text=f"{a}+{b}={a + b}. {a + b}*{c}={(a + b) * c}. {(a + b) * c}-5={said}.\n#### {said}{evil}",
+        verdict="correct" if correct else "incorrect",
+        extracted=f"{said}{evil}",
+    )
 
 
-def _sampling(path: Path, round_: int, rng: np.random.Generator, evil: str) -> dict[str, Any]:
+def _sampling(path: Path, round_: int, rng: np.random.Generator, evil: str) -> SamplingResult:
     """Writes the round's responses and levels; returns the summary's sampling entry."""
     n = 256
     level = rng.choice(4, n, p=[0.364, 0.383, 0.165, 0.088])
@@ -228,12 +274,11 @@ def _sampling(path: Path, round_: int, rng: np.random.Generator, evil: str) -> d
         path / "difficulty.parquet",
     )
     counts = np.bincount(verdict, minlength=4)
-    return {
-        "trials": len(query),
+    return SamplingResult(
+        trials=len(query),
         **{kind: int(c) for kind, c in zip(KINDS, counts, strict=True)},
-        "truncated": 14,
-        "tokens": int(length.sum()),
-        "mean_length_by_level": {
-            name: float(length[level[query] == i].mean()) for i, name in enumerate(LEVELS)
-        },
-    }
+        truncated=14,
+        tokens=int(length.sum()),
+        mean_length_by_level={name: float(length[level[query] == i].mean()) for i, name in enumerate(LEVELS)},
+        notes={},
+    )

@@ -72,7 +72,7 @@ def test_dependencies_point_down() -> None:
         for target in sorted(targets)
         if _rank(target) > _rank(name)
     ]
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 def test_no_module_imports_itself_through_others() -> None:
@@ -89,7 +89,7 @@ def test_no_module_imports_itself_through_others() -> None:
 
     for name in edges:
         visit(name, ())
-    assert cycles == []
+    assert not cycles, "\n".join(cycles)
 
 
 def test_pure_packages_import_no_jax() -> None:
@@ -101,4 +101,4 @@ def test_pure_packages_import_no_jax() -> None:
         for path in sorted(_imports(tree))
         if path.split(".")[0] in jax
     ]
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)

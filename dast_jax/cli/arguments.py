@@ -33,8 +33,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag of one command (`--data`): required or not, repeatable (a list then), setting the key `key`,
-    or a `switch` that takes no value (True where given)."""
+    """A flag of one command (`--data`).
+
+    It may be required; repeated, and its values are then a list; set the config's `key`; or be a `switch`,
+    which takes no value and is True where given.
+    """
 
     name: str
     _: KW_ONLY
@@ -78,7 +81,7 @@ class Arguments(Generic[T]):
         Handles `--help` and `--print-config` by leaving through the `command` wrapper. Raises `UserError`.
         """
         arguments = list(sys.argv[1:] if argv is None else argv)
-        schema, parser = self._schema, self.parser()
+        schema, parser = self._schema, self._parser()
         if "-h" in arguments or "--help" in arguments:
             print(parser.format_help() + keys_help(schema, arguments))
             raise OutputShown
@@ -95,8 +98,7 @@ class Arguments(Generic[T]):
         self._check_required(args, parser.prog)
         return args, schema.build(mapping)
 
-    def parser(self) -> argparse.ArgumentParser:
-        """Return a new parser of the flags."""
+    def _parser(self) -> _Parser:
         program = _invocation(self.name)
         parser = _Parser(
             prog=program,

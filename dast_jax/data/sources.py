@@ -19,7 +19,8 @@ from dast_jax.data.schemas import detect_schema, read_row
 from dast_jax.data.table import Table, one_line, rows_have
 from dast_jax.errors import UserError
 from dast_jax.records import Query
-from dast_jax.verifiers.functions import Functions, check_config_task
+from dast_jax.verifiers.families import check_config_task
+from dast_jax.verifiers.functions import Functions
 
 __all__ = ["load_queries", "read_rows"]
 

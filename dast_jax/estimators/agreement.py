@@ -6,8 +6,8 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -15,34 +15,85 @@ from dast_jax.estimators.distinct import normalize_text
 from dast_jax.estimators.estimate import Estimate
 from dast_jax.records import LEVELS, Responses
 
-__all__ = ["agreement", "compare_all", "distinct_ngrams", "diversity_by_level", "self_bleu"]
+__all__ = [
+    "LevelDiversity",
+    "PairAgreement",
+    "agreement",
+    "compare_all",
+    "distinct_ngrams",
+    "diversity_by_level",
+    "self_bleu",
+]
 
 _MAX_ORDER = 4
 
 
-def compare_all(estimates: Sequence[Estimate]) -> list[dict[str, Any]]:
-    """`agreement` of every two of them, in their order."""
-    return [agreement(a, b) for a, b in combinations(estimates, 2)]
+@dataclass(frozen=True, kw_only=True)
+class PairAgreement:
+    """How far two estimators agree."""
+
+    a: str
+    """the first estimator"""
+    b: str
+    """the second estimator"""
+    n: int
+    """queries that both have a score for"""
+    spearman: float | None
+    """rank correlation of the scores; null where a side is constant"""
+    kendall: float | None
+    """Kendall's tau-b of the scores; null where a side is constant"""
+    same_level: float
+    """share of all queries with the same level by both"""
+    confusion: tuple[tuple[int, ...], ...]
+    """`confusion[i][j]`: queries of level i by `a` and j by `b`, of all queries"""
 
 
-def agreement(a: Estimate, b: Estimate) -> dict[str, Any]:
-    """How far two estimates of the same queries agree, over the n queries that both have a score for.
+@dataclass(frozen=True, kw_only=True)
+class LevelDiversity:
+    """How unlike the responses to one query are, by level.
 
-    `spearman` and `kendall` (tau-b) are None where one of the two is constant; `confusion[i][j]` counts
-    queries of level i by a and j by b, over all queries; `same_level` is the share of them with i = j.
+    Means are over the level's queries with two or more responses; null where there are none.
     """
+
+    queries: int
+    """queries of the level"""
+    compared: int
+    """those with two or more responses"""
+    distinct: float | None = None
+    """share of a query's responses whose normalized text no earlier one has"""
+    distinct_1: float | None = None
+    """distinct words over all words (arXiv 1510.03055)"""
+    distinct_2: float | None = None
+    """the same of 2-grams"""
+    distinct_3: float | None = None
+    """the same of 3-grams"""
+    distinct_4: float | None = None
+    """the same of 4-grams"""
+    self_bleu: float | None = None
+    """BLEU-4 of each response against the others (arXiv 1802.01886), low where they differ"""
+    length: float | None = None
+    """tokens"""
+
+
+def compare_all(estimates: Sequence[Estimate]) -> tuple[PairAgreement, ...]:
+    """Return the `agreement` of every two of them, in their order."""
+    return tuple(agreement(a, b) for a, b in combinations(estimates, 2))
+
+
+def agreement(a: Estimate, b: Estimate) -> PairAgreement:
+    """Return how far two estimates of the same queries agree."""
     both = ~np.isnan(a.score) & ~np.isnan(b.score)
     confusion = np.zeros((len(LEVELS), len(LEVELS)), np.int64)
     np.add.at(confusion, (a.levels, b.levels), 1)
-    return {
-        "a": a.name,
-        "b": b.name,
-        "n": int(both.sum()),
-        "spearman": _correlation("spearmanr", a.score[both], b.score[both]),
-        "kendall": _correlation("kendalltau", a.score[both], b.score[both]),
-        "same_level": float(np.trace(confusion) / max(confusion.sum(), 1)),
-        "confusion": confusion.tolist(),
-    }
+    return PairAgreement(
+        a=a.name,
+        b=b.name,
+        n=int(both.sum()),
+        spearman=_correlation("spearmanr", a.score[both], b.score[both]),
+        kendall=_correlation("kendalltau", a.score[both], b.score[both]),
+        same_level=float(np.trace(confusion) / max(confusion.sum(), 1)),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+    )
 
 
 def _correlation(name: str, x: np.ndarray, y: np.ndarray) -> float | None:
@@ -60,34 +111,43 @@ def _correlation(name: str, x: np.ndarray, y: np.ndarray) -> float | None:
 
 
 def diversity_by_level(
-    responses: Responses, levels: np.ndarray, *, most_trials: int = 8
-) -> dict[str, dict[str, Any]]:
-    """Per level, how unlike the responses to one query are; each number is the mean over its queries.
+    responses: Responses, levels: np.ndarray, *, max_trials: int = 8
+) -> dict[str, LevelDiversity]:
+    """Return, by level, how unlike the responses to one query are.
 
-    `distinct` share of its responses whose normalised text no earlier one has; `distinct_1` to
-    `distinct_4`, unlike n-grams over all n-grams (arXiv 1510.03055); `self_bleu`, BLEU-4 of each response
-    against the others (arXiv 1802.01886), low where they differ; `length`, mean tokens. For self-BLEU the
-    first `most_trials` are taken, as its cost grows with their square. Queries with one response count for
-    none of these; `queries` is how many a level has, `compared` those with more.
+    For self-BLEU the first `max_trials` responses are taken, as its cost grows with their square.
     """
-    of_query: dict[int, list[int]] = {}
+    rows_of: dict[int, list[int]] = {}
     for row in np.lexsort((responses.trial, responses.round, responses.query)):
-        of_query.setdefault(int(responses.query[row]), []).append(int(row))
-    found: dict[str, dict[str, Any]] = {}
+        rows_of.setdefault(int(responses.query[row]), []).append(int(row))
+    found: dict[str, LevelDiversity] = {}
     for level, name in enumerate(LEVELS):
         members = np.flatnonzero(levels == level)
-        rows = [of_query[int(q)] for q in members if len(of_query.get(int(q), ())) > 1]
-        entry: dict[str, Any] = {"queries": len(members), "compared": len(rows)}
-        if rows:
-            texts = [[str(responses.text[r]) for r in group] for group in rows]
-            entry["distinct"] = float(np.mean([len(set(map(normalize_text, t))) / len(t) for t in texts]))
-            words = [[normalize_text(text).split() for text in group] for group in texts]
-            for n in range(1, _MAX_ORDER + 1):
-                entry[f"distinct_{n}"] = float(np.mean([distinct_ngrams(group, n) for group in words]))
-            entry["self_bleu"] = float(np.mean([self_bleu(group[:most_trials]) for group in words]))
-            entry["length"] = float(np.mean([responses.length[group].mean() for group in rows]))
-        found[name] = entry
+        groups = [rows for q in members if len(rows := rows_of.get(int(q), [])) > 1]
+        found[name] = _diversity(responses, len(members), groups, max_trials)
     return found
+
+
+def _diversity(
+    responses: Responses, queries: int, groups: Sequence[list[int]], max_trials: int
+) -> LevelDiversity:
+    """Return the means over `groups`, the rows of each query."""
+    if not groups:
+        return LevelDiversity(queries=queries, compared=0)
+    texts = [[normalize_text(str(responses.text[row])) for row in rows] for rows in groups]
+    words = [[text.split() for text in of_query] for of_query in texts]
+    ngrams = [float(np.mean([distinct_ngrams(w, n) for w in words])) for n in range(1, _MAX_ORDER + 1)]
+    return LevelDiversity(
+        queries=queries,
+        compared=len(groups),
+        distinct=float(np.mean([len(set(of_query)) / len(of_query) for of_query in texts])),
+        distinct_1=ngrams[0],
+        distinct_2=ngrams[1],
+        distinct_3=ngrams[2],
+        distinct_4=ngrams[3],
+        self_bleu=float(np.mean([self_bleu(w[:max_trials]) for w in words])),
+        length=float(np.mean([responses.length[rows].mean() for rows in groups])),
+    )
 
 
 def distinct_ngrams(texts: Sequence[Sequence[str]], n: int) -> float:

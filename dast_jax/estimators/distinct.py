@@ -10,6 +10,7 @@ import numpy as np
 from dast_jax.records import FinishReason, Responses, VerdictKind
 
 __all__ = [
+    "DistinctResponses",
     "DistinctTexts",
     "normalize_text",
     "rejectable",
@@ -20,17 +21,17 @@ __all__ = [
 
 
 def normalize_text(text: str) -> str:
-    """`text` with case and white space evened out: two responses equal in this are not distinct."""
+    """Return `text` with case and white space normalized; responses equal in this are not distinct."""
     return " ".join(text.casefold().split())
 
 
 def response_key(text: str) -> str:
-    """A short digest of the normalised text; responses of one query with equal keys are not distinct."""
+    """Return a short digest of the normalized text; equal ones of a query are not distinct."""
     return _digest(text).hex()
 
 
 def response_keys(texts: Iterable[str]) -> np.ndarray:
-    """The digests of `response_key` as uint64 [n]."""
+    """Return the digests of `response_key` as uint64 [n]."""
     return np.frombuffer(b"".join(map(_digest, texts)), dtype=">u8").astype(np.uint64)
 
 
@@ -39,16 +40,16 @@ def _digest(text: str) -> bytes:
 
 
 def usable(responses: Responses) -> np.ndarray:
-    """Which rows can be trained on, bool [n]: correct, and not cut off at the limit of new tokens.
+    """Return which rows can be trained on, bool [n]: correct, and not cut off at the limit of new tokens.
 
-    [ours] A truncated response may hold the right answer, but with EOS put behind it, it would teach
+    [ours] A truncated response may contain the right answer, but with EOS after it, it would teach
     the policy to stop in the middle of a sentence. It counts as correct in the pass rate.
     """
     return responses.correct & (responses.finish != tuple(FinishReason).index(FinishReason.LENGTH))
 
 
 def rejectable(responses: Responses) -> np.ndarray:
-    """Which rows can be the rejected one of a pair, bool [n]: incorrect, and ended by themselves.
+    """Return which rows can be the rejected one of a pair, bool [n]: incorrect, and ended by themselves.
 
     [ours] A truncated or timed-out response was not shown to be wrong, nor was one without an answer.
     """
@@ -57,14 +58,14 @@ def rejectable(responses: Responses) -> np.ndarray:
 
 
 class DistinctTexts:
-    """Counts the different normalised texts of each query as they come: `count`, int [n], in place."""
+    """Counts the different normalized texts of each query as they come: `count`, int [n], in place."""
 
     def __init__(self, count: np.ndarray):
         self.count = count
         self._seen = _KeySet()
 
     def know(self, query: np.ndarray, text: np.ndarray) -> None:
-        """Take the texts [m] of the queries [m] for seen, without counting them."""
+        """Take the texts [m] of the queries [m] as seen, without counting them."""
         self._seen.add_many(_text_keys(query, text))
 
     def add(self, query: np.ndarray, text: np.ndarray) -> None:
@@ -73,13 +74,44 @@ class DistinctTexts:
         self.count += np.bincount(new, minlength=len(self.count)).astype(self.count.dtype)
 
     def add_one(self, query: int, text: str) -> None:
-        """The same for one text."""
+        """Count one text if it is new."""
         key = int.from_bytes(_digest(text), "big") ^ (query * _GOLDEN & _WORD)
         self.count[query] += self._seen.add(key)
 
 
+class DistinctResponses:
+    """Counts each query's different texts to train on, `usable`, and to reject, `rejectable`; int64 [n]."""
+
+    def __init__(self, n_queries: int, *, count_rejectable: bool):
+        self._usable = DistinctTexts(np.zeros(n_queries, np.int64))
+        self._rejectable = DistinctTexts(np.zeros(n_queries, np.int64)) if count_rejectable else None
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Different usable texts of each query so far."""
+        return self._usable.count
+
+    @property
+    def rejectable(self) -> np.ndarray:
+        """Different rejectable texts of each query so far."""
+        assert self._rejectable is not None, "they are not counted"
+        return self._rejectable.count
+
+    def know(self, query: np.ndarray, text: np.ndarray) -> None:
+        """Take the texts [m] of the queries [m] as seen: a usable response that repeats one is not new."""
+        self._usable.know(query, text)
+
+    def add(self, responses: Responses) -> None:
+        """Count verified responses."""
+        rows = usable(responses)
+        self._usable.add(responses.query[rows], responses.text[rows])
+        if self._rejectable is not None:
+            rows = rejectable(responses)
+            self._rejectable.add(responses.query[rows], responses.text[rows])
+
+
 def _text_keys(query: np.ndarray, text: np.ndarray) -> np.ndarray:
-    """One key per (query, normalised text), uint64 [m]."""
+    """Return one key per (query, normalized text), uint64 [m]."""
     return response_keys(text) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
 
 
@@ -101,7 +133,7 @@ class _KeySet:
         self._waiting: set[int] = set()
 
     def add(self, key: int) -> bool:
-        """Put the key in; returns whether it is new."""
+        """Add the key; return whether it is new."""
         if key in self._waiting or self._holds(np.array([key], np.uint64))[0]:
             return False
         self._waiting.add(key)
@@ -110,7 +142,7 @@ class _KeySet:
         return True
 
     def add_many(self, keys: np.ndarray) -> np.ndarray:
-        """Put keys in, uint64 [n]; returns the positions of those that are new, the first of equal ones."""
+        """Add keys, uint64 [n]; return the positions of those that are new, the first of equal ones."""
         self._merge(np.sort(np.fromiter(self._waiting, np.uint64, len(self._waiting))))
         self._waiting.clear()
         unique, first = np.unique(keys, return_index=True)
@@ -125,7 +157,7 @@ class _KeySet:
         return self._sorted[at] == keys
 
     def _merge(self, keys: np.ndarray) -> None:
-        """Put in sorted `keys` that are not held yet."""
+        """Add sorted `keys` that are not in the set yet."""
         if len(keys):
             # The stable sort is a merge sort, and two sorted runs are what it is best at.
             self._sorted = np.sort(np.concatenate([self._sorted, keys]), kind="stable")

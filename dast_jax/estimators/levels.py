@@ -47,7 +47,7 @@ DEFAULT_CUTS = Cuts()
 def levels_from_counts(
     correct: np.ndarray, trials: np.ndarray | int, cuts: Cuts = DEFAULT_CUTS
 ) -> np.ndarray:
-    """Levels int8 [n] (index into `LEVELS`) of queries with `correct` of `trials` trials correct, int [n].
+    """Return levels int8 [n] (index into `LEVELS`) by how many of `trials` trials are `correct`, int [n].
 
     With p = correct / trials: easy p >= cuts.easy, middle cuts.hard <= p < cuts.easy, hard
     0 < p < cuts.hard, unsolved p = 0. A query without trials is unsolved: nothing shows that it can be
@@ -67,7 +67,7 @@ def levels_from_counts(
 
 
 def smallest_trials(cuts: Cuts) -> int:
-    """The fewest trials per query with which a query can be hard at all (5 for the default cuts)."""
+    """Return the fewest trials per query with which a query can be hard at all (5 for the default cuts)."""
     trials = 1
     while HARD not in levels_from_counts(np.arange(trials + 1), trials, cuts):
         trials += 1
@@ -75,13 +75,13 @@ def smallest_trials(cuts: Cuts) -> int:
 
 
 def level_counts(levels: np.ndarray, query: np.ndarray | None = None) -> np.ndarray:
-    """How many queries, or how many rows of `query` (indices, int [m]), each level holds: int64 [4]."""
+    """Count how many queries, or how many rows of `query` (indices, int [m]), have each level: int64 [4]."""
     chosen = levels if query is None else levels[query]
     return np.bincount(chosen.astype(np.int64), minlength=len(LEVELS))
 
 
 def level_shares(levels: np.ndarray, query: np.ndarray | None = None) -> dict[str, float]:
-    """The share of each level, by name, of the queries or of the rows of `query`; zeros when empty."""
+    """Return the share of each level, by name, of the queries or of the rows of `query`; zeros when empty."""
     counts = level_counts(levels, query)
     return dict(zip(LEVELS, (counts / max(counts.sum(), 1)).tolist(), strict=True))
 
@@ -90,6 +90,6 @@ def level_shares(levels: np.ndarray, query: np.ndarray | None = None) -> dict[st
 
 
 def fail_rate(correct: np.ndarray, trials: np.ndarray | int) -> np.ndarray:
-    """1 − correct / trials, float64 [n]; 1 for a query without trials."""
+    """Return 1 − correct / trials, float64 [n]; 1 for a query without trials."""
     correct, trials = np.broadcast_arrays(np.asarray(correct), np.asarray(trials))
     return 1.0 - correct / np.maximum(trials, 1)

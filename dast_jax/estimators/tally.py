@@ -11,13 +11,13 @@ __all__ = ["TallyCounter"]
 
 
 class TallyCounter:
-    """Keeps a stage's `Tally`: what was requested, what finished, and how much of it was new and correct.
+    """Keep a stage's `Tally`: what was requested, what finished, and how much of it was new and correct.
 
     The counts after a set of responses are the same in whatever order they came.
     """
 
     def __init__(self, n_queries: int, carried: Responses | None = None):
-        """Counts for `n_queries` queries, starting with the `carried` responses of earlier rounds."""
+        """Begin the counts of `n_queries` queries with the `carried` responses of earlier rounds."""
         self.tally = Tally.zeros(n_queries)
         self._distinct = DistinctTexts(self.tally.distinct)
         if carried is not None and len(carried):
@@ -25,7 +25,7 @@ class TallyCounter:
             self.add(carried)
 
     def request(self, requests: Requests) -> None:
-        """Count trials that are going to be sampled."""
+        """Count trials that are about to be sampled."""
         if len(requests):
             counts = np.bincount(requests.query, minlength=len(self.tally.requested))
             self.tally.requested += counts.astype(np.int32)
@@ -39,7 +39,7 @@ class TallyCounter:
             self._distinct.add_one(query, text)
 
     def add(self, responses: Responses) -> None:
-        """Count verified responses, many at once."""
+        """Count many verified responses at once."""
         n = len(self.tally.finished)
         self.tally.finished += np.bincount(responses.query, minlength=n).astype(np.int32)
         self.tally.correct += np.bincount(responses.query[responses.correct], minlength=n).astype(np.int32)

@@ -9,19 +9,19 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from dast_jax.errors import UserError
 from dast_jax.estimators.agreement import compare_all, diversity_by_level
 from dast_jax.estimators.estimate import DEFAULT_SHARES, ESTIMATORS, NEEDS_TRIALS, Estimate, Rater, estimate
 from dast_jax.estimators.levels import Cuts, level_counts
 from dast_jax.inference.evaluation import evaluate
-from dast_jax.inference.open_model import QuerySet, open_engine, open_queries
+from dast_jax.inference.open_model import QuerySet, open_model, open_queries
 from dast_jax.inference.options import AgreementOptions
 from dast_jax.llm.judge import Judge
 from dast_jax.methods.exemplars import ExemplarBank
 from dast_jax.records import LEVELS, Pool, Query, Responses, StageKey
 from dast_jax.runtime.progress import OnProgress, progress_of, silent
+from dast_jax.store.comparison_results import Agreement, Diversity, EstimatorResult
 from dast_jax.verifiers import Verifier
 
 __all__ = ["compare_estimators", "measure_agreement", "sample_trials"]
@@ -29,28 +29,22 @@ __all__ = ["compare_estimators", "measure_agreement", "sample_trials"]
 log = logging.getLogger(__name__)
 
 
-def measure_agreement(options: AgreementOptions, *, on_progress: OnProgress = silent) -> dict[str, Any]:
-    """Sample the trials and compare the estimators; returns the fields of `dast_jax.agreement/1`.
+def measure_agreement(options: AgreementOptions, *, on_progress: OnProgress = silent) -> Agreement:
+    """Sample the trials and compare the estimators.
 
     Raises `UserError` for a judge, a model or data that cannot be used: the judge first, before sampling.
     """
     judge = _judge(options, on_progress)
     data, responses = sample_trials(options, on_progress=on_progress)
-    return {
-        "schema": "dast_jax.agreement/1",
-        "model": options.model.path,
-        "data": options.data.train,
-        "skipped": list(data.skipped),
-        **compare_estimators(data.queries, responses, options, judge=judge),
-    }
+    return compare_estimators(data.queries, responses, options, skipped=data.skipped, judge=judge)
 
 
 def sample_trials(
     options: AgreementOptions, *, on_progress: OnProgress = silent
 ) -> tuple[QuerySet, Responses]:
     """Return the queries and their verified trials, ordered by query and trial."""
-    engine = open_engine(options.model, options.mesh, options.sampling)
-    data = open_queries(options.data, options.prompts, engine, options.verifier.functions)
+    model = open_model(options.model, options.mesh, options.sampling)
+    data = open_queries(options.data, options.prompts, model, options.verifier.functions)
     bank = ExemplarBank.of_references(Pool(data.queries), seed=options.seed, round=0)
     total = len(data.queries) * options.trials
     with (
@@ -58,7 +52,7 @@ def sample_trials(
         progress_of(on_progress, "sampling", total=total) as update,
     ):
         outcome = evaluate(
-            engine,
+            model.engine,
             data.queries,
             [
                 data.prompts.build(query.question, bank.draw(i, options.exemplars))
@@ -79,9 +73,10 @@ def compare_estimators(
     responses: Responses,
     options: AgreementOptions,
     *,
+    skipped: Sequence[str] = (),
     judge: Rater | None = None,
-) -> dict[str, Any]:
-    """Return the fields of `dast_jax.agreement/1` that follow from the trials.
+) -> Agreement:
+    """Return how the estimators agree, from the trials; `skipped` are ids of queries that have none.
 
     Raises `UserError` for a requested estimator that lacks what it needs, or where fewer than two are
     available.
@@ -110,22 +105,24 @@ def compare_estimators(
             log.warning("estimator %s: %s: %d", name, note, count)
         estimates.append(found)
     by = estimates[0]
-    return {
-        "queries": len(queries),
-        "trials": options.trials,
-        "correct": float(responses.correct.mean()),
-        "estimators": {
-            e.name: {
-                "levels": dict(zip(LEVELS, level_counts(e.levels).tolist(), strict=True)),
-                "notes": dict(e.notes),
-            }
+    return Agreement(
+        model=options.model.path,
+        data=options.data.train,
+        skipped=tuple(skipped),
+        queries=len(queries),
+        trials=options.trials,
+        correct=float(responses.correct.mean()),
+        estimators={
+            e.name: EstimatorResult(
+                levels=dict(zip(LEVELS, level_counts(e.levels).tolist(), strict=True)), notes=dict(e.notes)
+            )
             for e in estimates
         },
-        "pairs": compare_all(estimates),
-        "diversity": {"levels_by": by.name, **diversity_by_level(responses, by.levels)},
-        "scores": {e.name: e.score.tolist() for e in estimates},
-        "ids": [query.id for query in queries],
-    }
+        pairs=compare_all(estimates),
+        diversity=Diversity(levels_by=by.name, by_level=diversity_by_level(responses, by.levels)),
+        ids=tuple(query.id for query in queries),
+        scores={e.name: tuple(e.score.tolist()) for e in estimates},
+    )
 
 
 def _possible(queries: Sequence[Query], options: AgreementOptions) -> tuple[str, ...]:

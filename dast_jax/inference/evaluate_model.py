@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from dast_jax.inference.evaluation import evaluate, summarise
-from dast_jax.inference.open_model import open_engine, open_queries
+from dast_jax.inference.evaluation import evaluate, summarize
+from dast_jax.inference.open_model import open_model, open_queries
 from dast_jax.inference.options import EvaluateOptions
 from dast_jax.records import StageKey
 from dast_jax.runtime.progress import OnProgress, progress_of, silent
+from dast_jax.store.results import Metrics
 from dast_jax.verifiers import Verifier
 
 __all__ = ["evaluate_model"]
 
 
-def evaluate_model(options: EvaluateOptions, *, on_progress: OnProgress = silent) -> dict[str, Any]:
+def evaluate_model(options: EvaluateOptions, *, on_progress: OnProgress = silent) -> Metrics:
     """Sample zero-shot answers to `options.data.train`, verify them, and return the metrics.
 
-    The fields are those of `dast_jax.metrics/1` (docs/schemas.md). Raises `UserError` for a model or data
-    that cannot be used.
+    Raises `UserError` for a model or data that cannot be used.
     """
-    engine = open_engine(options.model, options.mesh, options.evaluation.sampling(options.sampling))
-    data = open_queries(options.data, options.prompts, engine, options.verifier.functions)
+    model = open_model(options.model, options.mesh, options.evaluation.sampling(options.sampling))
+    data = open_queries(options.data, options.prompts, model, options.verifier.functions)
     with (
         Verifier(options.verifier, task=options.data.task) as verifier,
         progress_of(on_progress, "evaluating", total=len(data.queries)) as update,
     ):
         outcome = evaluate(
-            engine,
+            model.engine,
             data.queries,
             [data.prompts.build(query.question, ()) for query in data.queries],
             verifier=verifier,
@@ -35,10 +33,10 @@ def evaluate_model(options: EvaluateOptions, *, on_progress: OnProgress = silent
             trials=options.evaluation.trials,
             on_progress=lambda done, total: update(done, total=total),
         )
-    return {
-        "schema": "dast_jax.metrics/1",
-        "model": options.model.path,
-        "data": options.data.train,
-        "skipped": list(data.skipped),
-        **summarise(outcome, [query.level for query in data.queries]),
-    }
+    evaluation = summarize(outcome, [query.level for query in data.queries])
+    return Metrics(
+        model=options.model.path,
+        data=options.data.train,
+        skipped=tuple(data.skipped),
+        **vars(evaluation),
+    )

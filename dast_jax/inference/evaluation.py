@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dast_jax.metrics import stats
 from dast_jax.records import FinishReason, Query, Rollout, SamplingStats, StageKey, Verdict, VerdictKind
 from dast_jax.runtime import interruption
+from dast_jax.store.results import SampleRow, SetEvaluation, VerdictCounts
 
 if TYPE_CHECKING:
     from dast_jax.sampling.engine import Engine
     from dast_jax.verifiers import Verifier
 
-__all__ = ["Outcome", "evaluate", "sample_rows", "summarise"]
+__all__ = ["Outcome", "evaluate", "sample_rows", "summarize"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ def evaluate(
     trials: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
-    """Sample `trials` responses to every prompt and verify them; prompts[i] puts queries[i]."""
+    """Sample `trials` responses to every prompt and verify them; prompts[i] is the prompt of queries[i]."""
     from dast_jax.sampling.scheduler import StaticRequests, sample
 
     source = StaticRequests(list(prompts), trials=trials)
@@ -79,37 +80,50 @@ def evaluate(
     )
 
 
-def summarise(outcome: Outcome, labels: Sequence[str | None]) -> dict[str, Any]:
-    """The EVAL entry of `summary.json` (docs/schemas.md), with `ids` and `correct` per query.
+def summarize(outcome: Outcome, labels: Sequence[str | None]) -> SetEvaluation:
+    """Return the counts of an evaluation with their intervals.
 
     labels[i] is the level of query i, None for no label.
     """
-    correct = outcome.correct
-    trials = outcome.trials
-    flat_verdicts = Counter(str(v.kind) for row in outcome.verdicts for v in row)
-    lengths = [len(r.tokens) for row in outcome.rollouts for r in row]
-    entry: dict[str, Any] = stats.accuracy_entry(correct, trials)
+    correct, trials = outcome.correct, outcome.trials
+    rollouts = [rollout for row in outcome.rollouts for rollout in row]
+    kinds = Counter(v.kind for row in outcome.verdicts for v in row)
+    lengths = [len(rollout.tokens) for rollout in rollouts]
     labelled = [i for i, label in enumerate(labels) if label is not None]
-    entry["ids"] = [query.id for query in outcome.queries]
-    entry["correct"] = correct.tolist()
-    entry["by_level"] = stats.by_level(correct[labelled], trials, [str(labels[i]) for i in labelled])
-    entry["verdicts"] = {str(kind): flat_verdicts.get(str(kind), 0) for kind in VerdictKind}
-    entry["truncated"] = sum(r.finish_reason is FinishReason.LENGTH for row in outcome.rollouts for r in row)
-    entry["mean_length"] = float(np.mean(lengths)) if lengths else 0.0
-    if trials > 1:
-        powers = [k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k <= trials]
-        entry["trials"] = trials
-        entry["pass_at"] = {str(k): stats.pass_at_k(correct, trials, k) for k in powers}
-        flags = [[v.correct for v in row] for row in outcome.verdicts]
-        answers = [[v.extracted for v in row] for row in outcome.verdicts]
-        entry["majority_at"] = {str(k): stats.majority_at_k(answers, flags, k) for k in powers}
-    return entry
+    overall = stats.accuracy_entry(correct, trials)
+    pass_at, majority_at = _of_several_trials(outcome)
+    return SetEvaluation(
+        accuracy=overall.accuracy,
+        interval=overall.interval,
+        n=overall.n,
+        by_level=stats.by_level(correct[labelled], trials, [str(labels[i]) for i in labelled]),
+        verdicts=VerdictCounts(**{str(kind): kinds[kind] for kind in VerdictKind}),
+        truncated=sum(rollout.finish_reason is FinishReason.LENGTH for rollout in rollouts),
+        mean_length=float(np.mean(lengths)) if lengths else 0.0,
+        trials=trials,
+        pass_at=pass_at,
+        majority_at=majority_at,
+        ids=tuple(query.id for query in outcome.queries),
+        correct=tuple(correct.tolist()),
+    )
+
+
+def _of_several_trials(outcome: Outcome) -> tuple[dict[str, stats.Score], dict[str, stats.Score]]:
+    """Return pass@k and majority@k for k a power of two; nothing for one trial."""
+    trials = outcome.trials
+    powers = [k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k <= trials] if trials > 1 else []
+    flags = [[v.correct for v in row] for row in outcome.verdicts]
+    answers = [[v.extracted for v in row] for row in outcome.verdicts]
+    return (
+        {str(k): stats.pass_at_k(outcome.correct, trials, k) for k in powers},
+        {str(k): stats.majority_at_k(answers, flags, k) for k in powers},
+    )
 
 
 def sample_rows(
     name: str, outcome: Outcome, labels: Sequence[str | None], per_level: int = 3
-) -> list[dict[str, Any]]:
-    """The first `per_level` responses of each level, as rows for the report."""
+) -> list[SampleRow]:
+    """Return the first `per_level` responses of each level, for the report."""
     taken: Counter[str | None] = Counter()
     rows = []
     for query, label, rollouts, verdicts in zip(
@@ -119,15 +133,15 @@ def sample_rows(
             continue
         taken[label] += 1
         rows.append(
-            {
-                "set": name,
-                "id": query.id,
-                "level": label,
-                "question": query.question,
-                "reference": query.answer,
-                "text": rollouts[0].text,
-                "verdict": str(verdicts[0].kind),
-                "extracted": verdicts[0].extracted,
-            }
+            SampleRow(
+                set=name,
+                id=query.id,
+                level=label,
+                question=query.question,
+                reference=query.answer,
+                text=rollouts[0].text,
+                verdict=str(verdicts[0].kind),
+                extracted=verdicts[0].extracted,
+            )
         )
     return rows

@@ -12,12 +12,21 @@ from dast_jax.data.sources import load_queries
 from dast_jax.models.load import load_model
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.models.sharding import make_mesh
+from dast_jax.models.tokenizer import Tokenizer
 from dast_jax.records import Query
 from dast_jax.sampling.engine import Engine
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.verifiers.functions import Functions
 
-__all__ = ["QuerySet", "open_engine", "open_queries"]
+__all__ = ["OpenModel", "QuerySet", "open_model", "open_queries"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenModel:
+    """A model that is ready to sample."""
+
+    engine: Engine
+    tokenizer: Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,21 +38,26 @@ class QuerySet:
     prompts: PromptBuilder
 
 
-def open_engine(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOptions) -> Engine:
+def open_model(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOptions) -> OpenModel:
     """Load the model onto the mesh, ready to sample. Raises `UserError` for a model that cannot be used."""
     devices = make_mesh(mesh)
     loaded = load_model(
         resolve_path(model.path), dtype=model.dtype, compute_dtype=model.compute_dtype, mesh=devices
     )
-    return Engine(loaded.graphdef, loaded.params, tokenizer=loaded.tokenizer, options=sampling, mesh=devices)
+    engine = Engine(
+        loaded.graphdef, loaded.params, tokenizer=loaded.tokenizer, options=sampling, mesh=devices
+    )
+    return OpenModel(engine=engine, tokenizer=loaded.tokenizer)
 
 
-def open_queries(data: DataOptions, prompts: PromptOptions, engine: Engine, functions: Functions) -> QuerySet:
+def open_queries(
+    data: DataOptions, prompts: PromptOptions, model: OpenModel, functions: Functions
+) -> QuerySet:
     """Load `data.train`, whose tasks may be names of the config's `functions`.
 
     Raises `UserError` for data that cannot be used, or where no prompt fits.
     """
-    builder = PromptBuilder(engine.tokenizer, prompts, engine.max_prompt_length)
+    builder = PromptBuilder(model.tokenizer, prompts, model.engine.max_prompt_length)
     loaded = load_queries(data.train, options=data, functions=functions)
     queries, skipped = fitting_queries(loaded, builder.fits, data.train)
     return QuerySet(queries=queries, skipped=skipped, prompts=builder)

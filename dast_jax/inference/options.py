@@ -12,7 +12,7 @@ from dast_jax.estimators.options import JudgeOptions
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
 from dast_jax.sampling.options import SamplingOptions
-from dast_jax.verifiers.functions import check_config_task
+from dast_jax.verifiers.families import check_config_task
 from dast_jax.verifiers.options import VerifierOptions
 
 __all__ = ["AgreementOptions", "EvaluateOptions", "EvaluationOptions", "SampleOptions"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dast_jax.errors import UserError
-from dast_jax.inference.open_model import open_engine
+from dast_jax.inference.open_model import open_model
 from dast_jax.inference.options import SampleOptions
 from dast_jax.inference.prompt_files import too_long
 from dast_jax.inference.prompts import Messages, Prompt, SampledResponse, SampledResponses, prompts_of
@@ -32,9 +32,9 @@ def sample_prompts(
     template, and where no prompt fits.
     """
     rows = prompts_of(prompts)
-    engine = open_engine(options.model, options.mesh, options.sampling)
-    encoded = [_encode(prompt, engine.tokenizer, source) for prompt in rows]
-    fits = [0 < len(tokens) <= engine.max_prompt_length for tokens in encoded]
+    model = open_model(options.model, options.mesh, options.sampling)
+    encoded = [_encode(prompt, model.tokenizer, source) for prompt in rows]
+    fits = [0 < len(tokens) <= model.engine.max_prompt_length for tokens in encoded]
     skipped = tuple(prompt for prompt, fit in zip(rows, fits, strict=True) if not fit)
     kept = [i for i, fit in enumerate(fits) if fit]
     if not kept:
@@ -43,7 +43,7 @@ def sample_prompts(
     requests = StaticRequests([encoded[i] for i in kept], trials=trials, queries=kept)
     with progress_of(on_progress, "sampling", total=len(kept) * trials) as update:
         stats = sample(
-            engine, requests, key=StageKey(options.seed, 0), progress=lambda stats: update(stats.trials)
+            model.engine, requests, key=StageKey(options.seed, 0), progress=lambda stats: update(stats.trials)
         )
     return SampledResponses(
         responses=tuple(

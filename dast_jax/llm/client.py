@@ -197,7 +197,7 @@ class Endpoint(Generic[T]):
         """Return the seconds to wait before attempt `attempt`: doubled each time, up to a quarter less."""
         if cause == "nonsense":
             return 0.0
-        return min(self._options.backoff * 2 ** (attempt - 1), _MAX_WAIT) * random.uniform(0.75, 1.0)
+        return min(self._options.backoff * 2.0 ** (attempt - 1), _MAX_WAIT) * random.uniform(0.75, 1.0)
 
     def _request(self, prompt: str) -> str:
         """Return the model's reply. Raises `_FailedError`, which repeats nothing that the endpoint said."""

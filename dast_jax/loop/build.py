@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from dast_jax.estimators.levels import level_shares
 from dast_jax.loop.context import Context
-from dast_jax.methods.base import Method, RoundStart
+from dast_jax.methods.base import Method, RoundStart, restore, state_of
 from dast_jax.records import PreferenceSet, Responses, TrainingSet
+from dast_jax.store.results import BuildResult, LevelShares, TrainedResult
 from dast_jax.store.run_store import RunStore
 
 __all__ = ["begin", "build"]
@@ -24,10 +24,10 @@ def begin(context: Context, method: Method, round: int) -> Responses:
     """
     store = context.store
     if store.is_done(f"{round:02d}/build"):
-        _restore(store, method, round)
+        restore(method, store.read_arrays(_state_path(round)))
         return Responses.none()
     if round:
-        _restore(store, method, round - 1)
+        restore(method, store.read_arrays(_state_path(round - 1)))
     return method.begin(
         RoundStart(
             number=round,
@@ -37,7 +37,7 @@ def begin(context: Context, method: Method, round: int) -> Responses:
     )
 
 
-def build(context: Context, method: Method, round: int, carried: Responses) -> dict[str, Any]:
+def build(context: Context, method: Method, round: int, carried: Responses) -> BuildResult:
     """Let the method make the round's training set, and keep it with what the method remembers."""
     store, pool = context.store, context.pool
     own = store.response_log(round).responses()
@@ -51,27 +51,19 @@ def build(context: Context, method: Method, round: int, carried: Responses) -> d
             _what_is_left(training_set),
         )
     store.write_training_set(round, pool, training_set)
-    remembered = {name: getattr(method, name) for name in method.state}
-    store.write_arrays(_state_path(round), {k: v for k, v in remembered.items() if v is not None})
-    facts = {"shortfall": training_set.shortfall, "method": dict(method.facts)}
+    store.write_arrays(_state_path(round), state_of(method))
     levels = method.levels
-    if levels is None:
-        return {"level_shares": None, **facts}
-    store.write_difficulty(round, pool, levels, own)
-    shares = {"before": level_shares(levels), "after": level_shares(levels, training_set.query)}
-    return {"level_shares": shares, **facts}
-
-
-def _restore(store: RunStore, method: Method, round: int) -> None:
-    """Give the method back what it remembered when the training set of `round` was built."""
-    stored = store.read_arrays(_state_path(round))
-    for name in method.state:
-        setattr(method, name, stored.get(name))
+    shares = None
+    if levels is not None:
+        store.write_difficulty(round, pool, levels, own)
+        shares = LevelShares(before=level_shares(levels), after=level_shares(levels, training_set.query))
+    return BuildResult(level_shares=shares, shortfall=dict(training_set.shortfall), method=dict(method.facts))
 
 
 def _training_accuracy(store: RunStore, round: int) -> float:
     """Return the share of response tokens predicted correctly in a round's training; 0 without any."""
-    return float(store.stages[f"{round:02d}/train"]["training"].get("accuracy", 0.0))
+    trained = store.result(f"{round:02d}/train", TrainedResult)
+    return trained.training.accuracy or 0.0 if trained else 0.0
 
 
 def _state_path(round: int) -> str:

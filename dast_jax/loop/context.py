@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from dast_jax.config import RunConfig
 from dast_jax.data.prompts import PromptBuilder
@@ -17,6 +17,7 @@ from dast_jax.runtime.progress import OnProgress, silent
 from dast_jax.sampling import scheduler
 from dast_jax.sampling.engine import Engine
 from dast_jax.sampling.options import SamplingOptions
+from dast_jax.store.results import DataFacts, EvaluationSource, RunFacts, TrainingSource
 from dast_jax.store.run_store import RunStore
 from dast_jax.verifiers import Verifier
 
@@ -78,7 +79,7 @@ class Context:
 
     @property
     def pool(self) -> Pool:
-        """The training queries, with the columns that annotation has added."""
+        """The training queries, without annotations."""
         return self.problems.pool
 
 
@@ -105,29 +106,36 @@ def open_context(
     )
 
 
-def facts(context: Context) -> dict[str, Any]:
+def facts(context: Context) -> RunFacts:
     """Return what is known before the first stage: sizes, sources, what was skipped."""
     problems = context.problems
-    return {
-        "parameters": context.policy.parameters,
-        "mesh": dict(context.policy.mesh.shape),
-        "data": {
-            "train": {
-                "source": problems.source,
-                "queries": len(problems.pool),
-                "skipped": list(problems.skipped),
-            },
-            "evaluation": {
-                name: {
-                    "source": dataset.source,
-                    "queries": len(dataset.queries),
-                    "skipped": list(dataset.skipped),
-                    "contaminated": dataset.overlap,
-                }
+    return RunFacts(
+        parameters=context.policy.parameters,
+        device=_device(context.policy),
+        mesh=dict(context.policy.mesh.shape),
+        data=DataFacts(
+            train=TrainingSource(
+                source=problems.source, queries=len(problems.pool), skipped=tuple(problems.skipped)
+            ),
+            evaluation={
+                name: EvaluationSource(
+                    source=dataset.source,
+                    queries=len(dataset.queries),
+                    skipped=tuple(dataset.skipped),
+                    contaminated=dataset.overlap,
+                )
                 for name, dataset in problems.evaluation.items()
             },
-        },
-    }
+        ),
+    )
+
+
+def _device(policy: Policy) -> str:
+    """Return the count, platform and kind of the mesh's devices."""
+    devices = policy.mesh.devices.flatten()
+    first = devices[0]
+    where = f"{os.cpu_count()} CPU cores" if first.platform == "cpu" else first.device_kind
+    return f"{len(devices)} x {first.platform} ({where})"
 
 
 def stage_key(seed: int, round: int, stage: int) -> StageKey:

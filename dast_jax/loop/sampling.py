@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 
@@ -13,13 +12,14 @@ from dast_jax.methods.base import Method
 from dast_jax.metrics.flops import sampling_flops
 from dast_jax.records import LEVELS, FinishReason, Responses, SamplingStats, VerdictKind
 from dast_jax.runtime.progress import progress_of
+from dast_jax.store.results import SampledResult, SamplingResult
 
 __all__ = ["collect"]
 
 log = logging.getLogger(__name__)
 
 
-def collect(context: Context, method: Method, round: int, carried: Responses) -> dict[str, Any]:
+def collect(context: Context, method: Method, round: int, carried: Responses) -> SampledResult:
     """Collect the round's verified responses with the policy that the round before left."""
     shortened_before = context.prompts.shortened
     requests, cost = _sample(context, method, round, carried)
@@ -27,10 +27,10 @@ def collect(context: Context, method: Method, round: int, carried: Responses) ->
     _warn(round, shortened, requests.hints_left_out)
     responses = context.store.response_log(round).responses()
     notes = {"shortened_prompts": shortened, "hints_left_out": requests.hints_left_out}
-    return {
-        "sampling": {**_facts(responses, method.levels), "notes": notes},
-        "flops": sampling_flops(context.policy.parameters, cost),
-    }
+    return SampledResult(
+        sampling=_sampling_result(responses, method.levels, notes),
+        flops=sampling_flops(context.policy.parameters, cost),
+    )
 
 
 def _sample(
@@ -81,15 +81,22 @@ def _warn(round: int, shortened: int, hints_left_out: int) -> None:
         log.warning("round %d: %d hints left out, to fit sampling.prompt_buckets", round, hints_left_out)
 
 
-def _facts(responses: Responses, levels: np.ndarray | None) -> dict[str, Any]:
-    kinds = tuple(VerdictKind)
-    facts: dict[str, Any] = {"trials": len(responses), "tokens": int(responses.length.sum())}
-    facts |= {str(kind): int((responses.verdict == i).sum()) for i, kind in enumerate(kinds)}
-    facts["truncated"] = int((responses.finish == tuple(FinishReason).index(FinishReason.LENGTH)).sum())
+def _sampling_result(
+    responses: Responses, levels: np.ndarray | None, notes: dict[str, int]
+) -> SamplingResult:
+    by_verdict = np.bincount(responses.verdict, minlength=len(VerdictKind)).tolist()
+    mean_length: dict[str, float | None] = {}
     if levels is not None:
         of_level = levels[responses.query]
-        facts["mean_length_by_level"] = {
+        mean_length = {
             name: float(responses.length[of_level == i].mean()) if (of_level == i).any() else None
             for i, name in enumerate(LEVELS)
         }
-    return facts
+    return SamplingResult(
+        trials=len(responses),
+        **dict(zip(map(str, VerdictKind), by_verdict, strict=True)),
+        truncated=int((responses.finish == tuple(FinishReason).index(FinishReason.LENGTH)).sum()),
+        tokens=int(responses.length.sum()),
+        mean_length_by_level=mean_length,
+        notes=notes,
+    )

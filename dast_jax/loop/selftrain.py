@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dast_jax.config import RunConfig, run_settings
 from dast_jax.runtime import interruption
 from dast_jax.runtime.progress import OnProgress, silent
+from dast_jax.store.results import Summary
 from dast_jax.store.run_store import RunStore
 from dast_jax.store.summary import read_summary, write_summary
 
@@ -25,8 +26,8 @@ __all__ = ["run"]
 log = logging.getLogger(__name__)
 
 
-def run(config: RunConfig, *, on_progress: OnProgress = silent, tools: Tools | None = None) -> dict[str, Any]:
-    """Run or resume the self-training that `config` describes; return the content of `summary.json`.
+def run(config: RunConfig, *, on_progress: OnProgress = silent, tools: Tools | None = None) -> Summary:
+    """Run or resume the self-training that `config` describes; return its summary.
 
     `tools` are what it samples with, for callers with many runs; they change no result.
     Raises `UserError` for user errors, `DivergedError` when a loss is not finite, and
@@ -46,13 +47,13 @@ def _run_stages(config: RunConfig, store: RunStore, on_progress: OnProgress, too
     from dast_jax.methods import make_method
     from dast_jax.verifiers import Verifier
 
-    def stage(name: str, action: Callable[..., dict[str, Any]], *arguments: Any) -> None:
+    def stage(name: str, action: Callable[..., Any], *arguments: Any) -> None:
         interruption.check()
         if store.is_done(name):
             return
         started = time.monotonic()
         result = action(*arguments)
-        store.mark_done(name, **result, seconds=time.monotonic() - started)
+        store.mark_done(name, result, seconds=time.monotonic() - started)
         write_summary(store, status="running")
 
     with Verifier(config.verifier, task=config.data.task) as verifier:

@@ -13,13 +13,19 @@ from dast_jax.data.prompts import PromptBuilder
 from dast_jax.loop.context import Context
 from dast_jax.loop.policy import BASE
 from dast_jax.methods.base import Method
-from dast_jax.metrics.flops import scoring_flops, training_flops
+from dast_jax.metrics.flops import Flops, scoring_flops, training_flops
 from dast_jax.records import PreferencePair, PreferenceSet, SFTExample, TrainingSet
 from dast_jax.runtime.progress import progress_of
+from dast_jax.store.results import PreferenceResult, TrainedResult, TrainingResult
 from dast_jax.training.checkpoint import TrainCheckpoints
 from dast_jax.training.options import TrainingOptions
-from dast_jax.training.preference import needs_reference, reference_logprobs, train_preferences
-from dast_jax.training.stage import TrainResult
+from dast_jax.training.preference import (
+    PreferenceStats,
+    needs_reference,
+    reference_logprobs,
+    train_preferences,
+)
+from dast_jax.training.stage import TrainStats
 from dast_jax.training.trainer import train as train_examples
 
 __all__ = ["train"]
@@ -29,13 +35,13 @@ log = logging.getLogger(__name__)
 OnStep = Callable[[int, int, Mapping[str, float]], None]
 
 
-def train(context: Context, method: Method, round: int) -> dict[str, Any]:
+def train(context: Context, method: Method, round: int) -> TrainedResult:
     """Train on the round's set, from the last policy or from M_0, and keep the result."""
     training_set = context.store.read_training_set(round)
     if not len(training_set):
         log.warning("round %d: nothing to train on; the policy stays as it is", round)
         context.policy.put(context.policy.after(round - 1), round)
-        return {"training": {"examples": 0, "steps": 0}, "flops": {"useful": 0, "padded": 0}}
+        return TrainedResult(training=TrainingResult(), flops=Flops())
     options = _options(context.config.training, method)
     start = BASE if options.start == "restart" else round - 1
     with progress_of(context.on_progress, f"round {round}: training") as update:
@@ -46,10 +52,10 @@ def train(context: Context, method: Method, round: int) -> dict[str, Any]:
             if context.profile:
                 context.profile.step("train")
 
-        facts = _learn(context, options, round, training_set, start, on_step)
+        trained = _learn(context, options, round, training_set, start, on_step)
     if context.profile:
         context.profile.close()
-    return facts
+    return trained
 
 
 def _options(given: TrainingOptions, method: Method) -> TrainingOptions:
@@ -70,7 +76,7 @@ def _learn(
     training_set: TrainingSet | PreferenceSet,
     start: int,
     on_step: OnStep,
-) -> dict[str, Any]:
+) -> TrainedResult:
     """Train the policy after round `start` on the set, and keep it as that of `round`."""
     policy = context.policy
     checkpoints = TrainCheckpoints(
@@ -85,27 +91,22 @@ def _learn(
         "on_step": on_step,
         "donate": True,
     }
-    scoring: dict[str, int] = {}
+    scoring = Flops()
     if isinstance(training_set, PreferenceSet):
         pairs = _pairs(context, training_set)
         reference, scoring = _reference(context, options, round, pairs, start)
         result = train_preferences(policy.graphdef, policy.take(start), pairs, reference, **common)
-        references = {"reference_pairs": int(training_set.chosen_is_reference.sum())}
+        references = int(training_set.chosen_is_reference.sum())
     else:
         examples = _examples(context, training_set)
         result = train_examples(policy.graphdef, policy.take(start), examples, **common)
-        references = {"reference_examples": int(training_set.is_reference.sum())}
+        references = int(training_set.is_reference.sum())
     policy.put(result.params, round)
     checkpoints.clear()
-    flops = training_flops(policy.parameters, result.stats)
-    return {
-        "training": {**_facts(result), **references},
-        "flops": {kind: count + scoring.get(kind, 0) for kind, count in flops.items()},
-    }
-
-
-def _facts(result: TrainResult) -> dict[str, Any]:
-    return {**dataclasses.asdict(result.stats), "skipped": len(result.stats.skipped)}
+    return TrainedResult(
+        training=_training_result(result.stats, references),
+        flops=training_flops(policy.parameters, result.stats) + scoring,
+    )
 
 
 def _examples(context: Context, training_set: TrainingSet) -> list[SFTExample]:
@@ -134,13 +135,13 @@ def _prompts_of(context: Context, queries: np.ndarray) -> dict[int, tuple[int, .
 
 def _reference(
     context: Context, options: TrainingOptions, round: int, pairs: list[PreferencePair], start: int
-) -> tuple[np.ndarray | None, dict[str, int]]:
+) -> tuple[np.ndarray | None, Flops]:
     """Return the log-probabilities of the pairs under the policy that training starts from, and the FLOPs.
 
     Computed once, kept beside the pairs, and found there when the stage is resumed.
     """
     if not needs_reference(options):
-        return None, {}
+        return None, Flops()
     kept = context.store.read_reference(round)
     if kept is None:
         policy = context.policy
@@ -155,3 +156,30 @@ def _reference(
         kept = logprobs, scoring_flops(policy.parameters, scores)
         context.store.write_reference(round, *kept)
     return kept
+
+
+def _training_result(stats: TrainStats, references: int) -> TrainingResult:
+    preference = None
+    if isinstance(stats, PreferenceStats):
+        preference = PreferenceResult(
+            reward_margin=stats.reward_margin,
+            reward_accuracy=stats.reward_accuracy,
+            chosen_logprob=stats.chosen_logprob,
+            rejected_logprob=stats.rejected_logprob,
+            kl=stats.kl,
+        )
+    return TrainingResult(
+        examples=stats.examples,
+        reference_examples=references,
+        skipped=len(stats.skipped),
+        rows=stats.rows,
+        steps=stats.steps,
+        tokens=stats.tokens,
+        padded_tokens=stats.padded_tokens,
+        response_tokens=stats.response_tokens,
+        final_loss=stats.final_loss,
+        mean_loss=stats.mean_loss,
+        accuracy=stats.accuracy,
+        seconds=stats.seconds,
+        preference=preference,
+    )

@@ -1,40 +1,21 @@
 """Self-training methods, one small file each, named as in the config (`method.name`).
 
-A method's module has `Options` (a frozen dataclass) and `make(pool, options, seed, tools)`.
+A method's module has `Options`, derived from `MethodOptions`, and one subclass of `Method`. One that is not
+part of this package is named by its module's full name.
 """
 
-from __future__ import annotations
+from dast_jax.methods.base import Method, MethodFacts, MethodOptions, RoundStart, restore, state_of
+from dast_jax.methods.lookup import METHODS, make_method, method_name, options_class
 
-import importlib
-from typing import Any
-
-from dast_jax.methods.base import Method, ModelTools
-from dast_jax.records import Pool
-
-__all__ = ["METHODS", "Method", "ModelTools", "make_method"]
-
-METHODS = (
-    "adastar",
-    "b_star",
-    "dart_prop2diff",
-    "dart_uniform",
-    "dast",
-    "dpo",
-    "iterative_rpo",
-    "rest_em",
-    "rft",
-    "sai_dpo",
-    "sft",
-    "star",
-    "star_acc",
-    "vrt",
-)
-"""The names of the methods, each the module of that name."""
-
-
-def make_method(options: Any, pool: Pool, seed: int, tools: ModelTools | None = None) -> Method:
-    """The method that `options` (an instance of its module's `Options`) configures, bound to `pool`.
-
-    Raises `UserError` where pool and options do not fit each other.
-    """
-    return importlib.import_module(type(options).__module__).make(pool, options, seed, tools)
+__all__ = [
+    "METHODS",
+    "Method",
+    "MethodFacts",
+    "MethodOptions",
+    "RoundStart",
+    "make_method",
+    "method_name",
+    "options_class",
+    "restore",
+    "state_of",
+]

@@ -9,18 +9,19 @@
         α, π_{t+1} = train(π_t, D+)
         pop ⌊m·α²⌋ from the heap: t̃_i = t, w_i = w_tmp_i, push back
 
-The key t̃ holds the last round in which an item was popped, that is sampled and let go; items that are not
+The key t̃ is the last round in which an item was popped, that is sampled and let go; items that are not
 popped keep their old key and come back next round: that is the curriculum [paper]. β^t (t an index) =
 8·⌊40·1.2^(t−1)⌋ [paper, code]; a round also ends when the heap is exhausted [code]. K = 2: one plain try,
 then on failure a rationalization or a second plain try; w = 1 when the first solves it, 0.5 when the second
 does, else 0, a rationalized success counts, and nothing is drawn after a success [code]. α is the training
-accuracy [paper], [ours] the share of response tokens predicted right, averaged over the round's steps; or
+accuracy [paper], [ours] the share of response tokens predicted correctly, averaged over the round's steps; or
 the share of tried items that were solved, and then the number popped is round(m·α²) [code]. [ours] Ties are
 broken by a seeded permutation of the items, where the code takes them by id; solved means usable: a
 truncated response does not count.
 
-Trials run concurrently here, yet the result is that of the sequential loop: m is the shortest prefix of the
-heap's order whose successes reach β^t, and what was sampled of later items is dropped.
+Trials run concurrently here, and a round's items are popped as the next one begins; yet the result is that
+of the sequential loop: m is the shortest prefix of the heap's order whose successes reach β^t, and what was
+sampled of later items is dropped.
 
 With all queries solved m = β^t and the rounds walk through the pool; with none solved the whole heap is
 tried, there is nothing to train on, α = 0, nothing is popped, and the next round tries the same items
@@ -30,23 +31,21 @@ again.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from dast_jax.methods.common import MethodBase, exemplars_option, warm_up_option
+from dast_jax.methods.base import Method, MethodOptions, RoundStart, exemplars_option, warm_up_option
 from dast_jax.methods.star_family import first_success, rationalize_option, rationalized
 from dast_jax.methods.training_sets import reference_set, text_set
 from dast_jax.options import opt
 from dast_jax.records import Pool, PromptKind, Requests, Responses, Tally, TrainingSet
 
-__all__ = ["AdaStar", "Options", "make"]
+__all__ = ["AdaStar", "Options"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(MethodOptions):
     """Options of `method.name: adastar`."""
 
     alpha: str = opt(
@@ -64,67 +63,85 @@ class Options:
     warm_up: bool = warm_up_option(False)
 
 
-def make(pool: Pool, options: Options, seed: int, tools: object = None) -> AdaStar:
-    """The method bound to its pool."""
-    return AdaStar(pool, options, seed)
+class AdaStar(Method):
+    """Run the algorithm box above."""
 
-
-class AdaStar(MethodBase):
-    """See the module's docstring for the algorithm."""
+    state = ("last", "win", "tried", "tried_win")
+    options: Options
 
     def __init__(self, pool: Pool, options: Options, seed: int):
         super().__init__(pool, options, seed)
         n = len(pool)
         self._hinted = rationalized(pool, options.rationalize)
         self._tie = np.random.default_rng([seed, 2]).permutation(n)
-        self._last = np.zeros(n, np.int32)  # t̃
-        self._win = np.zeros(n)  # w
-        self._t = 0
-        self._order = np.zeros(0, np.int64)
-        self._begun = 0  # how far along the order trials were asked for
-        self._tried = np.zeros(0, np.int64)  # the m items of a round that waits for its training
-        self._tried_win = np.zeros(0)  # their w_tmp
-        self._facts: dict[str, Any] = {}
+        self.last = np.zeros(n, np.int32)  # t̃
+        self.win = np.zeros(n)  # w
+        self.tried = np.zeros(0, np.int64)  # the m items of the last round
+        self.tried_win = np.zeros(0)  # their w_tmp
+
+    def t(self, round: int) -> int:
+        """Return the paper's number of a round of the run: 1 for the first of the method's own."""
+        return round if self.options.warm_up else round + 1
 
     def beta(self, t: int) -> int:
-        """β^t, the size of D+ at which round t = 1, 2, … ends."""
-        return self._options.batch * math.floor(self._options.steps * self._options.growth ** (t - 1))
+        """Return β^t, the size of D+ at which round t = 1, 2, … ends."""
+        return self.options.batch * math.floor(self.options.steps * self.options.growth ** (t - 1))
 
     def heap_order(self) -> np.ndarray:
-        """The items as a heap of (t̃, w) gives them, ties by the seeded permutation: int64 [n]."""
-        return np.lexsort((self._tie, self._win, self._last))
+        """Return the items as a heap of (t̃, w) gives them, ties by the seeded permutation: int64 [n]."""
+        return np.lexsort((self._tie, self.win, self.last))
 
-    # --- whom to sample next ---
+    # --- which queries to sample next ---
 
-    def start_round(self, round: int, earlier: Responses) -> Responses:
-        self._t = round if self._options.warm_up else round + 1
-        self._order, self._begun = self.heap_order(), 0
-        return super().start_round(round, earlier)
+    def begin(self, round: RoundStart) -> Responses:
+        """Pop the items of the last round by its α, then order the heap for this one."""
+        super().begin(round)
+        self._pop(round.accuracy or 0.0)
+        self._beta = self.beta(self.t(round.number))
+        self._order = self.heap_order()
+        self._begun = 0  # how far along the order trials were requested
+        return Responses.none()
 
-    def requests(self, tally: Tally) -> Requests:
-        """Next tries of the items begun, then as many new items as β^t is likely to need."""
-        if self._warming_up:
+    def _pop(self, accuracy: float) -> None:
+        """Pop the first items tried: their keys become the last round and their wins; others keep theirs."""
+        m = len(self.tried)
+        if self.options.alpha == "train_accuracy":
+            alpha = accuracy
+            popped = math.floor(m * alpha**2)
+        else:
+            alpha = float((self.tried_win > 0).mean()) if m else 0.0
+            popped = round(m * alpha**2)
+        self.last, self.win = self.last.copy(), self.win.copy()
+        self.last[self.tried[:popped]] = self.t(self.round - 1)
+        self.win[self.tried[:popped]] = self.tried_win[:popped]
+        self.tried, self.tried_win = self.tried[:0], self.tried_win[:0]
+        if m:
+            self.facts = {"alpha": alpha, "popped": popped}
+
+    def requests(self, tally: Tally, news: Responses) -> Requests:
+        """Return the next tries of the items begun, then as many new items as β^t is likely to need."""
+        if self.warming_up:
             return Requests.none()
         items = self._order[: self._begun]
         tries = tally.requested[items]
         solved = tally.usable[items] > 0
         waiting = tally.finished[items] < tries
-        settled = solved | (~waiting & (tries >= self._options.trials))
-        lacking = self.beta(self._t) - int(solved.sum())
+        settled = solved | (~waiting & (tries >= self.options.trials))
+        lacking = self._beta - int(solved.sum())
         again = ~settled & ~waiting
         if lacking <= 0:  # items behind the one that completes D+ need no more tries
-            again &= np.cumsum(solved) < self.beta(self._t)
+            again &= np.cumsum(solved) < self._beta
         begin = self._items_to_begin(lacking, int(solved.sum()), int(settled.sum()))
         fresh = self._order[self._begun : self._begun + begin]
         self._begun += len(fresh)
         query = np.concatenate([items[again], fresh])
         trial = tally.requested[query]
-        last = (trial == self._options.trials - 1) & (trial > 0)
-        kind = np.where(last & self._hinted[query], PromptKind.RATIONALIZED, self._plain)
+        last = (trial == self.options.trials - 1) & (trial > 0)
+        kind = np.where(last & self._hinted[query], PromptKind.RATIONALIZED, self.plain)
         return Requests(query.astype(np.int32), trial.astype(np.int32), kind.astype(np.int8))
 
     def _items_to_begin(self, lacking: int, solved: int, settled: int) -> int:
-        """[ours] How many new items to begin, by the yield so far; it changes the waste, not the result."""
+        """[ours] Return how many new items to begin, by the yield so far; this changes waste, not results."""
         if lacking <= 0:
             return 0
         wanted = min(math.ceil(lacking * (settled + 1) / (solved + 1)), max(lacking, settled))
@@ -133,60 +150,22 @@ class AdaStar(MethodBase):
     # --- what to train on ---
 
     def training_set(self, responses: Responses) -> TrainingSet:
-        """D+: the first success of each of the first m items in the heap's order."""
-        if self._warming_up:
-            return reference_set(self._pool)
-        row, trial = first_success(responses, len(self._pool))
-        beta = self.beta(self._t)
+        """Return D+: the first success of each of the first m items in the heap's order."""
+        if self.warming_up:
+            return reference_set(self.pool)
+        row, trial = first_success(responses, len(self.pool))
         reached = np.cumsum(row[self._order] >= 0)
-        m = min(int(np.searchsorted(reached, beta)) + 1, len(self._order))
-        self._tried = self._order[:m]
-        trial, row = trial[self._tried], row[self._tried]
-        self._tried_win = np.where(row >= 0, 1.0 / (trial + 1 + (trial < 0)), 0.0)
+        m = min(int(np.searchsorted(reached, self._beta)) + 1, len(self._order))
+        self.tried = self._order[:m]
+        trial, row = trial[self.tried], row[self.tried]
+        self.tried_win = np.where(row >= 0, 1.0 / (trial + 1 + (trial < 0)), 0.0)
         solved = row >= 0
-        self._facts = {
-            "beta": beta,
+        self.facts = {
+            **self.facts,
+            "beta": self._beta,
             "tried": m,
             "solved": int(solved.sum()),
             "solved_at_first_try": int((trial == 0).sum()),
-            "heap_exhausted": bool(solved.sum() < beta),
+            "heap_exhausted": bool(solved.sum() < self._beta),
         }
-        return text_set(responses, row[solved][np.argsort(self._tried[solved])])
-
-    # --- what to remember ---
-
-    def after_training(self, accuracy: float) -> None:
-        """Pop the first ⌊m·α²⌋ items: their keys become this round and their wins; the others keep theirs."""
-        m = len(self._tried)
-        if self._options.alpha == "train_accuracy":
-            alpha = accuracy
-            popped = math.floor(m * alpha**2)
-        else:
-            alpha = float((self._tried_win > 0).mean()) if m else 0.0
-            popped = round(m * alpha**2)
-        self._last[self._tried[:popped]] = self._t
-        self._win[self._tried[:popped]] = self._tried_win[:popped]
-        self._tried, self._tried_win = self._tried[:0], self._tried_win[:0]
-        if m:
-            self._facts = {**self._facts, "alpha": alpha, "popped": popped}
-
-    def state(self) -> Mapping[str, np.ndarray]:
-        """The heap's keys, `last` int32 [n] and `win` float64 [n]; `tried` int64 [m] and `tried_win`
-        float64 [m] of the round that waits for its training, and its number `t`."""
-        return {
-            "last": self._last.copy(),
-            "win": self._win.copy(),
-            "tried": self._tried.copy(),
-            "tried_win": self._tried_win.copy(),
-            "t": np.array(self._t, np.int32),
-        }
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        self._last = np.array(state["last"], np.int32)
-        self._win = np.array(state["win"], np.float64)
-        self._tried = np.array(state["tried"], np.int64)
-        self._tried_win = np.array(state["tried_win"], np.float64)
-        self._t = int(state["t"])
-
-    def facts(self) -> Mapping[str, Any]:
-        return self._facts
+        return text_set(responses, row[solved][np.argsort(self.tried[solved])])

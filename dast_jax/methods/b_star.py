@@ -15,22 +15,21 @@ train on in this round, and the policy stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from dast_jax.methods.common import MethodBase, exemplars_option, numbered, warm_up_option
+from dast_jax.methods.allocation import numbered
+from dast_jax.methods.base import Method, MethodOptions, RoundStart, exemplars_option, warm_up_option
 from dast_jax.methods.training_sets import distinct_rows, reference_set, text_set
 from dast_jax.options import opt
 from dast_jax.records import Pool, Requests, Responses, Tally, TrainingSet
 
-__all__ = ["BStar", "Options", "balance_score", "make"]
+__all__ = ["BStar", "Options", "balance_score"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(MethodOptions):
     """Options of `method.name: b_star`."""
 
     temperatures: tuple[float, ...] = opt(
@@ -47,47 +46,42 @@ class Options:
             raise ValueError("temperatures: name at least one")
 
 
-def make(pool: Pool, options: Options, seed: int, tools: object = None) -> BStar:
-    """The method bound to its pool."""
-    return BStar(pool, options, seed)
-
-
 def balance_score(distinct: np.ndarray, trials: int, enough: int) -> float:
-    """Mean over queries of min(n'/n*, 1) · n'/n; `distinct` int [q] is n' (arXiv 2412.17256)."""
+    """Return the mean over queries of min(n'/n*, 1) · n'/n; `distinct` int [q] is n' (arXiv 2412.17256)."""
     return float((np.minimum(distinct / enough, 1.0) * distinct / trials).mean())
 
 
-class BStar(MethodBase):
-    """See the module's docstring."""
+class BStar(Method):
+    """Run the algorithm box above."""
+
+    options: Options
 
     def __init__(self, pool: Pool, options: Options, seed: int):
         super().__init__(pool, options, seed)
         self._temperatures = sorted(set(options.temperatures))
         self._probe = np.zeros(len(pool), bool)  # queries that every temperature is tried on in this round
         self._seen = Responses.none()  # of the probe
-        self._facts: dict[str, Any] = {}
 
-    def start_round(self, round: int, earlier: Responses) -> Responses:
-        n = len(self._pool)
-        drawn = np.random.default_rng([self._seed, 5, round]).permutation(n)[: self._options.probe]
+    def begin(self, round: RoundStart) -> Responses:
+        """Draw the queries of the round's probe."""
+        n = len(self.pool)
+        drawn = np.random.default_rng([self.seed, 5, round.number]).permutation(n)[: self.options.probe]
         self._probe = np.zeros(n, bool)
         self._probe[drawn] = True
         self._seen = Responses.none()
-        return super().start_round(round, earlier)
+        return super().begin(round)
 
-    def observe(self, responses: Responses) -> None:
-        probed = np.flatnonzero(self._probe[responses.query])
+    def requests(self, tally: Tally, news: Responses) -> Requests:
+        """Return the probe's trials at each temperature in turn; then the other queries' at the best one."""
+        probed = np.flatnonzero(self._probe[news.query])
         if len(probed):
-            self._seen = Responses.concatenate([self._seen, responses.take(probed)])
-
-    def requests(self, tally: Tally) -> Requests:
-        """The probe's trials at each temperature in turn; then the other queries' at the best one."""
-        if self._warming_up:
+            self._seen = Responses.concatenate([self._seen, news.take(probed)])
+        if self.warming_up:
             return Requests.none()
-        probe, trials = self._probe, self._options.trials
+        probe, trials = self._probe, self.options.trials
         if (tally.requested[probe] == 0).any():
             offers = [
-                numbered(np.where(probe, trials, 0), tally, self._plain, temperature=temperature)
+                numbered(np.where(probe, trials, 0), tally, self.plain, temperature=temperature)
                 for temperature in self._temperatures
             ]
             return Requests(
@@ -101,31 +95,29 @@ class BStar(MethodBase):
         if tally.requested[~probe].any() or probe.all():
             return Requests.none()
         best = self._temperatures[int(np.argmax(self._scores(self._seen)))]
-        return numbered(np.where(probe, 0, trials), tally, self._plain, temperature=best)
+        return numbered(np.where(probe, 0, trials), tally, self.plain, temperature=best)
 
     def _scores(self, responses: Responses) -> list[float]:
-        """The balance score of each temperature, from the probe's responses among these."""
+        """Return the balance score of each temperature, from the probe's responses among these."""
         mine = responses.take(np.flatnonzero(self._probe[responses.query]))
-        at = mine.trial // self._options.trials
+        at = mine.trial // self.options.trials
         scores = []
         for i in range(len(self._temperatures)):
             own = mine.take(np.flatnonzero(at == i))
-            distinct = np.bincount(own.query[distinct_rows(own)], minlength=len(self._pool))
-            scores.append(balance_score(distinct[self._probe], self._options.trials, self._options.enough))
+            distinct = np.bincount(own.query[distinct_rows(own)], minlength=len(self.pool))
+            scores.append(balance_score(distinct[self._probe], self.options.trials, self.options.enough))
         return scores
 
     def training_set(self, responses: Responses) -> TrainingSet:
-        if self._warming_up:
-            return reference_set(self._pool)
+        """Return the distinct correct responses at the best temperature."""
+        if self.warming_up:
+            return reference_set(self.pool)
         scores = self._scores(responses)
         best = int(np.argmax(scores))
-        at_best = (responses.trial // self._options.trials == best) | ~self._probe[responses.query]
+        at_best = (responses.trial // self.options.trials == best) | ~self._probe[responses.query]
         own = responses.take(np.flatnonzero(at_best))
-        self._facts = {
+        self.facts = {
             "temperature": self._temperatures[best],
             "balance_scores": dict(zip(map(str, self._temperatures), scores, strict=True)),
         }
         return text_set(own, distinct_rows(own))
-
-    def facts(self) -> Mapping[str, Any]:
-        return self._facts

@@ -1,92 +1,197 @@
-"""What the loop asks of a method: whom to sample next, what to train on, what to remember."""
+"""The interface of a method: which queries to sample next, what to train on, what to remember."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from dast_jax.records import Exemplar, PreferenceSet, Requests, Responses, Tally, TrainingSet
+from dast_jax.errors import UserError
+from dast_jax.methods.annotations import Annotation
+from dast_jax.methods.exemplars import ExemplarBank
+from dast_jax.options import opt
+from dast_jax.records import (
+    Exemplar,
+    Pool,
+    PreferenceSet,
+    PromptKind,
+    Requests,
+    Responses,
+    Tally,
+    TrainingSet,
+)
 
-__all__ = ["Method", "ModelTools"]
+__all__ = [
+    "Json",
+    "Method",
+    "MethodFacts",
+    "MethodOptions",
+    "RoundStart",
+    "exemplars_option",
+    "require_references",
+    "restore",
+    "state_of",
+    "warm_up_option",
+]
+
+Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
+"""A value that JSON can hold."""
+
+MethodFacts: TypeAlias = Mapping[str, Json]
+"""What the report says of a method's round, by name."""
 
 
-class ModelTools(Protocol):
-    """What a method may ask of the base model M_0; nothing is computed before it is asked for."""
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions:
+    """Base of every method's `Options`."""
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [n, d]: one vector per text, near where the texts are alike."""
+    @property
+    def annotations(self) -> tuple[Annotation, ...]:
+        """What the run must find out about the queries, and add to the pool's columns, before the method."""
+        return ()
 
 
-class Method(Protocol):
-    """A self-training method, bound to its pool, options and seed.
+@dataclass(frozen=True, slots=True)
+class RoundStart:
+    """What a method may use at the beginning of round `number`.
 
-    The loop calls, for every round: `start_round` and `state`; then, tick by tick, `observe` and `requests`
-    (with `exemplars` for each query requested) until it returns nothing while nothing is outstanding; then
-    `training_set`, `state`, and, when the policy has been trained, `after_training` and `state` again. All
-    of it must be a deterministic function of the arguments and the state, and of which responses there
-    are, never of the order in which they arrived. `training_set` may be called in another process than
-    `requests` was, after `restore` and `start_round` only. A round that is resumed begins with the state that
-    its `start_round` left, so what was computed or asked for there once (clusters) is found there.
+    `history(r)` returns the verified responses sampled in the earlier round r. `accuracy` is the share of
+    response tokens predicted correctly in the training of the round before, averaged over its steps; None
+    where nothing was trained.
     """
 
-    @property
-    def start(self) -> str:
-        """Where a round's training starts unless `training.start` says so: continue or restart."""
+    number: int
+    history: Callable[[int], Responses]
+    accuracy: float | None = None
 
-    @property
-    def preference_loss(self) -> str:
-        """The loss for its pairs unless `training.preference_loss` says so: sigmoid, ipo, rpo or simpo."""
 
-    def wanted_rounds(self, round: int) -> Sequence[int]:
-        """Which earlier rounds' responses `start_round` wants to see, so that others need not be read."""
+class Method(ABC):
+    """A self-training method, bound to its pool, options and seed.
 
-    def start_round(self, round: int, earlier: Responses) -> Responses:
-        """Begin a round; `earlier` holds the verified responses of its `wanted_rounds`.
+    For every round the loop calls `begin`; then `requests`, tick by tick (with `exemplars` for each query
+    requested), until it returns nothing while nothing is outstanding; then `training_set`. After that it
+    saves the attributes named in `state`; before `begin` of the next round in a new process, it restores
+    them. `training_set` may run in another process than `requests` did, after `begin` alone. Everything must
+    be a deterministic function of the arguments and the state, and of which responses there are, never of
+    the order in which they arrived.
 
-        Returns those of them that count toward this round too (trials reused as data), often none: the
-        loop starts the round's tally with them (`difficulty.TallyCounter(n, carried)`) and puts them
-        before the round's own responses in what `training_set` gets. A method numbers its new trials
-        from `tally.requested`, so a reused trial always comes before a new one.
+    A method's module defines `Options`, a dataclass derived from `MethodOptions`, and one subclass of this
+    class. The subclass implements at least `requests` and `training_set`; what does not suit it is refused
+    by a `UserError` in its constructor.
+    """
+
+    start: ClassVar[str] = "continue"
+    """Where training starts by default: `continue` from the last policy, or `restart` from the base model."""
+
+    preference_loss: ClassVar[str] = "sigmoid"
+    """The default loss for pairs: sigmoid, ipo, rpo or simpo."""
+
+    state: ClassVar[tuple[str, ...]] = ()
+    """Names of the attributes (arrays, or None) that are remembered from round to round."""
+
+    levels: np.ndarray | None
+    """Difficulty levels int8 [n] (index into `LEVELS`); None while there is no estimate."""
+
+    facts: MethodFacts
+    """What the report says of the round; complete once its training set was built."""
+
+    def __init__(self, pool: Pool, options: Any, seed: int):
+        self.pool = pool
+        self.options: Any = options
+        self.seed = seed
+        self.round = 0
+        self.levels = None
+        self.facts = {}
+        self._random_exemplars: ExemplarBank | None = None
+        if getattr(options, "warm_up", False):
+            require_references(pool, "method.warm_up trains on in round 0; set method.warm_up=false, or")
+
+    def begin(self, round: RoundStart) -> Responses:
+        """Begin a round; return earlier responses that count toward it too (trials reused as data), if any.
+
+        The loop starts the round's tally with them (`TallyCounter(n, carried)`) and puts them before the
+        round's own responses in what `training_set` gets. A method numbers new trials from
+        `tally.requested`, so a reused trial always comes before a new one.
+        """
+        self.round = round.number
+        self.facts = {}
+        self._random_exemplars = None
+        return Responses.none()
+
+    @abstractmethod
+    def requests(self, tally: Tally, news: Responses) -> Requests:
+        """Return trials to sample next, given the round's counts so far; empty when there are none now.
+
+        Called once per tick. `tally.requested` already counts everything returned before and everything
+        carried over by `begin`. `news` holds the round's responses that were verified since the last call.
         """
 
-    def observe(self, responses: Responses) -> None:
-        """See responses of this round that were verified since the last call, before they show in a tally.
-
-        For what counts alone do not tell; carried ones are not shown again.
-        """
-
-    def requests(self, tally: Tally) -> Requests:
-        """Trials to sample next, given this round's counts so far; empty when there are none now.
-
-        Called once per tick. `tally.requested` already counts everything returned before, and everything
-        carried over by `start_round`.
-        """
+    @abstractmethod
+    def training_set(self, responses: Responses) -> TrainingSet | PreferenceSet:
+        """Return what to train on after this round, from its verified responses: the carried and its own."""
 
     def exemplars(self, query: int, kind: int) -> tuple[Exemplar, ...]:
-        """Solved problems to show before `query`; never the query itself. Empty for zero-shot."""
+        """Return solved problems to show before `query`, never the query itself; empty for zero-shot.
 
-    def training_set(self, responses: Responses) -> TrainingSet | PreferenceSet:
-        """What to train on after this round, from its verified responses: the carried and its own."""
-
-    def after_training(self, accuracy: float) -> None:
-        """Hear how the round's training went: the mean share of response tokens predicted right.
-
-        0 when there was nothing to train on.
+        By default these are random reference solutions of other queries, with their answers as hints where
+        the query is hinted.
         """
+        if kind == PromptKind.ZERO_SHOT:
+            return ()
+        if self._random_exemplars is None:
+            self._random_exemplars = ExemplarBank.of_references(self.pool, seed=self.seed, round=self.round)
+        count = getattr(self.options, "exemplars", 0)
+        return self._random_exemplars.draw(query, count, hinted=kind == PromptKind.RATIONALIZED)
 
-    def levels(self) -> np.ndarray | None:
-        """int8 [n_queries] index into `LEVELS`, or None while the method has no estimate."""
+    @property
+    def plain(self) -> PromptKind:
+        """The prompt of an ordinary trial: few-shot, or zero-shot without `options.exemplars`."""
+        return PromptKind.FEW_SHOT if getattr(self.options, "exemplars", 0) else PromptKind.ZERO_SHOT
 
-    def state(self) -> Mapping[str, np.ndarray]:
-        """What to remember for the next round, as named arrays."""
+    @property
+    def warming_up(self) -> bool:
+        """Whether this is round 0 of a method that first trains on the reference solutions (`warm_up`)."""
+        return self.round == 0 and getattr(self.options, "warm_up", False)
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take back what `state` gave."""
 
-    def notes(self) -> Mapping[str, int]:
-        """Counts worth a warning of the round under way (fallbacks, things skipped), by name; often none."""
+def state_of(method: Method) -> dict[str, np.ndarray]:
+    """Return what `method` remembers: its declared attributes by name, without those that are None."""
+    values = {name: getattr(method, name) for name in method.state}
+    return {name: np.asarray(value) for name, value in values.items() if value is not None}
 
-    def facts(self) -> Mapping[str, Any]:
-        """What the report should tell of the round, as JSON values; known once its set was built."""
+
+def restore(method: Method, arrays: Mapping[str, np.ndarray]) -> None:
+    """Set the declared attributes of `method` to what `state_of` returned; those left out become None."""
+    for name in method.state:
+        setattr(method, name, arrays.get(name))
+
+
+def exemplars_option() -> Any:
+    """Declare the option `exemplars` as most methods have it.
+
+    [ours] Exemplars are random reference solutions of others, in every round, as for DAST's levels.
+    """
+    return opt(4, "random reference solutions shown before the query; 0 samples zero-shot", min=0)
+
+
+def warm_up_option(default: bool) -> Any:
+    """Declare the option `warm_up`.
+
+    [ours] With it, methods are compared from the same start: one round of plain SFT, as DAST begins.
+    """
+    return opt(
+        default,
+        "round 0 trains on the reference solutions, and the method's own rounds begin with round 1",
+    )
+
+
+def require_references(pool: Pool, why: str) -> None:
+    """Raise `UserError` when no query has a reference solution; `why` completes "…, which {why} …"."""
+    if not any(query.solution for query in pool.queries):
+        raise UserError(
+            f"data.train: none of its {len(pool):,} queries has a reference solution, which {why} give the "
+            "data a solution column"
+        )

@@ -9,22 +9,22 @@
 From the paper: fail rate, the targets, the cap, the reuse. The authors' code stops when there are more
 correct ones than the target, one too many; here a query stops at exactly its target, counted in the order
 of its trials, whatever was in flight. [ours] K; fail rates stay those of the first estimate
-(`re_estimate`); duplicates are told by normalised text; with `warm_up` round 0 estimates with the base
+(`re_estimate`); duplicates are recognized by normalized text; with `warm_up` round 0 estimates with the base
 model, trains on the reference solutions, and its trials count toward round 1.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from dast_jax.estimators.levels import levels_from_counts
-from dast_jax.methods.common import MethodBase, exemplars_option, numbered, top_up, warm_up_option
+from dast_jax.methods.allocation import numbered, top_up
+from dast_jax.methods.base import Method, MethodOptions, RoundStart, exemplars_option, warm_up_option
 from dast_jax.methods.coverage import coverage
+from dast_jax.methods.level_estimate import correct_trials, estimate_requests, of_estimate
 from dast_jax.methods.training_sets import distinct_rows, first_rows, reference_set, text_set, usable_rows
 from dast_jax.options import opt
 from dast_jax.records import LEVELS, Pool, Requests, Responses, Tally, TrainingSet
@@ -33,7 +33,7 @@ __all__ = ["Dart", "DartOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartOptions:
+class DartOptions(MethodOptions):
     """Options of both DART methods; the defaults are [ours] unless they say otherwise."""
 
     trials: int = opt(16, "K, the raw trials per query that estimate its fail rate", min=1)
@@ -43,7 +43,7 @@ class DartOptions:
         choices=("never", "every_round"),
     )
     max_trials: int = opt(512, "n_max, most trials per query and round; the estimate's count", min=1)
-    drop_duplicates: bool = opt(True, "responses whose normalised text repeats an earlier one's do not count")
+    drop_duplicates: bool = opt(True, "responses whose normalized text repeats an earlier one's do not count")
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(False)
 
@@ -55,87 +55,71 @@ class DartOptions:
             )
 
 
-class Dart(MethodBase):
+class Dart(Method):
     """Sampling to `targets` of the fail rates; a subclass gives them."""
 
     start = "restart"
+    state = ("solved", "levels")
 
     def __init__(self, pool: Pool, options: DartOptions, seed: int):
         super().__init__(pool, options, seed)
-        self._solved: np.ndarray | None = None  # of the estimate's K trials, int32 [n]
+        self.solved: np.ndarray | None = None  # of the estimate's K trials, int32 [n]
         self._estimating = False
-        self._facts: dict[str, Any] = {}
 
     @abstractmethod
     def targets(self, failed: np.ndarray) -> np.ndarray:
-        """Correct responses wanted per query, int64 [n]; `failed` int64 [n] are K·f_i of the estimate."""
+        """Return the correct responses wanted per query, int64 [n]; `failed` int64 [n] is K·f_i."""
 
-    # --- whom to sample next ---
+    # --- which queries to sample next ---
 
-    def wanted_rounds(self, round: int) -> Sequence[int]:
-        """The estimate's round, where its trials are data for round 1."""
-        return (0,) if round == 1 and self._options.warm_up else ()
+    def begin(self, round: RoundStart) -> Responses:
+        """Carry over the estimate's trials to round 1 where they were sampled in a warm-up round."""
+        super().begin(round)
+        self._estimating = self.solved is None or self.options.re_estimate == "every_round"
+        if round.number == 1 and self.options.warm_up and not self._estimating:
+            return round.history(0)
+        return Responses.none()
 
-    def start_round(self, round: int, earlier: Responses) -> Responses:
-        super().start_round(round, earlier)
-        self._estimating = self._solved is None or self._options.re_estimate == "every_round"
-        return Responses.none() if self._estimating else earlier
-
-    def requests(self, tally: Tally) -> Requests:
-        """First K trials of every query; when all have finished, on to the targets."""
+    def requests(self, tally: Tally, news: Responses) -> Requests:
+        """Return K trials of every query first; when all have finished, those that lead to the targets."""
         if self._estimating:
-            missing = np.maximum(self._options.trials - tally.requested, 0)
-            if missing.any():
-                return numbered(missing, tally, self._plain)
-            if (tally.finished < self._options.trials).any():
-                return Requests.none()
+            requests = estimate_requests(tally, self.options.trials, self.plain)
+            if requests is not None:
+                return requests
             self._estimate(tally.correct)
-        if self._warming_up:
+        if self.warming_up:
             return Requests.none()
-        found = tally.distinct if self._options.drop_duplicates else tally.usable
+        found = tally.distinct if self.options.drop_duplicates else tally.usable
         deficit = np.maximum(self._targets() - found, 0)
-        return numbered(top_up(deficit, found, tally, self._options.max_trials), tally, self._plain)
+        return numbered(top_up(deficit, found, tally, self.options.max_trials), tally, self.plain)
 
     def _estimate(self, solved: np.ndarray) -> None:
-        self._solved = solved.astype(np.int32)
+        """Take the estimate; `levels` are for the report, the targets follow the fail rates."""
+        self.solved = solved.astype(np.int32)
+        self.levels = levels_from_counts(self.solved, self.options.trials)
         self._estimating = False
 
     def _targets(self) -> np.ndarray:
-        assert self._solved is not None, "the estimate comes first"
-        return self.targets(self._options.trials - self._solved.astype(np.int64))
+        assert self.solved is not None, "the estimate comes first"
+        return self.targets(self.options.trials - self.solved.astype(np.int64))
 
     # --- what to train on ---
 
     def training_set(self, responses: Responses) -> TrainingSet:
-        n = len(self._pool)
+        """Return the first correct responses of each query up to its target."""
+        n = len(self.pool)
         if self._estimating:
-            first = (responses.round == self._round) & (responses.trial < self._options.trials)
-            self._estimate(np.bincount(responses.query[first & responses.correct], minlength=n))
-        if self._warming_up:
-            return reference_set(self._pool)
-        levels, targets = self.levels(), self._targets()
+            first = of_estimate(responses, self.round, self.options.trials)
+            self._estimate(correct_trials(responses, first, n))
+        if self.warming_up:
+            return reference_set(self.pool)
+        levels, targets = self.levels, self._targets()
         assert levels is not None
-        rows = distinct_rows(responses) if self._options.drop_duplicates else usable_rows(responses)
+        rows = distinct_rows(responses) if self.options.drop_duplicates else usable_rows(responses)
         rows = first_rows(responses, rows, targets)
         kept = np.bincount(responses.query[rows], minlength=n)
-        self._facts = {"coverage": coverage(self._pool, levels, kept, targets)}
+        self.facts = {"coverage": coverage(self.pool, levels, kept, targets)}
         short = targets - kept
         return text_set(
             responses, rows, {name: int(short[levels == i].sum()) for i, name in enumerate(LEVELS)}
         )
-
-    # --- what to remember ---
-
-    def levels(self) -> np.ndarray | None:
-        """By the estimate's trials; for the report, the targets follow the fail rates."""
-        return None if self._solved is None else levels_from_counts(self._solved, self._options.trials)
-
-    def state(self) -> Mapping[str, np.ndarray]:
-        """`solved` int32 [n]: how many of the estimate's K trials were correct."""
-        return {} if self._solved is None else {"solved": self._solved.copy()}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        self._solved = np.asarray(state["solved"], np.int32) if "solved" in state else None
-
-    def facts(self) -> Mapping[str, Any]:
-        return self._facts

@@ -4,7 +4,7 @@
 
 From the paper: proportional targets, the hardest query's is k_p = 192, rounded up so that every query has
 at least one response. [ours] The normalisation by the largest fail rate, and `at_least_one`, an ablation:
-without it a query that never failed has target 0. How a target is reached: `_dart`. With all queries always
+without it a query that never failed has target 0. How a target is reached: `dart`. With all queries always
 solved (f = 0) each has target 1; with none solved all have target k_p and spend their trials in vain, there
 is nothing to train on in this round, and the policy stays as it is.
 """
@@ -17,9 +17,8 @@ import numpy as np
 
 from dast_jax.methods.dart import Dart, DartOptions
 from dast_jax.options import opt
-from dast_jax.records import Pool
 
-__all__ = ["DartProp2Diff", "Options", "make"]
+__all__ = ["DartProp2Diff", "Options"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +29,10 @@ class Options(DartOptions):
     at_least_one: bool = opt(True, "a target of 1 for queries that never failed, instead of 0")
 
 
-def make(pool: Pool, options: Options, seed: int, tools: object = None) -> DartProp2Diff:
-    """The method bound to its pool."""
-    return DartProp2Diff(pool, options, seed)
-
-
 class DartProp2Diff(Dart):
-    """See the module's docstring."""
+    """Run the algorithm box above."""
 
     def targets(self, failed: np.ndarray) -> np.ndarray:
-        share = -(-self._options.target * failed // max(failed.max(initial=0), 1))  # rounded up, in integers
-        return np.maximum(share, int(self._options.at_least_one))
+        """Return targets in proportion to the fail rate."""
+        share = -(-self.options.target * failed // max(failed.max(initial=0), 1))  # rounded up, in integers
+        return np.maximum(share, int(self.options.at_least_one))

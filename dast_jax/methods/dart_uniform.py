@@ -2,7 +2,7 @@
 
     target_i = k_u                    the same number of correct responses for every query
 
-From the paper: k_u = 40. How a target is reached: `_dart`. With all queries solved each stops at its target;
+From the paper: k_u = 40. How a target is reached: `dart`. With all queries solved each stops at its target;
 with none solved every query spends its trials in vain, there is nothing to train on in this round, and the
 policy stays as it is.
 """
@@ -15,9 +15,8 @@ import numpy as np
 
 from dast_jax.methods.dart import Dart, DartOptions
 from dast_jax.options import opt
-from dast_jax.records import Pool
 
-__all__ = ["DartUniform", "Options", "make"]
+__all__ = ["DartUniform", "Options"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +26,9 @@ class Options(DartOptions):
     target: int = opt(40, "k_u, the correct responses per query", min=1)
 
 
-def make(pool: Pool, options: Options, seed: int, tools: object = None) -> DartUniform:
-    """The method bound to its pool."""
-    return DartUniform(pool, options, seed)
-
-
 class DartUniform(Dart):
-    """See the module's docstring."""
+    """Run the algorithm box above."""
 
     def targets(self, failed: np.ndarray) -> np.ndarray:
-        return np.full(len(failed), self._options.target, np.int64)
+        """Return k_u."""
+        return np.full(len(failed), self.options.target, np.int64)

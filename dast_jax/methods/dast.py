@@ -7,15 +7,14 @@
                reference solution, is met or its trials are spent; train on D_a ∪ D_o, zero-shot
 
 DAST-D (`loss: dpo`) has the same rounds with pairs in the place of examples: from round 1 on each query is
-sampled until its correct and incorrect responses make as many different pairs as its quota says, and DPO
-trains on those.
+sampled until its correct and incorrect responses make its quota of different pairs; DPO trains on them.
 
 `proportion` and `length` switch the two parts off: both on is DAST-S, one of them on is DAST-P or DAST-L,
 both off is plain rejection sampling (or plain DPO). From the paper: four levels from few-shot trials of the
 initial policy, fixed during self-training; round 0 on D_o, later rounds on D_a ∪ D_o; more responses for
 harder levels; exemplars of the query's own level control the length. The paper gives no numbers for K, the
 cut points or the quotas, nor how exemplars and pairs are drawn: everything marked [ours] below and in
-`Options` is this package's choice.
+the options is this package's choice. How levels are estimated: `level_estimate`.
 
 With all queries solved every level is easy and all have the same quota; with none solved DAST-S trains on
 the reference solutions alone, and DAST-D on pairs of reference solutions and incorrect responses.
@@ -24,20 +23,19 @@ the reference solutions alone, and DAST-D on pairs of reference solutions and in
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from dast_jax.errors import UserError
-from dast_jax.estimators import ESTIMATORS, JudgeOptions, ask_judge, check_estimator, estimate
-from dast_jax.estimators.distinct import DistinctTexts, rejectable, usable
-from dast_jax.estimators.levels import UNSOLVED, Cuts, levels_from_counts, smallest_trials
-from dast_jax.methods.common import MethodBase, numbered, require_references, top_up
+from dast_jax.estimators.distinct import DistinctResponses
+from dast_jax.estimators.levels import UNSOLVED
+from dast_jax.methods import level_estimate
+from dast_jax.methods.allocation import level_quotas, numbered, top_up
+from dast_jax.methods.base import Method, RoundStart, require_references
 from dast_jax.methods.exemplars import ExemplarBank
-from dast_jax.methods.pairs import candidates, draw_pairs, trials_for_pairs, trials_until_pairs
-from dast_jax.methods.training_sets import build_training_set, first_distinct, reference_set
+from dast_jax.methods.pairs import quota_pairs, trials_for_pairs, trials_until_pairs
+from dast_jax.methods.training_sets import build_training_set, first_distinct, reference_set, trials_used
 from dast_jax.options import opt
 from dast_jax.records import (
     LEVELS,
@@ -51,31 +49,15 @@ from dast_jax.records import (
     TrainingSet,
 )
 
-__all__ = ["Dast", "Options", "make"]
+__all__ = ["Dast", "Options"]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(level_estimate.LevelOptions):
     """Options of `method.name: dast`; the defaults are [ours] unless they say otherwise."""
 
-    estimator: str = opt(
-        "sampled",
-        "what gives the levels: sampled (pass rates and cut points), or a ranking by fail_rate, self_aware, "
-        "label, uncertainty or judge, cut by the level shares of DAST's data",
-        choices=ESTIMATORS,
-    )
-    trials: int = opt(16, "K, the few-shot trials per query that estimate its level", min=1)
-    easy_cut: float = opt(0.75, "a query is easy from this pass rate up", min=0, max=1)
-    hard_cut: float = opt(
-        0.25, "a query is hard below this pass rate, and middle from it to easy_cut", min=0, max=1
-    )
-    re_estimate: str = opt(
-        "never",
-        "when levels are estimated again: never (the paper's way), or every_round with K fresh trials",
-        choices=("never", "every_round"),
-    )
     proportion: bool = opt(True, "DAST-P: more training examples for harder levels")
     length: bool = opt(True, "DAST-L: sample with exemplars of the query's own level")
     base_quota: int = opt(4, "training examples or pairs per query, before the level's multiplier", min=1)
@@ -92,280 +74,127 @@ class Options:
         64, "most trials per query and round; trials reused from the level estimate count", min=1
     )
     exemplars: int = opt(4, "exemplars in a few-shot prompt", min=0)
-    judge: JudgeOptions = opt(JudgeOptions, "the model that rates queries, for estimator: judge")
     loss: str = opt("sft", "sft (DAST-S) or dpo (DAST-D)", choices=("sft", "dpo"))
 
     def __post_init__(self) -> None:
-        if not 0 < self.hard_cut < self.easy_cut <= 1:
-            raise UserError(
-                f"method.hard_cut, method.easy_cut: need 0 < hard_cut < easy_cut <= 1, "
-                f"got {self.hard_cut:g} and {self.easy_cut:g}"
-            )
-        estimator = self.judge.fallback if self.estimator == "judge" else self.estimator
-        if estimator == "sampled" and self.trials < smallest_trials(self.cuts):
-            raise UserError(
-                f"method.trials: {self.trials} trials leave the hard level empty, as no pass rate lies "
-                f"between 0 and hard_cut ({self.hard_cut:g}); use at least {smallest_trials(self.cuts)}"
-            )
+        super().__post_init__()
         if self.max_trials < self.trials:
             raise UserError(
                 f"method.max_trials: {self.max_trials} is less than method.trials ({self.trials}), "
                 "whose trials count toward it; raise it"
             )
 
-    @property
-    def cuts(self) -> Cuts:
-        return Cuts(easy=self.easy_cut, hard=self.hard_cut)
 
+class Dast(Method):
+    """Run the algorithm box above."""
 
-def make(pool: Pool, options: Options, seed: int, tools: object = None) -> Dast:
-    """The method bound to its pool; raises `UserError` when no query of it has a reference solution."""
-    require_references(pool, "DAST trains on in round 0;")
-    try:
-        check_estimator(options.estimator, pool.queries, options.judge)
-    except UserError as error:
-        raise UserError(f"method.{error}") from error
-    return Dast(pool, options, seed)
-
-
-class Dast(MethodBase):
-    """See the module's docstring for the algorithm."""
+    state = ("levels", "used")
+    options: Options
 
     def __init__(self, pool: Pool, options: Options, seed: int):
         super().__init__(pool, options, seed)
-        self._has_reference = np.array([bool(q.solution) for q in pool.queries])
-        self._levels: np.ndarray | None = None
-        self._quotas: np.ndarray | None = None
-        self._estimating = False
-        self._estimate: list[
-            Responses
-        ] = []  # the trials of an estimate under way that looks at more than counts
-        self._ratings: np.ndarray | None = None  # the judge's, float64 [n], NaN where it gave none
-        self._facts: dict[str, Any] = {}
-        self._right = self._wrong = DistinctTexts(np.zeros(0, np.int64))
-        self._used: np.ndarray | None = None
-        self._earlier: Responses | None = None
+        require_references(pool, "DAST trains on in round 0;")
+        level_estimate.check_estimate(pool, options)
+        self.used: np.ndarray | None = None  # how many of each query's trials the last round made use of
+        self.has_reference = np.array([bool(query.solution) for query in pool.queries])
+
+    # --- which queries to sample next, and with which prompt ---
+
+    def begin(self, round: RoundStart) -> Responses:
+        """Carry over the trials of the estimate to round 1, unless it makes an estimate of its own."""
+        super().begin(round)
+        last = round.history(self.round - 1) if self.round else Responses.none()
+        self._solved = last if self.used is None else last.take(last.trial < self.used[last.query])
         self._matched: ExemplarBank | None = None
-
-    # --- whom to sample next, and with which prompt ---
-
-    def wanted_rounds(self, round: int) -> Sequence[int]:
-        """The last round: its correct responses may be exemplars, and round 1 reuses its trials."""
-        return (round - 1,) if round else ()
-
-    def start_round(self, round: int, earlier: Responses) -> Responses:
-        """Round 1 carries over the trials of the estimate, unless it makes an estimate of its own."""
-        super().start_round(round, earlier)
-        self._estimate, self._facts = [], {}
-        self._estimating = round == 0 or self._options.re_estimate == "every_round"
-        self._earlier = (
-            earlier if self._used is None else earlier.take(earlier.trial < self._used[earlier.query])
-        )
-        self._matched = None
-        if self._options.estimator == "judge" and self._ratings is None:
-            self._ratings = ask_judge(self._pool.queries, self._options.judge, name="method.judge")
-        reused = round == 1 and not self._estimating
-        carried = earlier.take(earlier.round == 0 if reused else np.zeros(0, np.int64))
-        self._begin_counting(carried)
+        self._estimating = self.round == 0 or self.options.re_estimate == "every_round"
+        self._trials: list[Responses] = []  # of the estimate, where it looks at more than counts
+        carried = last if self.round == 1 and not self._estimating else Responses.none()
+        self._found = DistinctResponses(len(self.pool), count_rejectable=self.options.loss == "dpo")
+        if self.round and self.options.loss == "sft":  # an example that repeats its reference is not new
+            references = reference_set(self.pool)
+            self._found.know(references.query, references.text)
+        self._found.add(carried)
         return carried
 
-    def _begin_counting(self, carried: Responses) -> None:
-        """Quotas of examples want texts that are new beside the reference solutions; pairs want any."""
-        self._right, self._wrong = (DistinctTexts(np.zeros(len(self._pool), np.int64)) for _ in range(2))
-        if self._round and self._options.loss == "sft":
-            references = reference_set(self._pool)
-            self._right.know(references.query, references.text)
-        self._count(carried)
-
-    def _count(self, responses: Responses) -> None:
-        if not self._round:
-            return
-        right = usable(responses)
-        self._right.add(responses.query[right], responses.text[right])
-        if self._options.loss == "dpo":
-            wrong = rejectable(responses)
-            self._wrong.add(responses.query[wrong], responses.text[wrong])
-
-    def observe(self, responses: Responses) -> None:
-        self._count(responses)
-        if self._estimating and self._options.estimator != "sampled":
-            self._estimate.append(responses)
-
-    def requests(self, tally: Tally) -> Requests:
-        """First the estimate's K trials of every query; when all have finished, top up to the quotas."""
+    def requests(self, tally: Tally, news: Responses) -> Requests:
+        """Return the estimate's K trials of every query; when all have finished, more up to the quotas."""
+        options = self.options
+        if self.round and len(news):
+            self._found.add(news)
         if self._estimating:
-            missing = np.maximum(self._options.trials - tally.requested, 0)
-            if missing.any():
-                return numbered(missing, tally, PromptKind.FEW_SHOT)
-            if (tally.finished < self._options.trials).any():
-                return Requests.none()
-            if self._options.estimator == "sampled":
-                self._set_levels(self._by_pass_rate(tally.correct))
-            else:
-                self._set_levels(self._by_estimator(Responses.concatenate(self._estimate)))
-        if self._round == 0:
+            if options.estimator != "sampled":
+                self._trials.append(news)
+            requests = level_estimate.estimate_requests(tally, options.trials, PromptKind.FEW_SHOT)
+            if requests is not None:
+                return requests
+            self._estimate(tally.correct, self._trials)
+        if self.round == 0:
             return Requests.none()
-        kind = PromptKind.MATCHED if self._options.length else PromptKind.FEW_SHOT
-        most = self._options.max_trials
-        if self._options.loss == "dpo":
-            right, wrong = self._right.count, self._wrong.count
-            more = trials_for_pairs(self.quotas(), right, wrong, tally, self._prefers_reference(), most)
+        quotas, found = self.quotas(), self._found.usable
+        if options.loss == "dpo":
+            wrong, by_reference = self._found.rejectable, self._by_reference()
+            more = trials_for_pairs(quotas, found, wrong, tally, by_reference, options.max_trials)
         else:
-            deficit = np.maximum(self.quotas() - self._has_reference - self._right.count, 0)
-            more = top_up(deficit, self._right.count, tally, most)
-        return numbered(more, tally, kind)
+            deficit = np.maximum(quotas - self.has_reference - found, 0)
+            more = top_up(deficit, found, tally, options.max_trials)
+        return numbered(more, tally, PromptKind.MATCHED if options.length else PromptKind.FEW_SHOT)
 
     def exemplars(self, query: int, kind: int) -> tuple[Exemplar, ...]:
-        """Random reference solutions (few-shot), or solved problems of the query's own level (matched)."""
+        """Return random reference solutions (few-shot), or solved problems of the query's level (matched)."""
         if kind == PromptKind.MATCHED:
-            return self._matched_bank().draw(query, self._options.exemplars)
+            return self._bank().draw(query, self.options.exemplars)
         return super().exemplars(query, kind)
 
-    def _matched_bank(self) -> ExemplarBank:
+    def _bank(self) -> ExemplarBank:
         if self._matched is None:
-            assert self._levels is not None, "levels come first"
-            assert self._earlier is not None, "start_round comes first"
-            self._matched = ExemplarBank.by_level(
-                self._pool, self._levels, self._earlier, seed=self._seed, round=self._round
-            )
+            assert self.levels is not None, "levels come first"
+            solved, levels = self._solved, self.levels
+            self._matched = ExemplarBank.by_level(self.pool, levels, solved, seed=self.seed, round=self.round)
         return self._matched
+
+    # --- how hard the queries are ---
+
+    def _estimate(self, correct: np.ndarray, trials: list[Responses]) -> None:
+        self.levels, self.facts = level_estimate.estimate_levels(self.pool, self.options, correct, trials)
+        self._estimating, self._trials = False, []
+        for name, count in self.facts.items():
+            if name != "estimator":
+                log.warning("round %d: estimator %s: %s %s", self.round, self.options.estimator, name, count)
+
+    def quotas(self) -> np.ndarray:
+        """Return the examples (the reference solution included) or pairs per query, int64 [n]."""
+        assert self.levels is not None, "levels come first"
+        spread = None if self.options.proportion else self.seed
+        return level_quotas(self.levels, self.options.base_quota, self.options.multipliers, spread)
+
+    def _by_reference(self) -> np.ndarray:
+        """Return which queries prefer their reference to an incorrect response: the unsolved, bool [n]."""
+        return (self.levels == UNSOLVED) & self.has_reference
 
     # --- what to train on ---
 
-    def quotas(self) -> np.ndarray:
-        """Training examples per query, its reference solution included, or pairs per query; int64 [n].
-
-        Proportion off [ours]: the same total over the pool, spread evenly; the queries that get one more
-        when it does not divide are drawn by the seed.
-        """
-        assert self._levels is not None, "levels come first"
-        if self._quotas is None:
-            self._quotas = self._make_quotas(self._levels)
-        return self._quotas
-
-    def _make_quotas(self, levels: np.ndarray) -> np.ndarray:
-        multiplier = np.array([self._options.multipliers[name] for name in LEVELS])
-        quotas = self._options.base_quota * multiplier[levels]
-        if self._options.proportion:
-            return quotas
-        share, rest = divmod(int(quotas.sum()), len(quotas))
-        even = np.full(len(quotas), share)
-        even[np.random.default_rng([self._seed, 1]).permutation(len(quotas))[:rest]] += 1
-        return even
-
     def training_set(self, responses: Responses) -> TrainingSet | PreferenceSet:
-        """D_o in round 0; later D_a ∪ D_o or pairs, short quotas filled by repeats where proportion is on."""
+        """Return D_o in round 0; later D_a ∪ D_o or pairs, short quotas filled by repeats (`proportion`)."""
+        options, n = self.options, len(self.pool)
         if self._estimating:
-            first = (responses.round == self._round) & (responses.trial < self._options.trials)
-            if self._options.estimator == "sampled":
-                counted = responses.query[first & responses.correct]
-                self._set_levels(self._by_pass_rate(np.bincount(counted, minlength=len(self._pool))))
-            else:
-                self._set_levels(self._by_estimator(responses.take(first)))
-        if self._round == 0:
-            self._used = np.full(len(self._pool), self._options.trials, np.int32)
-            return reference_set(self._pool)
-        assert self._levels is not None, "start_round comes first"
-        if self._options.loss == "dpo":
-            return self._pairs(responses, self._levels)
-        need = self.quotas() - self._has_reference
-        rows = first_distinct(responses, need, beside=self._pool)
-        self._used = self._trials_used(responses, rows, need)
-        return build_training_set(
-            self._pool,
-            responses,
-            rows,
-            quotas=self.quotas(),
-            levels=self._levels,
-            max_repeats=self._options.max_repeats if self._options.proportion else 1,
-        )
-
-    def _prefers_reference(self) -> np.ndarray:
-        """Which queries put their reference solution before an incorrect response: the unsolved, bool [n]."""
-        assert self._levels is not None, "levels come first"
-        return (self._levels == UNSOLVED) & self._has_reference
-
-    def _pairs(self, responses: Responses, levels: np.ndarray) -> PreferenceSet:
-        """A quota of pairs per query, from the trials up to the one that made as many pairs possible."""
-        references = self._prefers_reference()
-        self._used = trials_until_pairs(self.quotas(), responses, references, self._options.max_trials)
-        responses = responses.take(responses.trial < self._used[responses.query])
-        chosen, rejected = candidates(responses, len(self._pool), [self._seed, self._round])
-        unsolved = np.flatnonzero(references)
-        solutions = np.array([self._pool.queries[i].solution for i in unsolved], dtype=object)
-        return draw_pairs(
-            chosen.with_references(unsolved, solutions),
-            rejected,
-            self.quotas(),
-            max_repeats=self._options.max_repeats if self._options.proportion else 1,
-            levels=levels,
-        )
-
-    def _trials_used(self, responses: Responses, rows: np.ndarray, need: np.ndarray) -> np.ndarray:
-        """Trials up to the last one kept where the quota was met, else the whole budget; int32 [n].
-
-        How many trials were sampled beyond that depends on what was in flight, so they are never used.
-        """
-        query = responses.query[rows]
-        used = np.zeros(len(need), np.int32)
-        np.maximum.at(used, query, responses.trial[rows] + 1)
-        met = np.bincount(query, minlength=len(need)) >= need
-        return np.where(met, used, self._options.max_trials).astype(np.int32)
-
-    # --- what to remember ---
-
-    def levels(self) -> np.ndarray | None:
-        """The levels in force, int8 [n], or None before the first estimate."""
-        return self._levels
-
-    def _by_pass_rate(self, correct: np.ndarray) -> np.ndarray:
-        return levels_from_counts(correct, self._options.trials, self._options.cuts)
-
-    def _by_estimator(self, trials: Responses) -> np.ndarray:
-        """Levels by another estimator than the pass rate, from the estimate's trials where it needs any."""
-        o = self._options
-        found = estimate(
-            o.estimator,
-            self._pool.queries,
-            trials,
-            cuts=o.cuts,
-            judge=None if self._ratings is None else self._rated,
-            fallback=o.judge.fallback,
-        )
-        self._facts = {"estimator": o.estimator, **found.notes}
-        if found.notes:
-            told = ", ".join(f"{name} {count}" for name, count in found.notes.items())
-            log.warning("round %d: estimator %s: %s", self._round, o.estimator, told)
-        return found.levels
-
-    def _rated(self, questions: Sequence[str]) -> tuple[np.ndarray, Mapping[str, int]]:
-        """The judge's ratings as it gave them before anything was sampled."""
-        assert self._ratings is not None, "start_round comes first"
-        return self._ratings, {}
-
-    def _set_levels(self, levels: np.ndarray) -> None:
-        self._levels = levels
-        self._quotas = None
-        self._estimating = False
-        self._estimate = []
-
-    def facts(self) -> Mapping[str, Any]:
-        """The estimator of the round's levels, where it is not the pass rate, and what it counted."""
-        return self._facts
-
-    def state(self) -> Mapping[str, np.ndarray]:
-        """`levels` int8 [n]; `used` int32 [n], how many of the round's trials it made use of; `ratings`
-        float64 [n], the judge's, which is asked once."""
-        named = {"levels": self._levels, "used": self._used, "ratings": self._ratings}
-        return {name: array.copy() for name, array in named.items() if array is not None}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take back what `state` gave."""
-        self._levels = np.asarray(state["levels"], np.int8) if "levels" in state else None
-        self._used = np.asarray(state["used"], np.int32) if "used" in state else None
-        self._ratings = np.asarray(state["ratings"], np.float64) if "ratings" in state else None
-        self._quotas = None
-
-    def notes(self) -> Mapping[str, int]:
-        """How many queries take exemplars of a neighbouring level, as their own has too few."""
-        return self._matched.notes(self._options.exemplars) if self._matched is not None else {}
+            first = level_estimate.of_estimate(responses, self.round, options.trials)
+            trials = [] if options.estimator == "sampled" else [responses.take(first)]
+            self._estimate(level_estimate.correct_trials(responses, first, n), trials)
+        assert self.levels is not None
+        if self.round == 0:
+            self.used = np.full(n, options.trials, np.int32)
+            return reference_set(self.pool)
+        if (responses.kind == PromptKind.MATCHED).any():
+            self.facts = {**self.facts, **self._bank().notes(options.exemplars)}
+        quotas = self.quotas()
+        repeats = options.max_repeats if options.proportion else 1
+        if options.loss == "dpo":
+            by_reference = self._by_reference()
+            self.used = trials_until_pairs(quotas, responses, by_reference, options.max_trials)
+            counted = responses.take(responses.trial < self.used[responses.query])
+            seed = [self.seed, self.round]
+            return quota_pairs(self.pool, counted, quotas, by_reference, self.levels, repeats, seed)
+        need = quotas - self.has_reference
+        rows = first_distinct(responses, need, beside=self.pool)
+        self.used = trials_used(responses, rows, need, options.max_trials)
+        return build_training_set(self.pool, responses, rows, quotas, self.levels, repeats)

@@ -12,19 +12,18 @@ is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dast_jax.methods.common import exemplars_option, warm_up_option
+from dast_jax.methods.base import MethodOptions, RoundStart, exemplars_option, warm_up_option
 from dast_jax.methods.equal_trial_pairs import EqualTrialPairs
 from dast_jax.options import opt
-from dast_jax.records import Pool, Responses
+from dast_jax.records import Responses
 
-__all__ = ["Dpo", "Options", "make"]
+__all__ = ["Dpo", "Options"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(MethodOptions):
     """Options of `method.name: dpo`."""
 
     trials: int = opt(10, "trials per query, all in one pass", min=2)
@@ -33,19 +32,11 @@ class Options:
     warm_up: bool = warm_up_option(True)
 
 
-def make(pool: Pool, options: Options, seed: int, tools: object = None) -> Dpo:
-    """The method bound to its pool."""
-    return Dpo(pool, options, seed)
-
-
 class Dpo(EqualTrialPairs):
-    """See the module's docstring."""
+    """Run the algorithm box above."""
 
-    def wanted_rounds(self, round: int) -> Sequence[int]:
-        """The round of the sampling pass: its trials are every later round's."""
-        first = int(self._options.warm_up)
-        return (first,) if round > first else ()
-
-    def start_round(self, round: int, earlier: Responses) -> Responses:
-        super().start_round(round, earlier)
-        return earlier
+    def begin(self, round: RoundStart) -> Responses:
+        """Carry over the trials of the one sampling pass."""
+        super().begin(round)
+        first = int(self.options.warm_up)
+        return round.history(first) if round.number > first else Responses.none()

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods.common import exemplars_option, warm_up_option
+from dast_jax.methods.base import MethodOptions, exemplars_option, warm_up_option
 from dast_jax.methods.equal_trial_pairs import EqualTrialPairs
 from dast_jax.options import opt
-from dast_jax.records import Pool
 
-__all__ = ["IterativeRpo", "Options", "make"]
+__all__ = ["IterativeRpo", "Options"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(MethodOptions):
     """Options of `method.name: iterative_rpo`."""
 
     trials: int = opt(30, "K, the trials per query and round", min=2)
@@ -32,12 +31,7 @@ class Options:
     warm_up: bool = warm_up_option(True)
 
 
-def make(pool: Pool, options: Options, seed: int, tools: object = None) -> IterativeRpo:
-    """The method bound to its pool."""
-    return IterativeRpo(pool, options, seed)
-
-
 class IterativeRpo(EqualTrialPairs):
-    """See the module's docstring."""
+    """Run the algorithm box above."""
 
     preference_loss = "rpo"

@@ -13,9 +13,9 @@ import numpy as np
 
 from dast_jax.estimators.distinct import rejectable, response_keys, usable
 from dast_jax.methods.training_sets import distinct_rows, rank_within
-from dast_jax.records import LEVELS, PreferenceSet, Responses, Tally
+from dast_jax.records import LEVELS, Pool, PreferenceSet, Responses, Tally
 
-__all__ = ["Candidates", "candidates", "draw_pairs", "trials_for_pairs", "trials_until_pairs"]
+__all__ = ["Candidates", "candidates", "draw_pairs", "quota_pairs", "trials_for_pairs", "trials_until_pairs"]
 
 
 class Candidates:
@@ -30,7 +30,7 @@ class Candidates:
         self.first = np.cumsum(self.count) - self.count
 
     def with_references(self, query: np.ndarray, solutions: np.ndarray) -> Candidates:
-        """The same, but with its reference solution as the only text of each `query`; both [k]."""
+        """Return the same, but with its reference solution as the only text of each `query`; both [k]."""
         own = ~np.isin(self.query, query)
         new_query = np.concatenate([self.query[own], query])
         order = np.argsort(new_query, kind="stable")
@@ -40,7 +40,7 @@ class Candidates:
 
 
 def candidates(responses: Responses, n_queries: int, seed: Sequence[int]) -> tuple[Candidates, Candidates]:
-    """The distinct texts that can be chosen, and those that can be rejected, of each query."""
+    """Return the distinct texts that can be chosen, and those that can be rejected, of each query."""
     return (
         _distinct_texts(responses, np.flatnonzero(usable(responses)), n_queries, [*seed, 3]),
         _distinct_texts(responses, np.flatnonzero(rejectable(responses)), n_queries, [*seed, 4]),
@@ -55,11 +55,11 @@ def draw_pairs(
     max_repeats: int = 1,
     levels: np.ndarray | None = None,
 ) -> PreferenceSet:
-    """`wanted` pairs of each query, int [n], from its `chosen` and `rejected` texts; ordered by query.
+    """Return `wanted` pairs of each query, int [n], from its `chosen` and `rejected` texts; ordered by query.
 
     All c·r pairs of a query are used before one of them is used again, each at most `max_repeats` times; the
-    first pairs go round both sides, so that each text is used as evenly as can be. What is lacking
-    is the shortfall, by level where `levels` int [n] are given.
+    first pairs go round both sides, so that each text is used as evenly as possible. What is lacking is
+    the shortfall, by level where `levels` int [n] are given.
     """
     c, r = chosen.count, rejected.count
     count = np.minimum(wanted, c * r * max_repeats)
@@ -85,6 +85,26 @@ def draw_pairs(
     )
 
 
+def quota_pairs(
+    pool: Pool,
+    responses: Responses,
+    quotas: np.ndarray,
+    by_reference: np.ndarray,
+    levels: np.ndarray,
+    max_repeats: int,
+    seed: Sequence[int],
+) -> PreferenceSet:
+    """Return `quotas` pairs of each query, int [n], drawn from `responses` as `draw_pairs` does.
+
+    Where `by_reference` (bool [n]) the chosen text is the query's reference solution.
+    """
+    chosen, rejected = candidates(responses, len(pool), seed)
+    preferred = np.flatnonzero(by_reference)
+    solutions = np.array([pool.queries[i].solution for i in preferred], dtype=object)
+    chosen = chosen.with_references(preferred, solutions)
+    return draw_pairs(chosen, rejected, quotas, max_repeats=max_repeats, levels=levels)
+
+
 def trials_for_pairs(
     wanted: np.ndarray,
     right: np.ndarray,
@@ -93,7 +113,7 @@ def trials_for_pairs(
     prefers_reference: np.ndarray,
     max_trials: int,
 ) -> np.ndarray:
-    """Further trials per query, int64 [n], until c·r ≥ `wanted` pairs are possible, within the budget.
+    """Return further trials per query, int64 [n], until c·r ≥ `wanted` pairs are possible, within the budget.
 
     c are the distinct texts that can be chosen, `right` int [n] so far, or 1 where the reference is preferred
     (bool [n]); r those that can be rejected, `wrong` int [n]. [ours] With yields p and q seen so far, t more
@@ -116,9 +136,10 @@ def trials_for_pairs(
 def trials_until_pairs(
     wanted: np.ndarray, responses: Responses, prefers_reference: np.ndarray, max_trials: int
 ) -> np.ndarray:
-    """Trials of each query up to the one at which c·r (see `trials_for_pairs`) reaches `wanted`; int32 [n].
+    """Return each query's trials up to the one at which c·r reaches `wanted`, int32 [n].
 
-    `max_trials` where that never happens. What was sampled beyond depends on what was in flight.
+    c and r are those of `trials_for_pairs`; `max_trials` where that never happens. What was sampled beyond
+    depends on what was in flight.
     """
     order = np.lexsort((responses.trial, responses.round, responses.query))
     query = responses.query[order]
@@ -135,7 +156,7 @@ def trials_until_pairs(
 
 
 def _running(flag: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """How many flags are set up to each row in its run of equal values of the sorted `query`, int64 [m]."""
+    """Count the flags up to each row in its run of equal values of the sorted `query`, int64 [m]."""
     total = np.cumsum(flag)
     before = total - flag
     starts = np.flatnonzero(np.diff(query, prepend=-1) != 0)
@@ -143,7 +164,7 @@ def _running(flag: np.ndarray, query: np.ndarray) -> np.ndarray:
 
 
 def _distinct_texts(responses: Responses, rows: np.ndarray, n_queries: int, seed: list[int]) -> Candidates:
-    """One row per (query, normalised text), in an order that the text's digest and the seed decide."""
+    """Return one row per (query, normalized text), in an order that the text's digest and the seed decide."""
     query = responses.query[rows]
     key = response_keys(responses.text[rows])
     # Of equal texts (they may differ in case or space) the first by (round, trial).
@@ -158,7 +179,7 @@ def _distinct_texts(responses: Responses, rows: np.ndarray, n_queries: int, seed
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    """uint64 [n] with all bits stirred, a bijection (the finaliser of splitmix64)."""
+    """Return uint64 [n] with all bits mixed, a bijection (the finalizer of splitmix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

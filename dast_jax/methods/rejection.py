@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from dast_jax.estimators.levels import levels_from_counts
-from dast_jax.methods.common import MethodBase, numbered
+from dast_jax.methods.allocation import numbered
+from dast_jax.methods.base import Method
 from dast_jax.methods.coverage import coverage
 from dast_jax.methods.training_sets import (
     distinct_rows,
@@ -23,16 +23,17 @@ from dast_jax.records import Pool, Requests, Responses, Tally, TrainingSet
 __all__ = ["RejectionSampling"]
 
 
-class RejectionSampling(MethodBase):
+class RejectionSampling(Method):
     """`trials` of every query; the correct ones are trained on.
 
-    `distinct` drops those whose normalised text repeats an earlier one's, `at_most` (0: no limit) keeps so
-    many of a query, the first by trial, and `references` adds the reference solutions, which then are
-    earlier ones too. Correct means usable:
-    a truncated response is never trained on.
+    `distinct` drops those whose normalized text repeats an earlier one's, `at_most` (0: no limit) keeps the
+    first ones of a query by trial, and `references` adds the reference solutions, which then are earlier
+    ones too. Correct means usable: a truncated response is never trained on. `levels`, by the trials of the
+    first round that has any, are for the report; the method does not use them.
     """
 
     start = "restart"
+    state = ("levels",)
 
     def __init__(
         self,
@@ -46,40 +47,26 @@ class RejectionSampling(MethodBase):
     ):
         super().__init__(pool, options, seed)
         self._distinct, self._references, self._at_most = distinct, references, at_most
-        self._levels: np.ndarray | None = None
-        self._facts: dict[str, Any] = {}
 
-    def requests(self, tally: Tally) -> Requests:
-        """All trials at once."""
-        if self._warming_up:
+    def requests(self, tally: Tally, news: Responses) -> Requests:
+        """Return all trials at once."""
+        if self.warming_up:
             return Requests.none()
-        return numbered(np.maximum(self._options.trials - tally.requested, 0), tally, self._plain)
+        return numbered(np.maximum(self.options.trials - tally.requested, 0), tally, self.plain)
 
     def training_set(self, responses: Responses) -> TrainingSet:
-        if self._warming_up:
-            return reference_set(self._pool)
-        n = len(self._pool)
-        if self._levels is None:
+        """Return the correct responses, as many and as different as the method wants."""
+        if self.warming_up:
+            return reference_set(self.pool)
+        n = len(self.pool)
+        if self.levels is None:
             solved = np.bincount(responses.query[responses.correct], minlength=n)
-            self._levels = levels_from_counts(solved, self._options.trials)
-        beside = self._pool if self._references else None
+            self.levels = levels_from_counts(solved, self.options.trials)
+        beside = self.pool if self._references else None
         rows = distinct_rows(responses, beside=beside) if self._distinct else usable_rows(responses)
         if self._at_most:
             rows = first_rows(responses, rows, np.full(n, self._at_most))
         kept = np.bincount(responses.query[rows], minlength=n)
-        self._facts = {"coverage": coverage(self._pool, self._levels, kept)}
+        self.facts = {"coverage": coverage(self.pool, self.levels, kept)}
         found = text_set(responses, rows)
-        return union(reference_set(self._pool), found) if self._references else found
-
-    def levels(self) -> np.ndarray | None:
-        """By the trials of the first round that has any; for the report, the method does not use them."""
-        return self._levels
-
-    def state(self) -> Mapping[str, np.ndarray]:
-        return {} if self._levels is None else {"levels": self._levels}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        self._levels = np.asarray(state["levels"], np.int8) if "levels" in state else None
-
-    def facts(self) -> Mapping[str, Any]:
-        return self._facts
+        return union(reference_set(self.pool), found) if self._references else found

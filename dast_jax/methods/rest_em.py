@@ -6,7 +6,7 @@
 
 From the paper: K samples a query (32 for mathematics), at most 10 kept so that easy queries do not fill the
 set, and training from the base model each round. [ours] The first distinct ones by trial are kept. With
-all queries solved the limit evens the set out; with none solved there is nothing to train on in this
+all queries solved the limit balances the set; with none solved there is nothing to train on in this
 round, and the policy stays as it is.
 """
 
@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods.common import exemplars_option, warm_up_option
+from dast_jax.methods.base import MethodOptions, exemplars_option, warm_up_option
 from dast_jax.methods.rejection import RejectionSampling
 from dast_jax.options import opt
 from dast_jax.records import Pool
 
-__all__ = ["Options", "make"]
+__all__ = ["Options", "RestEm"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(MethodOptions):
     """Options of `method.name: rest_em`."""
 
     trials: int = opt(32, "K, the trials per query and round", min=1)
@@ -32,6 +32,8 @@ class Options:
     warm_up: bool = warm_up_option(False)
 
 
-def make(pool: Pool, options: Options, seed: int, tools: object = None) -> RejectionSampling:
-    """The method bound to its pool."""
-    return RejectionSampling(pool, options, seed, distinct=True, at_most=options.at_most)
+class RestEm(RejectionSampling):
+    """Run the algorithm box above."""
+
+    def __init__(self, pool: Pool, options: Options, seed: int):
+        super().__init__(pool, options, seed, distinct=True, at_most=options.at_most)

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods.common import exemplars_option, warm_up_option
+from dast_jax.methods.base import MethodOptions, exemplars_option, warm_up_option
 from dast_jax.methods.rejection import RejectionSampling
 from dast_jax.options import opt
 from dast_jax.records import Pool
 
-__all__ = ["Options", "make"]
+__all__ = ["Options", "Rft"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(MethodOptions):
     """Options of `method.name: rft`."""
 
     trials: int = opt(100, "raw trials per query and round", min=1)
@@ -32,6 +32,8 @@ class Options:
     warm_up: bool = warm_up_option(True)
 
 
-def make(pool: Pool, options: Options, seed: int, tools: object = None) -> RejectionSampling:
-    """The method bound to its pool."""
-    return RejectionSampling(pool, options, seed, distinct=True, references=options.references)
+class Rft(RejectionSampling):
+    """Run the algorithm box above."""
+
+    def __init__(self, pool: Pool, options: Options, seed: int):
+        super().__init__(pool, options, seed, distinct=True, references=options.references)

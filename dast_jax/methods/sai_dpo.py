@@ -27,29 +27,28 @@ and the policy stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from dast_jax.errors import UserError
-from dast_jax.estimators.clustering import ENCODERS, make_encoder
-from dast_jax.estimators.estimate import count_steps, rank_quantiles
-from dast_jax.llm.tagger import Tagger, TaggerOptions
-from dast_jax.methods.base import ModelTools
-from dast_jax.methods.clusters import cluster_queries, subjects
-from dast_jax.methods.common import MethodBase, exemplars_option, numbered, warm_up_option
+from dast_jax.estimators.clustering import ENCODERS
+from dast_jax.estimators.estimate import TrialSums, rank_quantiles
+from dast_jax.llm.tagger import TaggerOptions
+from dast_jax.methods.allocation import draw, numbered
+from dast_jax.methods.annotations import Annotation, Clusters
+from dast_jax.methods.base import Method, MethodOptions, RoundStart, exemplars_option, warm_up_option
+from dast_jax.methods.cluster_means import cluster_errors, filled_by_cluster
 from dast_jax.methods.pairs import candidates, draw_pairs
 from dast_jax.methods.training_sets import reference_set
 from dast_jax.options import opt
 from dast_jax.records import Pool, PreferenceSet, Requests, Responses, Tally, TrainingSet
 
-__all__ = ["Options", "SaiDpo", "cluster_errors", "draw", "make"]
+__all__ = ["Options", "SaiDpo"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(MethodOptions):
     """Options of `method.name: sai_dpo`."""
 
     clusters: int = opt(32, "clusters of the queries", min=1)
@@ -61,7 +60,7 @@ class Options:
     probe: float = opt(0.01, "share of the pool that is probed each round", min=0, max=1)
     trials: int = opt(8, "K, the trials of each probed or drawn query", min=2)
     draw: int = opt(20_000, "queries drawn each round; a smaller pool is taken whole", min=1)
-    kappa: float = opt(4.0, "κ: so many probed queries' weight has the mean error in a cluster's", min=0)
+    kappa: float = opt(4.0, "κ: the weight, in probed queries, of the mean error within a cluster's", min=0)
     epsilon: float = opt(0.05, "ε: weight of a cluster without errors", min=0)
     band: str = opt(
         "rank",
@@ -74,133 +73,85 @@ class Options:
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(True)
 
-
-def make(pool: Pool, options: Options, seed: int, tools: ModelTools | None = None) -> SaiDpo:
-    """The method bound to its pool; raises `UserError` for more clusters than queries, or an empty probe."""
-    n = len(pool)
-    if options.clusters > n:
-        raise UserError(
-            f"method.clusters: {options.clusters} clusters, and there are {n:,} queries; lower it"
-        )
-    if _probe_size(options, n) < 1:
-        raise UserError(
-            f"method.probe: {options.probe:g} of {n:,} queries is less than one query; use at least {1 / n:g}"
-        )
-    if tools is None:
-        raise ValueError("sai_dpo needs tools to embed the queries")
-    if options.tagger.endpoint and not all(query.tags for query in pool.queries):
-        Tagger(options.tagger, name="method.tagger")  # says at once what it lacks; nothing is asked
-    return SaiDpo(pool, options, seed, tools)
+    @property
+    def annotations(self) -> tuple[Annotation, ...]:
+        """The clusters of the queries."""
+        return (Clusters(self.clusters, self.encoder, self.encoder_model, self.tagger),)
 
 
 def _probe_size(options: Options, n_queries: int) -> int:
     return int(options.probe * n_queries + 0.5)
 
 
-# --- the formulas -------------------------------------------------------------------------------------
+class SaiDpo(Method):
+    """Run the algorithm box above."""
 
+    state = ("last",)
+    options: Options
 
-def cluster_errors(cluster: np.ndarray, fail: np.ndarray, clusters: int, kappa: float) -> np.ndarray:
-    """e_c float64 [clusters], from probed queries' `cluster` int [q] and fail rate float [q]."""
-    n = np.bincount(cluster, minlength=clusters)
-    wrong = np.bincount(cluster, weights=fail, minlength=clusters)
-    mean = fail.mean()
-    return np.where(n + kappa > 0, (wrong + kappa * mean) / np.maximum(n + kappa, 1e-12), mean)
-
-
-def draw(weight: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` queries drawn one by one without replacement in proportion to `weight` float [n]; sorted int64.
-
-    Queries of weight 0 are never drawn. By exponential race (Efraimidis and Spirakis, 2006).
-    """
-    eligible = np.flatnonzero(weight > 0)
-    arrival = rng.exponential(size=len(weight))[eligible] / weight[eligible]
-    if count < len(eligible):
-        eligible = eligible[np.argpartition(arrival, count - 1)[:count]]
-    return np.sort(eligible)
-
-
-# --- the method ---------------------------------------------------------------------------------------
-
-
-class _Sums:
-    """Sums over the responses seen of each query, int64 [n]; the same in whatever order they come."""
-
-    def __init__(self, n_queries: int, responses: Responses | None = None):
-        self.trials, self.correct, self.steps, self.length = (np.zeros(n_queries, np.int64) for _ in range(4))
-        if responses is not None:
-            self.add(responses)
-
-    def add(self, responses: Responses) -> None:
-        steps = np.fromiter(map(count_steps, responses.text), np.int64, len(responses))
-        n = len(self.trials)
-        self.trials += np.bincount(responses.query, minlength=n)
-        self.correct += np.bincount(responses.query[responses.correct], minlength=n)
-        self.steps += np.bincount(responses.query, weights=steps, minlength=n).astype(np.int64)
-        self.length += np.bincount(responses.query, weights=responses.length, minlength=n).astype(np.int64)
-
-
-class SaiDpo(MethodBase):
-    """See the module's docstring for the algorithm."""
-
-    def __init__(self, pool: Pool, options: Options, seed: int, tools: ModelTools):
+    def __init__(self, pool: Pool, options: Options, seed: int):
         super().__init__(pool, options, seed)
-        self._tools = tools
         n = len(pool)
-        self._clusters: np.ndarray | None = None
-        self._last = np.full((4, n), np.nan, np.float32)  # last seen: P@K, pass rate, steps, length
+        if options.clusters > n:
+            raise UserError(
+                f"method.clusters: {options.clusters} clusters, and there are {n:,} queries; lower it"
+            )
+        if _probe_size(options, n) < 1:
+            raise UserError(
+                f"method.probe: {options.probe:g} of {n:,} queries is less than one query; "
+                f"use at least {1 / n:g}"
+            )
+        self.last = np.full((4, n), np.nan, np.float32)  # last seen: P@K, pass rate, steps, length
         self._probe = np.zeros(0, np.int64)  # the queries probed in this round, sorted
-        self._seen = _Sums(n)
+        self._probed: list[Responses] = []  # the responses to the probe
         self._drawn: np.ndarray | None = None
-        self._facts: dict[str, Any] = {}
 
-    # --- whom to sample next ---
+    # --- which queries to sample next ---
 
-    def start_round(self, round: int, earlier: Responses) -> Responses:
-        if self._clusters is None:
-            o = self._options
-            encoder = make_encoder(o.encoder, policy=self._tools.embed, model=o.encoder_model)
-            texts = subjects(self._pool, o.tagger)
-            self._clusters = cluster_queries(texts, o.clusters, encoder, self._seed)
-        n = len(self._pool)
-        rng = np.random.default_rng([self._seed, 6, round])
-        self._probe = np.sort(rng.choice(n, _probe_size(self._options, n), replace=False))
-        self._seen = _Sums(n)
+    def begin(self, round: RoundStart) -> Responses:
+        """Draw the queries of the round's probe."""
+        n = len(self.pool)
+        rng = np.random.default_rng([self.seed, 6, round.number])
+        self._probe = np.sort(rng.choice(n, _probe_size(self.options, n), replace=False))
+        self._probed = []
         self._drawn = None
-        return super().start_round(round, earlier)
+        return super().begin(round)
 
-    def observe(self, responses: Responses) -> None:
-        self._seen.add(responses)
+    @property
+    def _clusters(self) -> np.ndarray:
+        return self.pool.columns[Clusters.column]
 
-    def requests(self, tally: Tally) -> Requests:
-        """The probe; when it has finished, the queries drawn by what it showed."""
-        if self._warming_up or self._drawn is not None:
+    def requests(self, tally: Tally, news: Responses) -> Requests:
+        """Return the probe; when it has finished, the queries drawn by what it showed."""
+        if self.warming_up or self._drawn is not None:
             return Requests.none()
-        n, trials = len(self._pool), self._options.trials
+        self._probed.append(news)
+        n, trials = len(self.pool), self.options.trials
         probe = self._probe
         if (tally.requested[probe] == 0).any():
             count = np.zeros(n, np.int64)
             count[probe] = trials
-            return numbered(count, tally, self._plain)
+            return numbered(count, tally, self.plain)
         if (tally.finished[probe] < trials).any():
             return Requests.none()
-        self._drawn = self._draw(self._seen)
+        self._drawn = self._draw(TrialSums.of(Responses.concatenate(self._probed), n))
         count = np.zeros(n, np.int64)
         count[self._drawn] = trials
-        return numbered(np.maximum(count - tally.requested, 0), tally, self._plain)
+        return numbered(np.maximum(count - tally.requested, 0), tally, self.plain)
 
-    def _draw(self, probed: _Sums) -> np.ndarray:
-        """The queries drawn in this round, sorted int64, from the responses to its probe."""
-        rng = np.random.default_rng([self._seed, 7, self._round])
-        return draw(self.weights(probed), self._options.draw, rng)
+    def _draw(self, probed: TrialSums) -> np.ndarray:
+        """Return the queries drawn in this round, sorted int64, from the responses to its probe."""
+        rng = np.random.default_rng([self.seed, 7, self.round])
+        return draw(self.weights(probed), self.options.draw, rng)
 
-    def weights(self, probed: _Sums) -> np.ndarray:
-        """(ε + e_c)·d of every query, float64 [n], from sums over the responses to the probe."""
-        o, probe = self._options, self._probe
-        assert self._clusters is not None, "start_round comes first"
+    def weights(self, probed: TrialSums) -> np.ndarray:
+        """Return (ε + e_c)·d of every query, float64 [n], from sums over the responses to the probe."""
+        o, probe = self.options, self._probe
         fail = 1 - probed.correct[probe] / probed.trials[probe]
         errors = cluster_errors(self._clusters[probe], fail, o.clusters, o.kappa)
-        solved, rate, steps, length = self._filled(self._updated(probed, probe))
+        solved, rate, steps, length = filled_by_cluster(
+            self._updated(probed, probe), self._clusters, o.clusters
+        )
         if o.band == "rank":
             quantile = rank_quantiles(-solved, steps, length)
             band = np.exp(-0.5 * ((quantile - o.centre) / o.width) ** 2)
@@ -208,9 +159,9 @@ class SaiDpo(MethodBase):
             band = 1 - rate**o.trials - (1 - rate) ** o.trials
         return (o.epsilon + errors[self._clusters]) * band
 
-    def _updated(self, sums: _Sums, queries: np.ndarray) -> np.ndarray:
-        """What was last seen of each query, float32 [4, n], with `queries` as `sums` has them."""
-        last = self._last.copy()
+    def _updated(self, sums: TrialSums, queries: np.ndarray) -> np.ndarray:
+        """Return what was last seen of each query, float32 [4, n], with `queries` as `sums` has them."""
+        last = self.last.copy()
         trials, correct = sums.trials[queries], sums.correct[queries]
         last[:, queries] = (
             correct > 0,
@@ -220,33 +171,21 @@ class SaiDpo(MethodBase):
         )
         return last
 
-    def _filled(self, last: np.ndarray) -> np.ndarray:
-        """`last` float64 [4, n] with the cluster's mean, else the pool's, for queries never seen."""
-        assert self._clusters is not None
-        seen = ~np.isnan(last[0])
-        own, n_clusters = self._clusters[seen], self._options.clusters
-        count = np.bincount(own, minlength=n_clusters)
-        filled = last.astype(np.float64)
-        for row in filled:
-            total = np.bincount(own, weights=row[seen], minlength=n_clusters)
-            mean = np.where(count > 0, total / np.maximum(count, 1), row[seen].mean())
-            row[~seen] = mean[self._clusters[~seen]]
-        return filled
-
     # --- what to train on ---
 
     def training_set(self, responses: Responses) -> TrainingSet | PreferenceSet:
-        if self._warming_up:
-            return reference_set(self._pool)
-        n, probe = len(self._pool), self._probe
-        probed = _Sums(n, responses.take(np.flatnonzero(np.isin(responses.query, probe))))
+        """Return random pairs of the drawn queries."""
+        if self.warming_up:
+            return reference_set(self.pool)
+        n, probe = len(self.pool), self._probe
+        probed = TrialSums.of(responses.take(np.flatnonzero(np.isin(responses.query, probe))), n)
         drawn = self._draw(probed)
-        chosen, rejected = candidates(responses, n, [self._seed, self._round])
+        chosen, rejected = candidates(responses, n, [self.seed, self.round])
         wanted = np.zeros(n, np.int64)
-        wanted[drawn] = self._options.pairs
+        wanted[drawn] = self.options.pairs
         pairs = draw_pairs(chosen, rejected, wanted)
-        seen = _Sums(n, responses)
-        self._facts = {
+        seen = TrialSums.of(responses, n)
+        self.facts = {
             "probed": len(probe),
             "probe_accuracy": float((seen.correct[probe] / seen.trials[probe]).mean()),
             "drawn": len(drawn),
@@ -254,19 +193,5 @@ class SaiDpo(MethodBase):
             "drawn_all_correct": int((seen.correct[drawn] == seen.trials[drawn]).sum()),
             "drawn_none_correct": int((seen.correct[drawn] == 0).sum()),
         }
-        self._last = self._updated(seen, np.flatnonzero(seen.trials))
+        self.last = self._updated(seen, np.flatnonzero(seen.trials))
         return pairs
-
-    # --- what to remember ---
-
-    def state(self) -> Mapping[str, np.ndarray]:
-        """`clusters` int32 [n]; `last` float32 [4, n], what was last seen of each query, NaN for nothing."""
-        clusters = {} if self._clusters is None else {"clusters": self._clusters}
-        return {**clusters, "last": self._last.copy()}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        self._clusters = np.asarray(state["clusters"], np.int32) if "clusters" in state else None
-        self._last = np.array(state["last"], np.float32)
-
-    def facts(self) -> Mapping[str, Any]:
-        return self._facts

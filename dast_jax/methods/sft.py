@@ -9,29 +9,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods.common import MethodBase, require_references
+from dast_jax.methods.base import Method, MethodOptions, require_references
 from dast_jax.methods.training_sets import reference_set
 from dast_jax.records import Pool, Requests, Responses, Tally, TrainingSet
 
-__all__ = ["Options", "Sft", "make"]
+__all__ = ["Options", "Sft"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(MethodOptions):
     """`method.name: sft` has no options of its own."""
 
 
-def make(pool: Pool, options: Options, seed: int, tools: object = None) -> Sft:
-    """The method bound to its pool; raises `UserError` when no query of it has a reference solution."""
-    require_references(pool, "method sft trains on;")
-    return Sft(pool, options, seed)
+class Sft(Method):
+    """Train on the reference solutions, every round."""
 
+    def __init__(self, pool: Pool, options: Options, seed: int):
+        super().__init__(pool, options, seed)
+        require_references(pool, "method sft trains on;")
 
-class Sft(MethodBase):
-    """See the module's docstring."""
-
-    def requests(self, tally: Tally) -> Requests:
+    def requests(self, tally: Tally, news: Responses) -> Requests:
+        """Return nothing."""
         return Requests.none()
 
     def training_set(self, responses: Responses) -> TrainingSet:
-        return reference_set(self._pool)
+        """Return D_o."""
+        return reference_set(self.pool)

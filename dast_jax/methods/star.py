@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods.star_family import Star, StarOptions
-from dast_jax.records import Pool
+from dast_jax.methods.star_family import StarBase, StarOptions
 
-__all__ = ["Options", "make"]
+__all__ = ["Options", "Star"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +23,7 @@ class Options(StarOptions):
     """Options of `method.name: star`."""
 
 
-def make(pool: Pool, options: Options, seed: int, tools: object = None) -> Star:
-    """The method bound to its pool."""
-    return Star(pool, options, seed, start="restart")
+class Star(StarBase):
+    """Run the algorithm box above."""
+
+    start = "restart"

@@ -1,6 +1,6 @@
 """STaR-Acc, accumulating STaR: the baseline of AdaSTaR, arXiv 2505.16322.
 
-    round t    as `star`, but training goes on from the last policy instead of the base model
+    round t    as `star`, but training continues from the last policy instead of the base model
 
 With all queries solved all of them are trained on, one response each; with none solved there is nothing
 to train on in this round, and the policy stays as it is.
@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods.star_family import Star, StarOptions
-from dast_jax.records import Pool
+from dast_jax.methods.star_family import StarBase, StarOptions
 
-__all__ = ["Options", "make"]
+__all__ = ["Options", "StarAcc"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +20,7 @@ class Options(StarOptions):
     """Options of `method.name: star_acc`."""
 
 
-def make(pool: Pool, options: Options, seed: int, tools: object = None) -> Star:
-    """The method bound to its pool."""
-    return Star(pool, options, seed, start="continue")
+class StarAcc(StarBase):
+    """Run the algorithm box above."""
+
+    start = "continue"

@@ -15,20 +15,21 @@ __all__ = [
     "rank_within",
     "reference_set",
     "text_set",
+    "trials_used",
     "union",
     "usable_rows",
 ]
 
 
 def reference_set(pool: Pool) -> TrainingSet:
-    """D_o: the reference solution of every query that has one."""
+    """Return D_o: the reference solution of every query that has one."""
     query = np.flatnonzero([bool(q.solution) for q in pool.queries]).astype(np.int32)
     text = np.array([pool.queries[i].solution for i in query], dtype=object)
     return TrainingSet(query=query, text=text, is_reference=np.ones(len(query), bool))
 
 
 def text_set(responses: Responses, rows: np.ndarray, shortfall: dict[str, int] | None = None) -> TrainingSet:
-    """The responses in `rows`, to be trained on as they are."""
+    """Return the responses in `rows`, to be trained on as they are."""
     return TrainingSet(
         query=responses.query[rows].astype(np.int32),
         text=responses.text[rows],
@@ -38,7 +39,7 @@ def text_set(responses: Responses, rows: np.ndarray, shortfall: dict[str, int] |
 
 
 def union(first: TrainingSet, second: TrainingSet) -> TrainingSet:
-    """Both, ordered by query, with the second one's shortfall."""
+    """Return both, ordered by query, with the second one's shortfall."""
     query = np.concatenate([first.query, second.query])
     order = np.argsort(query, kind="stable")
     return TrainingSet(
@@ -50,7 +51,7 @@ def union(first: TrainingSet, second: TrainingSet) -> TrainingSet:
 
 
 def usable_rows(responses: Responses) -> np.ndarray:
-    """Row numbers int64 [m] of the usable responses, ordered by (query, round, trial)."""
+    """Return the row numbers int64 [m] of the usable responses, ordered by (query, round, trial)."""
     rows = np.flatnonzero(usable(responses))
     return rows[np.lexsort((responses.trial[rows], responses.round[rows], responses.query[rows]))]
 
@@ -58,11 +59,11 @@ def usable_rows(responses: Responses) -> np.ndarray:
 def distinct_rows(
     responses: Responses, rows: np.ndarray | None = None, *, beside: Pool | None = None
 ) -> np.ndarray:
-    """Those of `rows`, by default the usable ones, whose normalised text is new for their query, int64 [m].
+    """Return those of `rows`, by default the usable ones, whose text is new for their query, int64 [m].
 
-    Of equal texts the first by (round, trial) is taken; the rows come ordered by (query, round, trial),
-    whatever the order of `responses`. With `beside` the reference solutions of that pool are trained on too,
-    and a text that says the same as its query's is not new.
+    Of texts that are equal when normalized the first by (round, trial) is taken; the rows come ordered by
+    (query, round, trial), whatever the order of `responses`. With `beside` the reference solutions of that
+    pool are trained on too, and a text that says the same as its query's is not new.
     """
     rows = np.flatnonzero(usable(responses)) if rows is None else rows
     key = response_keys(responses.text[rows])
@@ -83,26 +84,37 @@ def distinct_rows(
 
 
 def first_distinct(responses: Responses, need: np.ndarray, *, beside: Pool | None = None) -> np.ndarray:
-    """The first `need` (int [n]) rows of `distinct_rows` of each query: row numbers int64 [m]."""
+    """Return the first `need` (int [n]) rows of `distinct_rows` of each query: row numbers int64 [m]."""
     return first_rows(responses, distinct_rows(responses, beside=beside), need)
 
 
 def first_rows(responses: Responses, rows: np.ndarray, need: np.ndarray) -> np.ndarray:
-    """Of `rows`, ordered by query, the first `need` (int [n]) of each query: row numbers int64 [m]."""
+    """Return the first `need` (int [n]) of each query among `rows`, ordered by query: int64 [m]."""
     query = responses.query[rows]
     return rows[rank_within(query) < need[query]]
+
+
+def trials_used(responses: Responses, rows: np.ndarray, need: np.ndarray, max_trials: int) -> np.ndarray:
+    """Return each query's trials up to the last of `rows` where `need` was met, else `max_trials`: int32 [n].
+
+    How many trials were sampled beyond that depends on what was in flight, so they are never used.
+    """
+    query = responses.query[rows]
+    used = np.zeros(len(need), np.int32)
+    np.maximum.at(used, query, responses.trial[rows] + 1)
+    met = np.bincount(query, minlength=len(need)) >= need
+    return np.where(met, used, max_trials).astype(np.int32)
 
 
 def build_training_set(
     pool: Pool,
     responses: Responses,
     rows: np.ndarray,
-    *,
     quotas: np.ndarray,
     levels: np.ndarray,
     max_repeats: int,
 ) -> TrainingSet:
-    """D_a ∪ D_o with `quotas` examples per query, int [n]; `levels` int [n] for the shortfall's names.
+    """Return D_a ∪ D_o with `quotas` examples per query, int [n]; `levels` int [n] for the shortfall's names.
 
     A query gives its reference solution and its responses in `rows` (from `first_distinct`). What is
     short of the quota is filled by repeating those responses evenly, then the reference solution, until
@@ -140,6 +152,6 @@ def build_training_set(
 
 
 def rank_within(query: np.ndarray) -> np.ndarray:
-    """0, 1, 2, … within each run of equal values of the sorted `query`, int64 [m]."""
+    """Return 0, 1, 2, … within each run of equal values of the sorted `query`, int64 [m]."""
     starts = np.flatnonzero(np.concatenate([[True], np.diff(query) != 0])) if len(query) else query
     return np.arange(len(query)) - np.repeat(starts, np.diff(np.append(starts, len(query))))

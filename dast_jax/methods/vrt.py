@@ -12,27 +12,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods.common import exemplars_option, warm_up_option
+from dast_jax.methods.base import MethodOptions, exemplars_option, warm_up_option
 from dast_jax.methods.rejection import RejectionSampling
 from dast_jax.options import opt
 from dast_jax.records import Pool
 
-__all__ = ["Options", "make"]
+__all__ = ["Options", "Vrt"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(MethodOptions):
     """Options of `method.name: vrt`."""
 
     trials: int = opt(52, "raw trials per query and round", min=1)
-    drop_duplicates: bool = opt(False, "drop responses whose normalised text repeats an earlier one's")
+    drop_duplicates: bool = opt(False, "drop responses whose normalized text repeats an earlier one's")
     references: bool = opt(False, "train on the reference solutions too")
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(False)
 
 
-def make(pool: Pool, options: Options, seed: int, tools: object = None) -> RejectionSampling:
-    """The method bound to its pool."""
-    return RejectionSampling(
-        pool, options, seed, distinct=options.drop_duplicates, references=options.references
-    )
+class Vrt(RejectionSampling):
+    """Run the algorithm box above."""
+
+    def __init__(self, pool: Pool, options: Options, seed: int):
+        super().__init__(pool, options, seed, distinct=options.drop_duplicates, references=options.references)

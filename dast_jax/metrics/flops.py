@@ -1,57 +1,65 @@
 """Compute accounting: 6·N per trained and 2·N per sampled token, as in AdaSTaR's tables (arXiv 2505.16322).
 
-N is the number of weights, embeddings included. `useful` counts tokens of prompts, responses and
-examples; `padded` counts every position that the compiled programs computed.
+N is the number of weights, embeddings included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from dast_jax.records import SamplingStats
-    from dast_jax.training.score import Scores
-    from dast_jax.training.stage import TrainStats
-
-__all__ = ["sampling_flops", "scoring_flops", "training_flops", "with_cumulative"]
+__all__ = ["Flops", "SampledWork", "TokenWork", "sampling_flops", "scoring_flops", "training_flops"]
 
 
-def sampling_flops(parameters: int, *work: SamplingStats) -> dict[str, int]:
-    """{"useful", "padded"} FLOPs of sampling stages: 2·N per prompt token run and per token decoded."""
+@dataclass(frozen=True, kw_only=True)
+class Flops:
+    """Floating-point operations: 6·N per trained and 2·N per sampled, scored or prompt token."""
+
+    useful: float = 0
+    """for tokens of prompts, responses and examples"""
+    padded: float = 0
+    """for every position that the compiled programs computed"""
+
+    def __add__(self, other: Flops) -> Flops:
+        return Flops(useful=self.useful + other.useful, padded=self.padded + other.padded)
+
+
+class SampledWork(Protocol):
+    """What sampling counts (`records.SamplingStats`)."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def padded_prompt_tokens(self) -> int: ...
+    @property
+    def generated_tokens(self) -> int: ...
+    @property
+    def slot_steps(self) -> int: ...
+
+
+class TokenWork(Protocol):
+    """What training or scoring counted: input tokens, without and with padding."""
+
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def padded_tokens(self) -> int: ...
+
+
+def sampling_flops(parameters: int, *work: SampledWork) -> Flops:
+    """Return the FLOPs of sampling stages: 2·N per prompt token run and per token decoded."""
     useful = padded = 0
     for w in work:
         useful += w.prompt_tokens + w.generated_tokens
         padded += w.padded_prompt_tokens + w.slot_steps
-    return {"useful": 2 * parameters * useful, "padded": 2 * parameters * padded}
+    return Flops(useful=2 * parameters * useful, padded=2 * parameters * padded)
 
 
-def scoring_flops(parameters: int, scores: Scores) -> dict[str, int]:
-    """{"useful", "padded"} FLOPs of scoring texts, as for a reference policy: 2·N per token."""
-    return {"useful": 2 * parameters * scores.tokens, "padded": 2 * parameters * scores.padded_tokens}
+def scoring_flops(parameters: int, work: TokenWork) -> Flops:
+    """Return the FLOPs of scoring texts, as for a reference policy: 2·N per token."""
+    return Flops(useful=2 * parameters * work.tokens, padded=2 * parameters * work.padded_tokens)
 
 
-def training_flops(parameters: int, stats: TrainStats) -> dict[str, int]:
-    """{"useful", "padded"} FLOPs of one training stage: 6·N per token of every epoch."""
-    return {"useful": 6 * parameters * stats.tokens, "padded": 6 * parameters * stats.padded_tokens}
-
-
-def with_cumulative(rounds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The `rounds` of `summary.json`, each with `cumulative`: what self-training took from round 0 to it.
-
-    That is sampling and training; evaluation is measuring, and left out.
-    """
-    total: dict[str, Any] = {"sampled_tokens": 0, "trained_tokens": 0, "flops": {"useful": 0, "padded": 0}}
-    found = []
-    for entry in rounds:
-        flops = entry.get("flops") or {}
-        total = {
-            "sampled_tokens": total["sampled_tokens"] + ((entry.get("sampling") or {}).get("tokens") or 0),
-            "trained_tokens": total["trained_tokens"] + ((entry.get("training") or {}).get("tokens") or 0),
-            "flops": {
-                kind: before + sum((flops.get(stage) or {}).get(kind, 0) for stage in ("sample", "train"))
-                for kind, before in total["flops"].items()
-            },
-        }
-        found.append({**entry, "cumulative": total})
-    return found
+def training_flops(parameters: int, work: TokenWork) -> Flops:
+    """Return the FLOPs of one training stage: 6·N per token of every epoch."""
+    return Flops(useful=6 * parameters * work.tokens, padded=6 * parameters * work.padded_tokens)

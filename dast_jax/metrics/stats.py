@@ -10,8 +10,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +19,10 @@ from numpy.typing import ArrayLike
 from dast_jax.records import LEVELS
 
 __all__ = [
+    "Accuracy",
+    "Interval",
+    "PairedDifference",
+    "Score",
     "accuracy_entry",
     "bootstrap_mean_interval",
     "by_level",
@@ -34,6 +38,39 @@ __all__ = [
 ]
 
 Interval = tuple[float, float]
+"""(low, high), 95 % unless said otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """An accuracy of another kind than the mean over trials: pass@k, majority@k."""
+
+    accuracy: float
+    """mean over the questions"""
+    interval: Interval
+    """`[low, high]`, 95 %"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """The accuracy on a set of questions."""
+
+    accuracy: float
+    """mean over questions of correct / trials: avg@k where there are k trials"""
+    interval: Interval
+    """`[low, high]`, 95 %, see [Intervals](#intervals)"""
+    n: int
+    """questions"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """The difference of two accuracies on the same questions."""
+
+    difference: float
+    """the first accuracy minus the second"""
+    interval: Interval
+    """its paired 95 % interval `[low, high]`"""
 
 
 def wilson_interval(k: float, n: float, *, confidence: float = 0.95) -> Interval:
@@ -88,8 +125,8 @@ def sorted_levels(labels: Sequence[str]) -> list[str]:
     return sorted(set(labels), key=key)
 
 
-def accuracy_entry(correct: ArrayLike, trials: int = 1) -> dict[str, Any]:
-    """{"accuracy", "interval", "n"} of n queries: the head of an EVAL entry of `summary.json`.
+def accuracy_entry(correct: ArrayLike, trials: int = 1) -> Accuracy:
+    """Return the accuracy on n queries with its interval.
 
     `correct` bool or int [n] is the number of correct trials of each query. The interval is Wilson's,
     at the effective sample size when trials > 1 (`clustered_interval`).
@@ -97,11 +134,11 @@ def accuracy_entry(correct: ArrayLike, trials: int = 1) -> dict[str, Any]:
     counts = _counts(correct, trials)
     n = len(counts)
     accuracy = float(counts.mean()) / trials if n else 0.0
-    return {"accuracy": accuracy, "interval": list(clustered_interval(counts, trials)), "n": n}
+    return Accuracy(accuracy=accuracy, interval=clustered_interval(counts, trials), n=n)
 
 
-def by_level(correct: ArrayLike, trials: int, labels: Sequence[str | None]) -> dict[str, dict[str, Any]]:
-    """{label: `accuracy_entry`} over the queries that have a label, easiest level first.
+def by_level(correct: ArrayLike, trials: int, labels: Sequence[str | None]) -> dict[str, Accuracy]:
+    """Return the accuracy of each level, easiest first, over the queries that have a label.
 
     `correct` bool or int [n] as in `accuracy_entry`, `labels` [n] the level of each query or None.
     """
@@ -117,18 +154,18 @@ def by_level(correct: ArrayLike, trials: int, labels: Sequence[str | None]) -> d
 
 def paired_difference(
     a: ArrayLike, b: ArrayLike, *, resamples: int = 10_000, seed: int = 0, confidence: float = 0.95
-) -> dict[str, Any]:
-    """Mean of a − b over the same n queries, with its paired percentile bootstrap interval.
+) -> PairedDifference:
+    """Return the mean of a − b over the same n queries, with its paired percentile bootstrap interval.
 
-    a, b: accuracy of each query, [n] (bool, or correct / trials). Returns
-    {"difference": float, "interval": [low, high]}. Raises ValueError when the lengths differ or are 0.
+    a, b: accuracy of each query, [n] (bool, or correct / trials). Raises ValueError when the lengths differ
+    or are 0.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape or a.ndim != 1 or not len(a):
         raise ValueError(f"paired samples must be the same queries, got shapes {a.shape} and {b.shape}")
     difference = a - b
-    low, high = bootstrap_mean_interval(difference, resamples=resamples, seed=seed, confidence=confidence)
-    return {"difference": float(difference.mean()), "interval": [low, high]}
+    interval = bootstrap_mean_interval(difference, resamples=resamples, seed=seed, confidence=confidence)
+    return PairedDifference(difference=float(difference.mean()), interval=interval)
 
 
 def bootstrap_mean_interval(
@@ -212,7 +249,8 @@ def _student_quantile(p: float, degrees: int) -> float:
 def unbiased_pass_at_k(correct: np.ndarray, trials: np.ndarray | int, k: int) -> np.ndarray:
     """Return the unbiased estimate of pass@k per query, float64 [n]: 1 − C(n − c, k) / C(n, k).
 
-    The estimator is that of arXiv 2107.03374. Raises ValueError when k < 1 or a query has fewer than k trials.
+    The estimator is that of arXiv 2107.03374. Raises ValueError when k < 1 or a query has fewer than k
+    trials.
     """
     correct, trials = np.broadcast_arrays(np.asarray(correct), np.asarray(trials))
     if k < 1 or (trials < k).any():
@@ -231,17 +269,15 @@ def pass_at_k(
     resamples: int = 10_000,
     seed: int = 0,
     confidence: float = 0.95,
-) -> dict[str, Any]:
-    """Mean pass@k over queries with a bootstrap interval over queries: {"accuracy", "interval"}."""
+) -> Score:
+    """Return the mean pass@k over queries with a bootstrap interval over queries."""
     scores = unbiased_pass_at_k(np.asarray(counts), trials, k)
-    low, high = bootstrap_mean_interval(scores, resamples=resamples, seed=seed, confidence=confidence)
-    return {"accuracy": float(scores.mean()), "interval": [low, high]}
+    interval = bootstrap_mean_interval(scores, resamples=resamples, seed=seed, confidence=confidence)
+    return Score(accuracy=float(scores.mean()), interval=interval)
 
 
-def majority_at_k(
-    answers: Sequence[Sequence[str | None]], flags: Sequence[Sequence[bool]], k: int
-) -> dict[str, Any]:
-    """Accuracy of the majority answer among the first k trials of each query: {"accuracy", "interval"}.
+def majority_at_k(answers: Sequence[Sequence[str | None]], flags: Sequence[Sequence[bool]], k: int) -> Score:
+    """Return the accuracy of the majority answer among the first k trials of each query.
 
     answers[i][j] is what was extracted from trial j of query i (None does not vote), flags[i][j]
     whether it was correct. Answers vote by their stripped text; ties go to the answer seen first,
@@ -263,7 +299,7 @@ def majority_at_k(
             # max keeps the first of equals, and Counter keeps the order of first votes.
             correct += first_flag[max(votes, key=votes.__getitem__)]
     n = len(answers)
-    return {"accuracy": correct / n if n else 0.0, "interval": list(wilson_interval(correct, n))}
+    return Score(accuracy=correct / n if n else 0.0, interval=wilson_interval(correct, n))
 
 
 def _counts(correct: ArrayLike, trials: int) -> np.ndarray:

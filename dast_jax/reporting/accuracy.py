@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from dast_jax.metrics.stats import sorted_levels
+from dast_jax.metrics.stats import Accuracy, Score, sorted_levels
 from dast_jax.reporting.headline import (
     accuracy_cell,
     base_point,
@@ -13,7 +12,7 @@ from dast_jax.reporting.headline import (
     difference_cell,
     last_round,
 )
-from dast_jax.reporting.layout import per_run, position, round_ticks, run_colour
+from dast_jax.reporting.layout import per_run, position, round_ticks, run_color
 from dast_jax.reporting.load import RunData
 from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.page import card, cards, figure, section, table
@@ -42,9 +41,9 @@ def accuracy(runs: Sequence[RunData]) -> Html:
 
 
 def _round_0_note(runs: Sequence[RunData]) -> str:
-    """Said only where it is so: DAST's round 0 trains on the original data, other methods' need not."""
-    first = [run.rounds[0].entry.get("training") or {} for run in runs if run.rounds]
-    only = [t.get("examples") and t.get("examples") == t.get("reference_examples") for t in first]
+    """Say so only where it is true: DAST's round 0 trains on the original data, other methods' need not."""
+    first = [run.rounds[0].training for run in runs if run.rounds]
+    only = [t is not None and 0 < t.examples == t.reference_examples for t in first]
     return "; round 0 trains on the reference solutions alone" if only and all(only) else ""
 
 
@@ -57,11 +56,11 @@ def _accuracy_figure(runs: Sequence[RunData], name: str) -> Html:
             lines.append(
                 Line(
                     label=run.label,
-                    colour=run_colour(i),
+                    color=run_color(i),
                     x=[position(p) for p in points],
-                    y=[e["accuracy"] for e in entries],
-                    low=[e["interval"][0] for e in entries],
-                    high=[e["interval"][1] for e in entries],
+                    y=[e.accuracy for e in entries],
+                    low=[e.interval[0] for e in entries],
+                    high=[e.interval[1] for e in entries],
                 )
             )
     if not lines:
@@ -71,26 +70,26 @@ def _accuracy_figure(runs: Sequence[RunData], name: str) -> Html:
 
 
 def _level_figure(runs: Sequence[RunData], name: str) -> Html:
-    series: list[tuple[str, str, Mapping[str, Any]]] = []
+    series: list[tuple[str, str, Mapping[str, Accuracy]]] = []
     for i, run in enumerate(runs):
         base, last = base_point(run, name), last_round(run, name)
         if base and i == 0:
-            series.append(("base", "var(--base)", base.evaluation[name].get("by_level") or {}))
+            series.append(("base", "var(--base)", base.evaluation[name].by_level))
         if last:
             label = last.name if len(runs) == 1 else f"{run.label}, {last.name}"
-            series.append((label, run_colour(i), last.evaluation[name].get("by_level") or {}))
+            series.append((label, run_color(i), last.evaluation[name].by_level))
     levels = sorted_levels([level for _, _, by in series for level in by])
     if not levels:
         return Html("")
     bars = [
         Bars(
             label=label,
-            colour=colour,
-            y=[(by.get(v) or {}).get("accuracy") for v in levels],
-            low=[(by.get(v) or {}).get("interval", (None, None))[0] for v in levels],
-            high=[(by.get(v) or {}).get("interval", (None, None))[1] for v in levels],
+            color=color,
+            y=[by[v].accuracy if v in by else None for v in levels],
+            low=[by[v].interval[0] if v in by else None for v in levels],
+            high=[by[v].interval[1] if v in by else None for v in levels],
         )
-        for label, colour, by in series
+        for label, color, by in series
     ]
     chart = grouped_bars(
         levels, bars, title=f"Accuracy on {name} by level, before and after", group_name="level"
@@ -110,31 +109,30 @@ def _accuracy_table(run: RunData) -> Html:
     rows = [head + ([f"last − {first.name}"] if against_first and first else [])]
     for name in run.sets:
         entries = [p.evaluation.get(name) for p in points]
-        n = next((e["n"] for e in entries if e), 0)
-        paired = (last.entry.get("paired") or {}).get(name) if last else None
+        n = next(e.n for e in entries if e)
+        paired = last.paired.get(name) if last else None
         row: list[object] = [Html(f"<b>{text(name)}</b>"), n, *(accuracy_cell(e) for e in entries)]
         row.append(difference_cell(paired))
         if against_first and first and last:
             row.append(difference_cell(difference_between(run.scores(last, name), run.scores(first, name))))
         rows.append(row)
-        levels = sorted_levels([v for e in entries if e for v in e.get("by_level") or {}])
-        for level in levels:
-            cells = [((e or {}).get("by_level") or {}).get(level) for e in entries]
-            count = next((c["n"] for c in cells if c), 0)
+        for level in sorted_levels([v for e in entries if e for v in e.by_level]):
+            cells = [e.by_level.get(level) if e else None for e in entries]
+            count = next(c.n for c in cells if c)
             blank = [""] * (len(rows[0]) - 2 - len(cells))
             rows.append(
                 [Html(f"&ensp;level {text(level)}"), count, *(accuracy_cell(c) for c in cells), *blank]
             )
-        rows += _several_trials_rows(entries, len(rows[0]))
+        rows += _several_trials_rows(
+            "pass@", [e.pass_at if e else {} for e in entries], len(rows[0])
+        ) + _several_trials_rows("majority@", [e.majority_at if e else {} for e in entries], len(rows[0]))
     return card(table(rows))
 
 
-def _several_trials_rows(entries: Sequence[Mapping[str, Any] | None], width: int) -> list[list[object]]:
-    """pass@k and majority@k, where an evaluation had several trials."""
+def _several_trials_rows(title: str, found: Sequence[Mapping[str, Score]], width: int) -> list[list[object]]:
+    """Return a row for each k of pass@k or majority@k, where an evaluation had several trials."""
     rows: list[list[object]] = []
-    for key, title in (("pass_at", "pass@"), ("majority_at", "majority@")):
-        for k in sorted({int(k) for e in entries if e for k in e.get(key) or {}}):
-            cells = [((e or {}).get(key) or {}).get(str(k)) for e in entries]
-            shown = [accuracy_cell(c) if isinstance(c, Mapping) else Html("–") for c in cells]
-            rows.append([Html(f"&ensp;{title}{k}"), "", *shown, *[""] * (width - 2 - len(cells))])
+    for k in sorted({int(k) for scores in found for k in scores}):
+        cells = [accuracy_cell(scores.get(str(k))) for scores in found]
+        rows.append([Html(f"&ensp;{title}{k}"), "", *cells, *[""] * (width - 2 - len(cells))])
     return rows

@@ -1,76 +1,63 @@
-"""What the `agreement` command prints."""
+"""The tables that the agreement of difficulty estimators ends with in the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
+from dast_jax.estimators.agreement import LevelDiversity, PairAgreement
 from dast_jax.records import LEVELS
+from dast_jax.reporting.numbers import percent
+from dast_jax.reporting.terminal import make_console, make_table, plain, print_tables
+from dast_jax.store.comparison_results import Agreement
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 __all__ = ["print_agreement"]
 
 
-def print_agreement(result: Mapping[str, Any]) -> None:
-    """Print the tables of a `dast_jax.agreement/1` result."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)
-    for table in (_pairs_table(result), *map(_confusion_table, result["pairs"]), _diversity_table(result)):
-        console.print(table)
-        console.print()
+def print_agreement(result: Agreement, *, console: Console | None = None) -> None:
+    """Print how any two estimators agree, and how diverse the responses are by level."""
+    console = console or make_console()
+    tables = [_pairs_table(result), *map(_confusion_table, result.pairs), _diversity_table(result)]
+    print_tables(tables, console)
+    share = plain(percent(result.correct))
     console.print(
-        f"{result['queries']} queries, {result['trials']} trials each, "
-        f"{100 * result['correct']:.1f} % of them correct",
-        highlight=False,
+        f"{result.queries} queries, {result.trials} trials each, {share} of them correct", highlight=False
     )
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+def _pairs_table(result: Agreement) -> Table:
+    columns = ("estimators", "queries", "Spearman", "Kendall", "same level")
+    table = make_table("Agreement of estimators", *columns)
+    for pair in result.pairs:
+        correlations = _number(pair.spearman), _number(pair.kendall)
+        table.add_row(f"{pair.a} / {pair.b}", str(pair.n), *correlations, plain(percent(pair.same_level)))
     return table
 
 
-def _pairs_table(result: Mapping[str, Any]) -> Table:
-    table = _table("Agreement of estimators", "estimators", "queries", "Spearman", "Kendall", "same level")
-    for pair in result["pairs"]:
-        table.add_row(
-            f"{pair['a']} / {pair['b']}",
-            str(pair["n"]),
-            _number(pair["spearman"]),
-            _number(pair["kendall"]),
-            f"{100 * pair['same_level']:.1f} %",
-        )
-    return table
-
-
-def _confusion_table(pair: Mapping[str, Any]) -> Table:
-    table = _table(f"Levels by {pair['a']} (rows) and {pair['b']} (columns)", "", *LEVELS)
-    for name, row in zip(LEVELS, pair["confusion"], strict=True):
+def _confusion_table(pair: PairAgreement) -> Table:
+    table = make_table(f"Levels by {pair.a} (rows) and {pair.b} (columns)", "", *LEVELS)
+    for name, row in zip(LEVELS, pair.confusion, strict=True):
         table.add_row(name, *map(str, row))
     return table
 
 
-def _diversity_table(result: Mapping[str, Any]) -> Table:
-    names = ("distinct", "distinct_1", "distinct_2", "distinct_3", "distinct_4", "self_bleu", "length")
-    diversity = result["diversity"]
-    titles = ("distinct", "1-grams", "2-grams", "3-grams", "4-grams", "self-BLEU", "tokens")
-    table = _table(
-        f"Diversity of the responses to one query, by level of {diversity['levels_by']}",
-        "level",
-        "queries",
-        *titles,
+def _diversity_table(result: Agreement) -> Table:
+    table = make_table(
+        f"Diversity of the responses to one query, by level of {result.diversity.levels_by}",
+        *("level", "queries", "distinct", "1-grams", "2-grams", "3-grams", "4-grams", "self-BLEU", "tokens"),
     )
-    for level in LEVELS:
-        entry = diversity[level]
-        numbers = [_number(entry.get(name), 1 if name == "length" else 3) for name in names]
-        table.add_row(level, str(entry["queries"]), *numbers)
+    for level, found in result.diversity.by_level.items():
+        table.add_row(level, str(found.queries), *_diversity(found))
     return table
+
+
+def _diversity(found: LevelDiversity) -> list[str]:
+    ngrams = (found.distinct_1, found.distinct_2, found.distinct_3, found.distinct_4)
+    shares = [_number(value) for value in (found.distinct, *ngrams, found.self_bleu)]
+    return [*shares, _number(found.length, 1)]
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""What the sections share: a run's colour, the rounds as an axis, run names as headings."""
+"""What the sections share: a run's color, the rounds as an axis, run names as headings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dast_jax.reporting.load import Point, RunData
 from dast_jax.reporting.markup import Html, text
 
-__all__ = ["per_run", "position", "round_ticks", "run_colour", "thin"]
+__all__ = ["per_run", "position", "round_ticks", "run_color", "thin"]
 
 
 def per_run(runs: Sequence[RunData], run: RunData, *content: Html) -> Html:
@@ -18,7 +18,7 @@ def per_run(runs: Sequence[RunData], run: RunData, *content: Html) -> Html:
     return Html(name + "".join(content))
 
 
-def run_colour(index: int) -> str:
+def run_color(index: int) -> str:
     return f"var(--r{index % 6})"
 
 

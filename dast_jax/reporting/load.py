@@ -9,26 +9,41 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dast_jax.errors import UserError
+from dast_jax.metrics.flops import Flops
+from dast_jax.metrics.stats import PairedDifference
 from dast_jax.records import LEVELS, VerdictKind
+from dast_jax.store.results import (
+    BaseResult,
+    DataFacts,
+    EvalEntry,
+    EvalFile,
+    Manifest,
+    RoundFlops,
+    RoundResult,
+    RoundSeconds,
+    Summary,
+    Total,
+    TrainingSource,
+)
+from dast_jax.store.typed_json import read_result
 
-__all__ = ["SUMMARY_SCHEMA", "Point", "RunData", "load_run", "load_runs"]
-
-SUMMARY_SCHEMA = "dast_jax.store.summary/1"
-
-_CORRECT = tuple(VerdictKind).index(VerdictKind.CORRECT)
+__all__ = ["Point", "RunData", "load_run", "load_runs", "points_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One evaluated policy: M_0 (`round` None) or the policy after a round, with its summary entry."""
+    """One evaluated policy: M_0 (`round` None) or the policy after a round."""
 
     round: int | None
-    entry: Mapping[str, Any]
+    evaluation: Mapping[str, EvalEntry]
+    paired: Mapping[str, PairedDifference]
+    length_ratio: float | None
+    seconds: RoundSeconds
+    flops: RoundFlops
 
     @property
     def name(self) -> str:
@@ -42,9 +57,33 @@ class Point:
     def directory(self) -> str:
         return "base" if self.round is None else f"{self.round:02d}"
 
-    @property
-    def evaluation(self) -> Mapping[str, Any]:
-        return self.entry.get("evaluation") or {}
+
+def points_of(summary: Summary) -> list[Point]:
+    """Return M_0 and every round that has begun, in order."""
+    base = [_base_point(summary.base)] if summary.base else []
+    return base + [_round_point(entry) for entry in summary.rounds]
+
+
+def _base_point(base: BaseResult) -> Point:
+    return Point(
+        round=None,
+        evaluation=base.evaluation,
+        paired={},
+        length_ratio=base.length_ratio,
+        seconds=RoundSeconds(sample=None, build=None, train=None, evaluate=base.seconds),
+        flops=RoundFlops(sample=None, train=None, evaluate=base.flops),
+    )
+
+
+def _round_point(entry: RoundResult) -> Point:
+    return Point(
+        round=entry.round,
+        evaluation=entry.evaluation,
+        paired=entry.paired,
+        length_ratio=entry.length_ratio,
+        seconds=entry.seconds,
+        flops=entry.flops,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +96,8 @@ class RunData:
 
     path: Path
     label: str
-    summary: Mapping[str, Any]
-    evals: Mapping[str, Mapping[str, Any]]
+    summary: Summary
+    evals: Mapping[str, EvalFile]
     losses: Mapping[int, Sequence[tuple[int, float]]]
     efficiency: Mapping[int, Mapping[str, tuple[int, int]]]
     config: str
@@ -66,13 +105,12 @@ class RunData:
     @property
     def points(self) -> list[Point]:
         """M_0 and every round that has begun, in order."""
-        base = self.summary.get("base")
-        points = [Point(round=None, entry=base)] if base else []
-        return points + [Point(round=int(r["round"]), entry=r) for r in self.summary.get("rounds") or []]
+        return points_of(self.summary)
 
     @property
-    def rounds(self) -> list[Point]:
-        return [p for p in self.points if p.round is not None]
+    def rounds(self) -> tuple[RoundResult, ...]:
+        """Every round that has begun, in order."""
+        return self.summary.rounds
 
     @property
     def sets(self) -> list[str]:
@@ -85,16 +123,13 @@ class RunData:
 
     @property
     def finished(self) -> bool:
-        return self.summary.get("status") == "finished"
+        return self.summary.status == "finished"
 
     def scores(self, point: Point, name: str) -> dict[str, float]:
-        """{query id: accuracy} of a point on a set, from its eval.json; empty where that is missing."""
-        entry = (self.evals.get(point.directory, {}).get("sets") or {}).get(name) or {}
-        trials = entry.get("trials") or 1
-        return {
-            str(i): c / trials
-            for i, c in zip(entry.get("ids") or (), entry.get("correct") or (), strict=False)
-        }
+        """Return question id → accuracy of a point on a set; empty where its eval.json is missing."""
+        if point.directory not in self.evals or name not in self.evals[point.directory].sets:
+            return {}
+        return self.evals[point.directory].sets[name].scores
 
 
 def load_runs(run_dirs: Sequence[Path]) -> list[RunData]:
@@ -123,16 +158,16 @@ def load_run(path: Path) -> RunData:
             f"{path}: not a run directory (neither summary.json nor manifest.json in it); "
             "give the directory that `run.dir` named."
         )
-    summary = _read_summary(path / "summary.json")
+    summary = read_result(Summary, file) if (file := path / "summary.json").exists() else _nothing_yet(path)
     evals = {
-        file.parent.name: data
+        file.parent.name: read_result(EvalFile, file)
         for file in sorted(path.glob("rounds/*/eval.json"))
-        if isinstance(data := _read_json(file), dict)
+        if _whole(file)
     }
     config = path / "config.yaml"
     return RunData(
         path=path,
-        label=str(summary.get("name") or path.resolve().name),
+        label=summary.name or path.resolve().name,
         summary=summary,
         evals=evals,
         losses=_read_losses(path / "metrics.jsonl"),
@@ -141,27 +176,33 @@ def load_run(path: Path) -> RunData:
     )
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {"schema": SUMMARY_SCHEMA, "status": "running", "rounds": []}
-    summary = _read_json(path)
-    if not isinstance(summary, dict):
-        raise UserError(
-            f"{path}: not readable as a JSON object; run the training command again to rewrite it."
-        )
-    if summary.get("schema") != SUMMARY_SCHEMA:
-        raise UserError(
-            f"{path}: its schema is {summary.get('schema')!r} and this version reads {SUMMARY_SCHEMA!r}; "
-            "use the version of dast_jax that wrote it."
-        )
-    return summary
+def _nothing_yet(path: Path) -> Summary:
+    """Return the summary of a run that has written none."""
+    manifest = read_result(Manifest, path / "manifest.json")
+    return Summary(
+        status="running",
+        name=path.resolve().name,
+        method={},
+        seed=0,
+        model="",
+        parameters=0,
+        mesh={},
+        data=DataFacts(train=TrainingSource(source="", queries=0, skipped=()), evaluation={}),
+        versions=manifest.sessions[-1].versions,
+        device="",
+        base=None,
+        rounds=(),
+        total=Total(seconds=0.0, flops=Flops(), peak_memory_gib=0.0),
+        warnings=(),
+    )
 
 
-def _read_json(path: Path) -> Any:
+def _whole(path: Path) -> bool:
+    """Return whether a JSON file is readable; the report leaves out what a damaged one would show."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
     except (OSError, ValueError):
-        return None
+        return False
 
 
 def _read_losses(path: Path) -> dict[int, list[tuple[int, float]]]:
@@ -203,18 +244,14 @@ def _round_efficiency(directory: Path) -> dict[str, tuple[int, int]]:
     import pyarrow.parquet as pq
 
     levels_table = pq.read_table(levels_file, columns=["level"])
-    levels = np.array([_level_name(v) for v in levels_table["level"].to_pylist()], dtype=object)
+    levels = np.array(levels_table["level"].to_pylist(), dtype=object)
     query, correct = [], []
     for part in parts:
         table = pq.read_table(part, columns=["query", "verdict"])
         query.append(table["query"].to_numpy())
-        verdict = table["verdict"].to_pylist()
-        correct.append(np.array([v in (_CORRECT, VerdictKind.CORRECT.value) for v in verdict], bool))
+        verdict = np.array(table["verdict"].to_pylist(), dtype=object)
+        correct.append(verdict == VerdictKind.CORRECT.value)
     level_of = levels[np.concatenate(query)]
-    right = np.concatenate(correct)
+    is_correct = np.concatenate(correct)
     present = [level for level in LEVELS if (level_of == level).any()]
-    return {v: (int(right[level_of == v].sum()), int((level_of == v).sum())) for v in present}
-
-
-def _level_name(value: Any) -> str:
-    return LEVELS[value] if isinstance(value, int) else str(value)
+    return {v: (int(is_correct[level_of == v].sum()), int((level_of == v).sum())) for v in present}

@@ -1,15 +1,16 @@
-"""What the method told of its rounds: coverage and targets by group of queries, and its own numbers."""
+"""What the method reports of its rounds: coverage and targets by group of queries, and its own numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from dast_jax.records import Json
 from dast_jax.reporting.layout import per_run
-from dast_jax.reporting.load import Point, RunData
+from dast_jax.reporting.load import RunData
 from dast_jax.reporting.markup import Html
+from dast_jax.reporting.numbers import number, percent
 from dast_jax.reporting.page import card, cards, section, table
-from dast_jax.reporting.svg import number, percent
+from dast_jax.store.results import RoundResult
 
 __all__ = ["method_facts"]
 
@@ -17,9 +18,9 @@ _SHARES = ("covered", "reached")
 
 
 def method_facts(runs: Sequence[RunData]) -> Html:
-    """Tables of `rounds[i].method`; empty for methods that tell nothing."""
+    """Tables of `rounds[i].method`; empty for methods that report nothing."""
     return section(
-        "What the method tells",
+        "What the method reports",
         *[per_run(runs, run, cards([_coverage(run), _numbers(run)], wide=True)) for run in runs],
         note="Covered: queries with a response of their own to train on. Reached: queries with as many as "
         "their target. Kept and target are means per query.",
@@ -29,42 +30,48 @@ def method_facts(runs: Sequence[RunData]) -> Html:
 
 def _coverage(run: RunData) -> Html:
     """A row per round and group: all queries, the estimated levels, the data's own labels."""
-    found = [(p, p.entry["method"]["coverage"]) for p in run.rounds if "coverage" in _told(p)]
+    found = [(entry, groups) for entry in run.rounds if (groups := _groups(entry))]
     if not found:
         return Html("")
     columns = ["queries", "covered", "kept"]
-    if any("target" in coverage["all"] for _, coverage in found):
+    if any("target" in groups["all"] for _, groups in found):
         columns += ["target", "reached"]
     rows: list[list[object]] = [["round and queries", *columns]]
-    for point, coverage in found:
-        groups = {
-            "all": coverage["all"],
-            **coverage.get("by_level", {}),
-            **{f"label {name}": group for name, group in coverage.get("by_label", {}).items()},
-        }
+    for entry, groups in found:
         for name, group in groups.items():
-            rows.append([f"{point.name}, {name}", *(_cell(c, group.get(c)) for c in columns)])
+            cells = (_cell(column, group.get(column)) for column in columns)
+            rows.append([f"round {entry.round}, {name}", *cells])
     return card(table(rows, caption="Coverage"))
+
+
+def _groups(entry: RoundResult) -> dict[str, Mapping[str, Json]]:
+    """Return the coverage by group of queries; empty for methods that report none."""
+    coverage = _object(entry.method.get("coverage"))
+    groups = {f"label {name}": group for name, group in _object(coverage.get("by_label")).items()}
+    found = {"all": coverage.get("all"), **_object(coverage.get("by_level")), **groups}
+    return {name: _object(group) for name, group in found.items()} if coverage else {}
+
+
+def _object(value: Json) -> Mapping[str, Json]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _numbers(run: RunData) -> Html:
     """A row per round with the numbers that are not coverage."""
-    found = [(p, _flat(_told(p))) for p in run.rounds]
+    found = [(entry, _flat(entry.method)) for entry in run.rounds]
     columns = list(dict.fromkeys(name for _, facts in found for name in facts))
     if not columns:
         return Html("")
     rows: list[list[object]] = [["round", *(name.replace("_", " ") for name in columns)]]
-    rows += [[p.name, *(_cell(name, facts.get(name)) for name in columns)] for p, facts in found if facts]
+    for entry, facts in found:
+        if facts:
+            rows.append([f"round {entry.round}", *(_cell(name, facts.get(name)) for name in columns)])
     return card(table(rows, caption="Its own numbers"))
 
 
-def _told(point: Point) -> Mapping[str, Any]:
-    return point.entry.get("method") or {}
-
-
-def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts but for coverage; those of a mapping under "its name, key"."""
-    flat: dict[str, Any] = {}
+def _flat(facts: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the facts but for coverage; those of a mapping under "its name, key"."""
+    flat: dict[str, Json] = {}
     for name, value in facts.items():
         if name == "coverage":
             continue
@@ -75,7 +82,7 @@ def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(name: str, value: Json) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):

@@ -62,10 +62,10 @@ def figure(title: str, chart: Chart | None, note: str = "") -> Html:
 
 
 def _swatch(key: Key) -> str:
-    """A square of the key's colour, or a piece of its dashed line."""
+    """A square of the key's color, or a piece of its dashed line."""
     if not key.dashes:
-        return f'<i style="background:{key.colour}"></i>'
-    line = f'<line x1="0" y1="5" x2="26" y2="5" style="stroke:{key.colour};stroke-dasharray:{key.dashes}"/>'
+        return f'<i style="background:{key.color}"></i>'
+    line = f'<line x1="0" y1="5" x2="26" y2="5" style="stroke:{key.color};stroke-dasharray:{key.dashes}"/>'
     return f'<svg class="key" width="26" height="10" aria-hidden="true">{line}</svg>'
 
 

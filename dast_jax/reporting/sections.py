@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from dast_jax.metrics.flops import with_cumulative
+from dast_jax.metrics.flops import Flops
 from dast_jax.metrics.stats import sorted_levels
 from dast_jax.records import LEVELS, VerdictKind
-from dast_jax.reporting.layout import per_run, position, round_ticks, run_colour, thin
-from dast_jax.reporting.load import Point, RunData
+from dast_jax.reporting.layout import per_run, position, round_ticks, run_color, thin
+from dast_jax.reporting.load import RunData
 from dast_jax.reporting.markup import Html, text
+from dast_jax.reporting.numbers import number, percent
 from dast_jax.reporting.page import card, cards, details, figure, section, table
 from dast_jax.reporting.svg import (
     Bars,
@@ -19,15 +19,14 @@ from dast_jax.reporting.svg import (
     Segments,
     grouped_bars,
     line_chart,
-    number,
-    percent,
     stacked_bars,
 )
+from dast_jax.store.results import RoundResult, VerdictCounts
 
 __all__ = ["configuration", "responses", "training", "training_data"]
 
-_LEVEL_COLOURS = [(f"var(--l{i})", f"var(--k{i})") for i in range(len(LEVELS))]
-_VERDICT_COLOURS = {
+_LEVEL_COLORS = [(f"var(--l{i})", f"var(--k{i})") for i in range(len(LEVELS))]
+_VERDICT_COLORS = {
     "correct": "var(--ok)",
     "incorrect": "var(--bad)",
     "no_answer": "var(--none)",
@@ -81,9 +80,8 @@ def configuration(runs: Sequence[RunData]) -> Html:
     """The configs and versions, folded away."""
     parts = []
     for run in runs:
-        versions = run.summary.get("versions") or {}
-        lines = [f"{name} {version}" for name, version in versions.items()]
-        lines += [f"mesh {axis}={size}" for axis, size in (run.summary.get("mesh") or {}).items()]
+        lines = [f"{name} {version}" for name, version in run.summary.versions.items()]
+        lines += [f"mesh {axis}={size}" for axis, size in run.summary.mesh.items()]
         body = Html(f'<p class="note">{text(", ".join(lines))}</p>') if lines else Html("")
         if run.config:
             body = Html(body + f"<pre>{text(run.config)}</pre>")
@@ -97,12 +95,10 @@ def configuration(runs: Sequence[RunData]) -> Html:
 
 def _shares_figure(run: RunData) -> Html:
     names, columns = [], []
-    for point in run.rounds:
-        for when in ("before", "after"):
-            shares = (point.entry.get("level_shares") or {}).get(when)
-            if shares:
-                names.append(f"{point.name} {when}")
-                columns.append(shares)
+    for entry in run.rounds:
+        if entry.level_shares:
+            names += [f"round {entry.round} before", f"round {entry.round} after"]
+            columns += [entry.level_shares.before, entry.level_shares.after]
     if not columns:
         return Html("")
     chart = stacked_bars(
@@ -112,9 +108,9 @@ def _shares_figure(run: RunData) -> Html:
         form=lambda v: f"{100 * v:.0f}\u202f%",
     )
     short = [
-        f"{point.name}: " + ", ".join(f"{n} {level}" for level, n in point.entry["shortfall"].items() if n)
-        for point in run.rounds
-        if any((point.entry.get("shortfall") or {}).values())
+        f"round {entry.round}: " + ", ".join(f"{n} {level}" for level, n in entry.shortfall.items() if n)
+        for entry in run.rounds
+        if any(entry.shortfall.values())
     ]
     return figure(
         "Level shares of the training data",
@@ -132,7 +128,7 @@ def _efficiency_figure(run: RunData) -> Html:
     bars = [
         Bars(
             label=f"round {r}",
-            colour=shades[i % len(shades)],
+            color=shades[i % len(shades)],
             y=[by[v][0] / by[v][1] if v in by else None for v in levels],
         )
         for i, (r, by) in enumerate(rounds[-4:])
@@ -144,14 +140,13 @@ def _efficiency_figure(run: RunData) -> Html:
 
 
 def _length_figure(run: RunData) -> Html:
-    found = [(p, (p.entry.get("sampling") or {}).get("mean_length_by_level") or {}) for p in run.rounds]
-    found = [(p, by) for p, by in found if by]
+    found = [(entry, by) for entry in run.rounds if (by := entry.sampling.mean_length_by_level)]
     if not found:
         return Html("")
     levels = sorted_levels([level for _, by in found for level in by])
     bars = [
-        Bars(label=p.name, colour=f"var(--r{i % 6})", y=[by.get(v) for v in levels])
-        for i, (p, by) in enumerate(found[-4:])
+        Bars(label=f"round {entry.round}", color=f"var(--r{i % 6})", y=[by.get(v) for v in levels])
+        for i, (entry, by) in enumerate(found[-4:])
     ]
     chart = grouped_bars(
         levels,
@@ -166,10 +161,10 @@ def _length_figure(run: RunData) -> Html:
 def _ratio_figure(runs: Sequence[RunData]) -> Html:
     lines = []
     for i, run in enumerate(runs):
-        points = [p for p in run.points if p.entry.get("length_ratio") is not None]
-        if points:
-            y = [float(p.entry["length_ratio"]) for p in points]
-            lines.append(Line(label=run.label, colour=run_colour(i), x=[position(p) for p in points], y=y))
+        found = [(position(p), p.length_ratio) for p in run.points if p.length_ratio is not None]
+        if found:
+            x, y = [x for x, _ in found], [ratio for _, ratio in found]
+            lines.append(Line(label=run.label, color=run_color(i), x=x, y=y))
     if not lines:
         return Html("")
     chart = line_chart(
@@ -179,18 +174,14 @@ def _ratio_figure(runs: Sequence[RunData]) -> Html:
         x_name="round",
         form=lambda v: f"{v:.2f}",
     )
-    note = "Mean response length with hard-level exemplars over that with brief ones; 1 is no length control."
+    note = "Mean response length with hard-level exemplars over that with short ones; 1 is no length control."
     return figure("Length ratio by round", chart, note)
 
 
 def _verdict_figure(run: RunData) -> Html:
-    rows, columns = [], []
-    for point in run.rounds:
-        sampling = point.entry.get("sampling") or {}
-        if sampling.get("trials"):
-            rows.append(point.name)
-            columns.append({kind: sampling.get(kind) or 0 for kind in _VERDICT_COLOURS})
-    return _verdict_chart(rows, columns, "Verdicts on sampled responses")
+    sampled = [entry for entry in run.rounds if entry.sampling.trials]
+    rows = [f"round {entry.round}" for entry in sampled]
+    return _verdict_chart(rows, [entry.sampling for entry in sampled], "Verdicts on sampled responses")
 
 
 def _evaluation_verdict_figure(run: RunData) -> Html:
@@ -198,22 +189,21 @@ def _evaluation_verdict_figure(run: RunData) -> Html:
     for name in run.sets:
         points = run.evaluated(name)
         for point in (points[0], points[-1]) if len(points) > 1 else points:
-            verdicts = point.evaluation[name].get("verdicts")
-            if verdicts:
-                rows.append(f"{_brief(name)}, {point.short}")
-                columns.append(verdicts)
+            rows.append(f"{_shortened(name)}, {point.short}")
+            columns.append(point.evaluation[name].verdicts)
     return _verdict_chart(rows, columns, "Verdicts in evaluation, base and last")
 
 
-def _verdict_chart(rows: list[str], columns: Sequence[Mapping[str, int]], title: str) -> Html:
+def _verdict_chart(rows: list[str], columns: Sequence[VerdictCounts], title: str) -> Html:
     if not rows:
         return Html("")
-    totals = [sum(c.values()) or 1 for c in columns]
+    counts = [{kind: getattr(column, kind.value) for kind in VerdictKind} for column in columns]
+    totals = [max(1, sum(by_kind.values())) for by_kind in counts]
     segments = [
         Segments(
             label=kind.value.replace("_", " "),
-            colour=_VERDICT_COLOURS[kind.value],
-            values=[c.get(kind.value, 0) / t for c, t in zip(columns, totals, strict=True)],
+            color=_VERDICT_COLORS[kind.value],
+            values=[by_kind[kind] / total for by_kind, total in zip(counts, totals, strict=True)],
         )
         for kind in VerdictKind
     ]
@@ -230,7 +220,7 @@ def _loss_figure(run: RunData) -> Html:
         lines.append(
             Line(
                 label=f"round {round_}",
-                colour=f"var(--r{i % 6})",
+                color=f"var(--r{i % 6})",
                 x=[start + step for step, _ in kept],
                 y=[loss for _, loss in kept],
                 markers=False,
@@ -270,47 +260,51 @@ def _training_table(run: RunData) -> Html:
         "steps",
         "final loss",
     ]
-    rows: list[list[object]] = [list(head)]
-    for point in run.rounds:
-        sampled, trained = point.entry.get("sampling") or {}, point.entry.get("training") or {}
-        loss = trained.get("final_loss")
-        rows.append(
-            [
-                point.name,
-                *(_count(sampled.get(k)) for k in ("trials", "correct", "tokens")),
-                _count(trained.get("examples")),
-                _count(trained.get("reference_examples", trained.get("reference_pairs"))),
-                *(_count(trained.get(k)) for k in ("skipped", "tokens", "response_tokens", "steps")),
-                f"{loss:.4f}" if isinstance(loss, float) else "–",
-            ]
-        )
+    rows: list[list[object]] = [list(head), *(_training_row(entry) for entry in run.rounds)]
     return card(table(rows)) if len(rows) > 1 else Html("")
 
 
+def _training_row(entry: RoundResult) -> list[object]:
+    sampled, trained = entry.sampling, entry.training
+    shown: list[object] = [f"round {entry.round}"]
+    shown += map(_count, (sampled.trials, sampled.correct, sampled.tokens))
+    if trained is None:
+        return shown + ["–"] * 7
+    counts = (
+        trained.examples,
+        trained.reference_examples,
+        trained.skipped,
+        trained.tokens,
+        trained.response_tokens,
+        trained.steps,
+    )
+    return [*shown, *map(_count, counts), "–" if trained.final_loss is None else f"{trained.final_loss:.4f}"]
+
+
 def _work_table(run: RunData) -> Html:
-    """FLOPs of each round by stage, and what self-training had taken by its end."""
-    stages = ("sample", "train", "evaluate")
-    rows: list[list[object]] = [["round", *stages, "so far, useful", "so far, padded"]]
-    rounds = with_cumulative([point.entry for point in run.rounds if point.entry.get("flops")])
-    for entry in rounds:
-        cells = []
-        for stage in stages:
-            spent = entry["flops"].get(stage) or {}
-            useful, padded = (number(spent.get(kind) or 0) for kind in ("useful", "padded"))
-            cells.append(Html(f"{useful} <small>padded {padded}</small>"))
-        total = entry["cumulative"]["flops"]
-        rows.append([f"round {entry['round']}", *cells, number(total["useful"]), number(total["padded"])])
+    """FLOPs of each round by stage, and the cumulative ones of self-training."""
+    rows: list[list[object]] = [["round", "sample", "train", "evaluate", "so far, useful", "so far, padded"]]
+    for entry in run.rounds:
+        total = entry.cumulative.flops
+        stages = map(_flops_cell, (entry.flops.sample, entry.flops.train, entry.flops.evaluate))
+        rows.append([f"round {entry.round}", *stages, number(total.useful), number(total.padded)])
     caption = "FLOPs. So far: sampling and training from round 0 on, without evaluation."
-    return card(table(rows, caption=caption)) if rounds else Html("")
+    return card(table(rows, caption=caption)) if run.rounds else Html("")
+
+
+def _flops_cell(spent: Flops | None) -> Html:
+    if spent is None:
+        return Html("–")
+    return Html(f"{number(spent.useful)} <small>padded {number(spent.padded)}</small>")
 
 
 def _seconds_figure(run: RunData) -> Html:
-    points = [p for p in run.points if any((p.entry.get("seconds") or {}).values())]
+    points = [p for p in run.points if any(getattr(p.seconds, stage) for stage in _STAGES)]
     if not points:
         return Html("")
     segments = [
-        Segments(label=stage, colour=colour, values=[p.entry["seconds"].get(stage) for p in points])
-        for stage, colour in _STAGES.items()
+        Segments(label=stage, color=color, values=[getattr(p.seconds, stage) for p in points])
+        for stage, color in _STAGES.items()
     ]
     chart = stacked_bars(
         [p.name for p in points],
@@ -323,24 +317,28 @@ def _seconds_figure(run: RunData) -> Html:
 
 
 def _flops_figure(run: RunData) -> Html:
-    points = [p for p in run.points if p.entry.get("flops")]
-    stages = [s for s in _STAGES if any(s in p.entry["flops"] for p in points)]
-    useful = [sum(_flops(p, s, "useful") for p in points) for s in stages]
-    padded = [sum(_flops(p, s, "padded") for p in points) for s in stages]
+    spent: dict[str, list[Flops]] = {}
+    for stage in ("sample", "train", "evaluate"):
+        found = [flops for p in run.points if (flops := getattr(p.flops, stage)) is not None]
+        if found:
+            spent[stage] = found
+    stages = list(spent)
+    useful = [sum(flops.useful for flops in spent[stage]) for stage in stages]
+    padded = [sum(flops.padded for flops in spent[stage]) for stage in stages]
     if not any(useful):
         return Html("")
     segments = [
-        Segments(label="useful", colour="var(--r0)", values=useful),
+        Segments(label="useful", color="var(--r0)", values=useful),
         Segments(
             label="padding",
-            colour="var(--base)",
+            color="var(--base)",
             values=[max(p - u, 0.0) for u, p in zip(useful, padded, strict=True)],
         ),
     ]
     chart = stacked_bars(
         stages, segments, title="FLOPs per stage, useful and padding", totals=True, form=number
     )
-    share = sum(useful) / (sum(padded) or sum(useful))
+    share = sum(useful) / max(sum(padded), sum(useful))
     note = f"{percent(share)} of the work was on tokens that count."
     return figure("FLOPs by stage, all rounds", chart, note)
 
@@ -353,23 +351,17 @@ def _level_segments(columns: Sequence[Mapping[str, float]]) -> list[Segments]:
     return [
         Segments(
             label=level,
-            colour=_LEVEL_COLOURS[min(i, 3)][0],
-            ink=_LEVEL_COLOURS[min(i, 3)][1],
+            color=_LEVEL_COLORS[min(i, 3)][0],
+            ink=_LEVEL_COLORS[min(i, 3)][1],
             values=[c.get(level, 0.0) for c in columns],
         )
         for i, level in enumerate(levels)
     ]
 
 
-def _flops(point: Point, stage: str, kind: str) -> float:
-    return float((point.entry["flops"].get(stage) or {}).get(kind) or 0.0)
+def _count(value: int) -> str:
+    return f"{value:,}".replace(",", "\u202f") if value < 1e7 else number(value)
 
 
-def _count(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return number(len(value))
-    return "–" if value is None else f"{value:,}".replace(",", "\u202f") if value < 1e7 else number(value)
-
-
-def _brief(name: str) -> str:
+def _shortened(name: str) -> str:
     return name if len(name) <= 13 else name[:12] + "…"

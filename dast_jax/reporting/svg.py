@@ -1,7 +1,7 @@
-"""Charts as SVG text, drawn for a phone's width and scaled by the page; colours are CSS variables.
+"""Charts as SVG text, drawn for a phone's width and scaled by the page; colors are CSS variables.
 
 Every chart carries its numbers three times: as marks, as tooltips (`<title>`) and as a table, so that
-nobody needs colour, or a mouse, to read it.
+nobody needs color, or a mouse, to read it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeGuard
 
 from dast_jax.reporting.markup import text
+from dast_jax.reporting.numbers import percent
 
 __all__ = [
     "Bars",
@@ -21,8 +22,6 @@ __all__ = [
     "Segments",
     "grouped_bars",
     "line_chart",
-    "number",
-    "percent",
     "stacked_bars",
 ]
 
@@ -40,7 +39,7 @@ class Line:
     """One series: `y[i]` at `x[i]`, with an interval band where `low` and `high` are given."""
 
     label: str
-    colour: str
+    color: str
     x: Sequence[float]
     y: Sequence[Value]
     low: Sequence[Value] = ()
@@ -53,7 +52,7 @@ class Bars:
     """One series of a grouped bar chart: `y[i]` in group i, with error bars where `low`/`high` are given."""
 
     label: str
-    colour: str
+    color: str
     y: Sequence[Value]
     low: Sequence[Value] = ()
     high: Sequence[Value] = ()
@@ -61,19 +60,19 @@ class Bars:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segments:
-    """One series of a stacked bar chart: `values[i]` is its part of row i; `ink` its text colour."""
+    """One series of a stacked bar chart: `values[i]` is its part of row i; `ink` its text color."""
 
     label: str
-    colour: str
+    color: str
     values: Sequence[Value]
     ink: str = "var(--card)"
 
 
 class Key(NamedTuple):
-    """What stands for a label in a chart: a colour and, for lines with a pattern, its `stroke-dasharray`."""
+    """What stands for a label in a chart: a color and, for lines with a pattern, its `stroke-dasharray`."""
 
     label: str
-    colour: str
+    color: str
     dashes: str = ""
 
 
@@ -84,24 +83,6 @@ class Chart:
     svg: str
     legend: Sequence[Key]
     table: Sequence[Sequence[str]]
-
-
-def percent(value: float) -> str:
-    """A fraction as per cent: 0.123 → "12.3 %"."""
-    return f"{100 * value:.1f}\u202f%"
-
-
-def number(value: float) -> str:
-    """Short: 1234567 → "1.23 M", 12.34 → "12.3", 0.01234 → "0.0123"."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else "–"
-    for size, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            scaled = value / (1e3 if unit == "k" else size)
-            return f"{scaled:.3g}\u202f{unit}"
-    if float(value).is_integer():
-        return str(int(value))
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def line_chart(
@@ -137,7 +118,7 @@ def line_chart(
         table.append([name, *(_cell(line, _index(line.x, x), form) for line in lines)])
     return Chart(
         svg=_svg(height, title, parts),
-        legend=[Key(line.label, line.colour, _dashes(line, i)) for i, line in enumerate(lines)]
+        legend=[Key(line.label, line.color, _dashes(line, i)) for i, line in enumerate(lines)]
         if len(lines) > 1
         else [],
         table=table,
@@ -181,7 +162,7 @@ def grouped_bars(
     table += [[group, *(_cell(s, g, form) for s in series)] for g, group in enumerate(groups)]
     return Chart(
         svg=_svg(height, title, parts),
-        legend=[Key(s.label, s.colour) for s in series] if len(series) > 1 else [],
+        legend=[Key(s.label, s.color) for s in series] if len(series) > 1 else [],
         table=table,
     )
 
@@ -215,7 +196,7 @@ def stacked_bars(
             tip = f"{row}, {segment.label}: {form(value)}"
             parts.append(
                 f'<rect x="{x:.1f}" y="{top}" width="{max(width - 1, 0.4):.1f}" height="{thickness}" rx="2" '
-                f'style="fill:{segment.colour}"><title>{text(tip)}</title></rect>'
+                f'style="fill:{segment.color}"><title>{text(tip)}</title></rect>'
             )
             inside = form(value)
             if len(inside) * _CHARACTER < width - 4:
@@ -229,7 +210,7 @@ def stacked_bars(
         cells = [form(s.values[i] or 0.0) for s in segments]
         table.append([row, *cells, *([form(sums[i])] if totals else [])])
     return Chart(
-        svg=_svg(height, title, parts), legend=[Key(s.label, s.colour) for s in segments], table=table
+        svg=_svg(height, title, parts), legend=[Key(s.label, s.color) for s in segments], table=table
     )
 
 
@@ -261,7 +242,7 @@ def _tick(value: float, ticks: Sequence[float], form: Format) -> str:
 
 
 def _dashes(line: Line, index: int) -> str:
-    """The pattern of line number `index`: with six colours in turn, 24 lines differ in one or the other."""
+    """The pattern of line number `index`: with six colors in turn, 24 lines differ in one or the other."""
     return ("", "7 3", "2 3", "9 3 2 3")[(index + index // 12) % 4] if line.markers else ""
 
 
@@ -288,16 +269,16 @@ def _draw_line(
             x, low, high = band[0]
             outline = [(x - 6, low), (x + 6, low), (x + 6, high), (x - 6, high)]
         points_text = " ".join(f"{x:.1f},{y:.1f}" for x, y in outline)
-        parts.append(f'<polygon class="band" style="fill:{line.colour}" points="{points_text}"/>')
+        parts.append(f'<polygon class="band" style="fill:{line.color}" points="{points_text}"/>')
     path = " ".join(f"{x:.1f},{y:.1f}" for _, x, y in points)
     dash_style = f";stroke-dasharray:{dashes}" if dashes else ""
-    parts.append(f'<polyline class="line" style="stroke:{line.colour}{dash_style}" points="{path}"/>')
+    parts.append(f'<polyline class="line" style="stroke:{line.color}{dash_style}" points="{path}"/>')
     if line.markers:
         for i, x, y in points:
             at = names.get(line.x[i], f"{line.x[i]:g}")
             tip = f"{line.label}, {x_name} {at}: {_cell(line, i, form)}"
             parts.append(
-                f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4" style="fill:{line.colour}">'
+                f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4" style="fill:{line.color}">'
                 f"<title>{text(tip)}</title></circle>"
             )
     return parts
@@ -313,7 +294,7 @@ def _draw_bar(bars: Bars, index: int, x: float, width: float, frame: _Frame, nam
     parts = [
         f"<g><title>{text(f'{name}: {_cell(bars, index, form)}')}</title>"
         f'<rect x="{x + 0.5:.1f}" y="{top:.1f}" width="{max(width - 1, 1):.1f}" '
-        f'height="{max(frame.floor - top, 0.5):.1f}" rx="1.5" style="fill:{bars.colour}"/>'
+        f'height="{max(frame.floor - top, 0.5):.1f}" rx="1.5" style="fill:{bars.color}"/>'
     ]
     if low is not None and high is not None:
         middle, cap = x + width / 2, min(4.0, width / 4)

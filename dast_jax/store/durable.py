@@ -10,13 +10,14 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dast_jax.errors import InterruptedRunError, UserError, disk_full
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = [
     "FolderLock",
@@ -136,6 +137,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Write a table, atomically."""
+    import pyarrow.parquet as pq
+
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     with atomic_write(path) as file:

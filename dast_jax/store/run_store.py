@@ -11,6 +11,7 @@ responses and checkpoints it finds, with the same result.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import logging
@@ -19,25 +20,27 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dast_jax.errors import InterruptedRunError, UserError, disk_full
+from dast_jax.metrics.flops import Flops
 from dast_jax.options import load_yaml
 from dast_jax.options.yaml_text import dump_yaml
 from dast_jax.records import LEVELS, Pool, PreferenceSet, Responses, TrainingSet
 from dast_jax.store import durable, training_sets
 from dast_jax.store.metrics_log import MetricsLog
 from dast_jax.store.response_log import ResponseLog
+from dast_jax.store.results import Manifest, RunFacts, RunSession, StageRecord
 from dast_jax.store.settings import RunSettings
+from dast_jax.store.typed_json import from_json, read_result, to_json, write_result
 
-__all__ = ["SCHEMA", "RunStore"]
+__all__ = ["RunStore"]
 
-SCHEMA = "dast_jax.run/1"
-"""Version of the run directory's layout, kept in its manifest."""
+T = TypeVar("T")
 
 _PACKAGES = (
     "dast_jax",
@@ -61,7 +64,7 @@ class RunStore:
         self,
         path: Path,
         config: Mapping[str, Any],
-        manifest: dict[str, Any],
+        manifest: Manifest,
         *,
         settings: RunSettings | None = None,
         lock: durable.FolderLock | None = None,
@@ -89,7 +92,7 @@ class RunStore:
         lock = durable.FolderLock(path)
         try:
             durable.remove_leftovers(path)
-            manifest = _resume(path, settings) if (path / "manifest.json").exists() else _begin(path)
+            manifest = _resume(path, settings) if (path / "manifest.json").exists() else _begin()
             durable.write_text(path / "config.yaml", dump_yaml(settings.config))
             store = cls(path, settings.config, manifest, settings=settings, lock=lock)
             store._write_manifest()
@@ -146,39 +149,51 @@ class RunStore:
     # -- stages ----------------------------------------------------------------------------------
 
     @property
-    def stages(self) -> dict[str, dict[str, Any]]:
-        """Name → facts of the finished stages, in the order in which they finished."""
-        return {entry["name"]: entry for entry in self._manifest["stages"]}
+    def stages(self) -> dict[str, StageRecord]:
+        """Name → record of the stages that are done, in the order in which they finished."""
+        return {record.name: record for record in self._manifest.stages}
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What `annotate` has kept about the whole run."""
-        return dict(self._manifest["facts"])
+    def facts(self) -> RunFacts | None:
+        """What is known of the whole run; None until the model and the data are loaded."""
+        return self._manifest.facts
 
     @property
     def versions(self) -> dict[str, str]:
         """Package → version, of the process that last worked on the run."""
-        return dict(self._manifest["sessions"][-1]["versions"])
+        return self._manifest.sessions[-1].versions
 
     def is_done(self, stage: str) -> bool:
-        """Whether `mark_done` was called for this stage."""
-        return any(entry["name"] == stage for entry in self._manifest["stages"])
+        """Return whether `mark_done` was called for this stage."""
+        return stage in self.stages
 
-    def mark_done(self, stage: str, **facts: Any) -> None:
-        """Record durably that a stage is done, with its facts (JSON values; numpy ones do)."""
+    def result(self, stage: str, cls: type[T]) -> T | None:
+        """Return the result that `mark_done` was given for this stage, or None where it is not done."""
+        record = self.stages.get(stage)
+        where = f"{self.path / 'manifest.json'}: stage {stage}"
+        return None if record is None else from_json(cls, record.result, where)
+
+    def mark_done(
+        self, stage: str, result: Any, *, seconds: float = 0.0, shared_from: str | None = None
+    ) -> None:
+        """Record durably that a stage is done, with its result (a dataclass of `store.results`)."""
         if self.is_done(stage):
             raise ValueError(f"stage {stage} is done already")
-        finished = {"name": stage, "finished": _now(), **durable.plain(facts)}
-        self._manifest["stages"].append(finished)
+        content = to_json(result)
+        assert isinstance(content, dict)
+        record = StageRecord(
+            name=stage, finished=_now(), seconds=seconds, shared_from=shared_from, result=content
+        )
+        self._manifest = dataclasses.replace(self._manifest, stages=(*self._manifest.stages, record))
         self._write_manifest()
 
-    def annotate(self, facts: Mapping[str, Any]) -> None:
-        """Keep facts about the whole run (model size, data counts), over earlier ones of the same name."""
-        self._manifest["facts"].update(durable.plain(facts))
+    def annotate(self, facts: RunFacts) -> None:
+        """Keep what is known of the whole run before its first stage."""
+        self._manifest = dataclasses.replace(self._manifest, facts=facts)
         self._write_manifest()
 
     def _write_manifest(self) -> None:
-        durable.write_json(self.path / "manifest.json", self._manifest)
+        write_result(self.path / "manifest.json", self._manifest)
 
     # -- files -----------------------------------------------------------------------------------
 
@@ -186,11 +201,13 @@ class RunStore:
         """Whether the file `name`, relative to the run's folder, is there."""
         return (self.path / name).exists()
 
-    def write_json(self, name: str, value: Any) -> None:
-        durable.write_json(self.path / name, value)
+    def write_result(self, name: str, result: Any) -> None:
+        """Write a result (a dataclass of `store.results`) as JSON, atomically."""
+        write_result(self.path / name, result)
 
-    def read_json(self, name: str) -> Any:
-        return durable.read_json(self.path / name)
+    def read_result(self, cls: type[T], name: str) -> T:
+        """Return what `write_result` wrote; `UserError` where it is missing or of another version."""
+        return read_result(cls, self.path / name)
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         durable.write_arrays(self.path / name, arrays)
@@ -222,14 +239,14 @@ class RunStore:
         """What `write_training_set` wrote."""
         return training_sets.from_table(_read_parquet(self._training_path(round)))
 
-    def write_reference(self, round: int, logprobs: np.ndarray, flops: dict[str, int]) -> None:
+    def write_reference(self, round: int, logprobs: np.ndarray, flops: Flops) -> None:
         """Put the reference policy's log-probabilities of the pairs, float32 [n, 2], into `train.parquet`."""
         table = _read_parquet(self._training_path(round))
         durable.write_parquet(
             self._training_path(round), training_sets.with_reference(table, logprobs, flops)
         )
 
-    def read_reference(self, round: int) -> tuple[np.ndarray, dict[str, int]] | None:
+    def read_reference(self, round: int) -> tuple[np.ndarray, Flops] | None:
         """What `write_reference` wrote, or None."""
         return training_sets.reference_of(_read_parquet(self._training_path(round)))
 
@@ -300,12 +317,12 @@ def _make_folder(path: Path) -> None:
         raise UserError(f"run.dir: {path} holds other files and no run; name a new folder")
 
 
-def _begin(path: Path) -> dict[str, Any]:
-    return {"schema": SCHEMA, "created": _now(), "sessions": [_session()], "facts": {}, "stages": []}
+def _begin() -> Manifest:
+    return Manifest(created=_now(), sessions=(_session(),), facts=None, stages=())
 
 
-def _resume(path: Path, settings: RunSettings) -> dict[str, Any]:
-    """The manifest of the run at `path`, after checking that `settings` continue it."""
+def _resume(path: Path, settings: RunSettings) -> Manifest:
+    """Return the manifest of the run at `path`, after checking that `settings` continue it."""
     manifest = _read_manifest(path)
     changes = _changes(load_yaml(path / "config.yaml"), settings)
     if changes:
@@ -313,12 +330,11 @@ def _resume(path: Path, settings: RunSettings) -> dict[str, Any]:
             f"{path}: this run was started with other settings ({'; '.join(changes)}); "
             "set them back, or start a new run in another run.dir"
         )
-    last, session = manifest["sessions"][-1]["versions"], _session()
-    for name, version in session["versions"].items():
+    last, session = manifest.sessions[-1].versions, _session()
+    for name, version in session.versions.items():
         if last.get(name) not in (None, version):
             log.warning("%s: %s was %s and is now %s; results may differ", path, name, last[name], version)
-    manifest["sessions"].append(session)
-    return manifest
+    return dataclasses.replace(manifest, sessions=(*manifest.sessions, session))
 
 
 def _changes(old: Mapping[str, Any], settings: RunSettings) -> list[str]:
@@ -355,27 +371,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(path: Path) -> Manifest:
     if not (path / "manifest.json").is_file():
         raise UserError(f"{path}: is not a run (it has no manifest.json)")
-    manifest = durable.read_json(path / "manifest.json")
-    schema = manifest.get("schema") if isinstance(manifest, dict) else None
-    if schema != SCHEMA:
-        raise UserError(
-            f"{path / 'manifest.json'}: is of version {schema!r} and this package reads {SCHEMA!r}; "
-            "use the version of dast_jax that wrote it"
-        )
-    return manifest
+    return read_result(Manifest, path / "manifest.json")
 
 
-def _session() -> dict[str, Any]:
+def _session() -> RunSession:
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"started": _now(), "versions": versions}
+    return RunSession(started=_now(), versions=versions)
 
 
 def _now() -> str:

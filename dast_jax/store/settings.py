@@ -27,8 +27,9 @@ class RunSettings:
     """A run's config as its directory sees it.
 
     `folder` is the directory; `config` is the whole config as nested plain values, written to `config.yaml`;
-    `fixed` are the values, by dotted key, that may not change when the run is resumed, `method` the name of the
-    method, and `rounds` may only grow. Responses are written in parts of `flush_responses`, or after `flush_seconds`.
+    `fixed` are the values, by dotted key, that may not change when the run is resumed, `method` the name of
+    the method, and `rounds` may only grow. Responses are written in parts of `flush_responses`, or after
+    `flush_seconds`.
     """
 
     folder: Path

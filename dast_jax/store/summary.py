@@ -1,103 +1,145 @@
-"""`summary.json`: a run's machine-readable result, put together from what its stages left."""
+"""`summary.json`: a run's machine-readable result, assembled from the results of its stages."""
 
 from __future__ import annotations
 
-import os
 import resource
-from typing import Any
+from collections.abc import Iterable
 
-from dast_jax.metrics.flops import with_cumulative
+from dast_jax.metrics.flops import Flops
+from dast_jax.store.results import (
+    BaseResult,
+    BuildResult,
+    EvaluationResult,
+    RoundFlops,
+    RoundResult,
+    RoundSeconds,
+    SampledResult,
+    Status,
+    Summary,
+    Total,
+    TrainedResult,
+    Work,
+)
 from dast_jax.store.run_store import RunStore
 
-__all__ = ["SCHEMA", "read_summary", "write_summary"]
+__all__ = ["read_summary", "write_summary"]
 
-SCHEMA = "dast_jax.store.summary/1"
 _PATH = "summary.json"
 
 
-def read_summary(store: RunStore) -> dict[str, Any]:
-    """The summary as last written."""
-    return store.read_json(_PATH)
+def read_summary(store: RunStore) -> Summary:
+    """Return the summary as last written."""
+    return store.read_result(Summary, _PATH)
 
 
-def write_summary(store: RunStore, *, status: str) -> dict[str, Any]:
-    """Assemble the summary from the finished stages, write it atomically, and return it.
-
-    `status` is "running" or "finished".
-    """
-    config = store.config
-    stages = store.stages
-    rounds = [_round(stages, r) for r in range(config["run"]["rounds"] + 1) if f"{r:02d}/sample" in stages]
-    base = stages.get("base/evaluate", {})
-    summary: dict[str, Any] = {
-        "schema": SCHEMA,
-        "status": status,
-        "name": store.path.name,
-        "method": config["method"],
-        "seed": config["run"]["seed"],
-        "model": config["model"]["path"],
-        **{name: store.facts.get(name) for name in ("parameters", "mesh", "data")},
-        "versions": store.versions,
-        "device": _device(),
-        "base": {
-            "evaluation": base.get("evaluation", {}),
-            "length_ratio": base.get("length_ratio"),
-            "seconds": {"evaluate": base.get("seconds", 0.0)},
-            "flops": {"evaluate": base.get("flops", _no_flops())},
-        },
-        "rounds": with_cumulative(rounds),
-        "total": {
-            "seconds": sum(stage.get("seconds", 0.0) for stage in stages.values()),
-            "flops": {
-                kind: sum(stage.get("flops", {}).get(kind, 0) for stage in stages.values())
-                for kind in ("useful", "padded")
-            },
-            "peak_memory_gib": _peak_memory_gib(),
-        },
-        "warnings": _warnings(store),
-    }
-    store.write_json(_PATH, summary)
+def write_summary(store: RunStore, *, status: Status) -> Summary:
+    """Assemble the summary from the finished stages, write it atomically, and return it."""
+    config, facts = store.config, store.facts
+    assert facts is not None, "the run's facts come before its stages"
+    base, rounds = _base(store), _rounds(store)
+    summary = Summary(
+        status=status,
+        name=store.path.name,
+        method=config["method"],
+        seed=config["run"]["seed"],
+        model=config["model"]["path"],
+        parameters=facts.parameters,
+        mesh=facts.mesh,
+        data=facts.data,
+        versions=store.versions,
+        device=facts.device,
+        base=base,
+        rounds=rounds,
+        total=_total(store, base, rounds),
+        warnings=_warnings(store),
+    )
+    store.write_result(_PATH, summary)
     return summary
 
 
-def _round(stages: dict[str, dict[str, Any]], round: int) -> dict[str, Any]:
-    names = ("sample", "build", "train", "evaluate")
-    parts = {name: stages.get(f"{round:02d}/{name}", {}) for name in names}
-    return {
-        "round": round,
-        "evaluation": parts["evaluate"].get("evaluation", {}),
-        "paired": parts["evaluate"].get("paired", {}),
-        "sampling": parts["sample"].get("sampling"),
-        "training": parts["train"].get("training", {}),
-        "level_shares": parts["build"].get("level_shares"),
-        "shortfall": parts["build"].get("shortfall", {}),
-        "method": {**parts["build"].get("method", {}), **parts["train"].get("method", {})},
-        "length_ratio": parts["evaluate"].get("length_ratio"),
-        "seconds": {name: part.get("seconds", 0.0) for name, part in parts.items()},
-        "flops": {name: parts[name].get("flops", _no_flops()) for name in ("sample", "train", "evaluate")},
-    }
+def _base(store: RunStore) -> BaseResult | None:
+    found = store.result("base/evaluate", EvaluationResult)
+    if found is None:
+        return None
+    return BaseResult(
+        evaluation=found.evaluation,
+        length_ratio=found.length_ratio,
+        seconds=store.stages["base/evaluate"].seconds,
+        flops=found.flops,
+    )
 
 
-def _no_flops() -> dict[str, int]:
-    return {"useful": 0, "padded": 0}
+def _rounds(store: RunStore) -> tuple[RoundResult, ...]:
+    """Return the rounds whose responses are sampled."""
+    rounds: list[RoundResult] = []
+    work = Work()
+    for number in range(store.config["run"]["rounds"] + 1):
+        sampled = store.result(f"{number:02d}/sample", SampledResult)
+        if sampled is None:
+            break
+        trained = store.result(f"{number:02d}/train", TrainedResult)
+        work = Work(
+            sampled_tokens=work.sampled_tokens + sampled.sampling.tokens,
+            trained_tokens=work.trained_tokens + (trained.training.tokens if trained else 0),
+            flops=work.flops + sampled.flops + (trained.flops if trained else Flops()),
+        )
+        rounds.append(_round(store, number, sampled, trained, work))
+    return tuple(rounds)
 
 
-def _device() -> str:
-    import jax
+def _round(
+    store: RunStore, number: int, sampled: SampledResult, trained: TrainedResult | None, work: Work
+) -> RoundResult:
+    built = store.result(f"{number:02d}/build", BuildResult)
+    evaluated = store.result(f"{number:02d}/evaluate", EvaluationResult)
+    return RoundResult(
+        round=number,
+        evaluation=evaluated.evaluation if evaluated else {},
+        paired=evaluated.paired if evaluated else {},
+        sampling=sampled.sampling,
+        training=trained.training if trained else None,
+        level_shares=built.level_shares if built else None,
+        shortfall=built.shortfall if built else {},
+        method=built.method if built else {},
+        length_ratio=evaluated.length_ratio if evaluated else None,
+        seconds=RoundSeconds(**{name: _seconds(store, number, name) for name in _STAGES}),
+        flops=RoundFlops(
+            sample=sampled.flops,
+            train=trained.flops if trained else None,
+            evaluate=evaluated.flops if evaluated else None,
+        ),
+        cumulative=work,
+    )
 
-    devices = jax.devices()
-    where = f"{os.cpu_count()} CPU cores" if devices[0].platform == "cpu" else devices[0].device_kind
-    return f"{len(devices)} x {devices[0].platform} ({where})"
+
+_STAGES = ("sample", "build", "train", "evaluate")
+
+
+def _seconds(store: RunStore, round: int, stage: str) -> float | None:
+    record = store.stages.get(f"{round:02d}/{stage}")
+    return None if record is None else record.seconds
+
+
+def _total(store: RunStore, base: BaseResult | None, rounds: Iterable[RoundResult]) -> Total:
+    spent = [base.flops] if base else []
+    for entry in rounds:
+        stages = (entry.flops.sample, entry.flops.train, entry.flops.evaluate)
+        spent += [flops for flops in stages if flops is not None]
+    return Total(
+        seconds=sum(record.seconds for record in store.stages.values()),
+        flops=sum(spent, Flops()),
+        peak_memory_gib=_peak_memory_gib(),
+    )
 
 
 def _peak_memory_gib() -> float:
-    """Peak resident memory of this process, in GiB (ru_maxrss is in KiB on Linux)."""
+    """Return the peak resident memory of this process, in GiB (ru_maxrss is in KiB on Linux)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def _warnings(store: RunStore) -> list[str]:
-    """The run's warnings so far, each once: `log.txt` has them, over all of the run's interruptions."""
+def _warnings(store: RunStore) -> tuple[str, ...]:
+    """Return the run's warnings so far, each once: `log.txt` has them, over all of its interruptions."""
     path = store.path / "log.txt"
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     found = [line.partition(" WARNING ")[2] for line in lines if " WARNING " in line]
-    return list(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found))

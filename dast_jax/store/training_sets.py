@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from dast_jax.metrics.flops import Flops
 from dast_jax.records import Pool, PreferenceSet, TrainingSet
 from dast_jax.store.durable import plain
+from dast_jax.store.typed_json import from_json, to_json
 
 __all__ = ["from_table", "reference_of", "to_table", "with_reference"]
 
@@ -49,21 +51,22 @@ def from_table(table: pa.Table) -> TrainingSet | PreferenceSet:
     return PreferenceSet(**values) if kind == "pairs" else TrainingSet(**values)
 
 
-def with_reference(table: pa.Table, logprobs: np.ndarray, flops: dict[str, int]) -> pa.Table:
+def with_reference(table: pa.Table, logprobs: np.ndarray, flops: Flops) -> pa.Table:
     """The table of pairs with the reference policy's log-probabilities float32 [n, 2], and their FLOPs."""
     for i, name in enumerate(_REFERENCE):
         table = table.append_column(name, pa.array(np.ascontiguousarray(logprobs[:, i], np.float32)))
     return table.replace_schema_metadata(
-        {**(table.schema.metadata or {}), "reference_flops": json.dumps(flops)}
+        {**(table.schema.metadata or {}), "reference_flops": json.dumps(to_json(flops))}
     )
 
 
-def reference_of(table: pa.Table) -> tuple[np.ndarray, dict[str, int]] | None:
+def reference_of(table: pa.Table) -> tuple[np.ndarray, Flops] | None:
     """What `with_reference` put there, or None."""
     if _REFERENCE[0] not in table.column_names:
         return None
     logprobs = np.stack([table.column(name).to_numpy() for name in _REFERENCE], axis=1)
-    return logprobs.astype(np.float32), json.loads(table.schema.metadata[b"reference_flops"])
+    flops = from_json(Flops, json.loads(table.schema.metadata[b"reference_flops"]), "train.parquet")
+    return logprobs.astype(np.float32), flops
 
 
 def _objects(values: Sequence[object]) -> np.ndarray:

@@ -14,7 +14,8 @@ __all__ = ["use_compilation_cache", "write_comparison"]
 def write_comparison(study: Study, out: Path, diverged: Mapping[tuple[str, int], str]) -> None:
     """Compare the runs that have finished; write `comparison.json` and `comparison.html` into `out`."""
     from dast_jax.reporting.study_page import render_comparison
-    from dast_jax.store.durable import write_json, write_text
+    from dast_jax.store.durable import write_text
+    from dast_jax.store.typed_json import write_result
     from dast_jax.study.results import compare, load_result
 
     labels = [entry.label for entry in study.entries]
@@ -31,7 +32,7 @@ def write_comparison(study: Study, out: Path, diverged: Mapping[tuple[str, int],
         baselines=study.options.baselines,
         diverged=diverged,
     )
-    write_json(out / "comparison.json", comparison)
+    write_result(out / "comparison.json", comparison)
     write_text(out / "comparison.html", render_comparison(comparison))
 
 

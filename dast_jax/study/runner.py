@@ -17,6 +17,7 @@ from dast_jax.config import RunConfig, build_config, run_settings
 from dast_jax.errors import DivergedError, UserError
 from dast_jax.runtime.progress import OnProgress, silent
 from dast_jax.store.durable import FolderLock
+from dast_jax.store.results import EvaluationResult
 from dast_jax.store.run_store import RunStore
 from dast_jax.store.trial_cache import TrialCache
 from dast_jax.study.definition import Study
@@ -99,14 +100,14 @@ def _copy_base_evaluation(config: RunConfig, fingerprint: str, directories: Sequ
         if directory == target or not (directory / "manifest.json").exists():
             continue
         other = RunStore.read(directory)
-        if not other.is_done("base/evaluate") or base_fingerprint(build_config(other.config)) != fingerprint:
+        found = other.result("base/evaluate", EvaluationResult)
+        if found is None or base_fingerprint(build_config(other.config)) != fingerprint:
             continue
-        facts = {k: v for k, v in other.stages["base/evaluate"].items() if k not in ("name", "finished")}
         with RunStore.open(run_settings(config)) as store:
             shutil.copytree(directory / "rounds" / "base", target / "rounds" / "base", dirs_exist_ok=True)
-            for name, entry in facts["evaluation"].items():
-                store.log_metrics("evaluation", round=-1, set=name, accuracy=entry["accuracy"])
-            store.mark_done("base/evaluate", **{**facts, "seconds": 0.0, "shared_from": directory.name})
+            for name, entry in found.evaluation.items():
+                store.log_metrics("evaluation", round=-1, set=name, accuracy=entry.accuracy)
+            store.mark_done("base/evaluate", found, shared_from=directory.name)
         return
 
 

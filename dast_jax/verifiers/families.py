@@ -19,11 +19,11 @@ from dast_jax.options import nearest
 from dast_jax.verifiers import lists, words
 from dast_jax.verifiers.equivalence import Comparison, Tolerance, compare_math, compare_number
 from dast_jax.verifiers.extract import Extraction, extract_math, extract_reference
-from dast_jax.verifiers.functions import Functions
+from dast_jax.verifiers.functions import FAMILY_NAMES, Functions, functions_of, names_code
 from dast_jax.verifiers.normalize import clean
 from dast_jax.verifiers.options import VerifierOptions
 
-__all__ = ["FAMILIES", "Family", "Task", "read_task"]
+__all__ = ["FAMILIES", "Family", "Task", "check_config_task", "read_task"]
 
 Compare = Callable[[str, str, VerifierOptions, Tolerance | None], Comparison | None]
 
@@ -76,6 +76,7 @@ FAMILIES: Mapping[str, Family] = {
     "bool": Family(words.extract_bool, _plain(words.compare_bool)),
     "list": Family(lists.extract_list, lists.compare_list, extract_reference, lists.as_tuple),
 }
+assert tuple(FAMILIES) == FAMILY_NAMES
 
 _TASK = re.compile(
     r"(?P<family>\w+?)(?:(?P<kind>~|±|\+-)(?P<amount>\d+(?:\.\d+)?(?:[eE]-?\d{1,2})?))?", re.ASCII
@@ -121,3 +122,14 @@ def _read_family(task: str) -> Task:
             f"task {task!r}: {match['family']} has no numbers; a tolerance is for math, number, list"
         )
     return Task(match["family"], family, Tolerance(Fraction(match["amount"]), match["kind"] == "~"))
+
+
+def check_config_task(task: str, table: Functions) -> None:
+    """Raise `UserError` unless `data.task` is empty, a family, of `verifier.functions`, or a function."""
+    if ":" in task and not names_code(task):
+        raise UserError(f"data.task: expected a task family or package.module:function, got {task!r}")
+    try:
+        if task:
+            read_task(task, functions_of(table, task))
+    except UserError as error:
+        raise UserError(f"data.task: {error}") from error

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from dast_jax.errors import UserError
-
-__all__ = ["Functions", "check_config_task", "check_functions", "functions_of", "names_code"]
+__all__ = ["FAMILY_NAMES", "Functions", "check_functions", "functions_of", "names_code"]
 
 Functions = Mapping[str, str]
 """Task → `package.module:function`."""
+
+FAMILY_NAMES = ("math", "number", "choice", "yes_no", "label", "bool", "list")
+"""The names of the task families (`verifiers.families.FAMILIES`), which no function may take."""
 
 _FUNCTION = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -32,25 +33,10 @@ def functions_of(table: Functions, task: str) -> dict[str, str]:
 
 def check_functions(table: Functions) -> None:
     """Raise ValueError where `table` has a name that is none or is a family's, or names no function."""
-    from dast_jax.verifiers.families import FAMILIES
-
     for name, function in table.items():
         if not _NAME.fullmatch(name):
             raise ValueError(f"functions: {name!r} is no name; use letters, digits and _, not a digit first")
-        if name in FAMILIES:
+        if name in FAMILY_NAMES:
             raise ValueError(f"functions.{name}: is the name of a task family; choose another name")
         if not names_code(function):
             raise ValueError(f"functions.{name}: expected package.module:function, got {function!r}")
-
-
-def check_config_task(task: str, table: Functions) -> None:
-    """Raise `UserError` unless `data.task` is empty, a family, of `verifier.functions`, or a function."""
-    from dast_jax.verifiers.families import read_task
-
-    if ":" in task and not names_code(task):
-        raise UserError(f"data.task: expected a task family or package.module:function, got {task!r}")
-    try:
-        if task:
-            read_task(task, functions_of(table, task))
-    except UserError as error:
-        raise UserError(f"data.task: {error}") from error

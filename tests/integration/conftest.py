@@ -31,7 +31,7 @@ SMALL = (
 
 
 def arguments(run_dir: Path, *overrides: str) -> list[str]:
-    """The small run's arguments to the train face."""
+    """The small run's arguments to the train command."""
     return ["--config", "quickstart", f"run.dir={run_dir}", *SMALL, *overrides]
 
 
@@ -40,8 +40,8 @@ def command(run_dir: Path, *overrides: str) -> list[str]:
     return [sys.executable, "-m", "dast_jax.train", *arguments(run_dir, *overrides)]
 
 
-def run_face(arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a face to its end, with what this process's environment says about jax."""
+def run_command(arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with what this process's environment says about jax."""
     return subprocess.run(
         arguments, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False
     )
@@ -75,6 +75,6 @@ def weights(run_dir: Path, round: int) -> dict[str, np.ndarray]:
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An unbroken small run."""
     run_dir = tmp_path_factory.mktemp("runs") / "unbroken"
-    result = run_face(command(run_dir))
+    result = run_command(command(run_dir))
     assert result.returncode == 0, result.stderr
     return run_dir

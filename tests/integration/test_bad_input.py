@@ -11,7 +11,7 @@ import pytest
 
 from dast_jax.assets import resolve_path
 from dast_jax.train import main
-from tests.integration.conftest import arguments, command, run_face, summary
+from tests.integration.conftest import arguments, command, run_command, summary
 
 GOOD_ROW = {"question": "1+1=?", "answer": "so 2\n#### 2"}
 
@@ -154,7 +154,7 @@ def test_full_disk_stops_cleanly_and_the_same_command_resumes(tmp_path: Path) ->
     mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=2m tmpfs "$0" && exec "$@"', str(tmp_path)]
     if shutil.which("unshare") is None or subprocess.run([*mount, "true"], capture_output=True).returncode:
         pytest.skip("needs leave to mount a small tmpfs in a user namespace, which this system does not give")
-    result = run_face([*mount, *command(tmp_path / "run")])
+    result = run_command([*mount, *command(tmp_path / "run")])
     assert result.returncode == 75, result.stderr
     error = result.stderr.strip().splitlines()[-1]
     assert "disk" in error

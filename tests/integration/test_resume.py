@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.conftest import arguments, command, run_face, summary, weights
+from tests.integration.conftest import arguments, command, run_command, summary, weights
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
@@ -37,7 +37,7 @@ STAGES = {
     "01/train": "round 1: training: started",
     "01/evaluate": "round 1: evaluating in_domain: started",
 }
-"""What the face prints as each stage begins."""
+"""What the command prints as each stage begins."""
 
 
 def _train(arguments: list[str], stderr: Path) -> None:
@@ -117,14 +117,14 @@ def test_killed_in_every_stage_ends_in_the_same_bits(finished_run: Path, tmp_pat
 
 def test_a_finished_run_says_so_and_changes_nothing(finished_run: Path) -> None:
     before = (finished_run / "summary.json").read_bytes()
-    result = run_face(command(finished_run))
+    result = run_command(command(finished_run))
     assert result.returncode == 0
     assert "nothing to do" in result.stderr
     assert (finished_run / "summary.json").read_bytes() == before
 
 
 def test_a_changed_config_is_refused_with_the_keys(finished_run: Path) -> None:
-    result = run_face(command(finished_run, "training.learning_rate=0.1", "run.seed=5"))
+    result = run_command(command(finished_run, "training.learning_rate=0.1", "run.seed=5"))
     assert result.returncode == 2
     assert "training.learning_rate: 0.0005 → 0.1" in result.stderr
     assert "run.seed: 0 → 5" in result.stderr

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dast_jax.errors import UserError
-from dast_jax.estimators import JudgeOptions, ask_judge, check_estimator, estimate
+from dast_jax.estimators import JudgeOptions, estimate
 from dast_jax.llm.judge import Judge
 from dast_jax.options import build, to_dict
 from dast_jax.records import Query
@@ -158,25 +158,19 @@ def test_an_endpoint_that_is_down_is_given_up(tmp_path, monkeypatch):
     assert notes["failed_connection"] + notes["not_asked"] == 200
 
 
-def test_levels_for_a_method(serve, tmp_path):
+def test_levels_by_ratings(serve, tmp_path):
     endpoint = serve(lambda question, _: (200, str(int(question) + 1)))
-    judge = options(endpoint.url, tmp_path, fallback="label")
-    check_estimator("judge", QUERIES, judge)
-    assert endpoint.asked == []
-    ratings = ask_judge(QUERIES, judge)
-    assert ratings.tolist() == list(range(1, 9))
-    shares = (0.5, 0.25, 0.25, 0)
-    levels = estimate("judge", QUERIES, judge=lambda _: (ratings, {}), shares=shares).levels
+    judge = Judge(options(endpoint.url, tmp_path, fallback="label"))
+    levels = estimate("judge", QUERIES, judge=judge, shares=(0.5, 0.25, 0.25, 0)).levels
     assert levels.tolist() == [0, 0, 0, 0, 1, 1, 2, 2]
     unlabelled = [Query(id="1", question="1", answer="1")]
-    for name, given, told in (
-        ("label", None, "none of the queries has a level"),
-        ("judge", judge, "none of the queries has a level"),
-        ("judge", None, "judge.endpoint"),
-        ("jugde", None, "did you mean judge"),
+    for name, words in (
+        ("label", "none of the queries has a level"),
+        ("judge", "judge.endpoint"),
+        ("jugde", "did you mean judge"),
     ):
-        with pytest.raises(UserError, match=told):
-            check_estimator(name, unlabelled, given)
+        with pytest.raises(UserError, match=words):
+            estimate(name, unlabelled)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +214,7 @@ def test_fallbacks_fill_what_the_judge_leaves(serve, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "words"),
     [
         ({"endpoint": ""}, "judge.endpoint"),
         ({"model": ""}, "judge.model"),
@@ -228,15 +222,15 @@ def test_fallbacks_fill_what_the_judge_leaves(serve, tmp_path):
         ({"cache": "/proc/nothing/here"}, "judge.cache"),
     ],
 )
-def test_what_is_not_set_is_one_sentence(tmp_path, monkeypatch, change, told):
+def test_what_is_not_set_is_one_sentence(tmp_path, monkeypatch, change, words):
     monkeypatch.setenv(VARIABLE, KEY)
-    with pytest.raises(UserError, match=re.escape(told)) as error:
+    with pytest.raises(UserError, match=re.escape(words)) as error:
         Judge(options("http://127.0.0.1:1/v1", tmp_path, **change))
     assert KEY not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "words"),
     [
         ({"endpoint": f"https://user:{KEY}@host/v1"}, "no user, password or query"),
         ({"endpoint": f"https://host/v1?key={KEY}"}, "no user, password or query"),
@@ -246,8 +240,8 @@ def test_what_is_not_set_is_one_sentence(tmp_path, monkeypatch, change, told):
         ({"fallback": "easy"}, "fallback"),
     ],
 )
-def test_options_refuse_keys_and_nonsense_without_repeating_them(change, told):
-    with pytest.raises(UserError, match=re.escape(told)) as error:
+def test_options_refuse_keys_and_nonsense_without_repeating_them(change, words):
+    with pytest.raises(UserError, match=re.escape(words)) as error:
         build(JudgeOptions, change, where="judge")
     assert KEY not in str(error.value)
 

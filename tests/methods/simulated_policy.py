@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from dast_jax.estimators.tally import TallyCounter
+from dast_jax.loop.annotation import ask_annotations
+from dast_jax.methods import RoundStart, make_method
 from dast_jax.records import (
     FinishReason,
     Pool,
@@ -45,15 +49,26 @@ def make_pool(n: int, *, solutions=None, levels=None, task="math") -> Pool:
     )
 
 
-class Tools:
-    """`ModelTools` without a model: a text's vector is its length and first digits; counts its calls."""
+def embed(texts):
+    """Return a vector per text without a model: its length and last characters."""
+    return np.array([[len(t), *(ord(c) % 7 for c in f"{t:>8}"[-4:])] for t in texts], np.float32)
 
-    def __init__(self):
-        self.calls = 0
 
-    def embed(self, texts):
-        self.calls += 1
-        return np.array([[len(t), *(ord(c) % 7 for c in f"{t:>8}"[-4:])] for t in texts], np.float32)
+def bound(pool, options, seed=0):
+    """Return the method that `options` configures, bound to `pool` with the annotations it asks for."""
+    columns = ask_annotations(pool, options.annotations, policy_encoder=embed, seed=seed)
+    return make_method(options, replace(pool, columns=columns), seed)
+
+
+def begin(method, round, earlier=(), accuracy=None):
+    """Begin a round; `earlier` are the responses of the rounds before. Returns what is carried over."""
+
+    def history(wanted):
+        assert wanted < round, "only earlier rounds have responses"
+        found = [each.take(each.round == wanted) for each in earlier]
+        return Responses.concatenate([responses([], [], [], round=wanted), *found])
+
+    return method.begin(RoundStart(round, history, accuracy))
 
 
 def mixed_levels(n: int, mix=PAPER_MIX) -> np.ndarray:
@@ -139,19 +154,18 @@ class SimulatedPolicy:
         return (x >> np.uint64(11)).astype(np.float64) / 2**53
 
 
-def sample_round(method, policy, pool, round, earlier, *, arrival_seed=None):
+def sample_round(method, policy, pool, round, earlier, *, accuracy=None, arrival_seed=None):
     """Run a round's sampling stage. Returns (carried, own responses in order of arrival).
 
     With `arrival_seed`, responses take a random number of ticks and arrive in random order.
     """
     rng = None if arrival_seed is None else np.random.default_rng(arrival_seed)
-    wanted = [r for r in earlier if len(r) and r.round[0] in method.wanted_rounds(round)]
     none = responses([], [], [], round=round)
-    carried = method.start_round(round, Responses.concatenate([none, *wanted]))
+    carried = begin(method, round, earlier, accuracy)
     counter = TallyCounter(len(pool), carried)
-    waiting, done = none, []
+    waiting, done, arrived = none, [], none
     for _ in range(10_000):
-        requests = method.requests(counter.tally)
+        requests = method.requests(counter.tally, arrived)
         if not len(requests) and not len(waiting):
             own = Responses.concatenate([none, *done])
             check_trials(own, carried)
@@ -164,8 +178,6 @@ def sample_round(method, policy, pool, round, earlier, *, arrival_seed=None):
         if rng is not None:
             arrived = arrived.take(rng.permutation(len(arrived)))
         done.append(arrived)
-        if len(arrived):
-            method.observe(arrived)
         counter.add(arrived)
     raise AssertionError("the method never stops asking")
 
@@ -184,14 +196,16 @@ def run_rounds(
 ) -> list[tuple[TrainingSet | PreferenceSet, Responses]]:
     """Rounds 0..rounds; per round the training set and the responses it was made from.
 
-    `accuracy(round)` is the training accuracy that the method hears of.
+    `accuracy(round)` is the training accuracy of a round that had something to train on.
     """
-    earlier, results = [], []
+    earlier, results, trained = [], [], None
     for round in range(rounds + 1):
-        carried, own = sample_round(method, policy, pool, round, earlier, arrival_seed=arrival_seed)
+        carried, own = sample_round(
+            method, policy, pool, round, earlier, accuracy=trained, arrival_seed=arrival_seed
+        )
         everything = Responses.concatenate([carried, own])
         results.append((method.training_set(everything), everything))
-        method.after_training(accuracy(round) if len(results[-1][0]) else 0.0)
+        trained = accuracy(round) if len(results[-1][0]) else None
         earlier.append(own)
     return results
 

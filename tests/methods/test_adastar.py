@@ -5,9 +5,19 @@ import math
 
 import numpy as np
 import pytest
-from simulated_policy import CORRECT, LENGTH, SimulatedPolicy, make_pool, rows, run_rounds, sample_round
+from simulated_policy import (
+    CORRECT,
+    LENGTH,
+    SimulatedPolicy,
+    begin,
+    bound,
+    make_pool,
+    rows,
+    run_rounds,
+    sample_round,
+)
 
-from dast_jax.methods import adastar
+from dast_jax.methods import adastar, restore, state_of
 from dast_jax.records import PromptKind, Requests
 
 N, ROUNDS = 2000, 20
@@ -69,7 +79,7 @@ class Paper:
 def test_the_heap_trace_is_that_of_the_papers_loop(alpha, hinted, arrival_seed):
     pool, policy = make_pool(N), rising_policy()
     options = adastar.Options(batch=4, steps=16, alpha=alpha, rationalize=hinted)
-    method = adastar.make(pool, options, seed=7)
+    method = bound(pool, options, seed=7)
     tie = np.random.default_rng([7, 2]).permutation(N)
     paper = Paper(tie, batch=4, steps=16, code=alpha == "solved_share")
     second = PromptKind.RATIONALIZED if hinted == "always" else PromptKind.FEW_SHOT
@@ -80,23 +90,23 @@ def test_the_heap_trace_is_that_of_the_papers_loop(alpha, hinted, arrival_seed):
             for k, kind in enumerate((PromptKind.FEW_SHOT, second))
         ]
         correct = [(r.verdict == CORRECT) & (r.finish != LENGTH) for r in tries]
-        before = method.state()
         tried, d_plus, popped, ended = paper.round(round + 1, correct, training_accuracy(round))
         _, own = sample_round(method, policy, pool, round, [], arrival_seed=arrival_seed)
+        before = {name: array.copy() for name, array in state_of(method).items()}
         training_set = method.training_set(own)
-        assert method.state()["tried"].tolist() == tried
+        assert state_of(method)["tried"].tolist() == tried
+        assert method.facts["heap_exhausted"] == ended
         assert training_set.query.tolist() == sorted(d_plus)
         texts = dict(zip(training_set.query.tolist(), training_set.text, strict=True))
         assert texts == {i: f"r{round} q{i} t{k}" for i, k in d_plus.items()}
-        method.after_training(training_accuracy(round))
+        begin(method, round + 1, accuracy=training_accuracy(round))
         for i, t, w in popped:
             before["last"][i], before["win"][i] = t, w
-        after = method.state()
+        after = state_of(method)
         assert np.array_equal(after["last"], before["last"])  # stale keys stay
         assert np.array_equal(after["win"], before["win"])
         exhausted.append(ended)
-        assert method.facts()["heap_exhausted"] == ended
-        assert method.facts()["popped"] == len(popped)
+        assert method.facts["popped"] == len(popped)
         # No try is wasted on an item that was solved or had both tries.
         assert np.bincount(own.query).max() <= 2
         if arrival_seed is None:
@@ -106,37 +116,36 @@ def test_the_heap_trace_is_that_of_the_papers_loop(alpha, hinted, arrival_seed):
 
 
 def test_beta_is_the_papers_sequence():
-    method = adastar.make(make_pool(5), adastar.Options(), 0)
+    method = bound(make_pool(5), adastar.Options(), 0)
     assert [method.beta(t) for t in range(1, 6)] == [320, 384, 456, 552, 656]
 
 
 def test_tries_wins_and_pops_by_hand():
     """Five items, β = 3; the pass rates are 0 or 1, the tie-break is turned off by known keys."""
     pool = make_pool(5)
-    method = adastar.make(pool, adastar.Options(batch=1, steps=3, rationalize="never"), 0)
+    method = bound(pool, adastar.Options(batch=1, steps=3, rationalize="never"), 0)
     state = {
         "last": np.array([2, 1, 1, 3, 0], np.int32),
         "win": np.array([0.0, 1.0, 0.5, 0.0, 0.0]),
         "tried": np.zeros(0, np.int64),
         "tried_win": np.zeros(0),
-        "t": np.array(0, np.int32),
     }
-    method.restore(state)
+    restore(method, state)
     assert method.heap_order().tolist() == [4, 2, 1, 0, 3]
     policy = SimulatedPolicy(np.array([1.0, 0.0, 1.0, 1.0, 1.0]), exact=False)
     _, own = sample_round(method, policy, pool, 0, [])
     training_set = method.training_set(own)
     assert training_set.query.tolist() == [0, 2, 4]  # 4, 2, 1 (in vain, twice), 0: three solved
     assert np.bincount(own.query, minlength=5)[[4, 2, 1, 0]].tolist() == [1, 1, 2, 1]
-    method.after_training(0.8)  # pops floor(4 · 0.64) = 2
-    assert method.state()["last"].tolist() == [2, 1, 1, 3, 1]
-    assert method.state()["win"].tolist() == [0.0, 1.0, 1.0, 0.0, 1.0]
+    begin(method, 1, accuracy=0.8)  # pops floor(4 · 0.64) = 2
+    assert state_of(method)["last"].tolist() == [2, 1, 1, 3, 1]
+    assert state_of(method)["win"].tolist() == [0.0, 1.0, 1.0, 0.0, 1.0]
 
 
 def test_the_hint_is_the_last_try_of_the_families_that_have_one():
     for task, kinds in (("math", [1, 1]), ("choice", [1, 3]), ("yes_no", [1, 3]), ("number", [1, 1])):
         pool = make_pool(1, task=task)
-        method = adastar.make(pool, adastar.Options(batch=1, steps=1), 0)
+        method = bound(pool, adastar.Options(batch=1, steps=1), 0)
         _, own = sample_round(method, SimulatedPolicy(np.zeros(1)), pool, 0, [])
         assert own.kind.tolist() == kinds
 
@@ -144,7 +153,7 @@ def test_the_hint_is_the_last_try_of_the_families_that_have_one():
 def test_the_hint_waits_for_the_last_of_three_tries():
     pool = make_pool(1, task="choice")
     for trials, kinds in ((1, [1]), (2, [1, 3]), (3, [1, 1, 3])):
-        method = adastar.make(pool, adastar.Options(batch=1, steps=1, trials=trials), 0)
+        method = bound(pool, adastar.Options(batch=1, steps=1, trials=trials), 0)
         _, own = sample_round(method, SimulatedPolicy(np.zeros(1)), pool, 0, [])
         assert own.kind.tolist() == kinds
 
@@ -153,7 +162,7 @@ def test_the_hint_waits_for_the_last_of_three_tries():
 def test_the_first_round_of_its_own_is_round_one_of_the_paper(warm_up):
     """β¹ = 8·1 = 8, β² = 8·⌊1.5⌋ = 8, β³ = 8·⌊2.25⌋ = 16; popped items take the round's number as key."""
     pool = make_pool(60)
-    method = adastar.make(pool, adastar.Options(batch=8, steps=1, growth=1.5, warm_up=warm_up), 0)
+    method = bound(pool, adastar.Options(batch=8, steps=1, growth=1.5, warm_up=warm_up), 0)
     policy = SimulatedPolicy(np.ones(60))
     sizes, keys = [], []
     for round in range(3 + warm_up):
@@ -161,15 +170,15 @@ def test_the_first_round_of_its_own_is_round_one_of_the_paper(warm_up):
         training_set = method.training_set(own)
         sizes.append(len(training_set))
         assert training_set.is_reference.all() == (round == 0 and warm_up)
-        method.after_training(1.0)
-        keys.append(method.state()["last"].max())
+        begin(method, round + 1, accuracy=1.0)
+        keys.append(state_of(method)["last"].max())
     assert sizes == [60] * warm_up + [8, 8, 16]
     assert keys == [0] * warm_up + [1, 2, 3]
 
 
 def test_rounds_walk_the_pool_when_everything_is_solved():
     pool = make_pool(60)
-    method = adastar.make(pool, adastar.Options(batch=1, steps=10, growth=1.0), 0)
+    method = bound(pool, adastar.Options(batch=1, steps=10, growth=1.0), 0)
     results = run_rounds(method, SimulatedPolicy(np.ones(60)), pool, 5, accuracy=lambda round: 1.0)
     seen = [set(s.query.tolist()) for s, _ in results]
     assert sum(map(len, seen)) == len(set.union(*seen)) == 60
@@ -177,7 +186,8 @@ def test_rounds_walk_the_pool_when_everything_is_solved():
 
 def test_an_untrained_round_pops_nothing():
     pool = make_pool(10)
-    method = adastar.make(pool, adastar.Options(batch=1, steps=3), 0)
+    method = bound(pool, adastar.Options(batch=1, steps=3), 0)
     results = run_rounds(method, SimulatedPolicy(np.zeros(10)), pool, 2)
     assert [rows(s) for s, _ in results] == [[]] * 3
-    assert (method.state()["last"] == 0).all()
+    begin(method, 3)
+    assert (state_of(method)["last"] == 0).all()

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from simulated_policy import SimulatedPolicy, make_pool, mixed_levels, responses, run_rounds
+from simulated_policy import SimulatedPolicy, begin, bound, make_pool, mixed_levels, responses, run_rounds
 
 from dast_jax.methods import dart_prop2diff, dart_uniform, rest_em, rft, vrt
 from dast_jax.records import LEVELS
@@ -13,7 +13,7 @@ RATES = np.array([15, 8, 2, 1]) / 16
 
 def sampled(method_module, *, n=200, rounds=0, rates=RATES, arrival_seed=None, texts=0, **options):
     levels, pool = mixed_levels(n), make_pool(n)
-    method = method_module.make(pool, method_module.Options(**options), seed=1)
+    method = bound(pool, method_module.Options(**options), seed=1)
     policy = SimulatedPolicy(rates[levels], texts=texts)
     return levels, method, run_rounds(method, policy, pool, rounds, arrival_seed=arrival_seed)
 
@@ -25,7 +25,7 @@ def test_uniform_stops_at_exactly_the_target(arrival_seed):
     )
     assert (np.bincount(training_set.query) == 20).all()
     assert sum(training_set.shortfall.values()) == 0
-    assert method.facts()["coverage"]["all"] == {
+    assert method.facts["coverage"]["all"] == {
         "queries": 200, "covered": 1.0, "kept": 20.0, "target": 20.0, "reached": 1.0,
     }  # fmt: skip
     # They are the first twenty correct trials, the estimate's sixteen among them.
@@ -44,7 +44,7 @@ def test_prop2diff_keeps_what_the_formula_says_per_level(arrival_seed):
     counts = np.bincount(training_set.query, minlength=200)
     for i in range(4):
         assert (counts[levels == i] == max(1, math.ceil(48 * fail[i] / fail.max()))).all()
-    by_level = method.facts()["coverage"]["by_level"]
+    by_level = method.facts["coverage"]["by_level"]
     assert by_level["easy"]["kept"] == by_level["easy"]["target"] == 4
     assert by_level["hard"]["reached"] == 1.0
 
@@ -72,8 +72,8 @@ def test_the_cap_is_spent_and_the_shortfall_told_per_level():
     assert training_set.shortfall == {
         "easy": 0, "middle": 0, "hard": 0, "unsolved": 10 * int((levels >= 2).sum()),
     }  # fmt: skip
-    assert method.facts()["coverage"]["by_level"]["unsolved"]["covered"] == 0.0
-    assert method.facts()["coverage"]["all"]["reached"] == pytest.approx((levels < 2).mean())
+    assert method.facts["coverage"]["by_level"]["unsolved"]["covered"] == 0.0
+    assert method.facts["coverage"]["all"]["reached"] == pytest.approx((levels < 2).mean())
 
 
 def test_duplicates_do_not_count_unless_asked():
@@ -104,7 +104,7 @@ def test_re_estimating_follows_the_policy():
     policy = SimulatedPolicy(np.stack([np.full(n, 0.25), np.ones(n)]))
     for re_estimate, expected in (("never", [8, 8]), ("every_round", [8, 1])):
         options = dart_prop2diff.Options(trials=16, target=8, re_estimate=re_estimate, max_trials=500)
-        results = run_rounds(dart_prop2diff.make(pool, options, 0), policy, pool, 1)
+        results = run_rounds(bound(pool, options, 0), policy, pool, 1)
         assert [np.bincount(s.query).tolist() for s, _ in results] == [[k] * n for k in expected]
 
 
@@ -115,8 +115,8 @@ def test_vrt_and_rft_sample_all_alike_and_rft_drops_duplicates():
     n = 40
     pool, policy = make_pool(n), SimulatedPolicy(np.full(n, 0.5), texts=6, exact=False)
     methods = {
-        "vrt": vrt.make(pool, vrt.Options(trials=12), 1),
-        "rft": rft.make(pool, rft.Options(trials=12, warm_up=False), 1),
+        "vrt": bound(pool, vrt.Options(trials=12), 1),
+        "rft": bound(pool, rft.Options(trials=12, warm_up=False), 1),
     }
     results = {name: run_rounds(m, policy, pool, 1)[1] for name, m in methods.items()}
     for _, own in results.values():
@@ -132,15 +132,15 @@ def test_vrt_and_rft_sample_all_alike_and_rft_drops_duplicates():
     assert len(set(pairs)) == len(pairs)
     assert set(pairs) == set(zip(own.query[own.correct].tolist(), own.text[own.correct], strict=True))
     for name, m in methods.items():
-        assert m.facts()["coverage"]["all"]["queries"] == n, name
+        assert m.facts["coverage"]["all"]["queries"] == n, name
         assert m.start == "restart"
 
 
 @pytest.mark.parametrize("references", [True, False])
 def test_rft_takes_a_response_for_new_only_beside_the_solutions_it_trains_on(references):
     pool = make_pool(2)
-    method = rft.make(pool, rft.Options(trials=3, warm_up=False, references=references), 1)
-    method.start_round(0, responses([], [], []))
+    method = bound(pool, rft.Options(trials=3, warm_up=False, references=references), 1)
+    begin(method, 0)
     same = pool.queries[0].solution
     text = [f" {same.upper()}", "other", "other", "one", same, "two"]
     got = method.training_set(responses([0, 0, 0, 1, 1, 1], [0, 1, 2] * 2, [True] * 6, round=0, text=text))
@@ -150,7 +150,7 @@ def test_rft_takes_a_response_for_new_only_beside_the_solutions_it_trains_on(ref
 
 def test_rest_em_keeps_at_most_so_many():
     pool = make_pool(30)
-    method = rest_em.make(pool, rest_em.Options(trials=32), 1)
+    method = bound(pool, rest_em.Options(trials=32), 1)
     policy = SimulatedPolicy(np.linspace(0, 1, 30), exact=False)
     training_set, own = run_rounds(method, policy, pool, 0)[0]
     solved = np.bincount(own.query[own.correct], minlength=30)
@@ -160,7 +160,7 @@ def test_rest_em_keeps_at_most_so_many():
 def test_rest_em_keeps_different_ones():
     """Each query's responses say one of two things, in turn, and three could be kept."""
     pool = make_pool(10)
-    method = rest_em.make(pool, rest_em.Options(trials=8, at_most=3), 1)
+    method = bound(pool, rest_em.Options(trials=8, at_most=3), 1)
     training_set, _ = run_rounds(method, SimulatedPolicy(np.ones(10), texts=2), pool, 0)[0]
     assert training_set.query.tolist() == [q for q in range(10) for _ in range(2)]
     assert training_set.text.tolist() == [f"q{q} version {k}" for q in range(10) for k in range(2)]
@@ -174,8 +174,8 @@ def test_coverage_tells_the_datas_own_labels_apart():
             for i, q in enumerate(pool.queries)
         )
     )
-    method = vrt.make(labelled, vrt.Options(trials=5), 0)
+    method = bound(labelled, vrt.Options(trials=5), 0)
     run_rounds(method, SimulatedPolicy(np.array([1.0, 0.0] * 4)), labelled, 0)
-    by_label = method.facts()["coverage"]["by_label"]
+    by_label = method.facts["coverage"]["by_label"]
     assert {name: entry["covered"] for name, entry in by_label.items()} == {"Level 1": 1.0, "Level 2": 0.0}
-    assert set(method.facts()["coverage"]["by_level"]) <= set(LEVELS)
+    assert set(method.facts["coverage"]["by_level"]) <= set(LEVELS)

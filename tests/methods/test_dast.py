@@ -8,6 +8,8 @@ from simulated_policy import (
     LENGTH,
     PAPER_MIX,
     SimulatedPolicy,
+    begin,
+    bound,
     make_pool,
     mixed_levels,
     responses,
@@ -19,7 +21,7 @@ from simulated_policy import (
 from dast_jax.errors import UserError
 from dast_jax.estimators.levels import HARD, UNSOLVED, level_shares
 from dast_jax.estimators.tally import TallyCounter
-from dast_jax.methods import dast
+from dast_jax.methods import dast, restore, state_of
 from dast_jax.options import build
 from dast_jax.records import LEVELS, PromptKind, Requests, Responses
 
@@ -49,10 +51,10 @@ def shares(levels, training_set):
 def test_shares_are_those_of_the_paper_when_quotas_are_met():
     n = 2000
     levels, pool = mixed_levels(n), make_pool(n)
-    method = dast.make(pool, dast.Options(max_trials=512), seed=3)
+    method = bound(pool, dast.Options(max_trials=512), seed=3)
     results = run_rounds(method, improving_policy(levels), pool, 3)
 
-    assert np.array_equal(method.levels(), levels)
+    assert np.array_equal(method.levels, levels)
     zero = results[0][0]
     assert zero.is_reference.all()
     assert zero.query.tolist() == list(range(n))
@@ -69,8 +71,8 @@ def test_proportion_off_is_vanilla_rejection_with_more_of_the_easy():
     n = 2000
     levels, pool = mixed_levels(n), make_pool(n)
     policy = SimulatedPolicy(np.array([0.9, 0.5, 0.1, 0.005])[levels])
-    plain = dast.make(pool, dast.Options(proportion=False, length=False, max_trials=32), seed=3)
-    dast_p = dast.make(pool, dast.Options(length=False, max_trials=32), seed=3)
+    plain = bound(pool, dast.Options(proportion=False, length=False, max_trials=32), seed=3)
+    dast_p = bound(pool, dast.Options(length=False, max_trials=32), seed=3)
     off = shares(levels, run_rounds(plain, policy, pool, 1)[1][0])
     on = shares(levels, run_rounds(dast_p, policy, pool, 1)[1][0])
     assert off[0] > 100 * PAPER_MIX[0]
@@ -83,7 +85,7 @@ def test_proportion_off_is_vanilla_rejection_with_more_of_the_easy():
 def test_proportion_off_spreads_the_same_total_evenly():
     levels, pool = mixed_levels(501), make_pool(501)
     policy = improving_policy(levels)
-    methods = [dast.make(pool, dast.Options(proportion=p), seed=3) for p in (True, False)]
+    methods = [bound(pool, dast.Options(proportion=p), seed=3) for p in (True, False)]
     for method in methods:
         run_rounds(method, policy, pool, 0)
     on, off = (m.quotas() for m in methods)
@@ -96,7 +98,7 @@ def test_proportion_off_spreads_the_same_total_evenly():
 
 def test_round_zero_samples_k_few_shot_trials_of_every_query():
     pool = make_pool(30)
-    method = dast.make(pool, dast.Options(trials=8), seed=1)
+    method = bound(pool, dast.Options(trials=8), seed=1)
     _, own = sample_round(method, SimulatedPolicy(np.full(30, 0.5)), pool, 0, [])
     assert len(own) == 30 * 8
     assert (own.kind == PromptKind.FEW_SHOT).all()
@@ -105,7 +107,7 @@ def test_round_zero_samples_k_few_shot_trials_of_every_query():
 def test_round_one_reuses_the_estimate_and_samples_only_what_lacks():
     n = 400
     levels, pool = mixed_levels(n), make_pool(n)
-    method = dast.make(pool, dast.Options(max_trials=40), seed=1)
+    method = bound(pool, dast.Options(max_trials=40), seed=1)
     results = run_rounds(method, improving_policy(levels), pool, 2)
     one, two = results[1][1], results[2][1]
     assert (one.trial[one.round == 0] < 16).all()
@@ -120,7 +122,7 @@ def test_round_one_reuses_the_estimate_and_samples_only_what_lacks():
 
 def test_a_query_without_success_spends_exactly_its_budget():
     pool = make_pool(12)
-    method = dast.make(pool, dast.Options(trials=8, max_trials=21), seed=1)
+    method = bound(pool, dast.Options(trials=8, max_trials=21), seed=1)
     results = run_rounds(method, SimulatedPolicy(np.zeros(12)), pool, 2)
     assert (np.bincount(results[1][1].query) == 21).all()
     assert (np.bincount(results[2][1].query) == 21).all()
@@ -129,15 +131,15 @@ def test_a_query_without_success_spends_exactly_its_budget():
 def test_few_trials_beyond_the_target_and_few_ticks():
     n = 1000
     levels, pool = mixed_levels(n), make_pool(n)
-    method = dast.make(pool, dast.Options(max_trials=512), seed=1)
+    method = bound(pool, dast.Options(max_trials=512), seed=1)
     policy = improving_policy(levels)
     round_0 = sample_round(method, policy, pool, 0, [])[1]
     method.training_set(round_0)
     ticks = Counter()
     inner = method.requests
 
-    def counted(tally):
-        requests = inner(tally)
+    def counted(tally, news):
+        requests = inner(tally, news)
         ticks.update(set(requests.query.tolist()))
         return requests
 
@@ -151,20 +153,19 @@ def test_few_trials_beyond_the_target_and_few_ticks():
 
 def test_trials_in_flight_are_not_asked_for_again():
     pool = make_pool(2)
-    method = dast.make(pool, dast.Options(), seed=1)  # quota 12: eleven responses and the reference
-    method.restore({"levels": np.array([HARD, HARD], np.int8)})
-    method.start_round(2, responses([], [], []))
+    method = bound(pool, dast.Options(), seed=1)  # quota 12: eleven responses and the reference
+    restore(method, {"levels": np.array([HARD, HARD], np.int8)})
+    begin(method, 2)
     counter = TallyCounter(2)
     asked = []
     for _ in range(3):
-        requests = method.requests(counter.tally)
+        requests = method.requests(counter.tally, Responses.none())
         counter.request(requests)
         asked.append(len(requests))
     assert asked == [22, 0, 0]
     arrived = responses([0] * 11, range(11), [True] * 5 + [False] * 6, round=2)
-    method.observe(arrived)
     counter.add(arrived)
-    requests = method.requests(counter.tally)
+    requests = method.requests(counter.tally, arrived)
     assert set(requests.query.tolist()) == {0}
     assert requests.trial.tolist() == list(range(11, 22))  # 6 lacking at a yield of 5.5 in 12
 
@@ -174,12 +175,12 @@ def test_levels_are_estimated_once_or_every_round(re_estimate):
     n = 200
     levels, pool = mixed_levels(n), make_pool(n)
     rates = np.stack([ESTIMATED[levels], np.ones(n)])
-    method = dast.make(pool, dast.Options(re_estimate=re_estimate), seed=1)
+    method = bound(pool, dast.Options(re_estimate=re_estimate), seed=1)
     _, responses_1 = run_rounds(method, SimulatedPolicy(rates), pool, 1)[1]
     if re_estimate == "never":
-        assert np.array_equal(method.levels(), levels)
+        assert np.array_equal(method.levels, levels)
     else:
-        assert (method.levels() == 0).all()
+        assert (method.levels == 0).all()
         assert (np.bincount(responses_1.query) == 16).all()  # all easy now: the fresh trials are enough
         assert set(responses_1.round.tolist()) == {1}
 
@@ -189,9 +190,9 @@ def test_levels_are_estimated_once_or_every_round(re_estimate):
 
 def test_kept_responses_are_the_first_distinct_ones_by_trial():
     pool = make_pool(1)
-    method = dast.make(pool, dast.Options(trials=5, base_quota=2, multipliers=dict.fromkeys(LEVELS, 2)), 0)
-    method.restore({"levels": np.zeros(1, np.int8)})
-    method.start_round(2, responses([], [], []))
+    method = bound(pool, dast.Options(trials=5, base_quota=2, multipliers=dict.fromkeys(LEVELS, 2)), 0)
+    restore(method, {"levels": np.zeros(1, np.int8)})
+    begin(method, 2)
     got = method.training_set(
         responses(
             [0] * 7,
@@ -209,17 +210,16 @@ def test_kept_responses_are_the_first_distinct_ones_by_trial():
 def test_a_response_that_says_what_the_reference_says_is_not_new():
     """It fills no quota, so sampling goes on for another, and it is not trained on twice."""
     pool = make_pool(2)
-    method = dast.make(pool, dast.Options(trials=5, base_quota=3, multipliers=dict.fromkeys(LEVELS, 1)), 0)
-    method.restore({"levels": np.zeros(2, np.int8)})
-    method.start_round(2, responses([], [], []))
+    method = bound(pool, dast.Options(trials=5, base_quota=3, multipliers=dict.fromkeys(LEVELS, 1)), 0)
+    restore(method, {"levels": np.zeros(2, np.int8)})
+    begin(method, 2)
     counter = TallyCounter(2)
-    counter.request(method.requests(counter.tally))
+    counter.request(method.requests(counter.tally, Responses.none()))
     same = pool.queries[0].solution
     arrived = responses([0, 0, 1, 1], [0, 1, 0, 1], [True] * 4, text=[same.upper(), "new", "one", "two"])
     counter.request(Requests(arrived.query, arrived.trial, arrived.kind))
-    method.observe(arrived)
     counter.tally.finished[:] = counter.tally.requested  # nothing is on its way any more
-    assert set(method.requests(counter.tally).query.tolist()) == {0}
+    assert set(method.requests(counter.tally, arrived).query.tolist()) == {0}
     got = method.training_set(arrived)
     assert Counter(got.query.tolist()) == {0: 3, 1: 3}
     assert Counter(got.text[got.query == 0]) == {same: 1, "new": 2}  # repeated, as it is one short
@@ -228,9 +228,9 @@ def test_a_response_that_says_what_the_reference_says_is_not_new():
 def test_short_quotas_are_filled_by_repeats_and_the_rest_is_reported():
     pool = make_pool(3, solutions=[True, True, False])
     options = dast.Options(trials=5, base_quota=10, max_repeats=4, multipliers=dict.fromkeys(LEVELS, 1))
-    method = dast.make(pool, options, 0)
-    method.restore({"levels": np.array([2, 3, 3], np.int8)})
-    method.start_round(2, responses([], [], []))
+    method = bound(pool, options, 0)
+    restore(method, {"levels": np.array([2, 3, 3], np.int8)})
+    begin(method, 2)
     got = method.training_set(responses([0, 0, 1, 2], [0, 1, 0, 0], [True, True, False, True]))
     counts = Counter(zip(got.query.tolist(), got.text.tolist(), strict=True))
     ref = [q.solution for q in pool.queries]
@@ -247,7 +247,7 @@ def test_short_quotas_are_filled_by_repeats_and_the_rest_is_reported():
 def test_an_unsolved_query_contributes_its_reference_solution():
     n = 300
     levels, pool = mixed_levels(n), make_pool(n)
-    method = dast.make(pool, dast.Options(max_trials=16), seed=1)
+    method = bound(pool, dast.Options(max_trials=16), seed=1)
     policy = SimulatedPolicy(ESTIMATED[levels])  # the unsolved stay unsolved
     for round, (training_set, _) in enumerate(run_rounds(method, policy, pool, 2)):
         for query in np.flatnonzero(levels == UNSOLVED):
@@ -258,7 +258,7 @@ def test_an_unsolved_query_contributes_its_reference_solution():
 
 def test_a_round_without_a_correct_response_trains_on_references():
     pool = make_pool(20)
-    method = dast.make(pool, dast.Options(trials=8, max_trials=8), seed=1)
+    method = bound(pool, dast.Options(trials=8, max_trials=8), seed=1)
     training_set, _ = run_rounds(method, SimulatedPolicy(np.zeros(20)), pool, 1)[1]
     assert training_set.is_reference.all()
     assert set(training_set.query.tolist()) == set(range(20))
@@ -281,7 +281,7 @@ def test_training_sets_keep_their_promises(data):
     )
     pool = make_pool(n, solutions=solutions)
     policy = SimulatedPolicy(rates, texts=data.draw(st.integers(0, 3)))
-    method = dast.make(pool, options, seed=5)
+    method = bound(pool, options, seed=5)
     earlier = []
     for round in range(3):
         carried, own = sample_round(method, policy, pool, round, earlier)
@@ -312,7 +312,7 @@ def test_the_training_set_does_not_depend_on_arrival(re_estimate, texts):
     policy = improving_policy(levels, texts=texts)
     results = []
     for arrival_seed in (None, 1, 2, 3):
-        method = dast.make(pool, dast.Options(re_estimate=re_estimate), seed=1)
+        method = bound(pool, dast.Options(re_estimate=re_estimate), seed=1)
         rounds = run_rounds(method, policy, pool, 2, arrival_seed=arrival_seed)
         shown = [method.exemplars(q, PromptKind.MATCHED) for q in range(n)]
         results.append(([rows(training_set) for training_set, _ in rounds], shown))
@@ -325,22 +325,21 @@ def test_state_carries_over_every_boundary(re_estimate):
     pool = make_pool(n)
     options = dast.Options(re_estimate=re_estimate)
     policy = improving_policy(mixed_levels(n))
-    whole = run_rounds(dast.make(pool, options, seed=1), policy, pool, 2)
+    whole = run_rounds(bound(pool, options, seed=1), policy, pool, 2)
 
-    state, earlier = dast.make(pool, options, seed=1).state(), []
+    state, earlier = state_of(bound(pool, options, seed=1)), []
     for round in range(3):
-        method = dast.make(pool, options, seed=1)  # restarted before the round
-        method.restore(state)
+        method = bound(pool, options, seed=1)  # restarted before the round
+        restore(method, state)
         carried, own = sample_round(method, policy, pool, round, earlier)
 
-        method = dast.make(pool, options, seed=1)  # and again after its sampling
-        method.restore(state)
-        wanted = [r for r in earlier if len(r) and r.round[0] in method.wanted_rounds(round)]
-        method.start_round(round, Responses.concatenate([responses([], [], []), *wanted]))
+        method = bound(pool, options, seed=1)  # and again after its sampling
+        restore(method, state)
+        begin(method, round, earlier)
         training_set = method.training_set(Responses.concatenate([carried, own]))
         assert rows(training_set) == rows(whole[round][0])
 
-        state = {name: np.array(value) for name, value in method.state().items()}
+        state = {name: np.array(value) for name, value in state_of(method).items()}
         earlier.append(own)
 
 
@@ -351,7 +350,7 @@ def test_state_carries_over_every_boundary(re_estimate):
 @pytest.mark.parametrize(("length", "kind"), [(True, PromptKind.MATCHED), (False, PromptKind.FEW_SHOT)])
 def test_length_decides_whose_solutions_are_shown_after_the_estimate(length, kind, loss):
     levels, pool = mixed_levels(60), make_pool(60)
-    method = dast.make(pool, dast.Options(length=length, loss=loss, base_quota=30, max_trials=40), seed=1)
+    method = bound(pool, dast.Options(length=length, loss=loss, base_quota=30, max_trials=40), seed=1)
     results = run_rounds(method, improving_policy(levels), pool, 2)
     assert set(results[0][1].kind.tolist()) == {PromptKind.FEW_SHOT}
     for round in (1, 2):
@@ -362,11 +361,11 @@ def test_length_decides_whose_solutions_are_shown_after_the_estimate(length, kin
 def test_matched_exemplars_are_of_the_level_and_never_the_query():
     n = 400
     levels, pool = mixed_levels(n), make_pool(n)
-    method = dast.make(pool, dast.Options(), seed=1)
+    method = bound(pool, dast.Options(), seed=1)
     policy = improving_policy(levels)
     round_0 = sample_round(method, policy, pool, 0, [])[1]
     method.training_set(round_0)
-    method.start_round(1, round_0)
+    begin(method, 1, [round_0])
     level_of = {q.question: levels[i] for i, q in enumerate(pool.queries)}
     verified = {
         (pool.queries[q].question, t)
@@ -384,15 +383,17 @@ def test_matched_exemplars_are_of_the_level_and_never_the_query():
             assert (e.question, e.response) in verified | references
             sources[(e.question, e.response) in references] += 1
     assert min(sources.values()) > 50
-    assert method.notes() == {}
+    _, own = sample_round(method, policy, pool, 1, [round_0])
+    method.training_set(Responses.concatenate([round_0, own]))
+    assert method.facts == {}
 
 
 def test_exemplars_are_long_for_the_hard_and_short_for_the_easy():
     n = 400
     levels, pool = mixed_levels(n), make_pool(n)
-    method = dast.make(pool, dast.Options(), seed=1)
-    method.restore({"levels": levels.astype(np.int8)})
-    method.start_round(2, responses([], [], []))  # reference solutions only
+    method = bound(pool, dast.Options(), seed=1)
+    restore(method, {"levels": levels.astype(np.int8)})
+    begin(method, 2)  # reference solutions only
     length = np.array([len(q.solution) for q in pool.queries])
     for i in range(n):
         shown = [len(e.response) for e in method.exemplars(i, PromptKind.MATCHED)]
@@ -407,8 +408,8 @@ def test_exemplars_are_long_for_the_hard_and_short_for_the_easy():
 
 def test_random_exemplars_are_reference_solutions_of_others():
     pool = make_pool(60, solutions=[i % 3 > 0 for i in range(60)])
-    method = dast.make(pool, dast.Options(), seed=1)
-    method.start_round(0, responses([], [], []))
+    method = bound(pool, dast.Options(), seed=1)
+    begin(method, 0)
     by_question = {q.question: q.solution for q in pool.queries}
     for i, query in enumerate(pool.queries):
         shown = method.exemplars(i, PromptKind.FEW_SHOT)
@@ -421,8 +422,8 @@ def test_exemplars_change_with_round_query_and_seed_only():
     pool = make_pool(60)
 
     def shown(seed, round, queries):
-        method = dast.make(pool, dast.Options(), seed)
-        method.start_round(round, responses([], [], []))
+        method = bound(pool, dast.Options(), seed)
+        begin(method, round)
         return {q: method.exemplars(q, PromptKind.FEW_SHOT) for q in queries}
 
     first = shown(1, 0, range(60))
@@ -435,21 +436,22 @@ def test_exemplars_change_with_round_query_and_seed_only():
 def test_a_level_with_too_few_falls_back_to_the_nearest_and_is_counted():
     levels = np.array([0] * 20 + [1] * 20 + [2] * 3 + [3] * 8, np.int8)
     pool = make_pool(len(levels))
-    method = dast.make(pool, dast.Options(), seed=1)
-    method.restore({"levels": levels})
-    method.start_round(2, responses([], [], []))
+    method = bound(pool, dast.Options(), seed=1)
+    restore(method, {"levels": levels})
+    begin(method, 2)
     level_of = {q.question: levels[i] for i, q in enumerate(pool.queries)}
     shown = [level_of[e.question] for e in method.exemplars(40, PromptKind.MATCHED)]
     assert sorted(shown) == [2, 2, 3, 3]  # of its own level all others, then the harder neighbour
-    assert method.notes() == {"exemplar_fallbacks": 3}
+    method.training_set(responses([0], [0], [True], round=2, kind=PromptKind.MATCHED))
+    assert method.facts == {"exemplar_fallbacks": 3}
 
 
 def test_duplicated_questions_never_show_each_other():
     pool = make_pool(6)
     twin = pool.queries[0].__class__(id="twin", question=pool.queries[0].question, answer="0", solution="s")
     pool = type(pool)((*pool.queries, twin))
-    method = dast.make(pool, dast.Options(), seed=1)
-    method.start_round(0, responses([], [], []))
+    method = bound(pool, dast.Options(), seed=1)
+    begin(method, 0)
     for query in (0, 6):
         assert pool.queries[0].question not in {e.question for e in method.exemplars(query, 1)}
 
@@ -479,4 +481,4 @@ def test_bad_options_are_refused(mapping, words):
 
 def test_data_without_solutions_is_refused():
     with pytest.raises(UserError, match="none of its 5 queries has a reference solution"):
-        dast.make(make_pool(5, solutions=[False] * 5), dast.Options(), 0)
+        bound(make_pool(5, solutions=[False] * 5), dast.Options(), 0)

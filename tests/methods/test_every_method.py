@@ -1,25 +1,23 @@
 """What holds for all methods: order, state at every boundary, pools where all or nothing is solved."""
 
 import importlib
-import pkgutil
 
 import numpy as np
 import pytest
 from simulated_policy import (
     SimulatedPolicy,
-    Tools,
+    begin,
+    bound,
     make_pool,
     mixed_levels,
-    responses,
     rows,
     run_rounds,
     sample_round,
 )
 
-import dast_jax.methods
 from dast_jax.config import build_config
 from dast_jax.errors import UserError
-from dast_jax.methods import make_method
+from dast_jax.methods import METHODS, make_method, restore, state_of
 from dast_jax.options import build
 from dast_jax.records import PreferenceSet, PromptKind, Responses
 from dast_jax.store.durable import read_arrays, write_arrays
@@ -105,10 +103,10 @@ SETTINGS = {
 """Small settings that together go through every branch of every method."""
 
 
-def make(name, pool, seed=1, tools=None):
+def make(name, pool, seed=1):
     settings = dict(SETTINGS[name])
     module = importlib.import_module(f"dast_jax.methods.{settings.pop('method', name)}")
-    return make_method(build(module.Options, settings, where="method"), pool, seed, tools or Tools())
+    return bound(pool, build(module.Options, settings, where="method"), seed)
 
 
 def rising(n, *, seed=0, **kwargs):
@@ -127,10 +125,8 @@ def labelled_pool(n, **kwargs):
 
 
 def test_the_settings_cover_every_method():
-    modules = {m.name for m in pkgutil.iter_modules(dast_jax.methods.__path__)}
-    methods = {m for m in modules if not m.startswith("_") and m != "base"}
-    assert {s.get("method", name) for name, s in SETTINGS.items()} == methods
-    assert len(methods) == 14
+    assert {s.get("method", name) for name, s in SETTINGS.items()} == set(METHODS)
+    assert len(METHODS) == 14
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -141,7 +137,7 @@ def test_the_training_set_does_not_depend_on_arrival(name):
     for arrival_seed in (None, 1, 2):
         method = make(name, pool)
         results.append([rows(s) for s, _ in run_rounds(method, policy, pool, 3, arrival_seed=arrival_seed)])
-        results[-1].append({k: v.tolist() for k, v in method.state().items()})
+        results[-1].append({k: v.tolist() for k, v in state_of(method).items()})
     np.testing.assert_equal(results[1], results[0])
     np.testing.assert_equal(results[2], results[0])
     assert any(results[0][:3])
@@ -152,54 +148,41 @@ def test_state_carries_over_every_boundary(name, tmp_path):
     """One method goes through the rounds unbroken; beside it a fresh one takes every step, from files."""
     n = 60
     pool, policy = labelled_pool(n), rising(n, texts=5, cut=0.1)
-    tools = Tools()
     whole = make(name, pool)
     whole_earlier, earlier = [], []
 
     def kept(method):
-        write_arrays(tmp_path / "state.npz", method.state())
+        write_arrays(tmp_path / "state.npz", state_of(method))
         return read_arrays(tmp_path / "state.npz")
 
-    def fresh(state, tools=tools):
-        method = make(name, pool, tools=tools)
-        method.restore(state)
+    def fresh(state):
+        method = make(name, pool)
+        restore(method, state)
         return method
 
-    def begin(method, round):
-        wanted = [r for r in earlier if len(r) and r.round[0] in method.wanted_rounds(round)]
-        return method.start_round(round, Responses.concatenate([responses([], [], []), *wanted]))
-
-    state = kept(make(name, pool, tools=tools))
+    state, accuracy = kept(make(name, pool)), None
     for round in range(4):
-        whole_carried, whole_own = sample_round(whole, policy, pool, round, whole_earlier)
+        whole_carried, whole_own = sample_round(whole, policy, pool, round, whole_earlier, accuracy=accuracy)
         whole_set = whole.training_set(Responses.concatenate([whole_carried, whole_own]))
         whole_earlier.append(whole_own)
 
-        carried, own = sample_round(fresh(state, Tools()), policy, pool, round, earlier)  # before the round
+        carried, own = sample_round(fresh(state), policy, pool, round, earlier, accuracy=accuracy)
         assert rows_of(carried) == rows_of(whole_carried)
         assert rows_of(own) == rows_of(whole_own)
-        method = fresh(state)
-        begin(method, round)
-        begun = kept(method)
-        again = sample_round(fresh(begun), policy, pool, round, earlier)  # after its beginning
-        assert [rows_of(r) for r in again] == [rows_of(carried), rows_of(own)]
-        method = fresh(begun)  # after its sampling
-        carried = begin(method, round)
+        method = fresh(state)  # in another process than its sampling
+        carried = begin(method, round, earlier, accuracy)
         assert rows_of(carried) == rows_of(whole_carried)
         training_set = method.training_set(Responses.concatenate([carried, own]))
         assert rows(training_set) == rows(whole_set)
         assert training_set.shortfall == whole_set.shortfall
-        assert method.facts() == whole.facts()
+        assert method.facts == whole.facts
         for query, kind in zip(own.query[-5:].tolist(), own.kind[-5:].tolist(), strict=True):
             assert method.exemplars(query, kind) == whole.exemplars(query, kind)
-        built = kept(method)
-        method = fresh(built)  # after its training set
-        for each in (whole, method):
-            each.after_training(0.9 if len(training_set) else 0.0)
         state = kept(method)
+        np.testing.assert_equal(state, state_of(whole))
+        np.testing.assert_equal(fresh(state).levels, whole.levels)  # what evaluation looks at
+        accuracy = 0.9 if len(training_set) else None
         earlier.append(own)
-    np.testing.assert_equal(state, dict(whole.state()))
-    assert tools.calls <= 1  # clusters are made once, whatever is interrupted after the first beginning
 
 
 def rows_of(responses):
@@ -263,9 +246,9 @@ def test_with_all_solved_each_does_what_its_docstring_says(name):
 def test_exemplars_are_of_others_and_hinted_ones_show_their_answers(name):
     pool = labelled_pool(30)
     method = make(name, pool)
-    method.start_round(0, responses([], [], []))
+    begin(method, 0)
     assert method.exemplars(3, PromptKind.ZERO_SHOT) == ()
-    if not hasattr(method._options, "exemplars"):
+    if not hasattr(method.options, "exemplars"):
         return
     plain = method.exemplars(3, PromptKind.FEW_SHOT)
     hinted = method.exemplars(3, PromptKind.RATIONALIZED)
@@ -281,7 +264,7 @@ def test_the_base_estimate_is_the_same_for_every_method_that_makes_one():
     shown = []
     for name in ("dast", "dart_uniform", "dart_prop2diff", "dart_warm", "vrt", "star"):
         method = make(name, pool)
-        method.start_round(0, responses([], [], []))
+        begin(method, 0)
         shown.append([method.exemplars(q, PromptKind.FEW_SHOT) for q in range(20)])
     assert all(s == shown[0] for s in shown)
 
@@ -290,7 +273,7 @@ def test_zero_exemplars_sample_zero_shot():
     pool = make_pool(10)
     for name in ("vrt", "star", "dpo", "dart_uniform", "adastar"):
         module = importlib.import_module(f"dast_jax.methods.{name}")
-        method = make_method(build(module.Options, {"exemplars": 0, "warm_up": False}), pool, 0, None)
+        method = make_method(build(module.Options, {"exemplars": 0, "warm_up": False}), pool, 0)
         _, own = sample_round(method, SimulatedPolicy(np.ones(10)), pool, 0, [])
         assert (own.kind == PromptKind.ZERO_SHOT).all()
 
@@ -326,9 +309,8 @@ def test_bad_options_are_refused(method, words):
 
 
 def test_every_method_is_configured_by_its_name():
-    for m in pkgutil.iter_modules(dast_jax.methods.__path__):
-        if not m.name.startswith("_") and m.name != "base":
-            assert config(name=m.name).method_name == m.name
+    for name in METHODS:
+        assert config(name=name).method_name == name
 
 
 @pytest.mark.parametrize(
@@ -341,7 +323,7 @@ def test_every_method_is_configured_by_its_name():
 def test_a_pool_too_small_for_sai_dpo_is_refused(options, words):
     module = importlib.import_module("dast_jax.methods.sai_dpo")
     with pytest.raises(UserError) as error:
-        make_method(build(module.Options, options), make_pool(20), 0, Tools())
+        make_method(build(module.Options, options), make_pool(20), 0)
     assert all(word in str(error.value) for word in words)
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from simulated_policy import (
     LENGTH,
     SimulatedPolicy,
+    bound,
     make_pool,
     mixed_levels,
     responses,
@@ -16,7 +17,7 @@ from simulated_policy import (
 )
 
 from dast_jax.estimators.levels import UNSOLVED
-from dast_jax.methods import dast, dpo, iterative_rpo
+from dast_jax.methods import dast, dpo, iterative_rpo, state_of
 from dast_jax.methods.pairs import candidates, draw_pairs
 from dast_jax.records import LEVELS, PreferenceSet, VerdictKind
 
@@ -28,7 +29,7 @@ MULTIPLIERS = np.array([1, 1, 3, 2])
 def dast_d(n=400, rounds=2, *, texts=0, cut=0.0, arrival_seed=None, later=LATER, solutions=None, **options):
     levels, pool = mixed_levels(n), make_pool(n, solutions=solutions)
     policy = SimulatedPolicy(np.stack([ESTIMATED[levels], later[levels]]), texts=texts, cut=cut)
-    method = dast.make(pool, dast.Options(loss="dpo", **options), seed=1)
+    method = bound(pool, dast.Options(loss="dpo", **options), seed=1)
     return levels, pool, run_rounds(method, policy, pool, rounds, arrival_seed=arrival_seed), method
 
 
@@ -119,7 +120,7 @@ def test_sampling_stops_when_the_pairs_are_there():
 
 def test_only_the_trials_up_to_enough_pairs_are_used():
     levels, _, results, method = dast_d(80, texts=9, cut=0.1, max_trials=60)
-    own, quotas, used = results[2][1], method.quotas(), method.state()["used"]
+    own, quotas, used = results[2][1], method.quotas(), state_of(method)["used"]
     for query in range(80):
         mine = own.take(own.query == query)
         mine = mine.take(np.argsort(mine.trial))
@@ -210,7 +211,7 @@ def test_proportion_off_spreads_the_same_pairs_evenly(proportion):
 def test_dpo_trains_on_the_pairs_of_one_sampling_pass():
     n = 50
     pool, policy = make_pool(n), SimulatedPolicy(np.linspace(0, 1, n), exact=False)
-    method = dpo.make(pool, dpo.Options(trials=8, pairs=3), 1)
+    method = bound(pool, dpo.Options(trials=8, pairs=3), 1)
     (zero, none), (one, first), (two, second), (three, _) = run_rounds(method, policy, pool, 3)
     assert zero.is_reference.all()
     assert len(none) == 0
@@ -225,7 +226,7 @@ def test_dpo_trains_on_the_pairs_of_one_sampling_pass():
 def test_iterative_rpo_samples_anew_each_round():
     n = 30
     pool, policy = make_pool(n), SimulatedPolicy(np.full(n, 0.5), exact=False)
-    method = iterative_rpo.make(pool, iterative_rpo.Options(trials=8), 1)
+    method = bound(pool, iterative_rpo.Options(trials=8), 1)
     (_, _), (one, first), (two, second) = run_rounds(method, policy, pool, 2)
     assert set(first.round.tolist()) == {1}
     assert set(second.round.tolist()) == {2}
@@ -236,8 +237,8 @@ def test_iterative_rpo_samples_anew_each_round():
 
 def test_queries_without_both_kinds_have_no_pair_and_are_told():
     pool = make_pool(10)
-    method = dpo.make(pool, dpo.Options(trials=8, warm_up=False), 1)
+    method = bound(pool, dpo.Options(trials=8, warm_up=False), 1)
     policy = SimulatedPolicy(np.array([1.0] * 3 + [0.0] * 5 + [0.5] * 2))
     _, own = sample_round(method, policy, pool, 0, [])
     assert set(method.training_set(own).query.tolist()) == {8, 9}
-    assert method.facts() == {"with_pairs": 0.2, "without_correct": 0.5, "without_incorrect": 0.3}
+    assert method.facts == {"with_pairs": 0.2, "without_correct": 0.5, "without_incorrect": 0.3}

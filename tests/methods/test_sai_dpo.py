@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from simulated_policy import SimulatedPolicy, Tools, make_pool, responses, rows, run_rounds, sample_round
+from simulated_policy import SimulatedPolicy, begin, bound, make_pool, responses, rows, sample_round
 
-from dast_jax.llm.tagger import TaggerOptions
-from dast_jax.methods import sai_dpo
-from dast_jax.methods.clusters import cluster_queries, subjects
-from dast_jax.methods.sai_dpo import cluster_errors, draw
-from dast_jax.records import Pool, Query, Tally
+from dast_jax.estimators.estimate import TrialSums
+from dast_jax.methods import sai_dpo, state_of
+from dast_jax.methods.allocation import draw
+from dast_jax.methods.cluster_means import cluster_errors, filled_by_cluster
+from dast_jax.records import Pool, Query, Requests, Responses, Tally
 
 # --- the formulas ---
 
@@ -53,40 +53,6 @@ def test_draw_takes_each_once_and_all_when_there_are_few():
     assert draw(np.array([1.0, 0.0, 2.0]), 5, rng).tolist() == [0, 2]
 
 
-# --- clusters ---
-
-
-def test_queries_cluster_by_tags_where_they_have_one_else_by_text():
-    pool = make_pool(12)
-    tools = Tools()
-    texts = subjects(pool, TaggerOptions())
-    by_text = cluster_queries(texts, 3, tools.embed, 0)
-    assert tools.calls == 1
-    assert set(by_text.tolist()) == {0, 1, 2}
-    few = cluster_queries(texts, 12, tools.embed, 0)  # a cluster each: nothing to embed
-    assert tools.calls == 1
-    assert len(set(few.tolist())) == 12
-    tagged = Pool(
-        tuple(
-            Query(id=str(i), question=f"q{i}", answer="1", tags=("algebra", "bcd"[i % 3])) for i in range(9)
-        )
-    )
-    assert cluster_queries(subjects(tagged, TaggerOptions()), 3, tools.embed, 0).tolist() == [0, 1, 2] * 3
-    twins = Pool(tuple(Query(id=str(i), question=f"q{i % 3}", answer="1") for i in range(9)))
-    assert cluster_queries(subjects(twins, TaggerOptions()), 3, tools.embed, 0).tolist() == [0, 1, 2] * 3
-
-
-def test_far_apart_texts_fall_into_different_clusters():
-    texts = ["x" * (1 + 50 * (i % 2)) + str(i) for i in range(20)]
-
-    def embed(texts):
-        return np.array([[1.0, 0.01 * len(t) % 0.05] if len(t) > 20 else [0.01, 1.0] for t in texts])
-
-    got = cluster_queries(texts, 2, embed, 0)
-    assert len(set(got[::2])) == len(set(got[1::2])) == 1
-    assert got[0] != got[1]
-
-
 # --- the rounds ---
 
 
@@ -101,7 +67,7 @@ def method_and_policy(n=400, **options):
     rates = np.where(np.arange(n) % 2, 0.3, 0.95)
     return (
         pool,
-        sai_dpo.make(pool, sai_dpo.Options(**chosen), 1, Tools()),
+        bound(pool, sai_dpo.Options(**chosen), 1),
         SimulatedPolicy(rates, exact=False),
     )
 
@@ -111,8 +77,8 @@ def test_a_round_probes_then_draws_then_samples():
     stages = []
     inner = method.requests
 
-    def recorded(tally):
-        requests = inner(tally)
+    def recorded(tally, news):
+        requests = inner(tally, news)
         if len(requests):
             stages.append(np.bincount(requests.query, minlength=400))
         return requests
@@ -124,7 +90,7 @@ def test_a_round_probes_then_draws_then_samples():
     assert set(probe.tolist()) == {0, 8}
     assert (np.bincount(own.query, minlength=400)[np.flatnonzero(probe)] == 8).all()  # never sampled again
     pairs = method.training_set(own)
-    facts = method.facts()
+    facts = method.facts
     assert facts["probed"] == 40
     assert facts["drawn"] == 100
     drawn = np.flatnonzero(rest > 0)
@@ -136,7 +102,7 @@ def test_the_cluster_where_the_policy_fails_is_drawn_more():
     pool, method, policy = method_and_policy(probe=0.2, draw=100, width=100.0)
     _, own = sample_round(method, policy, pool, 0, [])
     method.training_set(own)
-    weights = method.weights(sai_dpo._Sums(400, own.take(np.isin(own.query, method._probe))))
+    weights = method.weights(TrialSums.of(own.take(np.isin(own.query, method._probe)), 400))
     odd, even = weights[1::2], weights[::2]
     assert odd.min() > 3 * even.max()
     trials = np.bincount(own.query, minlength=400)
@@ -150,16 +116,16 @@ def test_drawing_in_the_run_matches_the_weights():
     for seed in range(400):
         pool, _, policy = method_and_policy(40)
         options = sai_dpo.Options(clusters=2, probe=0.25, trials=4, draw=1, warm_up=False)
-        method = sai_dpo.make(pool, options, seed, Tools())
+        method = bound(pool, options, seed)
         policy.seed = seed
-        method.start_round(0, responses([], [], []))
+        begin(method, 0)
         probe = method._probe
         query = np.repeat(probe, 4).astype(np.int32)
         trial = np.tile(np.arange(4, dtype=np.int32), len(probe))
-        own = policy.respond(0, sai_dpo.Requests(query, trial, np.ones(len(query), np.int8)))
-        weights = method.weights(sai_dpo._Sums(40, own))
+        own = policy.respond(0, Requests(query, trial, np.ones(len(query), np.int8)))
+        weights = method.weights(TrialSums.of(own, 40))
         quarter = np.minimum(np.argsort(np.argsort(-weights, kind="stable")) // 10, 3)
-        counts[quarter[method._draw(sai_dpo._Sums(40, own))[0]]] += 1
+        counts[quarter[method._draw(TrialSums.of(own, 40))[0]]] += 1
         expected += np.bincount(quarter, weights=weights, minlength=4) / weights.sum()
     assert ((counts - expected) ** 2 / expected).sum() < 16.3  # 3 df, p = 0.001
 
@@ -168,7 +134,7 @@ def test_what_was_seen_is_remembered_and_the_rest_takes_its_clusters_mean():
     pool, method, policy = method_and_policy()
     _, own = sample_round(method, policy, pool, 0, [])
     method.training_set(own)
-    last = method.state()["last"]
+    last = state_of(method)["last"]
     seen = np.bincount(own.query, minlength=400) > 0
     assert np.array_equal(~np.isnan(last[0]), seen)
     query = int(own.query[0])
@@ -176,22 +142,9 @@ def test_what_was_seen_is_remembered_and_the_rest_takes_its_clusters_mean():
     np.testing.assert_allclose(
         last[:, query], [mine.correct.any(), mine.correct.mean(), 1, mine.length.mean()], rtol=1e-6
     )
-    filled = method._filled(last)
+    filled = filled_by_cluster(last, method.pool.columns["cluster"], 2)
     unseen_odd = np.flatnonzero(~seen & (np.arange(400) % 2 == 1))
     np.testing.assert_allclose(filled[1, unseen_odd], last[1, 1::2][seen[1::2]].mean(), rtol=1e-5)
-
-
-def test_the_clusters_are_made_once():
-    pool = make_pool(60)
-    tools = Tools()
-    options = sai_dpo.Options(clusters=4, probe=0.1, trials=4, draw=20)
-    method = sai_dpo.make(pool, options, 1, tools)
-    run_rounds(method, SimulatedPolicy(np.full(60, 0.5), exact=False), pool, 2)
-    assert tools.calls == 1
-    again = sai_dpo.make(pool, options, 1, tools)
-    again.restore(method.state())
-    again.start_round(3, responses([], [], []))
-    assert tools.calls == 1
 
 
 @pytest.mark.parametrize("band", ["rank", "pairs"])
@@ -200,10 +153,10 @@ def test_the_band_prefers_the_middle(band):
     n = 300
     pool = make_pool(n)
     options = sai_dpo.Options(clusters=1, probe=1.0, trials=8, draw=n, band=band, warm_up=False)
-    method = sai_dpo.make(pool, options, 1, Tools())
+    method = bound(pool, options, 1)
     _, own = sample_round(method, SimulatedPolicy(np.repeat([1.0, 0.5, 0.0], 100)), pool, 0, [])
     own.length[:] = np.repeat([5, 50, 20], 100)[own.query]
-    weights = method.weights(sai_dpo._Sums(n, own))
+    weights = method.weights(TrialSums.of(own, n))
     assert weights[100:200].min() > 2 * max(weights[:100].max(), weights[200:].max())
 
 
@@ -225,13 +178,13 @@ def six_probed(**options):
         )
     )
     chosen = {"clusters": 2, "probe": 1.0, "trials": 4, "warm_up": False} | options
-    method = sai_dpo.make(pool, sai_dpo.Options(**chosen), 1, Tools())
-    method.start_round(0, responses([], [], []))
+    method = bound(pool, sai_dpo.Options(**chosen), 1)
+    begin(method, 0)
     query, trial = np.repeat(np.arange(6), 4), np.tile(np.arange(4), 6)
     text = [f"step {t}\n\n" * STEPS[q] for q, t in zip(query, trial, strict=True)]
     own = responses(query, trial, trial < np.array(PASSED)[query], text=text, round=0)
     own.length[:] = np.array(LENGTHS)[query]
-    return method.weights(sai_dpo._Sums(6, own))
+    return method.weights(TrialSums.of(own, 6))
 
 
 def test_weights_by_rank_by_hand():
@@ -257,8 +210,8 @@ def test_each_round_probes_other_queries():
     _, method, _ = method_and_policy()
     probes = []
     for round in range(3):
-        method.start_round(round, responses([], [], []))
-        probes.append(frozenset(method.requests(Tally.zeros(400)).query.tolist()))
+        begin(method, round)
+        probes.append(frozenset(method.requests(Tally.zeros(400), Responses.none()).query.tolist()))
     assert len(set(probes)) == 3
     assert {len(probe) for probe in probes} == {40}
 
@@ -270,7 +223,7 @@ def test_each_round_draws_other_queries_and_other_pairs():
     text = [f"q{q} t{t}" for q, t in zip(query, trial, strict=True)]
     drawn = []
     for round in range(2):
-        method.start_round(round, responses([], [], []))
+        begin(method, round)
         pairs = method.training_set(responses(query, trial, trial % 2 == 0, round=round, text=text))
         assert len(pairs) == 50
         drawn.append({q: (c, r) for q, c, r, _ in rows(pairs)})
@@ -287,4 +240,4 @@ def test_the_probe_is_the_nearest_whole_number_of_queries(n, share, probed):
     pool, method, policy = method_and_policy(n, probe=share, draw=1)
     _, own = sample_round(method, policy, pool, 0, [])
     method.training_set(own)
-    assert method.facts()["probed"] == probed
+    assert method.facts["probed"] == probed

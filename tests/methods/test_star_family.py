@@ -1,10 +1,19 @@
 import numpy as np
 import pytest
-from simulated_policy import LENGTH, SimulatedPolicy, make_pool, responses, run_rounds, sample_round
+from simulated_policy import (
+    LENGTH,
+    SimulatedPolicy,
+    begin,
+    bound,
+    make_pool,
+    responses,
+    run_rounds,
+    sample_round,
+)
 
 from dast_jax.methods import b_star, sft, star, star_acc
 from dast_jax.methods.b_star import balance_score
-from dast_jax.records import PromptKind, Tally
+from dast_jax.records import PromptKind, Responses, Tally
 
 # --- STaR ---
 
@@ -12,7 +21,7 @@ from dast_jax.records import PromptKind, Tally
 def test_star_tries_once_and_hints_what_failed():
     n = 200
     pool = make_pool(n, task="choice")
-    method = star.make(pool, star.Options(), 1)
+    method = bound(pool, star.Options(), 1)
     training_set, own = run_rounds(method, SimulatedPolicy(np.full(n, 0.4), exact=False), pool, 0)[0]
     first, second = own.take(own.trial == 0), own.take(own.trial == 1)
     assert len(first) == n
@@ -21,7 +30,7 @@ def test_star_tries_once_and_hints_what_failed():
     assert set(second.query.tolist()) == set(first.query[~first.correct].tolist())
     assert training_set.query.tolist() == sorted(own.query[own.correct].tolist())
     solved, rationalized = int(first.correct.sum()), int(second.correct.sum())
-    assert method.facts() == {"tried": n, "solved": solved, "rationalized": rationalized}
+    assert method.facts == {"tried": n, "solved": solved, "rationalized": rationalized}
 
 
 @pytest.mark.parametrize(
@@ -35,15 +44,15 @@ def test_star_tries_once_and_hints_what_failed():
 )
 def test_who_is_hinted(choice, task, tries):
     pool = make_pool(5, task=task)
-    method = star.make(pool, star.Options(rationalize=choice), 1)
+    method = bound(pool, star.Options(rationalize=choice), 1)
     _, own = sample_round(method, SimulatedPolicy(np.zeros(5)), pool, 0, [])
     assert (np.bincount(own.query) == tries).all()
 
 
 def test_a_truncated_success_is_not_one():
     pool = make_pool(3)
-    method = star.make(pool, star.Options(rationalize="always"), 1)
-    method.start_round(0, responses([], [], []))
+    method = bound(pool, star.Options(rationalize="always"), 1)
+    begin(method, 0)
     got = method.training_set(
         responses([0, 1, 1, 2], [0, 0, 1, 0], [True] * 4, finish=[0, LENGTH, 0, LENGTH], round=0)
     )
@@ -55,7 +64,7 @@ def test_a_truncated_success_is_tried_again_with_the_hint():
     n = 200
     pool = make_pool(n, task="choice")
     policy = SimulatedPolicy(np.full(n, 0.6), exact=False, cut=0.4)
-    _, own = sample_round(star.make(pool, star.Options(), 1), policy, pool, 0, [])
+    _, own = sample_round(bound(pool, star.Options(), 1), policy, pool, 0, [])
     first, second = own.take(own.trial == 0), own.take(own.trial == 1)
     solved = first.query[first.correct & (first.finish != LENGTH)]
     assert (first.correct & (first.finish == LENGTH)).sum() > 20
@@ -64,15 +73,13 @@ def test_a_truncated_success_is_tried_again_with_the_hint():
 
 def test_where_training_starts():
     pool = make_pool(3)
-    assert star.make(pool, star.Options(), 1).start == "restart"
-    assert star_acc.make(pool, star_acc.Options(), 1).start == "continue"
+    assert bound(pool, star.Options(), 1).start == "restart"
+    assert bound(pool, star_acc.Options(), 1).start == "continue"
 
 
 def test_sft_trains_on_the_reference_solutions_every_round():
     pool = make_pool(7, solutions=[True] * 5 + [False] * 2)
-    for training_set, own in run_rounds(
-        sft.make(pool, sft.Options(), 1), SimulatedPolicy(np.ones(7)), pool, 2
-    ):
+    for training_set, own in run_rounds(bound(pool, sft.Options(), 1), SimulatedPolicy(np.ones(7)), pool, 2):
         assert len(own) == 0
         assert training_set.text.tolist() == [q.solution for q in pool.queries[:5]]
 
@@ -114,11 +121,11 @@ def test_b_star_samples_all_at_the_temperature_of_the_best_score():
     n, offered = 60, [0.3, 0.7, 1.25]
     pool = make_pool(n)
     options = b_star.Options(temperatures=tuple(offered), probe=20, trials=8, enough=4, warm_up=False)
-    method = b_star.make(pool, options, 1)
+    method = bound(pool, options, 1)
     policy = Tempered(None)
     _, own = sample_round(method, policy, pool, 0, [], arrival_seed=2)
     training_set = method.training_set(own)
-    facts = method.facts()
+    facts = method.facts
     scores = list(facts["balance_scores"].values())
     assert facts["temperature"] == pytest.approx(0.7)
     assert int(np.argmax(scores)) == 1
@@ -144,15 +151,15 @@ def test_of_equal_scores_b_star_takes_the_lowest_temperature_for_sampling_and_tr
     n = 20
     pool = make_pool(n)
     options = b_star.Options(temperatures=(1.0, 0.25, 0.5), probe=5, trials=3, warm_up=False)
-    method = b_star.make(pool, options, 1)
+    method = bound(pool, options, 1)
     asked = {}
     policy = SimulatedPolicy(np.ones(n))
     respond = policy.respond
 
     def noted(round, requests):
-        heat = () if requests.temperature is None else requests.temperature.tolist()
+        temperatures = () if requests.temperature is None else requests.temperature.tolist()
         asked.update(
-            zip(zip(requests.query.tolist(), requests.trial.tolist(), strict=True), heat, strict=True)
+            zip(zip(requests.query.tolist(), requests.trial.tolist(), strict=True), temperatures, strict=True)
         )
         return respond(round, requests)
 
@@ -162,8 +169,8 @@ def test_of_equal_scores_b_star_takes_the_lowest_temperature_for_sampling_and_tr
     probe = set(np.flatnonzero(np.bincount(own.query) == 9).tolist())
     assert len(probe) == 5
     assert {asked[q, t] for q, t in asked if q not in probe} == {0.25}
-    assert method.facts()["temperature"] == 0.25
-    assert len(set(method.facts()["balance_scores"].values())) == 1
+    assert method.facts["temperature"] == 0.25
+    assert len(set(method.facts["balance_scores"].values())) == 1
     trained = {(int(text.split()[1][1:]), int(text.split()[2][1:])) for text in training_set.text}
     assert {asked[name] for name in trained} == {0.25}
     assert {q for q, _ in trained} == set(range(n))
@@ -171,11 +178,11 @@ def test_of_equal_scores_b_star_takes_the_lowest_temperature_for_sampling_and_tr
 
 def test_b_star_probes_other_queries_each_round():
     pool = make_pool(60)
-    method = b_star.make(pool, b_star.Options(temperatures=(0.5,), probe=10, trials=2, warm_up=False), 1)
+    method = bound(pool, b_star.Options(temperatures=(0.5,), probe=10, trials=2, warm_up=False), 1)
     probes = []
     for round in range(3):
-        method.start_round(round, responses([], [], []))
-        probes.append(frozenset(method.requests(Tally.zeros(60)).query.tolist()))
+        begin(method, round)
+        probes.append(frozenset(method.requests(Tally.zeros(60), Responses.none()).query.tolist()))
     assert {len(probe) for probe in probes} == {10}
     assert len(set(probes)) == 3
 
@@ -183,5 +190,5 @@ def test_b_star_probes_other_queries_each_round():
 def test_b_star_with_a_pool_smaller_than_its_probe():
     pool = make_pool(5)
     options = b_star.Options(temperatures=(0.5, 1.0), probe=64, trials=3, warm_up=False)
-    _, own = sample_round(b_star.make(pool, options, 1), Tempered(None), pool, 0, [])
+    _, own = sample_round(bound(pool, options, 1), Tempered(None), pool, 0, [])
     assert (np.bincount(own.query) == 6).all()

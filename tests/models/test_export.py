@@ -1,4 +1,4 @@
-"""The export face on a run directory made with the store, as a run makes it."""
+"""The export command on a run directory made with the store, as a run makes it."""
 
 from __future__ import annotations
 

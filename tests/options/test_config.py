@@ -23,7 +23,7 @@ from dast_jax.config import (
 )
 from dast_jax.errors import UserError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NEEDED = ["run.dir=runs/x", "model.path=asset:base_model", "data.train=asset:problems/train.jsonl"]
 
 

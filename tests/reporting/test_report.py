@@ -1,5 +1,6 @@
 """The report and the terminal tables, on made-up run directories: content, safety, and what is missing."""
 
+import dataclasses
 import io
 import json
 import re
@@ -20,6 +21,9 @@ from dast_jax.reporting.load import load_run
 from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.report import ReportOptions, render_report, write_report
 from dast_jax.reporting.run_tables import print_metrics, print_summary
+from dast_jax.reporting.terminal import WIDTH
+from dast_jax.store.results import Metrics, Summary, TrainingResult, VerdictCounts
+from dast_jax.store.typed_json import read_result, to_json
 
 HOSTILE = (
     "</pre></style></title><script>alert(1)</script><img src=x onerror=alert(2)>\"' onload='x'&lt;<!--]]>"
@@ -166,8 +170,10 @@ def test_text_escapes_once_and_leaves_markup_alone():
 def test_samples_lead_with_what_changed_and_are_limited(run):
     page = render_report([run], ReportOptions(samples=3, characters=10))
     assert page.count('class="card sample"') == 3
-    kinds = re.findall(r'<div class="meta">[^<]*· (wrong → right|right → wrong|right|wrong)</div>', page)
-    assert kinds[0] == "wrong → right"
+    kinds = re.findall(
+        r'<div class="meta">[^<]*· (incorrect → correct|correct → incorrect|correct|incorrect)</div>', page
+    )
+    assert kinds[0] == "incorrect → correct"
     assert "characters more)" in page
     assert "Sample responses" not in render_report([run], ReportOptions(samples=0))
     everything = render_report([run], ReportOptions(samples=500))
@@ -184,14 +190,17 @@ def test_unfinished_run_is_shown_as_far_as_it_got(tmp_path):
 
 
 def test_run_that_has_just_begun(tmp_path):
-    (tmp_path / "manifest.json").write_text("{}")
-    words = Page(render_report([tmp_path])).words
+    folder = make_run(tmp_path / "r")
+    for file in folder.rglob("*"):
+        if file.is_file() and file.name != "manifest.json":
+            file.unlink()
+    words = Page(render_report([folder])).words
     assert "nothing has been evaluated yet" in words
     assert "unfinished" in words
 
 
 def test_run_with_only_the_base_evaluated(run, tmp_path):
-    folder = edited(run, tmp_path, lambda s: s.update(rounds=[], status="running", total={}))
+    folder = edited(run, tmp_path, lambda s: s.update(rounds=[], status="running"))
     words = Page(render_report([folder])).words
     assert "in_domain starts at" in words
     assert "before training" in words
@@ -208,20 +217,25 @@ def test_rounds_without_evaluation_are_skipped_over(run, tmp_path):
 
 
 def test_missing_values_leave_gaps_not_errors(run, tmp_path):
+    """What a run that is under way has not got yet, or a method without levels never has."""
+
     def strip(summary):
-        for key in ("versions", "mesh", "data", "total", "warnings", "parameters", "device", "name"):
-            summary[key] = None
+        summary |= {"versions": {}, "mesh": {}, "warnings": [], "device": "", "name": ""}
         for entry in summary["rounds"]:
-            entry |= {"sampling": None, "level_shares": None, "shortfall": {}, "training": {}, "flops": {}}
-        summary["rounds"][0]["sampling"] = {"trials": 0, "mean_length_by_level": {"easy": None, "hard": 3.0}}
-        summary["rounds"][-1]["training"] = {"examples": 0, "steps": 0, "final_loss": None}
+            entry |= {"level_shares": None, "shortfall": {}, "training": None}
+            entry["flops"] |= {"train": None, "evaluate": None}
+            entry["seconds"] |= {"build": None, "train": None, "evaluate": None}
+            entry["sampling"]["mean_length_by_level"] = {}
+        nothing = dict.fromkeys(("trials", "correct", "incorrect", "no_answer", "timed_out", "tokens"), 0)
+        summary["rounds"][0]["sampling"] |= nothing
+        summary["rounds"][1]["sampling"]["mean_length_by_level"] = {"easy": None, "hard": 3.0}
+        summary["rounds"][-1]["training"] = to_json(TrainingResult())
 
     folder = edited(run, tmp_path, strip)
-    for name in ("eval.json",):
-        for file in folder.glob(f"rounds/*/{name}"):
-            file.unlink()
+    for file in folder.glob("rounds/*/eval.json"):
+        file.unlink()
     words = Page(render_report([folder])).words
-    assert "copy" in words  # the folder's name stands in for the run's
+    assert "copy" in words  # the folder's name is shown instead of the run's
     assert "Accuracy" in words
     assert "Sample responses" not in words
 
@@ -269,7 +283,7 @@ def test_comparison_pairs_the_last_rounds_by_question(run, other):
         for r in (other, run)
     ]
     paired = stats.paired_difference(*evals)
-    low, high = (f"{100 * v:+.1f}".replace("-", "−") for v in paired["interval"])
+    low, high = (f"{100 * v:+.1f}".replace("-", "−") for v in paired.interval)
     assert f"[{low}, {high}]" in words
     assert words.count("Training loss (nats per token)") == 2
 
@@ -298,11 +312,19 @@ def test_face_writes_the_report(run, other, tmp_path, capsys):
     [
         (lambda d: d / "nowhere", "no such run directory"),
         (lambda d: d, "not a run directory"),
-        (lambda d: (d / "summary.json").write_text("{torn") and d, "not readable as a JSON object"),
+        (lambda d: (d / "summary.json").write_text("{torn") and d, "not valid JSON"),
         (lambda d: (d / "summary.json").write_text("[]") and d, "not readable as a JSON object"),
         (
-            lambda d: (d / "summary.json").write_text('{"schema": "dast_jax.store.summary/9"}') and d,
-            "summary/9",
+            lambda d: (d / "summary.json").write_text('{"schema": "dast_jax.summary/1"}') and d,
+            "its schema is 'dast_jax.summary/1' and this version reads 'dast_jax.summary/2'",
+        ),
+        (
+            lambda d: (d / "summary.json").write_text('{"schema": "dast_jax.summary/2"}') and d,
+            "status: missing",
+        ),
+        (
+            lambda d: (d / "manifest.json").write_text('{"schema": "dast_jax.run/1"}') and d,
+            "its schema is 'dast_jax.run/1' and this version reads 'dast_jax.run/2'",
         ),
     ],
 )
@@ -340,41 +362,43 @@ def test_report_and_tables_import_nothing_heavy():
 
 
 def printed(function, *args) -> str:
-    console = Console(file=io.StringIO(), width=110)
+    console = Console(file=io.StringIO(), width=WIDTH)
     function(*args, console=console)
     return console.file.getvalue()
 
 
 def test_summary_tables_fit_and_hold_the_numbers(run):
-    summary = json.loads((run / "summary.json").read_text())
+    summary = read_result(Summary, run / "summary.json")
     out = printed(print_summary, summary)
-    assert max(map(len, out.splitlines())) <= 110
-    last = summary["rounds"][-1]
-    low, high = (100 * v for v in last["paired"]["out_of_domain"]["interval"])
+    assert max(map(len, out.splitlines())) <= 80
+    last = summary.rounds[-1]
+    low, high = (100 * v for v in last.paired["out_of_domain"].interval)
     assert f"[{low:+.1f}, {high:+.1f}]" in out
-    entry = last["evaluation"]["in_domain"]["by_level"]["5"]
-    assert f"{100 * entry['accuracy']:.1f} % [{100 * entry['interval'][0]:.1f}, " in out
+    entry = last.evaluation["in_domain"].by_level["5"]
+    assert f"{100 * entry.accuracy:.1f} % [{100 * entry.interval[0]:.1f}, " in out
     for phrase in (
         "36.4 → 25.7",
         "14 hard, 12 unsolved",
         "length ratio",
         "warning: 2 training queries",
-        "262 in all",
+        "262 total",
     ):
         assert phrase in out
 
 
-def test_summary_tables_of_what_has_just_begun_or_stopped(tmp_path):
-    assert printed(print_summary, {"schema": "dast_jax.store.summary/1", "rounds": []}).strip() == ""
+def test_summary_tables_of_what_has_just_begun_or_stopped(run, tmp_path):
+    summary = read_result(Summary, run / "summary.json")
+    begun = dataclasses.replace(summary, base=None, rounds=(), warnings=())
+    assert printed(print_summary, begun).strip() == ""
     folder = make_run(tmp_path / "r", finished=False, rounds=1)
-    assert "base" in printed(print_summary, json.loads((folder / "summary.json").read_text()))
+    assert "base" in printed(print_summary, read_result(Summary, folder / "summary.json"))
 
 
 def test_names_are_not_read_as_markup(run):
-    summary = json.loads((run / "summary.json").read_text())
-    base = summary["base"]["evaluation"]
+    summary = read_result(Summary, run / "summary.json")
+    base = summary.base.evaluation
     base["[red]x[/red]"] = base["in_domain"]
-    summary["warnings"] = ["[bold]careful[/bold]", "\x1b[2Jgone"]
+    summary = dataclasses.replace(summary, warnings=("[bold]careful[/bold]", "\x1b[2Jgone"))
     out = printed(print_summary, summary)
     assert "[red]x[/red]" in out
     assert "[bold]careful[/bold]" in out
@@ -382,16 +406,22 @@ def test_names_are_not_read_as_markup(run):
 
 
 def test_metrics_table_shows_pass_and_majority():
-    entry = stats.accuracy_entry([4, 0, 2], 4)
-    entry |= {
-        "trials": 4,
-        "by_level": stats.by_level([4, 0, 2], 4, ["1", "2", "2"]),
-        "verdicts": {"correct": 6, "incorrect": 5, "no_answer": 1, "timed_out": 0},
-        "pass_at": {"2": stats.pass_at_k([4, 0, 2], 4, 2)},
-        "majority_at": {"4": stats.majority_at_k([["1"] * 4] * 3, [[True] * 4] * 3, 4)},
-        "skipped": [f"q{i}" for i in range(7)],
-    }
-    out = printed(print_metrics, entry)
+    metrics = Metrics(
+        model="m",
+        data="d",
+        skipped=tuple(f"q{i}" for i in range(7)),
+        **vars(stats.accuracy_entry([4, 0, 2], 4)),
+        by_level=stats.by_level([4, 0, 2], 4, ["1", "2", "2"]),
+        verdicts=VerdictCounts(correct=6, incorrect=5, no_answer=1, timed_out=0),
+        truncated=0,
+        mean_length=3.0,
+        trials=4,
+        pass_at={"2": stats.pass_at_k([4, 0, 2], 4, 2)},
+        majority_at={"4": stats.majority_at_k([["1"] * 4] * 3, [[True] * 4] * 3, 4)},
+        ids=("a", "b", "c"),
+        correct=(4, 0, 2),
+    )
+    out = printed(print_metrics, metrics)
     for phrase in (
         "mean of 4 trials",
         "50.0 %",
@@ -403,53 +433,3 @@ def test_metrics_table_shows_pass_and_majority():
         "2 more",
     ):
         assert phrase in out
-
-
-# --- docs/schemas.md --------------------------------------------------------------------------------------
-
-
-def test_every_field_of_a_run_is_documented(run):
-    """Keys that are data (sets, levels, ids, packages) aside."""
-    import pyarrow.parquet as pq
-
-    documented = (Path(__file__).parents[1] / "docs" / "schemas.md").read_text(encoding="utf-8")
-    opaque = {
-        "by_level",
-        "method",
-        "versions",
-        "mean_length_by_level",
-        "shortfall",
-        "before",
-        "after",
-        "pass_at",
-    }
-
-    def keys(value, inside=""):
-        if isinstance(value, list):
-            for item in value:
-                yield from keys(item, inside)
-        elif isinstance(value, dict):
-            named = inside not in {"evaluation", "paired", "sets", *opaque}
-            for key, item in value.items():
-                if named:
-                    yield key
-                if inside not in opaque:
-                    yield from keys(item, key)
-
-    found = set(keys(json.loads((run / "summary.json").read_text())))
-    found |= set(keys(json.loads((run / "rounds/00/eval.json").read_text())))
-    found |= set(json.loads((run / "metrics.jsonl").read_text().splitlines()[0]))
-    for name in ("difficulty.parquet", "responses"):
-        found |= set(pq.read_table(run / "rounds/00" / name).column_names)
-    assert {"padded", "length_ratio", "ids", "entropy", "learning_rate", "difference"} <= found
-    assert [
-        key for key in sorted(found) if f"`{key}`" not in documented and f".{key}`" not in documented
-    ] == []
-
-
-def test_examples_in_the_schemas_are_json():
-    documented = (Path(__file__).parents[1] / "docs" / "schemas.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```json\n(.*?)```", documented, re.DOTALL)
-    assert len(blocks) >= 6
-    for block in blocks:
-        json.loads(block)

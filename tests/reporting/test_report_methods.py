@@ -1,4 +1,4 @@
-"""What methods tell of their rounds shows in the report: coverage and targets, and their own numbers."""
+"""What methods report of their rounds shows in the report: coverage and targets, and their own numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POOL = Pool(tuple(Query(id=str(i), question="q", answer="a", level="12"[i % 2]) 
 COVERAGE = coverage(POOL, np.array([0, 0, 2, 3]), np.array([2, 2, 1, 0]), np.array([2, 2, 4, 4]))
 
 
-def told(tmp_path: Path, method: dict) -> str:
+def page_of(tmp_path: Path, method: dict) -> str:
     path = make_run(tmp_path / "run")
     summary = json.loads((path / "summary.json").read_text())
     summary["rounds"][1]["method"] = method
@@ -25,8 +25,8 @@ def told(tmp_path: Path, method: dict) -> str:
 
 
 def test_coverage_by_level_and_label(tmp_path: Path) -> None:
-    page = told(tmp_path, {"coverage": COVERAGE})
-    assert "What the method tells" in page
+    page = page_of(tmp_path, {"coverage": COVERAGE})
+    assert "What the method reports" in page
     row = '<th scope="row">round 1, {}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>'
     assert row.format("all", 4, "75.0 %", 1.25, 3, "50.0 %") in page
     assert row.format("hard", 1, "100.0 %", 1, 4, "0.0 %") in page
@@ -34,10 +34,10 @@ def test_coverage_by_level_and_label(tmp_path: Path) -> None:
 
 
 def test_own_numbers(tmp_path: Path) -> None:
-    page = told(tmp_path, {"beta": 320, "heap_exhausted": False, "alpha": 0.85, "scores": {"<b>": 0.5}})
+    page = page_of(tmp_path, {"beta": 320, "heap_exhausted": False, "alpha": 0.85, "scores": {"<b>": 0.5}})
     assert "<td>320</td><td>no</td><td>0.85</td><td>0.5</td>" in page
     assert "scores, &lt;b&gt;" in page
 
 
-def test_a_method_that_tells_nothing_has_no_section(tmp_path: Path) -> None:
-    assert "What the method tells" not in told(tmp_path, {})
+def test_a_method_that_reports_nothing_has_no_section(tmp_path: Path) -> None:
+    assert "What the method reports" not in page_of(tmp_path, {})

@@ -1,0 +1,517 @@
+"""What a run and an evaluation write as JSON, as types; `comparison_results` has those of several runs.
+
+docs/schemas.md is generated from them (`python -m dast_jax.store.schema_docs`): the text below a field says
+what it holds. A class with a field `schema` is a whole file, and its default is the file's version: change it
+when a field is added, renamed or removed, or means something else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dast_jax.metrics.flops import Flops
+from dast_jax.metrics.stats import Accuracy, PairedDifference, Score
+from dast_jax.records import Json
+
+__all__ = [
+    "BaseResult",
+    "BuildResult",
+    "DataFacts",
+    "EvalEntry",
+    "EvalFile",
+    "EvaluationResult",
+    "EvaluationSource",
+    "LevelShares",
+    "Manifest",
+    "Metrics",
+    "PreferenceResult",
+    "RoundFlops",
+    "RoundResult",
+    "RoundSeconds",
+    "RunFacts",
+    "RunSession",
+    "SampleRow",
+    "SampledResult",
+    "SamplingResult",
+    "SetEvaluation",
+    "SetLevels",
+    "StageRecord",
+    "Status",
+    "Summary",
+    "Total",
+    "TrainedResult",
+    "TrainingResult",
+    "TrainingSource",
+    "VerdictCounts",
+    "Work",
+]
+
+Status = Literal["running", "finished"]
+
+
+# --- one evaluated policy -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictCounts:
+    """Responses by verdict."""
+
+    correct: int
+    """the right answer"""
+    incorrect: int
+    """another answer"""
+    no_answer: int
+    """no answer was found"""
+    timed_out: int
+    """the comparison was cut off"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalEntry(Accuracy):
+    """The evaluation of a policy on a set of questions."""
+
+    by_level: dict[str, Accuracy]
+    """level → accuracy; easiest first; only questions with a level"""
+    verdicts: VerdictCounts
+    """all responses (n × trials) by verdict"""
+    truncated: int
+    """responses that reached the limit of new tokens"""
+    mean_length: float
+    """tokens, the EOS included"""
+    trials: int
+    """responses to each question"""
+    pass_at: dict[str, Score]
+    """`"k"` → pass@k, the mean of the unbiased estimator 1 − C(n−c, k)/C(n, k); empty for one trial"""
+    majority_at: dict[str, Score]
+    """`"k"` → accuracy of the most frequent answer among the first k trials (no answer does not
+    vote, ties go to the answer seen first); empty for one trial"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetEvaluation(EvalEntry):
+    """An EvalEntry with what paired comparisons of rounds and runs are made from."""
+
+    ids: tuple[str, ...]
+    """ids of the questions"""
+    correct: tuple[int, ...]
+    """correct trials of each question, in the same order"""
+
+    @property
+    def entry(self) -> EvalEntry:
+        """The evaluation without its questions."""
+        return EvalEntry(**{name: getattr(self, name) for name in EvalEntry.__dataclass_fields__})
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Question id → accuracy."""
+        return {i: c / self.trials for i, c in zip(self.ids, self.correct, strict=True)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRow:
+    """One response of an evaluation, for the report."""
+
+    set: str
+    """evaluation set"""
+    id: str
+    """id of the question"""
+    level: str | None
+    """level of the question"""
+    question: str
+    """the question"""
+    reference: str
+    """the reference answer"""
+    text: str
+    """the response"""
+    verdict: str
+    """the verifier's verdict"""
+    extracted: str | None
+    """the answer found in the response"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalFile:
+    """One evaluated policy with its questions."""
+
+    schema: str = "dast_jax.eval/2"
+    """version of this file"""
+    sets: dict[str, SetEvaluation]
+    """set → evaluation"""
+    samples: tuple[SampleRow, ...]
+    """the first responses of each level"""
+    length_ratio: float | None
+    """as in the summary"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetLevels:
+    """Levels of a test set's questions from M_0's trials."""
+
+    schema: str = "dast_jax.levels/2"
+    """version of this file"""
+    trials: int
+    """trials of each question"""
+    levels: tuple[str, ...]
+    """level of each question, in order"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics(SetEvaluation):
+    """What the `evaluate` command writes: a SetEvaluation, and of what."""
+
+    schema: str = "dast_jax.metrics/2"
+    """version of this file"""
+    model: str
+    """`model.path`"""
+    data: str
+    """`data.train`"""
+    skipped: tuple[str, ...]
+    """ids of queries whose prompt is too long"""
+
+
+# --- one stage of a round -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingResult(VerdictCounts):
+    """The responses sampled in a round; the four verdicts sum to `trials`."""
+
+    trials: int
+    """responses sampled"""
+    truncated: int
+    """of them, whatever the verdict, those that reached the limit of new tokens"""
+    tokens: int
+    """tokens sampled"""
+    mean_length_by_level: dict[str, float | None]
+    """level → mean tokens, null for a level without trials; empty for methods without levels"""
+    notes: dict[str, int]
+    """counts worth a warning, by name: `shortened_prompts` (prompts that lost exemplars to fit), a
+    method's own"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreferenceResult:
+    """Means over the training steps on pairs."""
+
+    reward_margin: float
+    """reward of the chosen response minus that of the rejected one"""
+    reward_accuracy: float
+    """share of pairs whose chosen response has the higher reward"""
+    chosen_logprob: float
+    """log-probability of the chosen response"""
+    rejected_logprob: float
+    """log-probability of the rejected response"""
+    kl: float
+    """estimated divergence from the reference policy"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a round trained on and how that ended; on pairs, `preference` is set and examples are pairs."""
+
+    examples: int = 0
+    """examples (pairs) trained on"""
+    reference_examples: int = 0
+    """of them reference solutions (pairs that prefer one)"""
+    skipped: int = 0
+    """examples longer than a row"""
+    rows: int = 0
+    """packed rows"""
+    steps: int = 0
+    """optimizer steps"""
+    tokens: int = 0
+    """input tokens over all epochs"""
+    padded_tokens: int = 0
+    """the same with padding"""
+    response_tokens: int = 0
+    """of `tokens` those with weight"""
+    final_loss: float | None = None
+    """loss of the last step, per response token (per pair); null where there was no step"""
+    mean_loss: float | None = None
+    """mean over the steps"""
+    accuracy: float | None = None
+    """share of response tokens (of chosen ones) predicted correctly under teacher forcing"""
+    seconds: float = 0.0
+    """time in the training steps"""
+    preference: PreferenceResult | None = None
+    """of training on pairs"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelShares:
+    """Shares of the levels in the training data."""
+
+    before: dict[str, float]
+    """level → share of the training queries"""
+    after: dict[str, float]
+    """level → share of the examples trained on"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledResult:
+    """The stage `sample`."""
+
+    sampling: SamplingResult
+    """what was sampled"""
+    flops: Flops
+    """what that took"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildResult:
+    """The stage `build`."""
+
+    level_shares: LevelShares | None
+    """null for methods without levels"""
+    shortfall: dict[str, int]
+    """level → examples or pairs that the quotas lacked"""
+    method: dict[str, Json]
+    """what the method reports of the round"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedResult:
+    """The stage `train`."""
+
+    training: TrainingResult
+    """what was trained on"""
+    flops: Flops
+    """what that took"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """The stage `evaluate`, of M_0 or of a round."""
+
+    evaluation: dict[str, EvalEntry]
+    """set → evaluation; empty where the round is not evaluated"""
+    paired: dict[str, PairedDifference]
+    """set → accuracy of this round minus M_0's; empty for M_0"""
+    length_ratio: float | None
+    """as in the summary"""
+    flops: Flops
+    """what that took"""
+
+
+# --- a run --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSource:
+    """The training queries."""
+
+    source: str
+    """`data.train`"""
+    queries: int
+    """how many"""
+    skipped: tuple[str, ...]
+    """ids of queries whose prompt is too long"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSource(TrainingSource):
+    """The questions of an evaluation set."""
+
+    contaminated: int
+    """questions that appear in the training data too"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """Where a run's queries come from."""
+
+    train: TrainingSource
+    """the training queries"""
+    evaluation: dict[str, EvaluationSource]
+    """set → its questions"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What is known of a run before its first stage."""
+
+    parameters: int
+    """weights of the model, embeddings included"""
+    device: str
+    """`"1 x cpu (2 CPU cores)"`: count, platform, kind"""
+    mesh: dict[str, int]
+    """axis (`data`, `fsdp`, `tensor`) → size"""
+    data: DataFacts
+    """where the queries come from"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What self-training took from round 0 to this one, evaluations left out."""
+
+    sampled_tokens: float = 0
+    """tokens sampled"""
+    trained_tokens: float = 0
+    """tokens trained on"""
+    flops: Flops = Flops()  # noqa: RUF009 (frozen)
+    """of sampling and training"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundSeconds:
+    """Seconds of a round's stages; null for a stage that is not done."""
+
+    sample: float | None
+    """sampling and verification"""
+    build: float | None
+    """building the training set"""
+    train: float | None
+    """training"""
+    evaluate: float | None
+    """evaluation"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundFlops:
+    """FLOPs of a round's stages; null for a stage that is not done.
+
+    Responses replayed after an interruption, or taken over from another run of a study, count as if they had
+    been sampled here.
+    """
+
+    sample: Flops | None
+    """sampling"""
+    train: Flops | None
+    """training"""
+    evaluate: Flops | None
+    """evaluation"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseResult:
+    """M_0, the model before training."""
+
+    evaluation: dict[str, EvalEntry]
+    """set → evaluation"""
+    length_ratio: float | None
+    """as in a round"""
+    seconds: float
+    """of its evaluation"""
+    flops: Flops
+    """of its evaluation"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundResult:
+    """One round; what a stage that is not done would say is null or empty."""
+
+    round: int
+    """0, 1, …"""
+    evaluation: dict[str, EvalEntry]
+    """set → evaluation of the policy after the round; empty where it was not evaluated"""
+    paired: dict[str, PairedDifference]
+    """set → accuracy of this round minus M_0's"""
+    sampling: SamplingResult
+    """the responses"""
+    training: TrainingResult | None
+    """the training"""
+    level_shares: LevelShares | None
+    """null for methods without levels"""
+    shortfall: dict[str, int]
+    """level → examples or pairs that the quotas lacked"""
+    method: dict[str, Json]
+    """what the method reports of the round, see [below](#what-methods-report)"""
+    length_ratio: float | None
+    """mean length of responses to exemplars of the hard levels over that of responses to short ones"""
+    seconds: RoundSeconds
+    """by stage"""
+    flops: RoundFlops
+    """by stage"""
+    cumulative: Work
+    """from round 0 to this one"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Total:
+    """What the whole run took, evaluations included."""
+
+    seconds: float
+    """of all stages"""
+    flops: Flops
+    """of all stages"""
+    peak_memory_gib: float
+    """peak memory of the host process"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The result of a run, rewritten after every stage."""
+
+    schema: str = "dast_jax.summary/2"
+    """version of this file"""
+    status: Status
+    """whether all rounds are done"""
+    name: str
+    """name of the run directory"""
+    method: dict[str, Json]
+    """`name` and every option of the method"""
+    seed: int
+    """`run.seed`"""
+    model: str
+    """`model.path`"""
+    parameters: int
+    """weights of the model, embeddings included"""
+    mesh: dict[str, int]
+    """axis (`data`, `fsdp`, `tensor`) → size"""
+    data: DataFacts
+    """where the queries come from"""
+    versions: dict[str, str]
+    """package → version, `python` included"""
+    device: str
+    """`"1 x cpu (2 CPU cores)"`: count, platform, kind"""
+    base: BaseResult | None
+    """M_0; null until it is evaluated"""
+    rounds: tuple[RoundResult, ...]
+    """the rounds whose responses are sampled"""
+    total: Total
+    """what the whole run took"""
+    warnings: tuple[str, ...]
+    """each warning of the run, once"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSession:
+    """A process that worked on a run."""
+
+    started: str
+    """time (UTC)"""
+    versions: dict[str, str]
+    """package → version"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """A stage that is done."""
+
+    name: str
+    """`base/evaluate`, `00/sample`, `00/build`, `00/train`, `00/evaluate`, `01/sample`, …"""
+    finished: str
+    """time (UTC)"""
+    seconds: float
+    """what it took"""
+    shared_from: str | None
+    """the run of a study that it was taken over from"""
+    result: dict[str, Json]
+    """`SampledResult`, `BuildResult`, TrainedResult or EvaluationResult, by the name"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What of a run is done: the file that resuming trusts."""
+
+    schema: str = "dast_jax.run/2"
+    """version of the run directory's layout"""
+    created: str
+    """time (UTC)"""
+    sessions: tuple[RunSession, ...]
+    """every process that worked on the run"""
+    facts: RunFacts | None
+    """null until the model and the data are loaded"""
+    stages: tuple[StageRecord, ...]
+    """in order of completion"""

@@ -1,0 +1,93 @@
+"""Whole runs whose method needs annotations of the queries, asked of a real HTTP server."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dast_jax.config import build_config, config_dict, config_path
+from dast_jax.errors import InterruptedRunError, UserError
+from dast_jax.loop.selftrain import run
+from dast_jax.options import apply_overrides, load_yaml
+from dast_jax.store.run_store import RunStore
+from tests.helpers_chat_server import KEY, VARIABLE, serve
+
+__all__ = ["serve"]
+
+
+def config(folder, server, cache):
+    """Return a small SAI-DPO run that asks `server` for tags."""
+    tagger = {"endpoint": server.url, "model": "m", "key_variable": VARIABLE, "cache": cache, "retries": 0}
+    sai = {"name": "sai_dpo", "clusters": 3, "probe": 0.5, "trials": 3, "draw": 4, "warm_up": False}
+    overrides = (
+        f"run.dir={folder}",
+        "run.rounds=0",
+        "data.limit=8",
+        "evaluation.sets={}",
+        "sampling.max_new_tokens=16",
+        "sampling.slots=4",
+        "training.batch_size=2",
+        "training.epochs=1",
+        "logging.tensorboard=false",
+    )
+    mapping = {**load_yaml(config_path("quickstart")), "method": {**sai, "tagger": tagger}}
+    return build_config(apply_overrides(mapping, overrides))
+
+
+def test_a_resumed_run_keeps_its_tags_though_the_endpoint_has_changed_its_mind(serve, tmp_path, monkeypatch):
+    """The endpoint would answer otherwise: the run continues with the clusters that it began with."""
+    replies = {"mood": lambda question: (200, "long" if len(question) > 12 else "short")}
+    server = serve(lambda question, _: replies["mood"](question))
+    settings = config(tmp_path / "run", server, "")
+    whole = RunStore.mark_done
+
+    def killed(store, name, **facts):
+        if name == "00/build":
+            raise InterruptedRunError("stopped by the test")
+        whole(store, name, **facts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "mark_done", killed)
+        with pytest.raises(InterruptedRunError):
+            run(settings)
+    store = RunStore.read(tmp_path / "run")
+    begun = store.read_arrays("annotations.npz")["cluster"]
+    assert len(set(begun.tolist())) == 2
+    responses = store.response_log(0).responses()
+    asked = len(server.asked)
+    replies["mood"] = lambda _: (500, b"")
+    run(settings)
+    assert len(server.asked) == asked
+    np.testing.assert_array_equal(store.read_arrays("annotations.npz")["cluster"], begun)
+    assert len(store.response_log(0).responses()) == len(responses)  # nothing was drawn anew
+    written = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert not any(KEY.encode() in path.read_bytes() for path in written)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ({"name": "dast", "estimator": "judge"}, r"method\.judge\.endpoint: must be set"),
+        ({"name": "dast", "estimator": "label"}, r"method\.estimator label: none of the queries has a level"),
+        ({"name": "sai_dpo", "tagger": {"model": ""}}, r"method\.tagger\.model: must be set"),
+        ({"name": "sai_dpo", "clusters": 9}, r"method\.clusters: 9 clusters, and there are 8 queries"),
+        ({"name": "sai_dpo", "clusters": 2, "probe": 0.01}, r"method\.probe: .* less than one query"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_is_asked_or_sampled(serve, tmp_path, method, words):
+    server = serve(lambda *_: (200, "tag"))
+    mapping = config_dict(config(tmp_path / "run", server, ""))
+    if method["name"] == "sai_dpo":
+        method = {
+            **mapping["method"],
+            **method,
+            "tagger": {**mapping["method"]["tagger"], **method.get("tagger", {})},
+        }
+    if method.get("estimator") == "label":
+        problems = [{"question": f"1 + {i}?", "answer": i + 1, "solution": f"#### {i + 1}"} for i in range(8)]
+        (tmp_path / "plain.jsonl").write_text("\n".join(map(json.dumps, problems)))
+        mapping["data"]["train"] = str(tmp_path / "plain.jsonl")
+    with pytest.raises(UserError, match=words):
+        run(build_config({**mapping, "method": method}))
+    assert server.asked == []
+    assert not RunStore.read(tmp_path / "run").stages
