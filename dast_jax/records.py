@@ -246,7 +246,7 @@ class Responses:
 
     @classmethod
     def of(cls, round: int, rollouts: Sequence[Rollout], verdicts: Sequence[Verdict]) -> Responses:
-        """The rollouts of a round with their verdicts, in their order."""
+        """Return the rollouts of a round with their verdicts, in their order."""
         kinds, reasons = tuple(VerdictKind), tuple(FinishReason)
         n = len(rollouts)
         text, extracted = np.empty(n, object), np.empty(n, object)
@@ -273,7 +273,7 @@ class Responses:
         return correct
 
     def take(self, index: np.ndarray) -> Responses:
-        """The rows at `index` (positions or a boolean mask)."""
+        """Return the rows at `index` (positions or a boolean mask)."""
         return Responses(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     @staticmethod

@@ -109,7 +109,7 @@ class Endpoint(Generic[T]):
     """
 
     def __init__(self, options: EndpointOptions, parse: Callable[[str], T], *, name: str):
-        """Raises `UserError` where the endpoint, the model or the key's variable is not set."""
+        """Raise `UserError` where the endpoint, the model or the key's variable is not set."""
         for key in ("endpoint", "model"):
             if not getattr(options, key):
                 raise UserError(f"{name}.{key}: must be set for the endpoint to be asked")
