@@ -194,7 +194,7 @@ def _pick(rng: random.Random, options: tuple[tuple[str, int], ...]) -> str:
 
 
 def render_solution(rng: random.Random, problem: Problem, style: str) -> str:
-    """Return the solution in a style ("brief" or "detailed"), ending in `#### N`; surface form drawn from `rng`."""
+    """Return the solution in a style ("brief" or "detailed"), ending in `#### N`; `rng` draws its form."""
     steps = problem.states[1:] if style == "detailed" else tuple(map(str, problem.written_values))
     body = _pick(rng, _SEPARATORS[style]).join(steps)
     return f"{_pick(rng, _LEADS[style])}{body}{_pick(rng, _ENDS)}\n#### {problem.answer}"
