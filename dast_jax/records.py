@@ -1,4 +1,4 @@
-"""The plain records that flow between the packages. No jax here, and no behaviour beyond small views.
+"""The plain records that flow between the packages. No jax here, and no behavior beyond small views.
 
 Data goes one way: queries → requests → rollouts → verdicts → responses → training examples.
 Anything that exists once per query or per trial of a large pool lives in columns (numpy arrays);
@@ -195,7 +195,7 @@ class Tally:
     """Counts per query for the stage under way, int32 [n_queries] each.
 
     `requested` and `finished` count trials; `correct` the correct ones among the finished; `usable`
-    the correct ones that were not cut off; `distinct` the usable ones whose normalised text had not been
+    the correct ones that were not cut off; `distinct` the usable ones whose normalized text had not been
     seen for that query.
     """
 

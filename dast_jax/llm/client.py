@@ -61,7 +61,7 @@ class EndpointOptions:
         "NAME of the environment variable that holds the key (never the key itself); empty sends none",
         changes_result=False,
     )
-    prompt: str = opt("{question}", "what the model is asked; {question} stands for the query")
+    prompt: str = opt("{question}", "what the model is asked; {question} is replaced by the query")
     max_tokens: int = opt(64, "tokens the model may answer with", min=1)
     retries: int = opt(
         4, "further attempts after a failed one; each waits twice as long", min=0, changes_result=False

@@ -90,7 +90,7 @@ def few_shot_prompt(question: str, exemplars: list[dict[str, str]]) -> str:
 
 
 def greedy_accuracy(decoder: Decoder, rows: list[dict[str, str]]) -> dict[str, float]:
-    """Zero-shot greedy accuracy, in all and by level; the share of detailed responses."""
+    """Return the zero-shot greedy accuracy, overall and by level; the share of detailed responses."""
     responses = [text for text, _ in decoder([few_shot_prompt(r["question"], []) for r in rows])]
     right = [final_answer(t) == final_answer(r["answer"]) for t, r in zip(responses, rows, strict=True)]
     by_level = defaultdict(list)
