@@ -114,7 +114,7 @@ def estimate(
 
 
 def rank_quantiles(*keys: np.ndarray) -> np.ndarray:
-    """Return each query's place in the ranking by `keys`, each [n], the first one first: float64 [n] in [0, 1].
+    """Return each query's place in the ranking by `keys` [n], the first one first: float64 [n] in [0, 1].
 
     0 is the smallest. Equal queries share the mean of their places. A lone query is in the middle.
     """
