@@ -47,7 +47,7 @@ def _confusion_table(pair: PairAgreement) -> Table:
 def _diversity_table(result: Agreement) -> Table:
     table = make_table(
         f"Diversity of the responses to one query, by level of {result.diversity.levels_by}",
-        *("level", "queries", "distinct", "1-grams", "2-grams", "3-grams", "4-grams", "self-BLEU", "tokens"),
+        *("level", "queries", "distinct", *(f"{n}-\ngrams" for n in (1, 2, 3, 4)), "self-\nBLEU", "tokens"),
     )
     for level, found in result.diversity.by_level.items():
         table.add_row(level, str(found.queries), *_diversity(found))
