@@ -23,7 +23,7 @@ _PROMPT = (
 class JudgeOptions(EndpointOptions):
     """A model that rates queries; everything here is [ours]."""
 
-    prompt: str = opt(_PROMPT, "what the judge is asked; {question} stands for the query")
+    prompt: str = opt(_PROMPT, "what the judge is asked; {question} is replaced by the query")
     scale: int = opt(10, "the highest rating; the lowest is 1", min=2)
     fallback: str = opt(
         "sampled",

@@ -56,7 +56,7 @@ class EvaluationOptions:
             )
 
     def sampling(self, base: SamplingOptions) -> SamplingOptions:
-        """`base` (shapes, stop strings) with the choices made here."""
+        """Return `base` (shapes, stop strings) with the choices made here."""
         new_tokens = self.max_new_tokens or base.max_new_tokens
         return dataclasses.replace(
             base,

@@ -97,7 +97,8 @@ def estimate_requests(tally: Tally, trials: int, kind: PromptKind) -> Requests |
 
 def of_estimate(responses: Responses, round: int, trials: int) -> np.ndarray:
     """Return which of `responses` belong to the estimate made in `round`, bool [m]."""
-    return (responses.round == round) & (responses.trial < trials)
+    rows: np.ndarray = (responses.round == round) & (responses.trial < trials)
+    return rows
 
 
 def correct_trials(responses: Responses, which: np.ndarray, n_queries: int) -> np.ndarray:

@@ -113,7 +113,7 @@ def clustered_interval(counts: ArrayLike, trials: int, *, confidence: float = 0.
 
 
 def sorted_levels(labels: Sequence[str]) -> list[str]:
-    """The distinct labels, easiest first: easy < middle < hard < unsolved, then naturally ("2" < "10")."""
+    """Return the distinct labels, easiest first: those of `LEVELS`, then naturally ("2" < "10")."""
 
     def key(label: str) -> tuple[int, list[tuple[int, int, str]]]:
         if label.lower() in LEVELS:
@@ -232,7 +232,7 @@ def seed_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval | 
 
 
 def _student_quantile(p: float, degrees: int) -> float:
-    """The p-quantile, p > 0.5, of Student's t: bisection on its distribution function, to 1e-9.
+    """Return the p-quantile, p > 0.5, of Student's t: bisection on its distribution function, to 1e-9.
 
     With t = sqrt(degrees)·tan(a) the density becomes c·cos(a)^(degrees−1) on |a| < π/2, smooth and bounded.
     """
@@ -258,7 +258,8 @@ def unbiased_pass_at_k(correct: np.ndarray, trials: np.ndarray | int, k: int) ->
     # C(n − c, k) / C(n, k) as a product of k ratios, which stays in range for any n.
     step = np.arange(k)
     ratios = (trials - correct)[..., None] - step
-    return 1.0 - np.prod(np.maximum(ratios, 0) / (trials[..., None] - step), axis=-1)
+    rates: np.ndarray = 1.0 - np.prod(np.maximum(ratios, 0) / (trials[..., None] - step), axis=-1)
+    return rates
 
 
 def pass_at_k(

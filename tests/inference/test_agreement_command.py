@@ -32,9 +32,10 @@ def test_every_pair_is_compared(tmp_path, capsys):
         assert sum(map(sum, pair["confusion"])) == 10
     first = result["pairs"][0]
     assert (first["a"], first["b"], first["spearman"]) == ("sampled", "fail_rate", pytest.approx(1))
-    assert set(result["diversity"]["by_level"]) == {"easy", "middle", "hard", "unsolved"}
+    assert list(result["diversity"]["by_level"]) == ["easy", "middle", "hard", "unsolved"]
     assert all(len(scores) == 10 for scores in result["scores"].values())
     shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
     for text in (
         "sampled / uncertainty",
         "Levels by sampled (rows) and fail_rate",
