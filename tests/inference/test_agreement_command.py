@@ -39,7 +39,7 @@ def test_every_pair_is_compared(tmp_path, capsys):
     for text in (
         "sampled / uncertainty",
         "Levels by sampled (rows) and fail_rate",
-        "BLEU",
+        "self-BLEU",
         "10 queries",
     ):
         assert text in shown
