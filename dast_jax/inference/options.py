@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dast_jax.data.options import DataOptions, PromptOptions
 from dast_jax.estimators.estimate import DEFAULT_SHARES, ESTIMATORS
 from dast_jax.estimators.levels import DEFAULT_CUTS
-from dast_jax.estimators.options import JudgeOptions
+from dast_jax.llm.judge import JudgeOptions
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
 from dast_jax.sampling.options import SamplingOptions
