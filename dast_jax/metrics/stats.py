@@ -258,7 +258,8 @@ def unbiased_pass_at_k(correct: np.ndarray, trials: np.ndarray | int, k: int) ->
     # C(n − c, k) / C(n, k) as a product of k ratios, which stays in range for any n.
     step = np.arange(k)
     ratios = (trials - correct)[..., None] - step
-    return 1.0 - np.prod(np.maximum(ratios, 0) / (trials[..., None] - step), axis=-1)
+    found: np.ndarray = 1.0 - np.prod(np.maximum(ratios, 0) / (trials[..., None] - step), axis=-1)
+    return found
 
 
 def pass_at_k(

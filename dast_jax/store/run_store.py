@@ -272,7 +272,9 @@ class RunStore:
 
     def read_difficulty(self, round: int) -> dict[str, list[Any]]:
         """Column name → values of `difficulty.parquet`."""
-        return _read_parquet(self.round_path(round) / "difficulty.parquet").to_pydict()
+        table = _read_parquet(self.round_path(round) / "difficulty.parquet")
+        columns: dict[str, list[Any]] = table.to_pydict()
+        return columns
 
     # -- metrics ---------------------------------------------------------------------------------
 
