@@ -71,7 +71,8 @@ def _splits(hub: re.Match[str]) -> list[str]:
     import datasets
 
     try:
-        return datasets.get_dataset_split_names(hub["name"], revision=hub["revision"])
+        names: list[str] = datasets.get_dataset_split_names(hub["name"], revision=hub["revision"])
+        return names
     except ValueError:
         return []
 

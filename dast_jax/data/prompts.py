@@ -79,7 +79,7 @@ class PromptBuilder:
         raise PromptTooLongError(f"the prompt has {len(ids)} tokens, above the limit of {self._limit}")
 
     def response_tokens(self, text: str) -> tuple[int, ...]:
-        """Return the token ids to train on after a zero-shot prompt: `text` as the policy writes it, then EOS.
+        """Return the token ids to train on after a zero-shot prompt: `text` as a policy writes it, then EOS.
 
         In plain style the text follows the response prefix, and is encoded after the end of the
         template, so that tokenizers which treat the start of a text specially see none here.

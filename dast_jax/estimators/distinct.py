@@ -45,7 +45,10 @@ def usable(responses: Responses) -> np.ndarray:
     [ours] A truncated response may contain the right answer, but with EOS after it, it would teach
     the policy to stop in the middle of a sentence. It counts as correct in the pass rate.
     """
-    return responses.correct & (responses.finish != tuple(FinishReason).index(FinishReason.LENGTH))
+    rows: np.ndarray = responses.correct & (
+        responses.finish != tuple(FinishReason).index(FinishReason.LENGTH)
+    )
+    return rows
 
 
 def rejectable(responses: Responses) -> np.ndarray:
@@ -54,7 +57,8 @@ def rejectable(responses: Responses) -> np.ndarray:
     [ours] A truncated or timed-out response was not shown to be wrong, nor was one without an answer.
     """
     whole = responses.finish != tuple(FinishReason).index(FinishReason.LENGTH)
-    return (responses.verdict == tuple(VerdictKind).index(VerdictKind.INCORRECT)) & whole
+    rows: np.ndarray = (responses.verdict == tuple(VerdictKind).index(VerdictKind.INCORRECT)) & whole
+    return rows
 
 
 class DistinctTexts:
@@ -112,7 +116,8 @@ class DistinctResponses:
 
 def _text_keys(query: np.ndarray, text: np.ndarray) -> np.ndarray:
     """Return one key per (query, normalized text), uint64 [m]."""
-    return response_keys(text) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
+    keys: np.ndarray = response_keys(text) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
+    return keys
 
 
 _WORD = 2**64 - 1
@@ -148,13 +153,15 @@ class _KeySet:
         unique, first = np.unique(keys, return_index=True)
         new = ~self._holds(unique)
         self._merge(unique[new])
-        return first[new]
+        places: np.ndarray = first[new]
+        return places
 
     def _holds(self, keys: np.ndarray) -> np.ndarray:
         if not len(self._sorted):
             return np.zeros(len(keys), bool)
         at = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
-        return self._sorted[at] == keys
+        held: np.ndarray = self._sorted[at] == keys
+        return held
 
     def _merge(self, keys: np.ndarray) -> None:
         """Add sorted `keys` that are not in the set yet."""

@@ -8,7 +8,7 @@
     judge        the rating of another model
 
 Scores order the queries, larger is harder; only `sampled` has levels of its own. [ours] The others rank the
-queries, and their levels are shares of the ranking (`levels_by_rank`), so any of them can stand in for
+queries, and their levels are shares of the ranking (`levels_by_rank`), so any of them can replace
 `sampled`. Everything here works on columns and imports no jax.
 """
 
@@ -76,7 +76,7 @@ def estimate(
     judge: Rater | None = None,
     fallback: str = "sampled",
 ) -> Estimate:
-    """The estimate `name` (one of `ESTIMATORS`) of `queries`; `responses` are their verified trials.
+    """Return the estimate `name` (one of `ESTIMATORS`) of `queries`; `responses` are their verified trials.
 
     Levels of all but `sampled` hold the `shares` of the queries, easiest first. `judge` rates questions;
     what it leaves unrated gets what `fallback` says (`JudgeOptions.fallback`), and is counted. A query that
@@ -114,7 +114,7 @@ def estimate(
 
 
 def rank_quantiles(*keys: np.ndarray) -> np.ndarray:
-    """Where each query stands in the ranking by `keys`, each [n], the first one first: float64 [n] in [0, 1].
+    """Return each query's place in the ranking by `keys` [n], the first one first: float64 [n] in [0, 1].
 
     0 is the smallest. Equal queries share the mean of their places. A lone query is in the middle.
     """
@@ -137,7 +137,7 @@ def levels_by_rank(score: np.ndarray, shares: Sequence[float] = DEFAULT_SHARES) 
     """Levels int8 [n] of a ranking by `score` [n]: the easiest share is easy, and so on.
 
     Equal scores have equal levels, that of the middle of their places, so the shares hold as nearly as
-    ties allow. NaN stands in the middle of the ranking. Raises ValueError for shares that do not sum to 1.
+    ties allow. NaN is put in the middle of the ranking. Raises ValueError for shares that do not sum to 1.
     """
     cut = np.cumsum(np.asarray(shares, np.float64))
     if len(cut) != len(LEVELS) or min(shares) < 0 or abs(cut[-1] - 1) > 1e-6:
@@ -174,7 +174,7 @@ class TrialSums:
 
     @classmethod
     def of(cls, responses: Responses, n: int) -> TrialSums:
-        """The sums over `responses`, in whatever order they come."""
+        """Sum over `responses`, in whatever order they come."""
         query = responses.query
         steps = np.fromiter(map(count_steps, responses.text), np.int64, len(responses))
         # Floats are added in order of (query, round, trial), as their sum depends on the order.
@@ -215,7 +215,7 @@ def count_steps(text: str) -> int:
 
 
 def _label_scores(queries: Sequence[Query]) -> np.ndarray:
-    """The place of each query's label among the labels in natural order; NaN without a label."""
+    """Return the place of each query's label among the labels in natural order; NaN without a label."""
     labels = [query.level for query in queries]
     known = [label for label in labels if label is not None]
     if not known:
@@ -267,8 +267,8 @@ def _at_the_same_place(score: np.ndarray, other: np.ndarray) -> np.ndarray:
     gaps, known = np.isnan(score), ~np.isnan(score)
     filled = score.copy()
     place = np.full(len(other), 0.5)
-    told = ~np.isnan(other)
-    if told.any():
-        place[told] = rank_quantiles(other[told])
+    labelled = ~np.isnan(other)
+    if labelled.any():
+        place[labelled] = rank_quantiles(other[labelled])
     filled[gaps] = np.quantile(score[known], place[gaps]) if known.any() else place[gaps]
     return filled

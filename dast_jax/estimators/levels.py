@@ -92,4 +92,5 @@ def level_shares(levels: np.ndarray, query: np.ndarray | None = None) -> dict[st
 def fail_rate(correct: np.ndarray, trials: np.ndarray | int) -> np.ndarray:
     """Return 1 − correct / trials, float64 [n]; 1 for a query without trials."""
     correct, trials = np.broadcast_arrays(np.asarray(correct), np.asarray(trials))
-    return 1.0 - correct / np.maximum(trials, 1)
+    rates: np.ndarray = 1.0 - correct / np.maximum(trials, 1)
+    return rates

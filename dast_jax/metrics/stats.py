@@ -258,8 +258,8 @@ def unbiased_pass_at_k(correct: np.ndarray, trials: np.ndarray | int, k: int) ->
     # C(n − c, k) / C(n, k) as a product of k ratios, which stays in range for any n.
     step = np.arange(k)
     ratios = (trials - correct)[..., None] - step
-    found: np.ndarray = 1.0 - np.prod(np.maximum(ratios, 0) / (trials[..., None] - step), axis=-1)
-    return found
+    rates: np.ndarray = 1.0 - np.prod(np.maximum(ratios, 0) / (trials[..., None] - step), axis=-1)
+    return rates
 
 
 def pass_at_k(

@@ -69,7 +69,7 @@ class Segments:
 
 
 class Key(NamedTuple):
-    """What stands for a label in a chart: a color and, for lines with a pattern, its `stroke-dasharray`."""
+    """The look of a label in a chart: a color and, for lines with a pattern, its `stroke-dasharray`."""
 
     label: str
     color: str

@@ -56,7 +56,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         if disk_full(error) is None:
             raise
         raise InterruptedRunError(
-            f"disk full (writing {path}); free space and run the same command to go on"
+            f"disk full (writing {path}); free space and run the same command to resume"
         ) from error
 
 

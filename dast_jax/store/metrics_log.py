@@ -127,7 +127,7 @@ def _start_wandb(folder: Path, options: LoggingOptions, config: Mapping[str, Any
         )
     import wandb
 
-    # One id per run folder, so that a resumed run goes on in the same W&B run.
+    # One id per run folder, so that a resumed run continues the same W&B run.
     id_file = folder / "wandb_id.txt"
     if not id_file.exists():
         id_file.write_text(wandb.util.generate_id(), encoding="utf-8")

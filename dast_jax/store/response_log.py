@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -116,7 +117,8 @@ class ResponseLog:
 
     def __len__(self) -> int:
         """Return the number of responses, the held ones included."""
-        return sum(pq.read_metadata(p).num_rows for p in self._parts()) + len(self._held)
+        rows: int = sum(pq.read_metadata(p).num_rows for p in self._parts()) + len(self._held)
+        return rows
 
     def stored(self) -> dict[tuple[int, int], tuple[Rollout, Verdict]]:
         """(query, trial) → response and verdict, as they were appended: all that is on disk or held."""
@@ -203,12 +205,14 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _column(table: pa.Table, name: str) -> list:
-    return table.column(name).to_pylist()
+def _column(table: pa.Table, name: str) -> list[Any]:
+    values: list[Any] = table.column(name).to_pylist()
+    return values
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    return table.column(name).to_numpy()
+    values: np.ndarray = table.column(name).to_numpy()
+    return values
 
 
 def _objects(values: Sequence[object]) -> np.ndarray:

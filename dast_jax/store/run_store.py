@@ -272,8 +272,9 @@ class RunStore:
 
     def read_difficulty(self, round: int) -> dict[str, list[Any]]:
         """Column name → values of `difficulty.parquet`."""
-        table = _read_parquet(self.round_path(round) / "difficulty.parquet")
-        columns: dict[str, list[Any]] = table.to_pydict()
+        columns: dict[str, list[Any]] = _read_parquet(
+            self.round_path(round) / "difficulty.parquet"
+        ).to_pydict()
         return columns
 
     # -- metrics ---------------------------------------------------------------------------------

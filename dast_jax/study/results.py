@@ -330,13 +330,13 @@ def _mean_of(results: Sequence[T]) -> T:
 
 
 def _mean_of_trees(trees: Sequence[Any]) -> Any:
-    first: Any = trees[0]
+    first = trees[0]
     if any(tree is None for tree in trees):
         return None
-    if dataclasses.is_dataclass(first):
-        kind: Any = type(first)
-        names = [f.name for f in dataclasses.fields(kind)]
-        return kind(**{name: _mean_of_trees([getattr(tree, name) for tree in trees]) for name in names})
+    if dataclasses.is_dataclass(first) and not isinstance(first, type):
+        names = [f.name for f in dataclasses.fields(first)]
+        means = {name: _mean_of_trees([getattr(tree, name) for tree in trees]) for name in names}
+        return type(first)(**means)
     if isinstance(first, Mapping):
         keys = dict.fromkeys(key for tree in trees for key in tree)
         return {key: _mean_of_trees([tree[key] for tree in trees if key in tree]) for key in keys}
