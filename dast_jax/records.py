@@ -268,8 +268,9 @@ class Responses:
 
     @property
     def correct(self) -> np.ndarray:
-        """bool [n]."""
-        return self.verdict == tuple(VerdictKind).index(VerdictKind.CORRECT)
+        """Which rows are correct, bool [n]."""
+        correct: np.ndarray = self.verdict == tuple(VerdictKind).index(VerdictKind.CORRECT)
+        return correct
 
     def take(self, index: np.ndarray) -> Responses:
         """The rows at `index` (positions or a boolean mask)."""

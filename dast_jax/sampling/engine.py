@@ -79,7 +79,7 @@ class Engine:
         self.tokenizer = tokenizer
         self.mesh = mesh
         self._graphdef = graphdef
-        self._params = params
+        self._params: Params | None = params
         self._config: LlamaConfig = model.config
         self._dtype = model.dtype
         self.max_prompt_length = _max_prompt_length(options, self._config)
@@ -97,8 +97,11 @@ class Engine:
         self._insert = _jit(self._insert_step, donate=(0,), out=slots)
         self._decode = _jit(self._decode_tick, donate=(1,), out=(slots, packed) if mesh else None)
 
-    def set_params(self, params: Params) -> None:
-        """Sample from other parameters of the same shapes from now on; nothing is compiled again."""
+    def set_params(self, params: Params | None) -> None:
+        """Sample from other parameters of the same shapes from now on; nothing is compiled again.
+
+        None gives up the present ones, so that their memory can be freed until others are set.
+        """
         self._params = params
 
     def compilations(self) -> dict[str, int]:
