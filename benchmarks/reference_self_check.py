@@ -25,7 +25,7 @@ _SHOWN = 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+")
-    parser.add_argument("--sample", type=int, default=0, help="check so many queries of each file; 0: all")
+    parser.add_argument("--sample", type=int, default=0, help="check this many queries of each file; 0: all")
     parser.add_argument("--verbose", action="store_true", help="show references that are not correct")
     args = parser.parse_args()
     with Verifier() as verifier:

@@ -51,7 +51,7 @@ def solution_rows(count: int, rng: random.Random, data: str | None) -> list[Row]
 
 
 def symbolic_rows(count: int, rng: random.Random) -> list[Row]:
-    """Distinct pairs that only the workers can tell."""
+    """Distinct pairs that only the workers can decide."""
     return [
         (f"{a}x^2+{i}\\sqrt{{2}}", f"\\boxed{{\\sqrt{{2}} \\cdot {i} + {a} x^2}}")
         for i, a in enumerate((rng.randrange(2, 99) for _ in range(count)), start=2)

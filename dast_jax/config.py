@@ -101,7 +101,7 @@ _PROFILE = OptionInfo(
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
-    """The config in the file `path`, or packaged under that name, with `key=value` overrides laid over it.
+    """Return the config in the file `path`, or packaged under that name, under `key=value` overrides.
 
     Raises `UserError` that names the file or the key.
     """
@@ -110,7 +110,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunCo
 
 
 def override(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """`mapping` with `key=value` overrides laid over it.
+    """Return `mapping` with `key=value` overrides applied.
 
     With another `method.name` the options of the mapping's method are left out: they are not its own.
     """
@@ -121,7 +121,7 @@ def override(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, 
 
 
 def build_config(mapping: Mapping[str, Any]) -> RunConfig:
-    """A `RunConfig` from nested mappings, strictly checked."""
+    """Make a `RunConfig` from nested mappings, strictly checked."""
     for name in mapping:
         if name not in SECTIONS:
             raise UserError(f"{name}: unknown key{nearest(str(name), SECTIONS)}")
@@ -139,7 +139,7 @@ def build_config(mapping: Mapping[str, Any]) -> RunConfig:
 
 
 def config_path(name: str | Path) -> Path:
-    """The file that `--config NAME` means: a path, else a packaged config.
+    """Return the file that `--config NAME` means: a path, else a packaged config.
 
     Both `quickstart` and `configs/quickstart.yaml` find the packaged one from any folder.
     Raises `UserError` that offers the nearest packaged name.
@@ -209,7 +209,7 @@ def _refuse_other_methods_keys(name: str, options: type, mapping: Mapping[str, A
 
 
 def config_dict(config: RunConfig) -> dict[str, Any]:
-    """The whole config as nested plain values; `build_config` takes it back."""
+    """Return the whole config as nested plain values; `build_config` takes it back."""
     result: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

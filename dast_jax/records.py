@@ -1,4 +1,4 @@
-"""The plain records that flow between the packages. No jax here, and no behaviour beyond small views.
+"""The plain records that flow between the packages. No jax here, and no behavior beyond small views.
 
 Data goes one way: queries → requests → rollouts → verdicts → responses → training examples.
 Anything that exists once per query or per trial of a large pool lives in columns (numpy arrays);
@@ -195,7 +195,7 @@ class Tally:
     """Counts per query for the stage under way, int32 [n_queries] each.
 
     `requested` and `finished` count trials; `correct` the correct ones among the finished; `usable`
-    the correct ones that were not cut off; `distinct` the usable ones whose normalised text had not been
+    the correct ones that were not cut off; `distinct` the usable ones whose normalized text had not been
     seen for that query.
     """
 
@@ -246,7 +246,7 @@ class Responses:
 
     @classmethod
     def of(cls, round: int, rollouts: Sequence[Rollout], verdicts: Sequence[Verdict]) -> Responses:
-        """The rollouts of a round with their verdicts, in their order."""
+        """Return the rollouts of a round with their verdicts, in their order."""
         kinds, reasons = tuple(VerdictKind), tuple(FinishReason)
         n = len(rollouts)
         text, extracted = np.empty(n, object), np.empty(n, object)
@@ -273,7 +273,7 @@ class Responses:
         return correct
 
     def take(self, index: np.ndarray) -> Responses:
-        """The rows at `index` (positions or a boolean mask)."""
+        """Return the rows at `index` (positions or a boolean mask)."""
         return Responses(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     @staticmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,7 @@ GROUPS = (
 NO_JAX = ("methods", "estimators", "verifiers", "store", "records")
 
 
+@functools.cache
 def _modules() -> dict[str, ast.Module]:
     paths = sorted((ROOT / "dast_jax").rglob("*.py"))
     names = [
@@ -75,8 +77,8 @@ def test_dependencies_point_down() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_no_module_imports_itself_through_others() -> None:
-    edges, done = _dependencies(), set()
+def _cycles(edges: dict[str, set[str]]) -> list[str]:
+    done: set[str] = set()
     cycles = []
 
     def visit(name: str, path: tuple[str, ...]) -> None:
@@ -89,7 +91,22 @@ def test_no_module_imports_itself_through_others() -> None:
 
     for name in edges:
         visit(name, ())
-    assert not cycles, "\n".join(cycles)
+    return cycles
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    assert not (cycles := _cycles(_dependencies())), "\n".join(cycles)
+
+
+def test_no_package_imports_itself_through_others() -> None:
+    """As above for the folders; `config` only composes the options of loop and inference, which read it."""
+    packages: dict[str, set[str]] = {}
+    for name, targets in _dependencies().items():
+        package = name.split(".")[:2][-1]
+        packages.setdefault(package, set()).update(t.split(".")[1] for t in targets if "." in t)
+        packages[package].discard(package)
+    packages["config"] -= {"loop", "inference"}
+    assert not (cycles := _cycles(packages)), "\n".join(cycles)
 
 
 def test_pure_packages_import_no_jax() -> None:

@@ -1,12 +1,10 @@
 """Interchangeable estimators of how hard a query is: one score and one level for each."""
 
 from dast_jax.estimators.estimate import ESTIMATORS, Estimate, estimate, levels_by_rank, rank_quantiles
-from dast_jax.estimators.options import JudgeOptions
 
 __all__ = [
     "ESTIMATORS",
     "Estimate",
-    "JudgeOptions",
     "estimate",
     "levels_by_rank",
     "rank_quantiles",

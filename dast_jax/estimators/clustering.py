@@ -80,7 +80,7 @@ def _sentence_model(model: str) -> Any:
 
 
 def _sentence_folder(model: str) -> Path:
-    """The folder of `model`; from the hub where it is none, and then only its texts and safetensors."""
+    """Return the folder of `model`, fetched from the hub where it is none: its texts and safetensors only."""
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
@@ -114,7 +114,7 @@ def _refuse_code(folder: Path) -> None:
 
 
 def _foreign_code(said: Any) -> Iterator[str]:
-    """What a file of a model's folder says that sentence-transformers or transformers would import."""
+    """Yield what a file of a model's folder names and sentence-transformers or transformers would import."""
     if isinstance(said, list):
         for item in said:
             yield from _foreign_code(item)

@@ -8,7 +8,7 @@
     judge        the rating of another model
 
 Scores order the queries, larger is harder; only `sampled` has levels of its own. [ours] The others rank the
-queries, and their levels are shares of the ranking (`levels_by_rank`), so any of them can stand in for
+queries, and their levels are shares of the ranking (`levels_by_rank`), so any of them can replace
 `sampled`. Everything here works on columns and imports no jax.
 """
 
@@ -77,7 +77,7 @@ def estimate(
     judge: Rater | None = None,
     fallback: str = "sampled",
 ) -> Estimate:
-    """The estimate `name` (one of `ESTIMATORS`) of `queries`; `responses` are their verified trials.
+    """Return the estimate `name` (one of `ESTIMATORS`) of `queries`; `responses` are their verified trials.
 
     Levels of all but `sampled` hold the `shares` of the queries, easiest first. `judge` rates questions;
     what it leaves unrated gets what `fallback` says (`JudgeOptions.fallback`), and is counted. A query that
@@ -177,7 +177,7 @@ class TrialSums:
 
     @classmethod
     def of(cls, responses: Responses, n: int) -> TrialSums:
-        """The sums over `responses`, in whatever order they come."""
+        """Sum over `responses`, in whatever order they come."""
         query = responses.query
         steps = np.fromiter(map(count_steps, responses.text), np.int64, len(responses))
         # Floats are added in order of (query, round, trial), as their sum depends on the order.
@@ -218,7 +218,7 @@ def count_steps(text: str) -> int:
 
 
 def _label_scores(queries: Sequence[Query]) -> np.ndarray:
-    """The place of each query's label among the labels in natural order; NaN without a label."""
+    """Return the place of each query's label among the labels in natural order; NaN without a label."""
     labels = [query.level for query in queries]
     known = [label for label in labels if label is not None]
     if not known:

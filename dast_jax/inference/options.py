@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dast_jax.data.options import DataOptions, PromptOptions
 from dast_jax.estimators.estimate import DEFAULT_SHARES, ESTIMATORS
 from dast_jax.estimators.levels import DEFAULT_CUTS
-from dast_jax.estimators.options import JudgeOptions
+from dast_jax.llm.judge import JudgeOptions
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
 from dast_jax.sampling.options import SamplingOptions
@@ -56,7 +56,7 @@ class EvaluationOptions:
             )
 
     def sampling(self, base: SamplingOptions) -> SamplingOptions:
-        """`base` (shapes, stop strings) with the choices made here."""
+        """Return `base` (shapes, stop strings) with the choices made here."""
         new_tokens = self.max_new_tokens or base.max_new_tokens
         return dataclasses.replace(
             base,

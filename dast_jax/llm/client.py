@@ -61,7 +61,7 @@ class EndpointOptions:
         "NAME of the environment variable that holds the key (never the key itself); empty sends none",
         changes_result=False,
     )
-    prompt: str = opt("{question}", "what the model is asked; {question} stands for the query")
+    prompt: str = opt("{question}", "what the model is asked; {question} is replaced by the query")
     max_tokens: int = opt(64, "tokens the model may answer with", min=1)
     retries: int = opt(
         4, "further attempts after a failed one; each waits twice as long", min=0, changes_result=False
@@ -109,7 +109,7 @@ class Endpoint(Generic[T]):
     """
 
     def __init__(self, options: EndpointOptions, parse: Callable[[str], T], *, name: str):
-        """Raises `UserError` where the endpoint, the model or the key's variable is not set."""
+        """Raise `UserError` where the endpoint, the model or the key's variable is not set."""
         for key in ("endpoint", "model"):
             if not getattr(options, key):
                 raise UserError(f"{name}.{key}: must be set for the endpoint to be asked")

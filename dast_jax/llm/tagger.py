@@ -31,7 +31,7 @@ _LONGEST = 60
 class TaggerOptions(EndpointOptions):
     """A model that tags queries; everything here is [ours]."""
 
-    prompt: str = opt(_PROMPT, "what the tagger is asked; {question} stands for the query")
+    prompt: str = opt(_PROMPT, "what the tagger is asked; {question} is replaced by the query")
     most: int = opt(3, "keep the first tags of a query, at most this many", min=1)
     fallback: str = opt(
         "text",

@@ -16,8 +16,7 @@ import numpy as np
 from dast_jax.errors import UserError
 from dast_jax.estimators.clustering import Encoder, embed, kmeans, make_encoder
 from dast_jax.estimators.estimate import check_rated
-from dast_jax.estimators.options import JudgeOptions
-from dast_jax.llm.judge import Judge
+from dast_jax.llm.judge import Judge, JudgeOptions
 from dast_jax.llm.tagger import Tagger, TaggerOptions
 from dast_jax.methods import make_method
 from dast_jax.methods.annotations import Annotation, Clusters, Ratings

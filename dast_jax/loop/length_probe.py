@@ -63,7 +63,7 @@ def length_ratio(
 
 
 def _solutions(pool: Pool, among: np.ndarray, *, longest: bool) -> list[int]:
-    """The queries of `among` whose reference solutions are in the long (or brief) tail, by characters."""
+    """Return the queries of `among` with the longest or shortest reference solutions, by characters."""
     solved = [int(i) for i in among if pool.queries[i].solution]
     solved.sort(key=lambda i: (len(pool.queries[i].solution or ""), i), reverse=longest)
     return solved[: max(_EXEMPLARS + 1, int(len(solved) * _TAIL))]

@@ -11,7 +11,7 @@ __all__ = ["RunOptions"]
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Where a run lives and how long it goes on."""
+    """Where a run lives and how many rounds it has."""
 
     dir: str = opt(help="folder of the run; the same folder again resumes it", changes_result=False)
     seed: int = opt(0, "seed of everything random: sampling noise, shuffles, choices", min=0, max=2**31 - 1)

@@ -45,7 +45,7 @@ class Policy:
         return sum(leaf.size for leaf in jax.tree.leaves(self._abstract))
 
     def after(self, round: int) -> Any:
-        """The weights after `round` (BASE for M_0)."""
+        """Return the weights after `round` (BASE for M_0)."""
         if round != self._round:
             if round == BASE:
                 self._params = self._load_base().params
@@ -55,7 +55,7 @@ class Policy:
         return self._params
 
     def take(self, round: int) -> Any:
-        """The weights after `round`, handed over to a consumer that donates them."""
+        """Hand over the weights after `round` to a consumer that donates them."""
         params = self.after(round)
         self._params, self._round = None, None
         return params

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSet:
-    """A named test set; `overlap` counts its questions that also stand in the training pool."""
+    """A named test set; `overlap` counts its questions that also appear in the training pool."""
 
     name: str
     source: str
@@ -47,7 +47,7 @@ class Problems:
 def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
     """Load the sets that `config` names. `fits(question)` says whether the zero-shot prompt is short enough.
 
-    Overlong queries are skipped and named in a warning, and so are test questions that also stand in the
+    Overlong queries are skipped and named in a warning, and so are test questions that also appear in the
     training data; training data with hardly more than one answer are warned of. Raises `UserError` when
     nothing is left.
     """

@@ -48,7 +48,7 @@ def level_quotas(
     [ours] With a seed `spread`, the same total is spread evenly over the pool instead; the queries that get
     one more when it does not divide are drawn by the seed.
     """
-    quotas = base * np.array([multipliers[name] for name in LEVELS])[levels]
+    quotas: np.ndarray = base * np.array([multipliers[name] for name in LEVELS])[levels]
     if spread is None:
         return quotas
     share, rest = divmod(int(quotas.sum()), len(quotas))

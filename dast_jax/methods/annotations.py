@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dast_jax.estimators.options import JudgeOptions
+from dast_jax.llm.judge import JudgeOptions
 from dast_jax.llm.tagger import TaggerOptions
 
 __all__ = ["Annotation", "Clusters", "Ratings"]

@@ -12,7 +12,8 @@ def cluster_errors(cluster: np.ndarray, fail: np.ndarray, clusters: int, kappa: 
     n = np.bincount(cluster, minlength=clusters)
     wrong = np.bincount(cluster, weights=fail, minlength=clusters)
     mean = fail.mean()
-    return np.where(n + kappa > 0, (wrong + kappa * mean) / np.maximum(n + kappa, 1e-12), mean)
+    means: np.ndarray = np.where(n + kappa > 0, (wrong + kappa * mean) / np.maximum(n + kappa, 1e-12), mean)
+    return means
 
 
 def filled_by_cluster(last: np.ndarray, cluster: np.ndarray, clusters: int) -> np.ndarray:

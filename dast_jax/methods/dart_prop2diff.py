@@ -3,7 +3,7 @@
     target_i = max(1, ceil(k_p · f_i / max_j f_j))      in proportion to the fail rate
 
 From the paper: proportional targets, the hardest query's is k_p = 192, rounded up so that every query has
-at least one response. [ours] The normalisation by the largest fail rate, and `at_least_one`, an ablation:
+at least one response. [ours] The normalization by the largest fail rate, and `at_least_one`, an ablation:
 without it a query that never failed has target 0. How a target is reached: `dart`. With all queries always
 solved (f = 0) each has target 1; with none solved all have target k_p and spend their trials in vain, there
 is nothing to train on in this round, and the policy stays as it is.
@@ -35,4 +35,5 @@ class DartProp2Diff(Dart):
     def targets(self, failed: np.ndarray) -> np.ndarray:
         """Return targets in proportion to the fail rate."""
         share = -(-self.options.target * failed // max(failed.max(initial=0), 1))  # rounded up, in integers
-        return np.maximum(share, int(self.options.at_least_one))
+        targets: np.ndarray = np.maximum(share, int(self.options.at_least_one))
+        return targets

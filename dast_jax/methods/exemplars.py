@@ -53,7 +53,7 @@ class ExemplarBank:
     def by_level(
         cls, pool: Pool, levels: np.ndarray, responses: Responses, *, seed: int, round: int
     ) -> ExemplarBank:
-        """Reference solutions and the usable ones of `responses`, grouped by their query's level."""
+        """Make a bank of reference solutions and usable `responses`, grouped by their query's level."""
         owner, text = _references(pool)
         rows = np.flatnonzero(usable(responses))
         # In the order of (query, round, trial), so that the bank does not depend on the order of arrival.

@@ -1,8 +1,8 @@
-"""Iterative reasoning preference optimisation, arXiv 2404.19733.
+"""Iterative reasoning preference optimization, arXiv 2404.19733.
 
     round t    sample every query K times with the last policy; random pairs of a correct and an incorrect
                response; train on from the last policy by DPO + α · NLL of the chosen response,
-               length-normalised, with the last policy as reference
+               length-normalized, with the last policy as reference
 
 From the paper: K = 30, 10 pairs a query, β = 0.1, α = 1 (`training.beta`, `training.rpo_alpha`); the loss
 is `rpo` unless `training.preference_loss` says otherwise. [ours] Round 0 is SFT on the reference solutions

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dast_jax.errors import UserError
-from dast_jax.estimators import ESTIMATORS, Estimate, JudgeOptions, estimate
+from dast_jax.estimators import ESTIMATORS, Estimate, estimate
 from dast_jax.estimators.levels import Cuts, levels_from_counts, smallest_trials
+from dast_jax.llm.judge import JudgeOptions
 from dast_jax.methods.allocation import numbered
 from dast_jax.methods.annotations import Annotation, Ratings
 from dast_jax.methods.base import MethodOptions
@@ -97,7 +98,8 @@ def estimate_requests(tally: Tally, trials: int, kind: PromptKind) -> Requests |
 
 def of_estimate(responses: Responses, round: int, trials: int) -> np.ndarray:
     """Return which of `responses` belong to the estimate made in `round`, bool [m]."""
-    return (responses.round == round) & (responses.trial < trials)
+    rows: np.ndarray = (responses.round == round) & (responses.trial < trials)
+    return rows
 
 
 def correct_trials(responses: Responses, which: np.ndarray, n_queries: int) -> np.ndarray:

@@ -160,7 +160,8 @@ def _running(flag: np.ndarray, query: np.ndarray) -> np.ndarray:
     total = np.cumsum(flag)
     before = total - flag
     starts = np.flatnonzero(np.diff(query, prepend=-1) != 0)
-    return total - np.repeat(before[starts], np.diff(np.append(starts, len(query))))
+    count: np.ndarray = total - np.repeat(before[starts], np.diff(np.append(starts, len(query))))
+    return count
 
 
 def _distinct_texts(responses: Responses, rows: np.ndarray, n_queries: int, seed: list[int]) -> Candidates:
@@ -182,4 +183,5 @@ def _mix(x: np.ndarray) -> np.ndarray:
     """Return uint64 [n] with all bits mixed, a bijection (the finalizer of splitmix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    mixed: np.ndarray = x ^ (x >> np.uint64(31))
+    return mixed

@@ -5,7 +5,7 @@
                drop those that repeat another or the reference; train the base model on them and D_o
 
 From the paper: an SFT policy samples, distinct correct responses augment D_o, the base model is trained. It
-tells reasoning paths apart by their equations; [ours] by normalised text, which serves all task families.
+distinguishes reasoning paths by their equations; [ours] by normalized text, which serves all task families.
 The paper samples up to 100 times. With all queries solved every query gives its distinct responses; with
 none solved the round trains on the reference solutions alone.
 """

@@ -20,7 +20,7 @@ are harder. Its formulas were not reachable; [ours] are these:
 A query's difficulty is what was last seen of it, in a probe or as drawn; of a query never sampled, its
 cluster's mean, so that it ranks between those that were solved and those that were not. A step is a line that
 is not blank. Tags are the data's own subjects, else those of the tagger (`tagger.endpoint`), else the query's
-text stands for them. Trials of probed queries that are drawn too are not sampled again. A query whose trials
+text. Trials of probed queries that are drawn too are not sampled again. A query whose trials
 are all correct or none correct gives no pair; with all queries so there is nothing to train on in this round,
 and the policy stays as it is.
 """
@@ -157,7 +157,8 @@ class SaiDpo(Method):
             band = np.exp(-0.5 * ((quantile - o.centre) / o.width) ** 2)
         else:
             band = 1 - rate**o.trials - (1 - rate) ** o.trials
-        return (o.epsilon + errors[self._clusters]) * band
+        weights: np.ndarray = (o.epsilon + errors[self._clusters]) * band
+        return weights
 
     def _updated(self, sums: TrialSums, queries: np.ndarray) -> np.ndarray:
         """Return what was last seen of each query, float32 [4, n], with `queries` as `sums` has them."""

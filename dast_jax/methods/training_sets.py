@@ -80,7 +80,8 @@ def distinct_rows(
     order = np.lexsort((trial, round, key, query))
     same = (np.diff(query[order]) == 0) & (key[order][1:] == key[order][:-1])
     first = order[np.concatenate([[True], ~same])]
-    return rows[first[np.lexsort((trial[first], round[first], query[first]))]]
+    kept: np.ndarray = rows[first[np.lexsort((trial[first], round[first], query[first]))]]
+    return kept
 
 
 def first_distinct(responses: Responses, need: np.ndarray, *, beside: Pool | None = None) -> np.ndarray:
@@ -91,7 +92,8 @@ def first_distinct(responses: Responses, need: np.ndarray, *, beside: Pool | Non
 def first_rows(responses: Responses, rows: np.ndarray, need: np.ndarray) -> np.ndarray:
     """Return the first `need` (int [n]) of each query among `rows`, ordered by query: int64 [m]."""
     query = responses.query[rows]
-    return rows[rank_within(query) < need[query]]
+    kept: np.ndarray = rows[rank_within(query) < need[query]]
+    return kept
 
 
 def trials_used(responses: Responses, rows: np.ndarray, need: np.ndarray, max_trials: int) -> np.ndarray:
@@ -154,4 +156,5 @@ def build_training_set(
 def rank_within(query: np.ndarray) -> np.ndarray:
     """Return 0, 1, 2, … within each run of equal values of the sorted `query`, int64 [m]."""
     starts = np.flatnonzero(np.concatenate([[True], np.diff(query) != 0])) if len(query) else query
-    return np.arange(len(query)) - np.repeat(starts, np.diff(np.append(starts, len(query))))
+    rank: np.ndarray = np.arange(len(query)) - np.repeat(starts, np.diff(np.append(starts, len(query))))
+    return rank

@@ -114,7 +114,7 @@ def clustered_interval(counts: ArrayLike, trials: int, *, confidence: float = 0.
 
 
 def sorted_levels(labels: Sequence[str]) -> list[str]:
-    """The distinct labels, easiest first: easy < middle < hard < unsolved, then naturally ("2" < "10")."""
+    """Return the distinct labels, easiest first: those of `LEVELS`, then naturally ("2" < "10")."""
 
     def key(label: str) -> tuple[int, list[tuple[int, int, str]]]:
         if label.lower() in LEVELS:
@@ -233,7 +233,7 @@ def seed_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval | 
 
 
 def _student_quantile(p: float, degrees: int) -> float:
-    """The p-quantile, p > 0.5, of Student's t: bisection on its distribution function, to 1e-9.
+    """Return the p-quantile, p > 0.5, of Student's t: bisection on its distribution function, to 1e-9.
 
     With t = sqrt(degrees)·tan(a) the density becomes c·cos(a)^(degrees−1) on |a| < π/2, smooth and bounded.
     """

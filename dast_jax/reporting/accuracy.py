@@ -98,7 +98,7 @@ def _level_figure(runs: Sequence[RunData], name: str) -> Html:
 
 
 def _accuracy_table(run: RunData) -> Html:
-    """Sets and their levels down, base and rounds across, then the paired differences."""
+    """Return sets and their levels down, base and rounds across, then the paired differences."""
     if not run.sets:
         return Html("")
     points = [p for p in run.points if p.evaluation]

@@ -74,7 +74,7 @@ def base_point(run: RunData, name: str) -> Point | None:
 
 
 def last_round(run: RunData, name: str) -> Point | None:
-    """The last round in which set `name` was evaluated."""
+    """Return the last round in which set `name` was evaluated."""
     rounds = [p for p in run.evaluated(name) if p.round is not None]
     return rounds[-1] if rounds else None
 
@@ -130,7 +130,7 @@ def run_difference(run: RunData, other: RunData, name: str) -> PairedDifference 
 
 
 def warnings(runs: Sequence[RunData]) -> Html:
-    """What the runs warned of; empty when nothing."""
+    """Return the warnings of the runs; empty without any."""
     lines = [
         (f"{run.label}: " if len(runs) > 1 else "") + line for run in runs for line in run.summary.warnings
     ]

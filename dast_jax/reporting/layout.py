@@ -11,7 +11,7 @@ __all__ = ["per_run", "position", "round_ticks", "run_color", "thin"]
 
 
 def per_run(runs: Sequence[RunData], run: RunData, *content: Html) -> Html:
-    """The content under the run's name where several are shown."""
+    """Return the content under the run's name where several are shown."""
     if not any(content):
         return Html("")
     name = f"<h3>{text(run.label)}</h3>" if len(runs) > 1 else ""

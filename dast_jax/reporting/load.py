@@ -118,7 +118,7 @@ class RunData:
         return list(dict.fromkeys(name for p in self.points for name in p.evaluation))
 
     def evaluated(self, name: str) -> list[Point]:
-        """The points that have an evaluation of set `name`."""
+        """Return the points that have an evaluation of set `name`."""
         return [p for p in self.points if name in p.evaluation]
 
     @property
@@ -133,7 +133,7 @@ class RunData:
 
 
 def load_runs(run_dirs: Sequence[Path]) -> list[RunData]:
-    """Every run, with labels that tell them apart. Raises `UserError` as `load_run` does, or for none."""
+    """Return every run, each with a label of its own. Raises `UserError` as `load_run` does, or for none."""
     if not run_dirs:
         raise UserError("no run directory given: name one with --run DIR.")
     runs = [load_run(Path(d)) for d in run_dirs]

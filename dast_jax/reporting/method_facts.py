@@ -29,7 +29,7 @@ def method_facts(runs: Sequence[RunData]) -> Html:
 
 
 def _coverage(run: RunData) -> Html:
-    """A row per round and group: all queries, the estimated levels, the data's own labels."""
+    """Return a row per round and group: all queries, the estimated levels, the data's own labels."""
     found = [(entry, groups) for entry in run.rounds if (groups := _groups(entry))]
     if not found:
         return Html("")
@@ -57,7 +57,7 @@ def _object(value: Json) -> Mapping[str, Json]:
 
 
 def _numbers(run: RunData) -> Html:
-    """A row per round with the numbers that are not coverage."""
+    """Return a row per round with the numbers that are not coverage."""
     found = [(entry, _flat(entry.method)) for entry in run.rounds]
     columns = list(dict.fromkeys(name for _, facts in found for name in facts))
     if not columns:

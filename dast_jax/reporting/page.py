@@ -12,7 +12,7 @@ __all__ = ["card", "cards", "details", "figure", "page", "section", "table"]
 
 
 def page(title: str, header: Html, sections: Sequence[Html], footer: str) -> str:
-    """The whole document: nothing in it is fetched from anywhere, and nothing in it is a script."""
+    """Return the whole document: nothing in it is fetched from anywhere, and nothing in it is a script."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -27,7 +27,7 @@ def page(title: str, header: Html, sections: Sequence[Html], footer: str) -> str
 
 
 def section(title: str, *content: Html, note: str = "", anchor: str = "") -> Html:
-    """A titled section; empty when its content is."""
+    """Return a titled section; empty when its content is."""
     if not any(content):
         return Html("")
     lead = f'<p class="note">{text(note)}</p>' if note else ""
@@ -36,7 +36,7 @@ def section(title: str, *content: Html, note: str = "", anchor: str = "") -> Htm
 
 
 def cards(content: Sequence[Html], *, wide: bool = False) -> Html:
-    """A grid of cards that folds into one column on a phone."""
+    """Return a grid of cards that folds into one column on a phone."""
     kept = [c for c in content if c]
     if not kept:
         return Html("")
@@ -49,7 +49,7 @@ def card(*content: Html, kind: str = "") -> Html:
 
 
 def figure(title: str, chart: Chart | None, note: str = "") -> Html:
-    """A chart with its title, legend, and its numbers as a table behind a click; empty without a chart."""
+    """Return a chart with title, legend, and its numbers in a table behind a click; empty without one."""
     if chart is None:
         return Html("")
     legend = "".join(f"<span>{_swatch(key)}{text(key.label)}</span>" for key in chart.legend)
@@ -62,7 +62,7 @@ def figure(title: str, chart: Chart | None, note: str = "") -> Html:
 
 
 def _swatch(key: Key) -> str:
-    """A square of the key's color, or a piece of its dashed line."""
+    """Return a square of the key's color, or a piece of its dashed line."""
     if not key.dashes:
         return f'<i style="background:{key.color}"></i>'
     line = f'<line x1="0" y1="5" x2="26" y2="5" style="stroke:{key.color};stroke-dasharray:{key.dashes}"/>'
@@ -70,7 +70,7 @@ def _swatch(key: Key) -> str:
 
 
 def table(rows: Sequence[Sequence[object]], *, caption: str = "") -> Html:
-    """A table whose first row is the header and first column names the rows; it scrolls sideways."""
+    """Return a table whose first row is the header and first column names the rows; it scrolls sideways."""
     head, *body = rows
     top = "".join(f'<th scope="col">{text(cell)}</th>' for cell in head)
     lines = [

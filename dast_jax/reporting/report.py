@@ -32,7 +32,7 @@ def write_report(run_dirs: Sequence[Path], out: Path, options: ReportOptions | N
 
 
 def render_report(run_dirs: Sequence[Path], options: ReportOptions | None = None) -> str:
-    """The report of `run_dirs` as HTML text; several runs are compared. Raises as `write_report`."""
+    """Return the report of `run_dirs` as HTML text; several runs are compared. Raises as `write_report`."""
     from dast_jax.reporting import sections
     from dast_jax.reporting.accuracy import accuracy
     from dast_jax.reporting.headline import header

@@ -81,7 +81,7 @@ def _skipped(ids: Sequence[str]) -> str:
 def _accuracy_table(points: Sequence[Point]) -> Table:
     table = make_table(
         "Accuracy, 95 % intervals; points over base are paired by question",
-        *("set", "questions", "policy", "accuracy", "over base"),
+        *("set", "policy", "accuracy", "over base"),
         left=("policy",),
     )
     for name in _sets(points):
@@ -89,8 +89,8 @@ def _accuracy_table(points: Sequence[Point]) -> Table:
         evaluated = [p for p in points if name in p.evaluation]
         for i, point in enumerate(evaluated):
             entry = point.evaluation[name]
-            shown = ("", "") if i else (plain(name), str(entry.n))
-            table.add_row(*shown, point.name, accuracy(entry), difference(point.paired.get(name)))
+            set_cell = (plain(name), f"{entry.n:,} questions")[i] if i < 2 else ""
+            table.add_row(set_cell, point.name, accuracy(entry), difference(point.paired.get(name)))
     return table
 
 

@@ -77,7 +77,7 @@ def _pairs(run: RunData) -> list[_Pair]:
 
 
 def _choose(pairs: list[_Pair], limit: int) -> list[_Pair]:
-    """A mix led by changes; where one kind runs short the others fill up."""
+    """Return a mix led by changes; where one kind runs short the others fill up."""
     groups: dict[str, list[_Pair]] = {kind: [] for kind in _SHOWN_EACH}
     for pair in pairs:
         groups[pair.kind].append(pair)

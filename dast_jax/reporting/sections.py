@@ -77,7 +77,7 @@ def training(runs: Sequence[RunData]) -> Html:
 
 
 def configuration(runs: Sequence[RunData]) -> Html:
-    """The configs and versions, folded away."""
+    """Return the configs and versions, folded away."""
     parts = []
     for run in runs:
         lines = [f"{name} {version}" for name, version in run.summary.versions.items()]
@@ -135,7 +135,7 @@ def _efficiency_figure(run: RunData) -> Html:
     ]
     chart = grouped_bars(levels, bars, title="Correct responses per trial, by level", group_name="level")
     trials = {v: sum(by.get(v, (0, 0))[1] for _, by in rounds) for v in levels}
-    note = "Trials in all rounds: " + ", ".join(f"{number(n)} {level}" for level, n in trials.items()) + "."
+    note = "Trials of all rounds: " + ", ".join(f"{number(n)} {level}" for level, n in trials.items()) + "."
     return figure("Sampling: correct per trial", chart, note)
 
 

@@ -1,4 +1,4 @@
-"""The report's style sheet: light and dark, desktop and phone; data colors are told apart without hue."""
+"""The report's style sheet: light and dark, desktop and phone; data colors differ in lightness too."""
 
 __all__ = ["CSS"]
 

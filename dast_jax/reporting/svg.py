@@ -69,7 +69,7 @@ class Segments:
 
 
 class Key(NamedTuple):
-    """What stands for a label in a chart: a color and, for lines with a pattern, its `stroke-dasharray`."""
+    """The look of a label in a chart: a color and, for lines with a pattern, its `stroke-dasharray`."""
 
     label: str
     color: str
@@ -242,7 +242,7 @@ def _tick(value: float, ticks: Sequence[float], form: Format) -> str:
 
 
 def _dashes(line: Line, index: int) -> str:
-    """The pattern of line number `index`: with six colors in turn, 24 lines differ in one or the other."""
+    """Return the pattern of a line by its number: with six colors in turn, 24 lines differ in one of both."""
     return ("", "7 3", "2 3", "9 3 2 3")[(index + index // 12) % 4] if line.markers else ""
 
 

@@ -36,7 +36,7 @@ _TEMPORARY = ".partial"
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file to write; at the block's end it becomes `path`, durably, or nothing does if it raises.
+    """Yield a binary file to write, which becomes `path` durably at the end of the block, unless that raises.
 
     Raises `InterruptedRunError` when the disk is full, which leaves what was at `path` before.
     """
@@ -56,7 +56,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         if disk_full(error) is None:
             raise
         raise InterruptedRunError(
-            f"disk full (writing {path}); free space and run the same command to go on"
+            f"disk full (writing {path}); free space and run the same command to resume"
         ) from error
 
 
@@ -91,7 +91,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file; `UserError` when it is missing or not JSON."""
+    """Return the value in a JSON file; `UserError` when it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -127,7 +127,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays that `write_arrays` wrote; `UserError` when the file is missing."""
+    """Return the arrays that `write_arrays` wrote; `UserError` when the file is missing."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

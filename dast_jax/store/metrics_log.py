@@ -70,7 +70,7 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`, oldest first; of lines for the same place only the last one.
+    """Return the lines of a `metrics.jsonl`, oldest first; of lines for the same place only the last one.
 
     A stage that was interrupted and redone writes its lines again.
     """
@@ -108,7 +108,7 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def _open_board(folder: Path) -> Any:
-    """A tensorboardX writer. Importing torch along, where there is one, would cost seconds for nothing."""
+    """Return a tensorboardX writer, without importing torch where there is one: that takes seconds."""
     hide = "torch" not in sys.modules
     if hide:
         sys.modules["torch"] = None  # type: ignore[assignment]  # `import torch` now raises ImportError
@@ -127,7 +127,7 @@ def _start_wandb(folder: Path, options: LoggingOptions, config: Mapping[str, Any
         )
     import wandb
 
-    # One id per run folder, so that a resumed run goes on in the same W&B run.
+    # One id per run folder, so that a resumed run continues the same W&B run.
     id_file = folder / "wandb_id.txt"
     if not id_file.exists():
         id_file.write_text(wandb.util.generate_id(), encoding="utf-8")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -115,8 +116,9 @@ class ResponseLog:
         self.flush()
 
     def __len__(self) -> int:
-        """Number of responses, the held ones included."""
-        return sum(pq.read_metadata(p).num_rows for p in self._parts()) + len(self._held)
+        """Return the number of responses, the held ones included."""
+        rows: int = sum(pq.read_metadata(p).num_rows for p in self._parts()) + len(self._held)
+        return rows
 
     def stored(self) -> dict[tuple[int, int], tuple[Rollout, Verdict]]:
         """(query, trial) → response and verdict, as they were appended: all that is on disk or held."""
@@ -165,7 +167,7 @@ class ResponseLog:
         return sorted(self._folder.glob("part-*.parquet"))
 
     def _table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """What is on disk and held, as one table of `columns` (None: all)."""
+        """Return what is on disk and held, as one table of `columns` (None: all)."""
         names = list(columns or _SCHEMA.names)
         schema = pa.schema([_SCHEMA.field(name) for name in names])
         tables = [schema.empty_table(), self._to_table(self._held).select(names)]
@@ -203,12 +205,14 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _column(table: pa.Table, name: str) -> list:
-    return table.column(name).to_pylist()
+def _column(table: pa.Table, name: str) -> list[Any]:
+    values: list[Any] = table.column(name).to_pylist()
+    return values
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    return table.column(name).to_numpy()
+    values: np.ndarray = table.column(name).to_numpy()
+    return values
 
 
 def _objects(values: Sequence[object]) -> np.ndarray:

@@ -371,7 +371,7 @@ class RoundSeconds:
 class RoundFlops:
     """FLOPs of a round's stages; null for a stage that is not done.
 
-    Responses replayed after an interruption, or taken over from another run of a study, count as if they had
+    Responses replayed after an interruption, or copied from another run of a study, count as if they had
     been sampled here.
     """
 
@@ -496,7 +496,7 @@ class StageRecord:
     seconds: float
     """what it took"""
     shared_from: str | None
-    """the run of a study that it was taken over from"""
+    """the run of a study that it was copied from"""
     result: dict[str, Json]
     """`SampledResult`, `BuildResult`, TrainedResult or EvaluationResult, by the name"""
 

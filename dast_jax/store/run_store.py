@@ -104,7 +104,7 @@ class RunStore:
 
     @classmethod
     def read(cls, folder: str | Path) -> RunStore:
-        """The run in `folder`, for looking at; `UserError` when there is none. It may be running."""
+        """Return the run in `folder`, for reading only; `UserError` when there is none. It may be running."""
         path = Path(folder).expanduser()
         manifest = _read_manifest(path)
         config = load_yaml(path / "config.yaml")
@@ -216,7 +216,7 @@ class RunStore:
         return durable.read_arrays(self.path / name)
 
     def round_path(self, round: int) -> Path:
-        """The folder of a round's files; it need not exist."""
+        """Return the folder of a round's files; it need not exist."""
         return self.path / "rounds" / f"{round:02d}"
 
     def response_log(self, round: int) -> ResponseLog:
@@ -236,7 +236,7 @@ class RunStore:
         durable.write_parquet(self._training_path(round), training_sets.to_table(pool, training_set))
 
     def read_training_set(self, round: int) -> TrainingSet | PreferenceSet:
-        """What `write_training_set` wrote."""
+        """Return what `write_training_set` wrote."""
         return training_sets.from_table(_read_parquet(self._training_path(round)))
 
     def write_reference(self, round: int, logprobs: np.ndarray, flops: Flops) -> None:
@@ -247,7 +247,7 @@ class RunStore:
         )
 
     def read_reference(self, round: int) -> tuple[np.ndarray, Flops] | None:
-        """What `write_reference` wrote, or None."""
+        """Return what `write_reference` wrote, or None."""
         return training_sets.reference_of(_read_parquet(self._training_path(round)))
 
     def _training_path(self, round: int) -> Path:
@@ -272,7 +272,10 @@ class RunStore:
 
     def read_difficulty(self, round: int) -> dict[str, list[Any]]:
         """Column name → values of `difficulty.parquet`."""
-        return _read_parquet(self.round_path(round) / "difficulty.parquet").to_pydict()
+        columns: dict[str, list[Any]] = _read_parquet(
+            self.round_path(round) / "difficulty.parquet"
+        ).to_pydict()
+        return columns
 
     # -- metrics ---------------------------------------------------------------------------------
 
@@ -292,7 +295,7 @@ class RunStore:
 
 
 class _LogFile(logging.FileHandler):
-    """`log.txt`; a disk too full for a log line is told by whoever writes something that matters."""
+    """`log.txt`; a disk too full for a log line is reported where something is written that matters."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -358,7 +361,7 @@ _ABSENT = object()
 
 
 def _lookup(mapping: Any, key: str) -> Any:
-    """The value at a dotted key; absent where an older version of the package had no such key."""
+    """Return the value at a dotted key; absent where an older version of the package had no such key."""
     for part in key.split("."):
         if not isinstance(mapping, Mapping) or part not in mapping:
             return _ABSENT

@@ -21,7 +21,7 @@ _REFERENCE = ("reference_chosen", "reference_rejected")
 
 
 def to_table(pool: Pool, training_set: TrainingSet | PreferenceSet) -> pa.Table:
-    """The set's rows with the queries' ids and questions; `kind` and `shortfall` (JSON) as metadata."""
+    """Return the set with the queries' ids and questions; metadata: `kind`, `shortfall` (JSON)."""
     kind = "pairs" if isinstance(training_set, PreferenceSet) else "examples"
     query = np.asarray(training_set.query, np.int32)
     columns = {
@@ -39,7 +39,7 @@ def to_table(pool: Pool, training_set: TrainingSet | PreferenceSet) -> pa.Table:
 
 
 def from_table(table: pa.Table) -> TrainingSet | PreferenceSet:
-    """What `to_table` was given."""
+    """Return what `to_table` was given."""
     metadata = table.schema.metadata or {}
     kind = metadata.get(b"kind", b"examples").decode()
     values = {
@@ -52,7 +52,7 @@ def from_table(table: pa.Table) -> TrainingSet | PreferenceSet:
 
 
 def with_reference(table: pa.Table, logprobs: np.ndarray, flops: Flops) -> pa.Table:
-    """The table of pairs with the reference policy's log-probabilities float32 [n, 2], and their FLOPs."""
+    """Return the table of pairs with the reference's log-probabilities, float32 [n, 2], and their FLOPs."""
     for i, name in enumerate(_REFERENCE):
         table = table.append_column(name, pa.array(np.ascontiguousarray(logprobs[:, i], np.float32)))
     return table.replace_schema_metadata(
@@ -61,7 +61,7 @@ def with_reference(table: pa.Table, logprobs: np.ndarray, flops: Flops) -> pa.Ta
 
 
 def reference_of(table: pa.Table) -> tuple[np.ndarray, Flops] | None:
-    """What `with_reference` put there, or None."""
+    """Return what `with_reference` put there, or None."""
     if _REFERENCE[0] not in table.column_names:
         return None
     logprobs = np.stack([table.column(name).to_numpy() for name in _REFERENCE], axis=1)

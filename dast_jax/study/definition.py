@@ -46,7 +46,7 @@ class Study:
     quick: Mapping[str, Any] = field(default_factory=dict)
 
     def shortened(self) -> Study:
-        """The study that its section `quick` describes: fewer seeds and entries, other settings."""
+        """Return the study that its section `quick` describes: fewer seeds and entries, other settings."""
         chosen = self.quick.get("entries") or [entry.label for entry in self.entries]
         entries = tuple(entry for entry in self.entries if entry.label in chosen)
         labels = {entry.label for entry in entries}
@@ -60,7 +60,7 @@ class Study:
         return dataclasses.replace(self, options=options, entries=entries, over_all=over_all, quick={})
 
     def config(self, entry: Entry, seed: int, out: Path) -> RunConfig:
-        """The config of one run. Raises `UserError` that names the entry."""
+        """Return the config of one run. Raises `UserError` that names the entry."""
         mapping: dict[str, Any] = load_yaml(config_path(self.options.base))
         for settings in (self.settings, entry.settings, self.over_all):
             mapping = _merged(mapping, settings)
@@ -91,7 +91,7 @@ def run_directory(out: Path, label: str, seed: int) -> Path:
 
 
 def study_keys() -> list[OptionInfo]:
-    """What `--help` lists."""
+    """Return the keys that `--help` lists."""
     texts = {
         "entries": "what is compared: a list of `label` and sections of a run's config, as a rule `method`",
         "settings": "sections of a run's config, over the base config of every entry",
@@ -106,7 +106,7 @@ def study_keys() -> list[OptionInfo]:
 
 
 def build_study(mapping: Mapping[str, Any]) -> Study:
-    """A study from nested mappings; sections of a run's config at the top win over all others.
+    """Make a study from nested mappings; sections of a run's config at the top win over all others.
 
     Raises `UserError` that names the key or the entry.
     """

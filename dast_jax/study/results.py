@@ -333,10 +333,10 @@ def _mean_of_trees(trees: Sequence[Any]) -> Any:
     first = trees[0]
     if any(tree is None for tree in trees):
         return None
-    if dataclasses.is_dataclass(first):
+    if dataclasses.is_dataclass(first) and not isinstance(first, type):
         names = [f.name for f in dataclasses.fields(first)]
         means = {name: _mean_of_trees([getattr(tree, name) for tree in trees]) for name in names}
-        return dataclasses.replace(first, **means)
+        return type(first)(**means)
     if isinstance(first, Mapping):
         keys = dict.fromkeys(key for tree in trees for key in tree)
         return {key: _mean_of_trees([tree[key] for tree in trees if key in tree]) for key in keys}

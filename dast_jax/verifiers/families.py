@@ -33,7 +33,7 @@ class Family(NamedTuple):
 
     `extract(response, options)` finds the answer; `reference(text)` is the answer in what the data gives
     as the reference; `compare(reference, answer, options, tolerance)` is None where only symbolic
-    comparison can tell, which then gets `symbolic(text)` of both.
+    comparison can decide, which then gets `symbolic(text)` of both.
     """
 
     extract: Callable[[str, VerifierOptions], Extraction]

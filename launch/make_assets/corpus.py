@@ -40,7 +40,7 @@ class Rows:
 
 
 def format_problem(question: str, solution: str) -> str:
-    """A solved problem as the model reads it."""
+    """Return a solved problem as the model reads it."""
     return f"Q: {question}\nA: {solution}"
 
 

@@ -52,7 +52,7 @@ def generate(
     seed: int = 0,
     bucket: int = 32,
 ) -> list[list[int]]:
-    """The new tokens of each prompt, cut before the first of the `ends`; greedy at temperature 0."""
+    """Return the new tokens of each prompt, cut before the first of the `ends`; greedy at temperature 0."""
     longest = max(map(len, prompts))
     tokens = np.zeros((len(prompts), -(-longest // bucket) * bucket), np.int32)
     for row, prompt in zip(tokens, prompts, strict=True):

@@ -43,7 +43,7 @@ def style_of(answer: str) -> str:
 
 
 def final_answer(text: str) -> str | None:
-    """The integer after the last `####`, if there is one."""
+    """Return the integer after the last `####`, if there is one."""
     found = re.findall(r"#### *(-?\d+)", text)
     return found[-1] if found else None
 
@@ -84,13 +84,13 @@ class Decoder:
 
 
 def few_shot_prompt(question: str, exemplars: list[dict[str, str]]) -> str:
-    """The exemplars and the question as blocks joined by blank lines, ending in `A:`."""
+    """Return the exemplars and the question as blocks joined by blank lines, ending in `A:`."""
     blocks = [format_problem(e["question"], e["answer"]) for e in exemplars]
     return "\n\n".join([*blocks, f"Q: {question}\nA:"])
 
 
 def greedy_accuracy(decoder: Decoder, rows: list[dict[str, str]]) -> dict[str, float]:
-    """Zero-shot greedy accuracy, in all and by level; the share of detailed responses."""
+    """Return the zero-shot greedy accuracy, overall and by level; the share of detailed responses."""
     responses = [text for text, _ in decoder([few_shot_prompt(r["question"], []) for r in rows])]
     right = [final_answer(t) == final_answer(r["answer"]) for t, r in zip(responses, rows, strict=True)]
     by_level = defaultdict(list)

@@ -115,7 +115,7 @@ def make_optimizer(kind: str, schedule: optax.Schedule, names: list[str]) -> opt
 
 
 def make_step(graphdef, treedef, optimizer):
-    """The compiled step: (leaves, opt_state, batch) -> (leaves, opt_state, mean loss per token in nats)."""
+    """Return the compiled step (leaves, opt_state, batch) -> (leaves, opt_state, mean loss per token)."""
 
     def loss(leaves, batch):
         tokens, segments, positions = batch

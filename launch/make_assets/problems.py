@@ -94,14 +94,14 @@ def is_for(question: str, purpose: str) -> bool:
 
 
 def _small_or_large(rng: random.Random, largest: int) -> int:
-    """An operand in 1..largest, a single digit more often than not."""
+    """Return an operand in 1..largest, a single digit more often than not."""
     if largest <= 9 or rng.random() < 0.65:
         return rng.randint(1, min(9, largest))
     return rng.randint(10, min(60, largest))
 
 
 def _left_step(rng: random.Random, value: int) -> tuple[str, int, int]:
-    """An operation `value op operand` that stays in 1..99: (op, operand, result)."""
+    """Return an operation `value op operand` that stays in 1..99: (op, operand, result)."""
     ops, weights = [], []
     if value < LARGEST:
         ops.append("+")
@@ -124,7 +124,7 @@ def _left_step(rng: random.Random, value: int) -> tuple[str, int, int]:
 
 
 def _right_step(rng: random.Random, value: int) -> tuple[int, str, int]:
-    """An operation `operand op value` that stays in 1..99: (operand, op, result)."""
+    """Return an operation `operand op value` that stays in 1..99: (operand, op, result)."""
     ops, weights = [], []
     if value < LARGEST:
         ops += ["+", "-"]
@@ -160,7 +160,7 @@ def _right_expression(value: int, steps: list[tuple[int, str]]) -> str:
 
 
 def draw_problem(rng: random.Random, operations: int, *, nested_right: bool = False) -> Problem:
-    """A random problem of the given number of operations, evaluated from the inside out.
+    """Return a random problem of the given number of operations, evaluated from the inside out.
 
     `nested_right` puts the innermost parentheses last, `8+(5*(12-3))`, instead of first.
     """
@@ -194,7 +194,7 @@ def _pick(rng: random.Random, options: tuple[tuple[str, int], ...]) -> str:
 
 
 def render_solution(rng: random.Random, problem: Problem, style: str) -> str:
-    """The solution in a style ("brief" or "detailed"), ending in `#### N`; surface form drawn from `rng`."""
+    """Return the solution in a style ("brief" or "detailed"), ending in `#### N`; `rng` draws its form."""
     steps = problem.states[1:] if style == "detailed" else tuple(map(str, problem.written_values))
     body = _pick(rng, _SEPARATORS[style]).join(steps)
     return f"{_pick(rng, _LEADS[style])}{body}{_pick(rng, _ENDS)}\n#### {problem.answer}"

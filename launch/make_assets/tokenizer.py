@@ -59,7 +59,7 @@ def _sample_corpus(seed: int) -> list[str]:
 
 
 def build_tokenizer(seed: int = SEED) -> PreTrainedTokenizerFast:
-    """The tokenizer, 384 entries with the end and padding tokens; adds no special tokens of its own."""
+    """Return the tokenizer: 384 entries with the end and padding tokens; it adds no special tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -10,6 +10,7 @@ from test_estimate import trials
 
 from dast_jax.estimators import Estimate
 from dast_jax.estimators.agreement import (
+    LevelDiversity,
     agreement,
     compare_all,
     distinct_ngrams,
@@ -26,20 +27,20 @@ def test_agreement_by_hand():
     a = made("a", [1, 2, 3, 4, np.nan], [0, 0, 1, 2, 3])
     b = made("b", [10, 30, 20, 40, 50], [0, 1, 1, 2, 0])
     found = agreement(a, b)
-    assert found["n"] == 4
-    assert found["spearman"] == pytest.approx(1 - 6 * 2 / (4 * 15))  # 1 − 6 Σd² / (n (n² − 1))
-    assert found["kendall"] == pytest.approx((5 - 1) / 6)
-    assert found["same_level"] == pytest.approx(3 / 5)
-    assert found["confusion"] == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]]
+    assert found.n == 4
+    assert found.spearman == pytest.approx(1 - 6 * 2 / (4 * 15))  # 1 − 6 Σd² / (n (n² − 1))
+    assert found.kendall == pytest.approx((5 - 1) / 6)
+    assert found.same_level == pytest.approx(3 / 5)
+    assert found.confusion == ((1, 1, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (1, 0, 0, 0))
 
 
 def test_constant_or_missing_scores_have_no_correlation():
     a, b = made("a", [1, 1, 1], [0, 0, 0]), made("b", [1, 2, 3], [0, 1, 2])
     none = made("c", [np.nan] * 3, [1, 1, 1])
     for other in (agreement(a, b), agreement(none, b)):
-        assert other["spearman"] is None
-        assert other["kendall"] is None
-    assert [(p["a"], p["b"]) for p in compare_all([a, b, none])] == [("a", "b"), ("a", "c"), ("b", "c")]
+        assert other.spearman is None
+        assert other.kendall is None
+    assert [(p.a, p.b) for p in compare_all([a, b, none])] == [("a", "b"), ("a", "c"), ("b", "c")]
 
 
 def test_distinct_ngrams():
@@ -74,12 +75,12 @@ def test_diversity_by_level():
     rows += [(2, True, "x", 1, 0.0)]
     found = diversity_by_level(trials(rows), np.array([0, 1, 1, 3]))
     assert list(found) == ["easy", "middle", "hard", "unsolved"]
-    assert found["easy"]["distinct"] == 0.25
-    assert found["easy"]["self_bleu"] == pytest.approx(1.0)
-    assert found["middle"]["distinct"] == 0.75
-    assert (found["middle"]["queries"], found["middle"]["compared"]) == (2, 1)  # query 2 has one response
-    assert found["middle"]["distinct_1"] == 6 / 8
-    assert found["middle"]["length"] == 6
-    assert found["middle"]["self_bleu"] < found["easy"]["self_bleu"]
-    assert found["hard"] == {"queries": 0, "compared": 0}
-    assert found["unsolved"] == {"queries": 1, "compared": 0}
+    assert found["easy"].distinct == 0.25
+    assert found["easy"].self_bleu == pytest.approx(1.0)
+    assert found["middle"].distinct == 0.75
+    assert (found["middle"].queries, found["middle"].compared) == (2, 1)  # query 2 has one response
+    assert found["middle"].distinct_1 == 6 / 8
+    assert found["middle"].length == 6
+    assert found["middle"].self_bleu < found["easy"].self_bleu
+    assert found["hard"] == LevelDiversity(queries=0, compared=0)
+    assert found["unsolved"] == LevelDiversity(queries=1, compared=0)

@@ -24,7 +24,7 @@ def test_every_pair_is_compared(tmp_path, capsys):
     assert main([*SMALL, "--data", "asset:problems/train.jsonl", "--out", str(out)]) == 0
     result = json.loads(out.read_text())
     names = ["sampled", "fail_rate", "self_aware", "label", "uncertainty"]
-    assert result["schema"] == "dast_jax.agreement/1"
+    assert result["schema"] == "dast_jax.agreement/2"
     assert list(result["estimators"]) == names
     assert len(result["pairs"]) == 10
     assert (result["queries"], result["trials"]) == (10, 5)
@@ -32,9 +32,10 @@ def test_every_pair_is_compared(tmp_path, capsys):
         assert sum(map(sum, pair["confusion"])) == 10
     first = result["pairs"][0]
     assert (first["a"], first["b"], first["spearman"]) == ("sampled", "fail_rate", pytest.approx(1))
-    assert set(result["diversity"]) == {"levels_by", "easy", "middle", "hard", "unsolved"}
+    assert list(result["diversity"]["by_level"]) == ["easy", "middle", "hard", "unsolved"]
     assert all(len(scores) == 10 for scores in result["scores"].values())
     shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
     for text in (
         "sampled / uncertainty",
         "Levels by sampled (rows) and fail_rate",

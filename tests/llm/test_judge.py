@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from dast_jax.errors import UserError
-from dast_jax.estimators import JudgeOptions, estimate
-from dast_jax.llm.judge import Judge
+from dast_jax.estimators import estimate
+from dast_jax.llm.judge import Judge, JudgeOptions
 from dast_jax.options import build, to_dict
 from dast_jax.records import Query
 from tests.helpers_chat_server import KEY, VARIABLE, serve

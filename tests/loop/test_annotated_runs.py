@@ -41,10 +41,10 @@ def test_a_resumed_run_keeps_its_tags_though_the_endpoint_has_changed_its_mind(s
     settings = config(tmp_path / "run", server, "")
     whole = RunStore.mark_done
 
-    def killed(store, name, **facts):
+    def killed(store, name, result, **facts):
         if name == "00/build":
             raise InterruptedRunError("stopped by the test")
-        whole(store, name, **facts)
+        whole(store, name, result, **facts)
 
     with monkeypatch.context() as patch:
         patch.setattr(RunStore, "mark_done", killed)

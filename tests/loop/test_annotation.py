@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dast_jax.errors import UserError
-from dast_jax.estimators import JudgeOptions
+from dast_jax.llm.judge import JudgeOptions
 from dast_jax.llm.tagger import TaggerOptions
 from dast_jax.loop.annotation import ask_annotations, check_annotations
 from dast_jax.methods.annotations import Clusters, Ratings

@@ -8,8 +8,8 @@ import pytest
 from simulated_policy import SimulatedPolicy, bound, make_pool, mixed_levels, run_rounds
 
 from dast_jax.errors import UserError
-from dast_jax.estimators import JudgeOptions
 from dast_jax.estimators.levels import UNSOLVED
+from dast_jax.llm.judge import JudgeOptions
 from dast_jax.methods import dast, make_method
 from dast_jax.options import build
 from dast_jax.records import Pool

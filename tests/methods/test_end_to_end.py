@@ -65,24 +65,24 @@ def test_the_method_runs_through_the_loop(name, tmp_path, caplog):
     settings = config(tmp_path / "run", name)
     with caplog.at_level(logging.WARNING, logger="dast_jax"):
         summary = run(settings)
-    assert summary["status"] == "finished"
-    last = summary["rounds"][-1]
-    assert last["evaluation"]["in_domain"]["n"] == 2
-    assert last["flops"]["sample"]["padded"] >= last["flops"]["sample"]["useful"] >= 0
+    assert summary.status == "finished"
+    last = summary.rounds[-1]
+    assert last.evaluation["in_domain"].n == 2
+    assert last.flops.sample.padded >= last.flops.sample.useful >= 0
     store = RunStore.read(tmp_path / "run")
-    training_set = store.read_training_set(last["round"])
+    training_set = store.read_training_set(last.round)
     assert isinstance(training_set, PreferenceSet) == (name in PAIRS)
-    assert last["training"]["examples"] + last["training"].get("skipped", 0) == len(training_set)
+    assert last.training.examples + last.training.skipped == len(training_set)
     if len(training_set):
-        assert last["flops"]["train"]["useful"] > 0
+        assert last.flops.train.useful > 0
     else:
         assert "nothing to train on" in caplog.text
     if name in PAIRS and len(training_set):
-        logprobs, _ = store.read_reference(last["round"])
+        logprobs, _ = store.read_reference(last.round)
         assert logprobs.shape == (len(training_set), 2)
         assert (logprobs < 0).all()
-        assert {"reward_margin", "reward_accuracy", "kl"} <= set(last["training"])
-        first = first_step(tmp_path / "run", last["round"])
+        assert last.training.preference is not None
+        first = first_step(tmp_path / "run", last.round)
         # The reference is the policy that the round begins with: before the first update they agree.
         assert first["kl"] == pytest.approx(0, abs=1e-3)
         assert first["reward_margin"] == pytest.approx(0, abs=1e-4)
@@ -94,9 +94,9 @@ def test_the_method_runs_through_the_loop(name, tmp_path, caplog):
             assert beyond == pytest.approx(0, abs=1e-4)
     assert len(training_set) or name not in ("dpo", "iterative_rpo")
     if name == "adastar":
-        first, second = summary["rounds"]
-        assert first["training"]["examples"]
-        assert second["method"]["alpha"] == first["training"]["accuracy"]
+        first, second = summary.rounds
+        assert first.training.examples
+        assert second.method["alpha"] == first.training.accuracy
 
 
 def first_step(folder, round):
@@ -116,14 +116,14 @@ class _Interrupted:
 
     def __init__(self, monkeypatch, stage):
         self.whole = RunStore.mark_done
-        monkeypatch.setattr(RunStore, "mark_done", lambda store, name, **facts: self(store, name, facts))
+        monkeypatch.setattr(RunStore, "mark_done", lambda store, *args, **more: self(store, *args, **more))
         self.stage, self.stopped = stage, False
 
-    def __call__(self, store, name, facts):
+    def __call__(self, store, name, result, **more):
         if name == self.stage and not self.stopped:
             self.stopped = True
             raise InterruptedRunError("stopped by the test")
-        self.whole(store, name, **facts)
+        self.whole(store, name, result, **more)
 
 
 @pytest.mark.parametrize(("name", "stage"), [("adastar", "00/train"), ("dast", "01/train")])
@@ -151,9 +151,11 @@ def test_a_training_stage_that_is_run_again_ends_the_same(name, stage, tmp_path,
             np.testing.assert_array_equal(ours[key], theirs[key])
         assert rows(stores[0].read_training_set(round)) == rows(stores[1].read_training_set(round))
     for key in ("final_loss", "accuracy", "examples"):
-        assert [r["training"][key] for r in again["rounds"]] == [r["training"][key] for r in whole["rounds"]]
-    assert [r["method"] for r in again["rounds"]] == [r["method"] for r in whole["rounds"]]
-    assert [r["flops"]["train"] for r in again["rounds"]] == [r["flops"]["train"] for r in whole["rounds"]]
+        assert [getattr(r.training, key) for r in again.rounds] == [
+            getattr(r.training, key) for r in whole.rounds
+        ]
+    assert [r.method for r in again.rounds] == [r.method for r in whole.rounds]
+    assert [r.flops.train for r in again.rounds] == [r.flops.train for r in whole.rounds]
 
 
 def test_start_is_the_methods_own_unless_said_otherwise(tmp_path):
@@ -161,7 +163,7 @@ def test_start_is_the_methods_own_unless_said_otherwise(tmp_path):
     losses = {}
     for start in ("method", "restart", "continue"):
         settings = config(tmp_path / start, "rft", f"training.start={start}", trials=2)
-        losses[start] = [r["training"]["mean_loss"] for r in run(settings)["rounds"]]
+        losses[start] = [r.training.mean_loss for r in run(settings).rounds]
     assert losses["method"] == losses["restart"]
     assert losses["continue"][0] == losses["restart"][0]
     assert losses["continue"][1] < losses["restart"][1]

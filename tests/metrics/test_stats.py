@@ -30,8 +30,8 @@ def test_wilson_interval_at_the_edges():
 def test_accuracy_entry_of_one_trial_is_wilsons():
     correct = np.array([True, False, True, True])
     low, high = stats.wilson_interval(3, 4)
-    assert stats.accuracy_entry(correct) == {"accuracy": 0.75, "interval": [low, high], "n": 4}
-    assert stats.accuracy_entry([])["n"] == 0
+    assert stats.accuracy_entry(correct) == stats.Accuracy(accuracy=0.75, interval=(low, high), n=4)
+    assert stats.accuracy_entry([]).n == 0
     with pytest.raises(ValueError, match="3 correct of 2"):
         stats.accuracy_entry([3, 0], 2)
 
@@ -67,8 +67,8 @@ def test_levels_sort_by_difficulty_then_naturally():
 def test_by_level_groups_and_leaves_out_unlabelled_queries():
     entry = stats.by_level([2, 0, 1, 2, 0], 2, ["hard", "easy", "hard", None, "10"])
     assert list(entry) == ["easy", "hard", "10"]
-    assert [e["n"] for e in entry.values()] == [1, 2, 1]
-    assert entry["hard"]["accuracy"] == 0.75
+    assert [e.n for e in entry.values()] == [1, 2, 1]
+    assert entry["hard"].accuracy == 0.75
     with pytest.raises(ValueError, match="2 queries but 1 labels"):
         stats.by_level([1, 1], 1, ["easy"])
 
@@ -80,8 +80,8 @@ def test_paired_difference_agrees_with_scipy_bootstrap():
     reference = scipy.stats.bootstrap(
         (after.astype(float) - before,), np.mean, n_resamples=10_000, method="percentile", rng=4
     ).confidence_interval
-    assert ours["difference"] == pytest.approx(after.mean() - before.mean())
-    np.testing.assert_allclose(ours["interval"], reference, atol=0.006)
+    assert ours.difference == pytest.approx(after.mean() - before.mean())
+    np.testing.assert_allclose(ours.interval, reference, atol=0.006)
     assert ours == stats.paired_difference(after, before, seed=3)
 
 
@@ -91,7 +91,7 @@ def test_paired_difference_covers_the_truth_about_95_percent_of_the_time():
     for i in range(400):
         base = rng.random(200) < 0.4
         after = np.where(rng.random(200) < 0.3, rng.random(200) < 0.6, base)  # truth: 0.3 × (0.6 − 0.4)
-        low, high = stats.paired_difference(after, base, resamples=1000, seed=i)["interval"]
+        low, high = stats.paired_difference(after, base, resamples=1000, seed=i).interval
         hits += low <= 0.06 <= high
     assert 0.92 <= hits / 400 <= 0.98
 
@@ -100,7 +100,7 @@ def test_paired_is_narrower_than_unpaired_on_the_same_queries():
     rng = np.random.default_rng(3)
     base = rng.random(500) < 0.5
     after = base | (rng.random(500) < 0.05)
-    low, high = stats.paired_difference(after, base)["interval"]
+    low, high = stats.paired_difference(after, base).interval
     assert low > 0  # unpaired, ± 6 points, it would not be
     assert high - low < 0.06
 
@@ -143,7 +143,7 @@ def test_pass_at_k_equals_the_share_of_subsets_with_a_correct_one(k):
     for c in range(n + 1):
         outcomes = [i < c for i in range(n)]
         subsets = list(itertools.combinations(outcomes, k))
-        estimate = stats.pass_at_k([c], n, k)["accuracy"]
+        estimate = stats.pass_at_k([c], n, k).accuracy
         assert estimate == pytest.approx(np.mean([any(s) for s in subsets]))
 
 
@@ -151,9 +151,9 @@ def test_pass_at_k_is_unbiased_and_survives_many_trials():
     rng = np.random.default_rng(6)
     counts = rng.binomial(10, 0.2, 40_000)
     entry = stats.pass_at_k(counts, 10, 4)
-    assert entry["accuracy"] == pytest.approx(1 - 0.8**4, abs=0.005)
-    assert entry["interval"][0] < entry["accuracy"] < entry["interval"][1]
-    assert stats.pass_at_k([3], 5000, 2500)["accuracy"] == pytest.approx(0.875, abs=1e-3)
+    assert entry.accuracy == pytest.approx(1 - 0.8**4, abs=0.005)
+    assert entry.interval[0] < entry.accuracy < entry.interval[1]
+    assert stats.pass_at_k([3], 5000, 2500).accuracy == pytest.approx(0.875, abs=1e-3)
     with pytest.raises(ValueError, match="pass@11"):
         stats.pass_at_k(counts, 10, 11)
 
@@ -161,9 +161,9 @@ def test_pass_at_k_is_unbiased_and_survives_many_trials():
 def test_majority_at_k_counts_votes_and_breaks_ties_by_first_seen():
     answers = [["7", "8", "8 "], ["5", "6", None], [None, None, None], ["3", "1", "1"]]
     flags = [[False, True, True], [True, False, False], [False] * 3, [True, False, False]]
-    assert stats.majority_at_k(answers, flags, 3)["accuracy"] == 0.5  # 8 wins, 5 was first, none, 1 wins
-    assert stats.majority_at_k(answers, flags, 1)["accuracy"] == 0.5  # 7, 5, none, 3
-    assert stats.majority_at_k(answers, flags, 2)["accuracy"] == 0.5
+    assert stats.majority_at_k(answers, flags, 3).accuracy == 0.5  # 8 wins, 5 was first, none, 1 wins
+    assert stats.majority_at_k(answers, flags, 1).accuracy == 0.5  # 7, 5, none, 3
+    assert stats.majority_at_k(answers, flags, 2).accuracy == 0.5
     with pytest.raises(ValueError, match="at least 4 trials"):
         stats.majority_at_k(answers, flags, 4)
 
@@ -175,7 +175,7 @@ def test_majority_grows_with_k_when_wrong_answers_scatter():
         ["42" if r else str(w) for r, w in zip(row, wrong, strict=True)]
         for row, wrong in zip(right, rng.integers(100, 200, right.shape), strict=True)
     ]
-    accuracies = [stats.majority_at_k(answers, right.tolist(), k)["accuracy"] for k in (1, 4, 16)]
+    accuracies = [stats.majority_at_k(answers, right.tolist(), k).accuracy for k in (1, 4, 16)]
     assert accuracies[0] == pytest.approx(0.4, abs=0.03)
     assert accuracies[0] < accuracies[1] < accuracies[2]
     assert accuracies[2] > 0.95

@@ -12,7 +12,9 @@ from reference.llama_cases import hf_config, weights
 
 from dast_jax.config import build_config, run_settings
 from dast_jax.export import main
+from dast_jax.metrics.flops import Flops
 from dast_jax.models.load import load_model
+from dast_jax.store.results import TrainedResult, TrainingResult
 from dast_jax.store.run_store import RunStore
 from dast_jax.training.checkpoint import save_policy
 
@@ -31,7 +33,7 @@ def run(tmp_path):
     with RunStore.open(run_settings(build_config(mapping))) as store:
         for round in (0, 1):
             save_policy(store.path / "checkpoints" / f"round_{round:02d}", _policy(round))
-            store.mark_done(f"{round:02d}/train")
+            store.mark_done(f"{round:02d}/train", TrainedResult(training=TrainingResult(), flops=Flops()))
         return store.path
 
 

@@ -297,10 +297,10 @@ def test_runs_of_one_name_are_told_apart(run, tmp_path):
     assert "(2)" in same
 
 
-# --- the face ---------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------------
 
 
-def test_face_writes_the_report(run, other, tmp_path, capsys):
+def test_command_writes_the_report(run, other, tmp_path, capsys):
     out = tmp_path / "both.html"
     assert main(["--run", str(run), "--run", str(other), "--out", str(out), "samples=2"]) == 0
     assert capsys.readouterr().out.strip() == str(out)
@@ -341,7 +341,7 @@ def test_bad_run_directory_gets_one_sentence_and_exit_code_2(prepare, says, tmp_
     assert not (tmp_path / "r.html").exists()
 
 
-def test_face_needs_its_flags_and_a_place_to_write(run, tmp_path, capsys):
+def test_command_needs_its_flags_and_a_place_to_write(run, tmp_path, capsys):
     assert main(["--run", str(run)]) == 2
     assert main(["--run", str(run), "--out", str(tmp_path / "no" / "r.html")]) == 2
     assert main(["--run", str(run), "--out", str(tmp_path / "r.html"), "sampels=3"]) == 2

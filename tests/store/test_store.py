@@ -16,6 +16,7 @@ import pytest
 
 from dast_jax.config import RunConfig, build_config, load_config, run_settings
 from dast_jax.errors import InterruptedRunError, UserError
+from dast_jax.metrics.flops import Flops
 from dast_jax.records import (
     FinishReason,
     Pool,
@@ -29,6 +30,17 @@ from dast_jax.records import (
 from dast_jax.store import durable
 from dast_jax.store.metrics_log import read_metrics
 from dast_jax.store.response_log import ResponseLog
+from dast_jax.store.results import (
+    DataFacts,
+    EvalFile,
+    EvaluationResult,
+    EvaluationSource,
+    RunFacts,
+    SetLevels,
+    TrainedResult,
+    TrainingResult,
+    TrainingSource,
+)
 from dast_jax.store.run_store import RunStore
 
 ROOT = Path(__file__).parent.parent
@@ -216,22 +228,39 @@ def test_an_empty_log_has_empty_columns(tmp_path) -> None:
 # --- the run directory ----------------------------------------------------------------------------------
 
 
+FACTS = RunFacts(
+    parameters=7,
+    mesh={"data": 1},
+    data=DataFacts(
+        train=TrainingSource(source="d.jsonl", queries=3, skipped=("q7",)),
+        evaluation={"t": EvaluationSource(source="t.jsonl", queries=2, skipped=(), contaminated=1)},
+    ),
+    device="1 x cpu",
+)
+
+
 def test_stages_and_facts_survive(tmp_path) -> None:
     folder = tmp_path / "runs" / "a"
     with _open(_config(folder)) as store:
-        assert not store.is_done("00/sample")
-        store.mark_done("base/evaluate", accuracy=np.float32(0.5))
-        store.mark_done("00/sample", trials=3)
-        store.annotate({"model": {"parameters": np.int64(7)}})
+        assert not store.is_done("00/train")
+        assert store.result("00/train", TrainedResult) is None
+        evaluated = EvaluationResult(
+            evaluation={}, paired={}, length_ratio=np.float32(0.5), flops=Flops(useful=np.int64(7))
+        )
+        store.mark_done("base/evaluate", evaluated, seconds=2.0)
+        store.mark_done("00/train", TrainedResult(training=TrainingResult(examples=3), flops=Flops()))
+        store.annotate(FACTS)
         with pytest.raises(ValueError, match="done already"):
-            store.mark_done("00/sample")
+            store.mark_done("00/train", {})
     with _open(_config(folder)) as store:
-        assert list(store.stages) == ["base/evaluate", "00/sample"]
-        assert store.stages["00/sample"]["trials"] == 3
-        assert store.facts == {"model": {"parameters": 7}}
+        assert list(store.stages) == ["base/evaluate", "00/train"]
+        assert store.stages["base/evaluate"].seconds == 2.0
+        assert store.result("base/evaluate", EvaluationResult).length_ratio == 0.5
+        assert store.result("00/train", TrainedResult).training.examples == 3
+        assert store.facts == FACTS
         assert store.versions["numpy"] == np.__version__
     read = RunStore.read(folder)
-    assert read.is_done("00/sample")
+    assert read.is_done("00/train")
     assert build_config(read.config) == _config(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert len(manifest["sessions"]) == 2
@@ -239,9 +268,9 @@ def test_stages_and_facts_survive(tmp_path) -> None:
 
 def test_a_moved_run_is_read_where_it_is(tmp_path) -> None:
     with _open(_config(tmp_path / "a")) as store:
-        store.write_json("summary.json", {"schema": 1})
+        store.write_result("levels.json", SetLevels(trials=2, levels=("easy",)))
     (tmp_path / "a").rename(tmp_path / "b")
-    assert RunStore.read(tmp_path / "b").read_json("summary.json") == {"schema": 1}
+    assert RunStore.read(tmp_path / "b").read_result(SetLevels, "levels.json").levels == ("easy",)
     with pytest.raises(UserError, match="is not a run"):
         RunStore.read(tmp_path / "a")
 
@@ -315,7 +344,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path) -> None:
 
 def test_a_run_killed_while_it_was_made_is_made_again(tmp_path) -> None:
     with _open(_config(tmp_path)) as store:
-        store.write_json("rounds/00/eval.json", {})
+        store.write_result("rounds/00/eval.json", EvalFile(sets={}, samples=(), length_ratio=None))
     (tmp_path / "rounds" / "00" / ".eval.json.1.partial").write_text("{")
     _open(_config(tmp_path)).close()
     assert [p.name for p in (tmp_path / "rounds" / "00").iterdir()] == ["eval.json"]
@@ -328,11 +357,12 @@ def test_a_run_killed_while_it_was_made_is_made_again(tmp_path) -> None:
         assert store.stages == {}
 
 
-def test_another_layout_version_is_refused(tmp_path) -> None:
+@pytest.mark.parametrize("version", ["dast_jax.run/1", "dast_jax.run/99"])
+def test_another_layout_version_is_refused(version, tmp_path) -> None:
     _open(_config(tmp_path)).close()
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    durable.write_json(tmp_path / "manifest.json", {**manifest, "schema": "dast_jax.run/99"})
-    with pytest.raises(UserError, match=r"is of version 'dast_jax\.run/99'"):
+    durable.write_json(tmp_path / "manifest.json", {**manifest, "schema": version})
+    with pytest.raises(UserError, match=rf"manifest\.json: its schema is '{version}'"):
         _open(_config(tmp_path))
 
 

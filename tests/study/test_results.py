@@ -1,0 +1,259 @@
+"""What is made of the results of a study: statistics, the comparison, its tables and its page."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from rich.console import Console
+
+from dast_jax.errors import UserError
+from dast_jax.metrics import stats
+from dast_jax.metrics.flops import Flops
+from dast_jax.reporting.study_page import render_comparison
+from dast_jax.reporting.study_tables import print_comparison
+from dast_jax.reporting.terminal import WIDTH
+from dast_jax.store.comparison_results import Comparison, MissingRun, Target
+from dast_jax.store.results import (
+    BaseResult,
+    DataFacts,
+    EvalEntry,
+    RoundFlops,
+    RoundResult,
+    RoundSeconds,
+    SamplingResult,
+    Summary,
+    Total,
+    TrainingResult,
+    TrainingSource,
+    VerdictCounts,
+    Work,
+)
+from dast_jax.study.results import RunResult, compare, load_result
+from tests.helpers_fake_run import make_run
+from tests.reporting.test_report import Page
+
+
+def test_student_interval_is_scipys() -> None:
+    rng = np.random.default_rng(0)
+    for n in (2, 3, 5, 30):
+        values = rng.uniform(0.4, 0.6, n)
+        ours = stats.seed_interval(values)
+        theirs = scipy.stats.t.interval(0.95, n - 1, values.mean(), scipy.stats.sem(values))
+        assert ours == pytest.approx(np.clip(theirs, 0, 1), rel=1e-9)
+    assert stats.seed_interval([0.5]) is None
+    assert stats.seed_interval([0.5, 0.5]) == (0.5, 0.5)
+
+
+def evaluated(correct: list[int]) -> dict[str, EvalEntry]:
+    """The evaluation of set `t`, from its questions' outcomes."""
+    wrong = len(correct) - sum(correct)
+    entry = EvalEntry(
+        **vars(stats.accuracy_entry(correct)),
+        by_level=stats.by_level(correct, 1, ["1", "2"] * (len(correct) // 2)),
+        verdicts=VerdictCounts(correct=sum(correct), incorrect=wrong, no_answer=0, timed_out=0),
+        truncated=0,
+        mean_length=3.0,
+        trials=1,
+        pass_at={},
+        majority_at={},
+    )
+    return {"t": entry}
+
+
+def rounds_of(rounds: list[tuple[list[int], int]]) -> tuple[RoundResult, ...]:
+    """A summary's rounds, from each round's correct questions and its trained tokens."""
+    work, found = Work(), []
+    for r, (correct, tokens) in enumerate(rounds):
+        sampled, trained = Flops(useful=1, padded=2), Flops(useful=tokens, padded=2 * tokens)
+        work = Work(
+            sampled_tokens=work.sampled_tokens + 10,
+            trained_tokens=work.trained_tokens + tokens,
+            flops=work.flops + sampled + trained,
+        )
+        found.append(
+            RoundResult(
+                round=r,
+                evaluation=evaluated(correct),
+                paired={},
+                sampling=SamplingResult(
+                    trials=4,
+                    correct=4,
+                    incorrect=0,
+                    no_answer=0,
+                    timed_out=0,
+                    truncated=0,
+                    tokens=10,
+                    mean_length_by_level={},
+                    notes={},
+                ),
+                training=TrainingResult(tokens=tokens),
+                level_shares=None,
+                shortfall={},
+                method={},
+                length_ratio=None,
+                seconds=RoundSeconds(sample=1.0, build=0.0, train=1.0, evaluate=1.0),
+                flops=RoundFlops(sample=sampled, train=trained, evaluate=Flops(useful=1e9, padded=1e9)),
+                cumulative=work,
+            )
+        )
+    return tuple(found)
+
+
+def hand_made(label: str, seed: int, rounds: list[tuple[list[int], int]], base: list[int]) -> RunResult:
+    """A run from each round's correct questions (0 or 1 each) and its trained tokens."""
+
+    def scores(correct: list[int]) -> dict[str, dict[str, float]]:
+        return {"t": {f"q{i}": float(c) for i, c in enumerate(correct)}}
+
+    nothing = Flops()
+    summary = Summary(
+        status="finished",
+        name=label,
+        method={"name": label},
+        seed=seed,
+        model="m",
+        parameters=7,
+        mesh={},
+        data=DataFacts(train=TrainingSource(source="d", queries=4, skipped=()), evaluation={}),
+        versions={},
+        device="1 x cpu",
+        base=BaseResult(evaluation=evaluated(base), length_ratio=None, seconds=1.0, flops=nothing),
+        rounds=rounds_of(rounds),
+        total=Total(seconds=5.0, flops=nothing, peak_memory_gib=1.0),
+        warnings=(),
+    )
+    found: dict[int | None, Mapping[str, Any]] = {None: scores(base)}
+    found |= {r: scores(correct) for r, (correct, _) in enumerate(rounds)}
+    return RunResult(label=label, seed=seed, summary=summary, scores=found)
+
+
+BASE = [0, 0, 0, 1]
+
+
+def compared(**changes: Any) -> Comparison:
+    """`a` beats `b` on two questions of four with seed 0 and on one with seed 1, on over twice the tokens."""
+    results = [
+        hand_made("a", 0, [([0, 1, 0, 1], 100), ([1, 1, 1, 1], 300)], BASE),
+        hand_made("a", 1, [([0, 1, 0, 1], 120), ([1, 1, 1, 0], 280)], BASE),
+        hand_made("b", 0, [([0, 1, 0, 1], 90), ([1, 1, 0, 0], 70)], BASE),
+        hand_made("b", 1, [([0, 1, 1, 1], 90), ([1, 1, 0, 0], 70)], BASE),
+    ]
+    options: dict[str, Any] = {"name": "hand", "labels": ["a", "b"], "seeds": [0, 1], "baselines": ["b"]}
+    return compare(results, **{**options, **changes})
+
+
+def test_accuracy_is_a_mean_over_seeds_with_its_interval() -> None:
+    found = compared()
+    cell = found.entries["a"].rounds[1].evaluation["t"]
+    assert cell.by_seed == (1.0, 0.75)
+    assert cell.accuracy == 0.875
+    half = 12.706204736 * np.std([1, 0.75], ddof=1) / np.sqrt(2)
+    assert cell.interval == pytest.approx((max(0.0, 0.875 - half), 1.0), abs=1e-6)
+    assert {level: by.accuracy for level, by in cell.by_level.items()} == {"1": 1.0, "2": 0.75}
+    assert found.base["t"].accuracy == 0.25
+    assert found.base["t"].by_seed == (0.25, 0.25)
+    assert found.status == "finished"
+
+
+def test_work_is_cumulative_and_leaves_evaluation_out() -> None:
+    rounds = compared().entries["a"].rounds
+    assert [r.cumulative.trained_tokens for r in rounds] == [110, 400]
+    assert [r.cumulative.sampled_tokens for r in rounds] == [10, 20]
+    assert rounds[1].cumulative.flops == Flops(useful=402, padded=804)
+
+
+def test_differences_are_paired_by_question_and_pooled_over_seeds() -> None:
+    found = compared().differences["b"]["a"]["t"]
+    # Per question, the mean over seeds of a - b: 0, 0, (1 + 1) / 2, (1 + 0) / 2.
+    assert found.difference == pytest.approx((0 + 0 + 1 + 0.5) / 4)
+    assert found.by_seed == (0.5, 0.25)
+    expected = stats.paired_difference([0, 0, 1, 0.5], [0, 0, 0, 0]).interval
+    assert found.interval_questions == expected
+    low, high = found.interval  # seeds differ too
+    assert low <= expected[0] < expected[1] < high
+    assert found.n == 4
+
+
+def test_matched_tokens_take_the_nearest_rounds() -> None:
+    # b trained on 160 tokens in all. a: 100 or 400, and 120 or 400: its round 0 is nearer both times.
+    found = compared().matched["b"]["a"]["t"]
+    assert found.rounds == ((0, 1), (0, 1))
+    assert found.trained_tokens == (110.0, 160.0)
+    assert found.by_seed == (0.0, 0.0)
+
+
+def test_rounds_too_far_apart_are_not_matched() -> None:
+    """The budget is 100; of the other's 20 and 320 tokens neither is about as many."""
+    few = [hand_made("a", seed, [(BASE, 100)], BASE) for seed in (0, 1)]
+    many = [hand_made("b", seed, [(BASE, 20), (BASE, 300)], BASE) for seed in (0, 1)]
+    found = compare([*few, *many], name="hand", labels=["a", "b"], seeds=[0, 1], baselines=["b"])
+    assert found.matched["b"]["a"] == {}
+    assert found.differences["b"]["a"]["t"].difference == 0
+
+
+def test_work_to_the_strongest_baselines_best() -> None:
+    found = compared()
+    # b's best round is round 0, mean of 0.5 and 0.75; a reaches that only in round 1.
+    assert found.targets["t"] == Target(baseline="b", round=0, accuracy=0.625)
+    reached = found.to_target["t"]
+    assert reached["a"].round == 1
+    assert reached["a"].flops.useful == 402
+    assert reached["b"].round == 0
+    harder = compared(baselines=["a"]).to_target["t"]
+    assert harder["a"].round == 1
+    assert harder["b"] is None
+
+
+def test_missing_runs_are_named_and_seeds_pair_up() -> None:
+    found = compared(labels=["a", "b", "c"], seeds=[0, 1, 2], diverged={("c", 0): "training diverged"})
+    assert MissingRun(label="c", seed=0, why="training diverged") in found.missing
+    assert MissingRun(label="a", seed=2, why="not finished") in found.missing
+    assert found.status == "running"
+    assert list(found.entries) == ["a", "b"]
+    assert compare([], name="x", labels=["a"], seeds=[0], baselines=["a"]).entries == {}
+
+
+def test_tables_fit_80_columns_and_hold_the_numbers() -> None:
+    names = [f"sai_dpo_{i}" for i in range(5)]
+    results = [
+        hand_made(name, seed, [([0, 1, 0, 1], 100_000), ([1, 1, 1 - seed, i % 2], 3_000_000)], BASE)
+        for i, name in enumerate(names)
+        for seed in (0, 1)
+    ]
+    found = compare(results, name="wide", labels=[*names, "none"], seeds=[0, 1], baselines=names[1:])
+    console = Console(file=io.StringIO(), width=WIDTH)
+    print_comparison(found, console=console)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    for phrase in ("87.5", "− sai_dpo_4", "at matched training tokens", "3.1 M", "missing: none, seed 1"):
+        assert any(phrase in line for line in lines), phrase
+
+
+def test_a_finished_run_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    assert load_result(run, "dast", 0).summary.rounds  # type: ignore[union-attr]
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, "schema": "dast_jax.summary/1"}))
+    with pytest.raises(UserError, match=r"summary\.json: its schema is 'dast_jax\.summary/1'"):
+        load_result(run, "dast", 0)
+
+
+def test_page_holds_the_numbers_and_no_script(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    found = compared(name=f"hand{evil}")
+    page = Page(html := render_comparison(found))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert "87.5 %" in page.words
+    assert "highest after the last round is a with 87.5 %, from 25.0 %; +37.5 points over b" in page.words
+    assert "not reached" in Page(render_comparison(compared(baselines=["a"]))).words
+    assert not [v for _, attrs in page.tags for a, v in attrs.items() if a in ("src", "href")]
+    assert evil not in html
+    empty = compare([], name="x", labels=["a"], seeds=[0], baselines=[])
+    assert "a, seed 0: not finished" in Page(render_comparison(empty)).words
