@@ -3,11 +3,11 @@
     python benchmarks/bookkeeping.py --method adastar --queries 1000000 --rounds 10
     python benchmarks/bookkeeping.py --method all
 
-Plays rounds 0 to `--rounds` minus one with few trials a query, pass rates that rise by round, and whatever
+Runs rounds 0 to `--rounds` minus one with few trials per query, pass rates that rise by round, and whatever
 the method asks for. Prints CPU seconds per step of every round, the whole, and the peak memory. The
 simulation itself (making responses, filling columns) is timed apart; the texts are few and shared, as what
 they take up is theirs and not the bookkeeping's. `key=value` arguments set options. `all` plays every
-method, each in a process of its own, and prints the last line of each.
+method, each in a separate process, and prints the last line of each.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SMALL: dict[str, dict[str, object]] = {
     "iterative_rpo": {"trials": 8, "pairs": 4},
     "b_star": {"trials": 8},
 }
-"""Options with about ten trials a query and round; AdaSTaR starts at a tenth of the pool."""
+"""Options with about ten trials per query and round; AdaSTaR starts at a tenth of the pool."""
 
 
 class Clock:
@@ -116,7 +116,7 @@ class History:
 def play(
     method: Method, pool: Pool, round: int, history: History, rate: np.ndarray, clock: Clock
 ) -> Responses:
-    """Play one round with the method; return its own responses."""
+    """Run one round with the method; return its own responses."""
     rng = np.random.default_rng(round)
     nothing = simulate(Requests.none(), round, rate, rng)
     with clock("begin"):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 
 class _NoText:
-    """A tokenizer for text that nobody reads."""
+    """A tokenizer for text that is never read."""
 
     eos_ids = (1,)
 

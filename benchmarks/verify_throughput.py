@@ -20,7 +20,7 @@ Row = tuple[str, str]
 
 
 def plain_rows(count: int, rng: random.Random) -> list[Row]:
-    """Bare numbers in the spellings that models use, half of them right."""
+    """Bare numbers in the spellings that models use, half of them correct."""
     spell = ["{}", "{:,}", "${:,}", "{}.00", "{} apples", "\\${:,}", "{:,}.0", "-{}"]
     return [
         (str(n), rng.choice(spell).format(n + rng.randrange(2)))

@@ -13,7 +13,7 @@ from jaxtyping import install_import_hook
 
 
 def _cache_dir() -> str:
-    """A compilation cache that test processes, their subprocesses and later runs share."""
+    """A compilation cache shared by test processes, their subprocesses and later runs."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

@@ -1,4 +1,4 @@
-"""A real HTTP server in the place of an OpenAI-compatible endpoint, for the judge and the tagger."""
+"""A real HTTP server in place of an OpenAI-compatible endpoint, for the judge and the tagger."""
 
 from __future__ import annotations
 

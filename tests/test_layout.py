@@ -1,4 +1,4 @@
-"""Who may import whom: dependencies point down the groups of the package, and no cycle stands."""
+"""Allowed imports: dependencies point down the groups of the package, and there is no cycle."""
 
 from __future__ import annotations
 

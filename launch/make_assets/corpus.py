@@ -20,7 +20,7 @@ __all__ = ["CorpusOptions", "Rows", "document", "format_problem", "packed_rows"]
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusOptions:
-    """What the documents are like; all are shares, or weights by number."""
+    """The mix of documents; all are shares, or weights by number."""
 
     operations: tuple[tuple[int, int], ...] = ((1, 18), (2, 20), (3, 20), (4, 17), (5, 13), (6, 8), (7, 4))
     nested_right: float = 0.12

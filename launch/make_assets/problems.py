@@ -52,7 +52,7 @@ RIGHT_MIX: dict[str, dict[int, int]] = {
 }
 
 # Surface forms: (text before the first step, weight). Several of each, so that one query has many
-# distinct correct responses; the brief style's plain opening is the commonest of all.
+# distinct correct responses; the brief style's plain opening is the most common of all.
 _LEADS = {
     "brief": (("", 14), ("get ", 4), ("first ", 2)),
     "detailed": (("so ", 11), ("thus ", 5), ("left ", 4)),
@@ -79,7 +79,7 @@ class Problem:
 
     @property
     def written_values(self) -> tuple[int, ...]:
-        """What a brief solution writes: every second value, and the last."""
+        """The values that a brief solution writes: every second one, and the last."""
         return (*self.values[1:-1:2], self.answer)
 
     @property

@@ -1,6 +1,6 @@
 """Makes the embedded byte-level tokenizer: any text round-trips, a digit is always one token.
 
-The byte-pair merges are learnt from a fixed sample of the problems and a page of plain English (for
+The byte-pair merges are learned from a fixed sample of the problems and a page of plain English (for
 word problems such as GSM8K's); the split before them keeps digits apart and the expressions' symbol
 groups (`((`, `)*`, ` = `) whole, so that a step of a solution is a handful of tokens.
 

@@ -113,7 +113,7 @@ def test_out_of_domain_is_longer_than_the_training_set(sets):
         assert {int(r["level"]) for r in sets["test_in_domain"] if nested_right(r) == form} == trained
 
 
-def test_half_of_the_training_set_has_the_mix_of_the_whole(sets):
+def test_half_of_the_training_set_has_the_mix_of_the_whole_set(sets):
     half = Counter(row["level"] for row in sets["train"][:256])
     for level, count in Counter(row["level"] for row in sets["train"]).items():
         assert abs(half[level] - count / 2) <= 4, level
@@ -123,7 +123,7 @@ class TestGenerator:
     @pytest.fixture(autouse=True)
     def scripts(self, monkeypatch):
         if not SCRIPTS.is_dir():
-            pytest.skip("launch/make_assets is not beside the tests")
+            pytest.skip("launch/make_assets is not next to the tests")
         monkeypatch.syspath_prepend(str(SCRIPTS))
         yield
         for name in ("problems", "corpus", "tokenizer", "generate"):

@@ -54,7 +54,7 @@ def test_exit_codes_and_messages_are_the_subcommands(tmp_path, capsys) -> None:
     assert "error: --out: must be given; see python -m dast_jax.verify --help\n" in capsys.readouterr().err
 
 
-def test_the_entry_point_speaks_of_itself(monkeypatch, capsys) -> None:
+def test_the_entry_point_calls_itself_by_its_own_name(monkeypatch, capsys) -> None:
     script = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["dast-jax"]
     module, _, function = script.partition(":")
     entry = getattr(importlib.import_module(module), function)

@@ -6,7 +6,7 @@ def queries(prefix, questions):
     return [Query(id=f"{prefix}{i}", question=q, answer="1") for i, q in enumerate(questions)]
 
 
-def test_exact_and_normalised_overlap_is_counted_and_named():
+def test_exact_and_normalized_overlap_is_counted_and_named():
     train = queries("t", ["How many?", "(7+12)*3=?", "What is x²?"])
     test = queries("e", ["how  many? ", "(7-12)*3=?", "How many?", "What is x2?", "Why?"])
     overlap = find_overlap(train, test)

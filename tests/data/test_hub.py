@@ -1,4 +1,4 @@
-"""Hub data sets in folders that `datasets` takes for repositories, so that its real code runs offline."""
+"""Hub data sets in folders that `datasets` treats as repositories, so that its real code runs offline."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ def message(source, **options):
 
 
 def with_subsets(name):
-    """A repository of two subsets, a and b, of which b has no training split, and a folder beside them."""
+    """A repository of two subsets, a and b, of which b has no training split, and a folder next to them."""
     put(f"{name}/a_train.jsonl", "a train")
     put(f"{name}/a_test.jsonl", "a test")
     put(f"{name}/b_test.jsonl", "b test")
@@ -127,7 +127,7 @@ def test_columns_of_several_types_are_still_decoded():
 
 
 @pytest.mark.parametrize("source", ["owner/name::train", "owner/name/train.parquet"])
-def test_class_numbers_are_told_by_name(source):
+def test_class_numbers_are_replaced_by_names(source):
     rows = [{"text": "good", "label": 1}, {"text": "bad", "label": 0}]
     label = datasets.ClassLabel(names=["neg", "pos"])
     put_rows("owner/name/train.parquet", rows, {"text": datasets.Value("string"), "label": label})

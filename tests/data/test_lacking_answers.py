@@ -81,13 +81,13 @@ def test_a_file_without_answers_is_refused_with_its_first_rows(tmp_path, case):
 
 def test_a_file_that_lacks_some_answers_is_refused_and_not_shortened(tmp_path, case):
     make, given, hidden, _ = case
-    told = refusal(tmp_path, [make(i, hidden if i in (1, 4) else given) for i in range(6)])
-    assert "rows 2, 5 have" in told
-    told = refusal(tmp_path, [make(i, hidden if i == 5 else given) for i in range(6)])
-    assert "row 6 has" in told
+    error = refusal(tmp_path, [make(i, hidden if i in (1, 4) else given) for i in range(6)])
+    assert "rows 2, 5 have" in error
+    error = refusal(tmp_path, [make(i, hidden if i == 5 else given) for i in range(6)])
+    assert "row 6 has" in error
 
 
-def test_a_file_of_one_class_is_taken_whole(tmp_path, case):
+def test_a_file_of_one_class_is_read_completely(tmp_path, case):
     make, given, _, answer = case
     _, queries = load(tmp_path, [make(i, given) for i in range(6)])
     assert [query.answer for query in queries] == [answer] * 6
@@ -95,7 +95,7 @@ def test_a_file_of_one_class_is_taken_whole(tmp_path, case):
 
 
 def test_a_held_back_answer_far_down_the_file_is_found(tmp_path):
-    """The schema is told by the first rows alone; all are read by it."""
+    """The schema is detected from the first rows alone; all rows are read by it."""
     rows = [anli(i, i % 3) for i in range(150)] + [anli(150, -1)]
     assert "row 151 has" in refusal(tmp_path, rows)
 

@@ -1,4 +1,4 @@
-"""Columns that `data.columns` names: choices, class numbers, and what they say of test sets."""
+"""Columns that `data.columns` names: choices, class numbers, and their effect on test sets."""
 
 import csv
 import json
@@ -75,8 +75,8 @@ def test_named_columns_that_are_not_there(tmp_path):
 
 def test_named_columns_may_begin_after_many_rows(path):
     rows = [{"frage": "a"}] * 150 + [{"frage": "b", "antwort": "1"}]
-    told = message(path, rows, columns={"question": "frage", "answer": "antwort"})
-    assert "rows 1, 2, 3, 4, 5 and 145 more have no question or no answer" in told
+    found = message(path, rows, columns={"question": "frage", "answer": "antwort"})
+    assert "rows 1, 2, 3, 4, 5 and 145 more have no question or no answer" in found
 
 
 # --- test sets ---
@@ -144,7 +144,7 @@ def test_columns_hold_for_test_sets_that_are_plain_or_unknown(path):
         ({"A": "x", "B": "y", "C": None}, "B", "B"),
     ],
 )
-def test_choices_stand_in_the_question(path, choices, answer, wanted):
+def test_choices_appear_in_the_question(path, choices, answer, wanted):
     (query,) = read(path, [{"question": "Q", "choices": choices, "answer": answer}], columns=CHOICES)
     assert (query.answer, query.task) == (wanted, "choice")
     lines = query.question.split("\n")
@@ -152,7 +152,7 @@ def test_choices_stand_in_the_question(path, choices, answer, wanted):
     assert [line[:3] for line in lines[1:]] == [f"{label}) " for label in ("12" if wanted == "2" else "AB")]
 
 
-def test_how_answers_are_meant_is_decided_for_all_rows(path):
+def test_the_reading_of_answers_is_decided_for_all_rows(path):
     rows = [
         {"question": "a", "choices": ["0", "1", "2"], "answer": "2"},
         {"question": "b", "choices": ["2", "1", "0"], "answer": "2"},  # alone this could be the text "2"
@@ -164,11 +164,11 @@ def test_how_answers_are_meant_is_decided_for_all_rows(path):
 def test_answers_that_are_no_choice_are_numbered(path):
     rows = [{"question": "a", "choices": ["x", "y"], "answer": a} for a in (0, 1, 2, None)]
     rows += [{"question": "a", "choices": c, "answer": 0} for c in (None, [], ["x"], ["x"] * 11, ["", ""])]
-    told = message(path, rows, columns=CHOICES)
-    assert "rows 3, 4, 5, 6, 7 and 2 more have no choices, or an answer that is none of them" in told
+    found = message(path, rows, columns=CHOICES)
+    assert "rows 3, 4, 5, 6, 7 and 2 more have no choices, or an answer that is none of them" in found
 
 
-def test_a_task_may_be_said_of_rows_with_choices(path):
+def test_a_task_may_be_set_for_rows_with_choices(path):
     row = {"question": "a", "choices": ["x", "y"], "answer": 0}
     assert read(path, [row], columns=CHOICES, task="my_checks:same")[0].task == "my_checks:same"
     assert read(path, [{**row, "task": "label"}], columns=CHOICES)[0].task == "label"
@@ -222,7 +222,7 @@ def test_classes_of_a_plain_answer(tmp_path):
     assert load_queries(source, options=DataOptions(train=source))[0].answer == "yes"
 
 
-def test_metadata_of_other_writers_are_let_be(tmp_path):
+def test_metadata_of_other_writers_is_ignored(tmp_path):
     source = str(tmp_path / "d.parquet")
     table = pa.Table.from_pylist([{"question": "a", "answer": 1}])
     for written in ("{", "[]", '{"info": {"features": {"answer": "ClassLabel"}}}'):

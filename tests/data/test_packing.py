@@ -1,4 +1,4 @@
-"""Packing: nothing lost, nothing cut, nothing trained on that should not be."""
+"""Packing: nothing is lost or truncated, and nothing is trained on that should not be."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from dast_jax.records import SFTExample
 
 
 def make(lengths):
-    """Examples whose tokens tell where they come from."""
+    """Examples whose tokens show where they come from."""
     return [
         SFTExample(
             query=i,
@@ -109,7 +109,7 @@ def test_batches_cover_each_epoch_once_in_its_own_order():
     assert any((a["tokens"] != b["tokens"]).any() for a, b in zip(made, other, strict=True))
 
 
-def test_an_iterator_goes_on_from_its_saved_state():
+def test_an_iterator_continues_from_its_saved_state():
     rows, made = rows_and_batches()
     iterator = batches(rows, batch_size=4, epochs=3, seed=5)
     for _ in range(4):

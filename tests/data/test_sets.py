@@ -326,7 +326,7 @@ def test_olympiad_error_is_a_tolerance(verifier):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"columns": {"question": "q"}}, "data.*answer must be named too"),
         ({"columns": {"question": "q", "answer": "a"}, "schema": "math"}, "no use with schema math"),
@@ -334,14 +334,14 @@ def test_olympiad_error_is_a_tolerance(verifier):
         ({"schema": "arc"}, "arc_challenge"),
     ],
 )
-def test_bad_options_are_one_sentence(options, told):
-    with pytest.raises(UserError, match=told) as error:
+def test_bad_options_are_one_sentence(options, message):
+    with pytest.raises(UserError, match=message) as error:
         build(DataOptions, {"train": "x", **options}, where="data")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("task", "told"),
+    ("task", "message"),
     [
         ("chioce", "data.task: .*did you mean choice"),
         ("mime", "data.task: .*did you mean mine"),
@@ -350,13 +350,13 @@ def test_bad_options_are_one_sentence(options, told):
         ("mine~0.1", "data.task: .*unknown task family"),
     ],
 )
-def test_a_bad_task_of_the_options_is_one_sentence(task, told):
+def test_a_bad_task_of_the_options_is_one_sentence(task, message):
     sections = {"run": {"dir": "x"}, "data": {"train": "x", "task": task}}
     functions = {"mine": "my_checks:same"}
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=message) as error:
         build_config({**sections, "model": {"path": "x"}, "verifier": {"functions": functions}})
     assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         load_queries("no file is looked for", options=DataOptions(train="x", task=task), functions=functions)
 
 
@@ -386,7 +386,7 @@ def test_unknown_task_lists_the_families_once():
     assert str(error.value).endswith("name a custom verifier in verifier.functions")
 
 
-def test_answers_may_stand_in_for_solutions():
+def test_answers_may_replace_solutions():
     query = read_row(
         ROWS["arc_challenge"],
         "arc_challenge",
@@ -437,7 +437,7 @@ LEAST = {"gsm8k": 0.995, "svamp": 0.995, "arc_challenge": 0.995, "commonsense_qa
 def test_real_set(name, verifier):
     path = SHARED / name
     if not path.is_file():
-        pytest.skip(f"{name} is not at ../shared/data beside the repository (real sets are not shipped)")
+        pytest.skip(f"{name} is not at ../shared/data next to the repository (real sets are not shipped)")
     queries = load_queries(str(path), options=DataOptions(train=str(path)))
     assert len(queries) == COUNTS[name]
     assert all(q.question and q.answer for q in queries)

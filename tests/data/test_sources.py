@@ -234,7 +234,7 @@ def test_duplicate_ids_are_named(tmp_path):
 def test_real_sets_parse_without_a_lost_row(name, count):
     path = SHARED / name
     if not path.is_file():
-        pytest.skip(f"{name} is not at ../shared/data beside the repository (real sets are not shipped)")
+        pytest.skip(f"{name} is not at ../shared/data next to the repository (real sets are not shipped)")
     queries = load(path)
     assert len(queries) == count
     assert all(q.answer and q.solution and "<<" not in q.solution for q in queries)

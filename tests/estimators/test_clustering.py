@@ -89,7 +89,7 @@ def sentence_model(tmp_path_factory):
     return folder
 
 
-def test_sentence_transformers_tells_texts_apart(sentence_model):
+def test_sentence_transformers_distinguishes_texts(sentence_model):
     encoder = make_encoder("sentence_transformers", policy=None, model=str(sentence_model))
     texts = ["a b", "g h g h", "a b", "b a", "h g"]
     vectors = embed(texts, encoder)

@@ -109,11 +109,11 @@ def test_levels_by_rank_hold_the_shares():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [("sampld", "did you mean sampled"), ("sampled", "needs trials"), ("judge", "needs an endpoint")],
 )
-def test_what_cannot_be_estimated_is_one_sentence(name, told):
-    with pytest.raises(UserError, match=told):
+def test_what_cannot_be_estimated_is_one_sentence(name, message):
+    with pytest.raises(UserError, match=message):
         estimate(name, QUERIES)
 
 

@@ -1,4 +1,4 @@
-"""`python -m dast_jax.agreement` on the embedded model, and what bad input gets."""
+"""`python -m dast_jax.agreement` on the embedded model, and its errors for bad input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m dast_jax.sample`: rows in, rows out, and what bad input gets."""
+"""`python -m dast_jax.sample`: rows in, rows out, and errors for bad input."""
 
 from __future__ import annotations
 

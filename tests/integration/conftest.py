@@ -27,7 +27,7 @@ SMALL = (
     "training.checkpoint_seconds=0",
     "logging.tensorboard=false",
 )
-"""A run of every stage in a few seconds; responses and training steps are written as often as can be."""
+"""A run of every stage in a few seconds; responses and training steps are written as often as possible."""
 
 
 def arguments(run_dir: Path, *overrides: str) -> list[str]:
@@ -41,7 +41,7 @@ def command(run_dir: Path, *overrides: str) -> list[str]:
 
 
 def run_command(arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, with what this process's environment says about jax."""
+    """Run a command to its end, with the JAX settings of this process's environment."""
     return subprocess.run(
         arguments, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False
     )

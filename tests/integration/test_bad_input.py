@@ -1,4 +1,4 @@
-"""What bad input gets: one sentence that names the file, key or row; the right exit code; no traceback."""
+"""Bad input: one sentence that names the file, key or row; the correct exit code; no traceback."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_missing_model_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     _refused(capsys, arguments(tmp_path / "run", f"model.path={tmp_path}/none"), f"{tmp_path}/none")
 
 
-def test_model_that_is_no_llama(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_model_that_is_not_a_llama(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = _model_copy(tmp_path / "model")
     _edit_json(model / "config.json", model_type="gpt2", architectures=["GPT2LMHeadModel"])
     _refused(capsys, arguments(tmp_path / "run", f"model.path={model}"), str(model), "gpt2")
@@ -95,7 +95,7 @@ def test_bad_data_file(
     _refused(capsys, arguments(tmp_path / "run", f"data.train={data}"), str(data), *words)
 
 
-def test_overlong_prompt_is_skipped_and_named_and_the_run_goes_on(
+def test_overlong_prompt_is_skipped_and_named_and_the_run_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [
@@ -113,7 +113,7 @@ def test_overlong_prompt_is_skipped_and_named_and_the_run_goes_on(
     assert summary(run_dir)["data"]["train"]["queries"] == 6
 
 
-def test_round_without_a_correct_response_says_so_and_goes_on(
+def test_round_without_a_correct_response_is_reported_and_the_run_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"question": f"{i}+1=?", "answer": "so\n#### 123456789"} for i in range(6)]
@@ -139,7 +139,7 @@ def test_diverging_loss_stops_with_the_step_and_keeps_the_last_good_checkpoint(
     assert any((run_dir / "checkpoints" / "training").iterdir())
 
 
-def test_contaminated_test_set_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_contaminated_test_set_gives_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"question": f"{i}+1=?", "answer": f"so {i + 1}\n#### {i + 1}"} for i in range(6)]
     data = _rows(tmp_path / "train.jsonl", *rows)
     test = _rows(tmp_path / "test.jsonl", {**rows[3], "id": "seen-before"}, GOOD_ROW | {"question": "9+9=?"})
@@ -153,7 +153,9 @@ def test_contaminated_test_set_is_warned_of(tmp_path: Path, capsys: pytest.Captu
 def test_full_disk_stops_cleanly_and_the_same_command_resumes(tmp_path: Path) -> None:
     mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=2m tmpfs "$0" && exec "$@"', str(tmp_path)]
     if shutil.which("unshare") is None or subprocess.run([*mount, "true"], capture_output=True).returncode:
-        pytest.skip("needs leave to mount a small tmpfs in a user namespace, which this system does not give")
+        pytest.skip(
+            "needs permission to mount a small tmpfs in a user namespace, which this system does not grant"
+        )
     result = run_command([*mount, *command(tmp_path / "run")])
     assert result.returncode == 75, result.stderr
     error = result.stderr.strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""A run that is killed and started again ends in the same bits as one that was not."""
+"""A run that is killed and resumed ends with the same bits as one that was not."""
 
 from __future__ import annotations
 

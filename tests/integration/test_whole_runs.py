@@ -1,4 +1,4 @@
-"""Whole runs on other data and on other layouts."""
+"""Whole runs on other data and other mesh layouts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "train.jsonl"
 @pytest.mark.parametrize("source", [SAMPLE, SHARED], ids=["sample", "shared"])
 def test_gsm8k_rows_go_through_the_whole_pipeline(tmp_path: Path, source: Path) -> None:
     if not source.exists():
-        pytest.skip(f"{source} is not there: the real data sets do not come with the repository")
+        pytest.skip(f"{source} is not there: the real data sets are not part of the repository")
     run_dir = tmp_path / "run"
     overrides = (
         f"data.train={source}",

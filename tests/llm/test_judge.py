@@ -76,7 +76,7 @@ def test_a_torn_or_foreign_cache_line_is_skipped(serve, tmp_path):
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_passing_trouble_is_retried(serve, tmp_path, status):
+def test_transient_failures_are_retried(serve, tmp_path, status):
     endpoint = serve(lambda _, attempt: (status, b"busy") if attempt < 2 else (200, "7"))
     ratings, notes = Judge(options(endpoint.url, tmp_path))(["a"])
     assert ratings.tolist() == [7]
@@ -98,7 +98,7 @@ def test_passing_trouble_is_retried(serve, tmp_path, status):
         ((200, "Step 1 is easy, step 2 is not."), 3, "failed_nonsense"),
     ],
 )
-def test_lasting_trouble_leaves_no_rating_and_no_key(serve, tmp_path, caplog, reply, asked, cause):
+def test_lasting_failures_leave_no_rating_and_no_key(serve, tmp_path, caplog, reply, asked, cause):
     endpoint = serve(lambda *_: reply)
     with caplog.at_level(logging.DEBUG):
         ratings, notes = Judge(options(endpoint.url, tmp_path))(["a"])

@@ -86,7 +86,7 @@ def test_a_resumed_run_keeps_its_tags_though_the_endpoint_has_changed_its_mind(s
         ({"name": "sai_dpo", "clusters": 2, "probe": 0.01}, r"method\.probe: .* less than one query"),
     ],
 )
-def test_what_is_missing_is_said_before_anything_is_asked_or_sampled(serve, tmp_path, method, words):
+def test_what_is_missing_is_reported_before_anything_is_requested_or_sampled(serve, tmp_path, method, words):
     server = serve(lambda *_: (200, "tag"))
     mapping = config_dict(config(tmp_path / "run", server, ""))
     if method["name"] == "sai_dpo":

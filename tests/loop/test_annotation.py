@@ -116,13 +116,13 @@ def test_only_queries_without_tags_are_asked_and_what_stays_untagged_gives_its_t
     assert len(server.asked) == 7  # answers are kept, what failed is asked again
 
 
-def test_an_untagged_query_stops_the_run_where_that_is_wanted(serve, tmp_path):
+def test_an_untagged_query_stops_the_run_where_the_fallback_says_so(serve, tmp_path):
     server = serve(by_number)
     with pytest.raises(UserError, match=r"method\.tagger: 1 of 6 queries got no tags; look at the endpoint"):
         clusters(POOL, 3, tagger=tagger(server, tmp_path, fallback="stop"))
 
 
-def test_tagged_queries_and_an_unset_endpoint_ask_nobody(serve, tmp_path):
+def test_tagged_queries_and_an_unset_endpoint_send_no_request(serve, tmp_path):
     server = serve(by_number)
     tagged = Pool(tuple(replace(query, tags=("own",)) for query in POOL.queries))
     assert clusters(tagged, 3, tagger=tagger(server, tmp_path)) == [0] * 8
@@ -173,7 +173,7 @@ def test_a_judge_that_must_rate_all_stops_the_run(serve, tmp_path):
         ),
     ],
 )
-def test_what_the_judge_lacks_is_said_before_anything_is_asked(serve, tmp_path, change, words):
+def test_what_the_judge_lacks_is_reported_before_anything_is_requested(serve, tmp_path, change, words):
     server = serve(lambda *_: (200, "1"))
     with pytest.raises(UserError, match=re.escape(words)):
         check_annotations(POOL, (Ratings(replace(judge(server, tmp_path), **change)),))
@@ -181,7 +181,7 @@ def test_what_the_judge_lacks_is_said_before_anything_is_asked(serve, tmp_path, 
     assert server.asked == []
 
 
-def test_what_the_tagger_lacks_is_said_before_anything_is_asked(serve, tmp_path, monkeypatch):
+def test_what_the_tagger_lacks_is_reported_before_anything_is_requested(serve, tmp_path, monkeypatch):
     server = serve(by_number)
 
     def check(**change):

@@ -1,4 +1,4 @@
-"""What a run's queries are checked for as they are loaded."""
+"""The checks of a run's queries as they are loaded."""
 
 import json
 import logging
@@ -28,11 +28,11 @@ def load(tmp_path, answers, task):
         (["7"] * 10, "math", None),
     ],
 )
-def test_data_with_hardly_more_than_one_answer_are_warned_of_and_kept(
+def test_data_with_hardly_more_than_one_answer_gives_a_warning_and_is_kept(
     tmp_path, caplog, answers, task, warned
 ):
     with caplog.at_level(logging.WARNING):
         problems = load(tmp_path, answers, task)
     assert [query.answer for query in problems.pool.queries] == answers
-    told = [record.getMessage() for record in caplog.records]
-    assert told == [] if warned is None else len(told) == 1 and warned in told[0]
+    warnings = [record.getMessage() for record in caplog.records]
+    assert warnings == [] if warned is None else len(warnings) == 1 and warned in warnings[0]

@@ -1,4 +1,4 @@
-"""AdaSTaR against a simulation of its own, written from the paper's algorithm box: sequential, a heap."""
+"""AdaSTaR against an independent simulation, written from the paper's algorithm box: sequential, a heap."""
 
 import heapq
 import math
@@ -159,7 +159,7 @@ def test_the_hint_waits_for_the_last_of_three_tries():
 
 
 @pytest.mark.parametrize("warm_up", [True, False])
-def test_the_first_round_of_its_own_is_round_one_of_the_paper(warm_up):
+def test_its_first_own_round_is_round_one_of_the_paper(warm_up):
     """β¹ = 8·1 = 8, β² = 8·⌊1.5⌋ = 8, β³ = 8·⌊2.25⌋ = 16; popped items take the round's number as key."""
     pool = make_pool(60)
     method = bound(pool, adastar.Options(batch=8, steps=1, growth=1.5, warm_up=warm_up), 0)

@@ -1,4 +1,4 @@
-"""A method from outside the package: that of docs/methods.md as a whole run, and what a wrong one is told."""
+"""A method from outside the package: that of docs/methods.md as a whole run, and errors for faulty ones."""
 
 import json
 import re
@@ -192,7 +192,7 @@ def test_what_is_wrong_with_a_module_is_one_sentence(importable, name, code, wor
     assert "\n" not in str(error.value)
 
 
-def test_helpers_and_abstract_classes_beside_the_method_are_no_methods(importable):
+def test_helpers_and_abstract_classes_next_to_the_method_are_not_methods(importable):
     base = "class Base(Method):\n    def requests(self, tally, news): ...\n"
     own = "class Own(Base):\n    def training_set(self, responses): ...\nAlias = Own\n"
     save(importable, "outside.layered", f"from dast_jax.methods.star import Star\n{OPTIONS}{base}{own}")

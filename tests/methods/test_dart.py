@@ -8,7 +8,7 @@ from dast_jax.methods import dart_prop2diff, dart_uniform, rest_em, rft, vrt
 from dast_jax.records import LEVELS
 
 RATES = np.array([15, 8, 2, 1]) / 16
-"""Round 0's pass rates of the four groups: in its first 16 trials exactly so many are correct."""
+"""Round 0's pass rates of the four groups: of its first 16 trials exactly this share is correct."""
 
 
 def sampled(method_module, *, n=200, rounds=0, rates=RATES, arrival_seed=None, texts=0, **options):
@@ -60,7 +60,7 @@ def test_queries_that_never_failed_get_one_response_or_none():
         assert (counts[levels == 2] == 4).all()  # ceil(6 · 0.5 / 0.75)
 
 
-def test_the_cap_is_spent_and_the_shortfall_told_per_level():
+def test_the_cap_is_spent_and_the_shortfall_reported_per_level():
     rates = np.array([16, 8, 0, 0]) / 16
     levels, method, [(training_set, own)] = sampled(
         dart_uniform, rates=rates, trials=16, target=10, max_trials=50
@@ -137,7 +137,7 @@ def test_vrt_and_rft_sample_all_alike_and_rft_drops_duplicates():
 
 
 @pytest.mark.parametrize("references", [True, False])
-def test_rft_takes_a_response_for_new_only_beside_the_solutions_it_trains_on(references):
+def test_rft_treats_a_response_as_new_only_if_it_differs_from_the_solutions_it_trains_on(references):
     pool = make_pool(2)
     method = bound(pool, rft.Options(trials=3, warm_up=False, references=references), 1)
     begin(method, 0)
@@ -148,7 +148,7 @@ def test_rft_takes_a_response_for_new_only_beside_the_solutions_it_trains_on(ref
     assert own == [*([] if references else text[:1]), "other", "one", same, "two"]
 
 
-def test_rest_em_keeps_at_most_so_many():
+def test_rest_em_keeps_at_most_its_limit():
     pool = make_pool(30)
     method = bound(pool, rest_em.Options(trials=32), 1)
     policy = SimulatedPolicy(np.linspace(0, 1, 30), exact=False)
@@ -166,7 +166,7 @@ def test_rest_em_keeps_different_ones():
     assert training_set.text.tolist() == [f"q{q} version {k}" for q in range(10) for k in range(2)]
 
 
-def test_coverage_tells_the_datas_own_labels_apart():
+def test_coverage_distinguishes_the_datas_own_labels():
     pool = make_pool(8)
     labelled = type(pool)(
         tuple(

@@ -104,7 +104,7 @@ def test_round_zero_samples_k_few_shot_trials_of_every_query():
     assert (own.kind == PromptKind.FEW_SHOT).all()
 
 
-def test_round_one_reuses_the_estimate_and_samples_only_what_lacks():
+def test_round_one_reuses_the_estimate_and_samples_only_what_is_missing():
     n = 400
     levels, pool = mixed_levels(n), make_pool(n)
     method = bound(pool, dast.Options(max_trials=40), seed=1)
@@ -207,8 +207,8 @@ def test_kept_responses_are_the_first_distinct_ones_by_trial():
     assert got.is_reference.tolist() == [True, False, False, False]
 
 
-def test_a_response_that_says_what_the_reference_says_is_not_new():
-    """It fills no quota, so sampling goes on for another, and it is not trained on twice."""
+def test_a_response_that_repeats_the_reference_is_not_new():
+    """It fills no quota, so sampling continues for another one, and it is not trained on twice."""
     pool = make_pool(2)
     method = bound(pool, dast.Options(trials=5, base_quota=3, multipliers=dict.fromkeys(LEVELS, 1)), 0)
     restore(method, {"levels": np.zeros(2, np.int8)})

@@ -41,7 +41,7 @@ def test_estimators_are_interchangeable():
 @pytest.mark.parametrize(
     "options", [{"estimator": "label"}, {"estimator": "judge", "judge": {"fallback": "label"}}]
 )
-def test_an_estimator_that_lacks_its_labels_is_refused_at_once(options):
+def test_an_estimator_that_lacks_its_labels_is_refused_immediately(options):
     with pytest.raises(UserError, match=r"method\.estimator label: none of the queries has a level"):
         make_method(build(dast.Options, options, where="method"), make_pool(5), 0)
 
@@ -97,7 +97,7 @@ def first_ten(question, _):
         ("median", [1, 1, 1, 1]),
     ],
 )
-def test_what_the_judge_leaves_gets_the_fallbacks_level_and_is_told(
+def test_what_the_judge_leaves_gets_the_fallbacks_level_and_is_reported(
     serve, tmp_path, caplog, fallback, others
 ):
     pool, method, policy, endpoint = judged(serve, tmp_path, first_ten, fallback=fallback)
@@ -121,7 +121,7 @@ def test_levels_of_the_judge_stay_and_make_the_quotas(serve, tmp_path):
     assert len(endpoint.asked) == 14  # nothing is asked a second time
 
 
-def test_an_unrated_query_stops_the_run_where_that_is_asked_for(serve, tmp_path):
+def test_an_unrated_query_stops_the_run_where_the_fallback_says_so(serve, tmp_path):
     with pytest.raises(UserError, match=r"judge: 4 of 14 queries got no rating"):
         judged(serve, tmp_path, first_ten, fallback="stop")
 

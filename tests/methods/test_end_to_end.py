@@ -1,4 +1,4 @@
-"""Every method through the whole loop on the embedded model, in its smallest setting."""
+"""Every method through the whole loop on the embedded model, with its smallest settings."""
 
 import logging
 import math

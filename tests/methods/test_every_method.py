@@ -145,7 +145,7 @@ def test_the_training_set_does_not_depend_on_arrival(name):
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_state_carries_over_every_boundary(name, tmp_path):
-    """One method goes through the rounds unbroken; beside it a fresh one takes every step, from files."""
+    """One method runs all rounds without a break; next to it, a fresh one takes every step from files."""
     n = 60
     pool, policy = labelled_pool(n), rising(n, texts=5, cut=0.1)
     whole = make(name, pool)

@@ -139,8 +139,8 @@ def test_only_the_trials_up_to_enough_pairs_are_used():
 
 @pytest.mark.parametrize("proportion", [True, False])
 @pytest.mark.parametrize("texts", [3, 6])
-def test_sampling_goes_on_until_the_pairs_are_different_ones(texts, proportion):
-    """With few texts to say, a query is repeated or short only when its trials are spent."""
+def test_sampling_continues_until_the_pairs_are_different(texts, proportion):
+    """With few different texts, a query's pairs are repeated or short only when its trials are spent."""
     _, _, results, method = dast_d(200, texts=texts, max_trials=60, proportion=proportion, base_quota=2)
     pairs, own = results[2]
     different = np.bincount([row[0] for row in set(rows(pairs))], minlength=200)
@@ -169,7 +169,7 @@ def test_quotas_are_filled_by_repeats_only_when_all_pairs_were_used():
     assert sum(pairs.shortfall.values()) == method.quotas().sum() - len(pairs) > 0
 
 
-def test_always_solved_queries_make_no_pair_and_are_told():
+def test_always_solved_queries_make_no_pair_and_are_reported():
     levels, _, results, _ = dast_d(100, rounds=2, later=np.array([1.0, 0.6, 0.3, 0.1]), max_trials=40)
     pairs, own = results[2]
     assert not (levels[pairs.query] == 0).any()
@@ -223,7 +223,7 @@ def test_dpo_trains_on_the_pairs_of_one_sampling_pass():
     assert (method.start, method.preference_loss) == ("continue", "sigmoid")
 
 
-def test_iterative_rpo_samples_anew_each_round():
+def test_iterative_rpo_samples_again_each_round():
     n = 30
     pool, policy = make_pool(n), SimulatedPolicy(np.full(n, 0.5), exact=False)
     method = bound(pool, iterative_rpo.Options(trials=8), 1)
@@ -235,7 +235,7 @@ def test_iterative_rpo_samples_anew_each_round():
     assert method.preference_loss == "rpo"
 
 
-def test_queries_without_both_kinds_have_no_pair_and_are_told():
+def test_queries_without_both_kinds_have_no_pair_and_are_reported():
     pool = make_pool(10)
     method = bound(pool, dpo.Options(trials=8, warm_up=False), 1)
     policy = SimulatedPolicy(np.array([1.0] * 3 + [0.0] * 5 + [0.5] * 2))

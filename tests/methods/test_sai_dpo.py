@@ -149,7 +149,7 @@ def test_what_was_seen_is_remembered_and_the_rest_takes_its_clusters_mean():
 
 @pytest.mark.parametrize("band", ["rank", "pairs"])
 def test_the_band_prefers_the_middle(band):
-    """Solved always and briefly, solved half the time at more length, never solved."""
+    """Always solved in few tokens, solved half the time in more, never solved."""
     n = 300
     pool = make_pool(n)
     options = sai_dpo.Options(clusters=1, probe=1.0, trials=8, draw=n, band=band, warm_up=False)
@@ -188,7 +188,7 @@ def six_probed(**options):
 
 
 def test_weights_by_rank_by_hand():
-    """Whether one is right, then steps, then length: queries 3, 1, 0 and 5 alike, then the unsolved 2, 4."""
+    """Any correct trial, then steps, then length: queries 3, 1, 0 and 5 alike, then the unsolved 2, 4."""
     quantile = np.array([2.5, 1, 4, 0, 5, 2.5]) / 5
     band = np.exp(-((quantile - 0.4) ** 2) / (2 * 0.3**2))
     error = np.repeat(ERRORS, 3)
@@ -197,7 +197,7 @@ def test_weights_by_rank_by_hand():
 
 
 def test_weights_by_the_chance_of_a_pair_by_hand():
-    """A pass rate of 1/4 or 3/4 gives four trials a right and a wrong one with chance 1 − (81 + 1) / 256."""
+    """At pass rate 1/4 or 3/4, four trials have a correct and an incorrect one at 1 − (81 + 1) / 256."""
     chance = np.array([0, 1, 0, 1, 0, 1]) * (1 - 82 / 256)
     expected = (0.05 + np.repeat(ERRORS, 3)) * chance
     np.testing.assert_allclose(six_probed(band="pairs"), expected, rtol=1e-6)
@@ -217,7 +217,7 @@ def test_each_round_probes_other_queries():
 
 
 def test_each_round_draws_other_queries_and_other_pairs():
-    """Although the same trials, of the whole pool, come out the same in both rounds."""
+    """Although the trials of the whole pool have the same outcomes in both rounds."""
     _, method, _ = method_and_policy(100, probe=1.0, draw=50)
     query, trial = np.repeat(np.arange(100), 8), np.tile(np.arange(8), 100)
     text = [f"q{q} t{t}" for q, t in zip(query, trial, strict=True)]

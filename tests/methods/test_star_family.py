@@ -93,7 +93,7 @@ def test_balance_score_by_hand():
 
 
 class Tempered(SimulatedPolicy):
-    """Hotter is more diverse and more often wrong: distinct correct responses are most in the middle."""
+    """Higher is more diverse and more often incorrect: the middle has the most distinct correct ones."""
 
     def __init__(self, temperature_of_trial, **kwargs):
         super().__init__(np.zeros((1, 1)), exact=False, **kwargs)
@@ -147,7 +147,7 @@ def test_b_star_samples_all_at_the_temperature_of_the_best_score():
 
 
 def test_of_equal_scores_b_star_takes_the_lowest_temperature_for_sampling_and_training():
-    """Every trial is right and different, so all temperatures score alike."""
+    """Every trial is correct and different, so all temperatures have the same score."""
     n = 20
     pool = make_pool(n)
     options = b_star.Options(temperatures=(1.0, 0.25, 0.5), probe=5, trials=3, warm_up=False)

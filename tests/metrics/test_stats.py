@@ -64,7 +64,7 @@ def test_levels_sort_by_difficulty_then_naturally():
     assert stats.sorted_levels(labels) == expected
 
 
-def test_by_level_groups_and_leaves_out_unlabelled_queries():
+def test_by_level_groups_and_leaves_out_unlabeled_queries():
     entry = stats.by_level([2, 0, 1, 2, 0], 2, ["hard", "easy", "hard", None, "10"])
     assert list(entry) == ["easy", "hard", "10"]
     assert [e.n for e in entry.values()] == [1, 2, 1]

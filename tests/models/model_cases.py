@@ -1,4 +1,4 @@
-"""What the tests of this room share: cases as models, folders on disk, a small byte-level tokenizer."""
+"""Shared by the tests of this package: cases as models, folders on disk, a small byte-level tokenizer."""
 
 from __future__ import annotations
 

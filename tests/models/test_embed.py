@@ -1,4 +1,4 @@
-"""Mean-pooled vectors against the model's own hidden states, padding and batches aside."""
+"""Mean-pooled vectors against the model's own hidden states, regardless of padding and batches."""
 
 from __future__ import annotations
 

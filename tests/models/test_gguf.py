@@ -211,7 +211,7 @@ def test_sentencepiece_joins_by_score():
 # --- bad files ----------------------------------------------------------------------------------------
 
 
-def test_files_that_will_not_do(tmp_path):
+def test_unusable_files(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         load_model(tmp_path / "none.gguf")
     (tmp_path / "junk.gguf").write_bytes(b"junk" * 100)

@@ -1,4 +1,4 @@
-"""Hugging Face folders: bits in, bits out, both rope schemas, and what bad folders get."""
+"""Hugging Face folders: bits in, bits out, both rope schemas, and errors for bad folders."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_config_that_does_not_fit_is_named(change, said, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_folders_that_are_no_models(tmp_path):
+def test_folders_that_are_not_models(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         load_model(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"no config\.json"):
@@ -174,7 +174,7 @@ def test_folders_that_are_no_models(tmp_path):
         load_model(tmp_path)
 
 
-def test_tokenizers_that_will_not_do(tmp_path):
+def test_unusable_tokenizers(tmp_path):
     folder = write_folder(tmp_path / "none", hf_config("grouped"), weights("grouped"), tokenizer=False)
     with pytest.raises(UserError, match="no tokenizer"):
         load_model(folder)

@@ -73,7 +73,7 @@ def test_prefill_and_decode_equal_the_whole_row(name):
 
 @pytest.mark.parametrize("name", ["grouped", "multi_query"])
 @pytest.mark.parametrize("slots", [5, 32])
-def test_a_decoded_row_has_the_same_bits_whatever_its_neighbours(name, slots):
+def test_a_decoded_row_has_the_same_bits_whatever_its_neighbors(name, slots):
     config, graphdef, params = case(name)
     random = np.random.default_rng(0)
     shape = (slots, config.num_kv_heads, 40, config.head_dim)
@@ -106,7 +106,7 @@ def test_a_decoded_row_has_the_same_bits_whatever_its_neighbours(name, slots):
     assert np.array_equal(expected[0], decode(params, tokens, others, spoilt)[0])
 
 
-def test_a_prefilled_row_has_the_same_bits_whatever_its_neighbours():
+def test_a_prefilled_row_has_the_same_bits_whatever_its_neighbors():
     config, graphdef, params = case("grouped")
     random = np.random.default_rng(1)
     tokens, lengths = random.integers(0, config.vocab_size, (8, 24)), random.integers(1, 25, 8)
@@ -154,7 +154,7 @@ def test_bfloat16_compute_keeps_float32_parameters_and_logits():
 
 
 def test_the_cache_is_written_in_place():
-    """A decode loop on a donated cache must not need a second copy of it."""
+    """A decode loop on a donated cache must not need a second copy of the cache."""
     config, graphdef, params = case("grouped")
     cache = empty_cache(3, 16, config.num_kv_heads, 512, config.head_dim, jnp.float32)
 

@@ -131,6 +131,6 @@ def test_constrain_does_nothing_without_a_mesh():
         ({"tensor": 3, "data": -1}, "not divisible"),
     ],
 )
-def test_a_mesh_that_cannot_be_is_refused(sizes, said):
+def test_an_impossible_mesh_is_refused(sizes, said):
     with pytest.raises(UserError, match=said):
         make_mesh(MeshOptions(**sizes))

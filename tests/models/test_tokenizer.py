@@ -22,7 +22,7 @@ def _copy(**settings) -> PreTrainedTokenizerFast:
     )
 
 
-def test_text_goes_there_and_back_and_nothing_is_added():
+def test_text_round_trips_and_nothing_is_added():
     ours = tokenizer()
     for text in TEXT[:3]:
         ids = ours.encode(text)
@@ -73,7 +73,7 @@ def test_chat_without_a_template_is_refused():
         tokenizer().chat([{"role": "user", "content": "hi"}])
 
 
-def test_tokenizers_that_will_not_do(tmp_path):
+def test_unusable_tokenizers(tmp_path):
     with pytest.raises(UserError, match="no tokenizer"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")

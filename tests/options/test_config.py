@@ -52,7 +52,7 @@ def test_packaged_config_by_name_from_any_folder(tmp_path, monkeypatch) -> None:
         config_path("other/quickstart.yaml")
 
 
-def test_another_method_by_override_keeps_none_of_the_files_method() -> None:
+def test_another_method_by_override_keeps_no_option_of_the_files_method() -> None:
     config = load_config("quickstart", ["method.name=rft", "method.trials=3"])
     assert config_dict(config)["method"] == {
         **config_dict(load_config("quickstart", ["method.name=rft"]))["method"],

@@ -1,4 +1,4 @@
-"""Options: what is accepted, what is refused and in which words, and that YAML round-trips."""
+"""Options: what is accepted, what is refused and with which message, and that YAML round-trips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts: ticks, places, sizes, numbers; many lines can be told apart, and the legend shows how."""
+"""Charts: ticks, places, sizes, numbers; many lines can be distinguished, and the legend shows how."""
 
 import re
 
@@ -10,7 +10,7 @@ from dast_jax.reporting.numbers import number
 from dast_jax.reporting.page import figure
 
 
-def test_every_line_of_a_study_has_a_look_of_its_own_and_the_legend_shows_it():
+def test_every_line_of_a_study_has_its_own_look_and_the_legend_shows_it():
     lines = [
         svg.Line(label=f"entry {i}", color=run_color(i), x=[0, 1], y=[0.1, 0.2], low=[], high=[])
         for i in range(24)

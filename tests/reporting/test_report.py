@@ -217,7 +217,7 @@ def test_rounds_without_evaluation_are_skipped_over(run, tmp_path):
 
 
 def test_missing_values_leave_gaps_not_errors(run, tmp_path):
-    """What a run that is under way has not got yet, or a method without levels never has."""
+    """What an unfinished run does not have yet, or a method without levels never has."""
 
     def strip(summary):
         summary |= {"versions": {}, "mesh": {}, "warnings": [], "device": "", "name": ""}
@@ -288,7 +288,7 @@ def test_comparison_pairs_the_last_rounds_by_question(run, other):
     assert words.count("Training loss (nats per token)") == 2
 
 
-def test_runs_of_one_name_are_told_apart(run, tmp_path):
+def test_runs_of_one_name_are_distinguished(run, tmp_path):
     twin = Path(shutil.copytree(run, tmp_path / "twin"))
     words = Page(render_report([run, twin])).words
     assert "twin" in words

@@ -1,4 +1,4 @@
-"""What methods report of their rounds shows in the report: coverage and targets, and their own numbers."""
+"""What methods report about their rounds is in the report: coverage and targets, and their own numbers."""
 
 from __future__ import annotations
 

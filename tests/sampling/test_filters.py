@@ -18,7 +18,7 @@ top_k_of = jax.jit(keep_top_k, static_argnums=1)
 
 
 def sorted_top_p(probabilities: np.ndarray, top_p: float) -> np.ndarray:
-    """The nucleus by sorting: likeliest first until the mass reaches `top_p`, and all ties with the last."""
+    """The nucleus by sorting: most probable first until the mass is `top_p`, and all ties with the last."""
     order = np.argsort(-probabilities, kind="stable")
     mass = np.cumsum(probabilities[order], dtype=np.float64)
     reached = np.flatnonzero(mass >= top_p)
@@ -124,7 +124,7 @@ def test_logprob_and_entropy_are_of_the_untempered_policy():
     np.testing.assert_allclose(choice.entropy, -terms.sum(-1), rtol=1e-5)
 
 
-def test_greedy_takes_the_likeliest_that_is_not_forbidden():
+def test_greedy_takes_the_most_probable_token_that_is_not_forbidden():
     logits = jnp.array([[0.0, 3.0, 2.0, 3.0]])
     keys = jax.random.split(jax.random.key(0), 1)
     options = {"temperature": 0, "top_k": 0, "top_p": 1.0}

@@ -1,4 +1,4 @@
-"""The sampler as a whole: what comes out, bit for bit, and what it took."""
+"""The sampler as a whole: its responses, bit for bit, and what they cost."""
 
 from __future__ import annotations
 
@@ -116,9 +116,9 @@ def test_frequencies_follow_the_softmax_at_temperature_one(tiny, make_engine):
     (rollouts,), found = run(engine, [prompt], trials=n)
     assert found.prompts == 1
     first = np.array([r.tokens[0] for r in rollouts])
-    likeliest = np.bincount(first[~np.isin(first, EOS)]).argmax()
-    second = np.array([r.tokens[1] for r in rollouts if r.tokens[0] == likeliest])
-    for drawn, context in ((first, prompt), (second, (*prompt, int(likeliest)))):
+    most_probable = np.bincount(first[~np.isin(first, EOS)]).argmax()
+    second = np.array([r.tokens[1] for r in rollouts if r.tokens[0] == most_probable])
+    for drawn, context in ((first, prompt), (second, (*prompt, int(most_probable)))):
         p = np.exp(log_softmax(logits_after(tiny, context)[-1]))
         assert abs(p.sum() - 1) < 1e-9
         assert p.max() < 0.9, "a peaked distribution would test nothing"

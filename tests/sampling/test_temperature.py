@@ -1,4 +1,4 @@
-"""A temperature per request: the tokens of an engine set to it, in one program, beside other ones."""
+"""A temperature per request gives the tokens of an engine set to it, in one program for all of them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from dast_jax.sampling.scheduler import StaticRequests, sample
 
 KEY = StageKey(seed=3, round=1, stage=0)
 PROMPTS = tiny_llama.prompts()[:6]
-HEAT = (0.5, 1.0, 1.6, 0.0)
+TEMPERATURES = (0.5, 1.0, 1.6, 0.0)
 
 
 class Tempered(StaticRequests):
-    """Trial t of every prompt at temperature `heat[t]`."""
+    """Trial t of every prompt at temperature `temperatures[t]`."""
 
-    def __init__(self, prompts, heat):
-        super().__init__(prompts, trials=len(heat))
-        self._heat = np.array(heat, np.float32)
+    def __init__(self, prompts, temperatures):
+        super().__init__(prompts, trials=len(temperatures))
+        self._temperatures = np.array(temperatures, np.float32)
 
     def next(self, tick):
         requests = super().next(tick)
-        return Requests(requests.query, requests.trial, requests.kind, self._heat[requests.trial])
+        return Requests(requests.query, requests.trial, requests.kind, self._temperatures[requests.trial])
 
 
 def tokens(engine, source):
@@ -33,9 +33,11 @@ def tokens(engine, source):
 
 
 def test_a_request_at_a_temperature_draws_what_an_engine_of_that_temperature_draws(make_engine):
-    mixed = tokens(make_engine(temperature=0.9), Tempered(PROMPTS, HEAT))
-    for t, temperature in enumerate(HEAT):
-        alone = tokens(make_engine(temperature=temperature), StaticRequests(PROMPTS, trials=len(HEAT)))
+    mixed = tokens(make_engine(temperature=0.9), Tempered(PROMPTS, TEMPERATURES))
+    for t, temperature in enumerate(TEMPERATURES):
+        alone = tokens(
+            make_engine(temperature=temperature), StaticRequests(PROMPTS, trials=len(TEMPERATURES))
+        )
         assert [row[t] for row in mixed] == [row[t] for row in alone], temperature
 
 
@@ -46,9 +48,9 @@ def test_requests_without_a_temperature_take_the_configured_one(make_engine):
     assert plain != tokens(engine, Tempered(PROMPTS, (1.5, 1.5)))
 
 
-def test_temperatures_compile_nothing_anew(make_engine):
+def test_temperatures_compile_nothing_again(make_engine):
     engine = make_engine(temperature=0.9)
-    tokens(engine, Tempered(PROMPTS, HEAT))
+    tokens(engine, Tempered(PROMPTS, TEMPERATURES))
     before = engine.compilations()
     tokens(engine, Tempered(PROMPTS, (0.3, 1.3, 0.7)))
     tokens(engine, StaticRequests(PROMPTS))

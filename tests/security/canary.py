@@ -1,4 +1,4 @@
-"""What the tests of this room share: a module that leaves a file behind when it is imported or called."""
+"""Shared by the tests of this package: a module that leaves a file behind when it is imported or called."""
 
 from __future__ import annotations
 

@@ -24,9 +24,9 @@ TAGS = [
 
 
 @pytest.mark.parametrize("tag", TAGS)
-@pytest.mark.parametrize("face", [train.main, compare.main, verify.main])
+@pytest.mark.parametrize("main", [train.main, compare.main, verify.main])
 def test_tags_in_a_file(
-    face: Callable[[list[str]], int],
+    main: Callable[[list[str]], int],
     tag: str,
     tmp_path: Path,
     canary: Canary,
@@ -34,8 +34,8 @@ def test_tags_in_a_file(
 ) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"run:\n  note: {tag}\n")
-    files = ["--data", "x", "--out", "y"] if face is verify.main else []
-    refused(capsys, face(["--config", str(config), *files]), f"{config} line 2: not valid YAML", "tag")
+    files = ["--data", "x", "--out", "y"] if main is verify.main else []
+    refused(capsys, main(["--config", str(config), *files]), f"{config} line 2: not valid YAML", "tag")
     canary.assert_silent()
 
 

@@ -1,4 +1,4 @@
-"""A model's folder runs no code, names no file outside itself, and is read neither as pickles nor unasked."""
+"""A model's folder runs no code, names no file outside itself, and is never read as a pickle."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_old_form_of_auto_map(model: Path, canary: Canary) -> None:
 
 
 @pytest.mark.parametrize("answer", ["y\n", ""])
-def test_nobody_is_asked_whether_to_run_code(answer: str, model: Path, canary: Canary) -> None:
+def test_nothing_prompts_whether_to_run_code(answer: str, model: Path, canary: Canary) -> None:
     """The class of the config is code that only transformers finds, for a tokenizer without a name."""
     (model / "configuration_mine.py").write_text(canary.code)
     (model / "tokenizer.json").unlink()
@@ -79,7 +79,7 @@ def test_nobody_is_asked_whether_to_run_code(answer: str, model: Path, canary: C
     canary.assert_silent()
 
 
-def test_code_of_the_model_itself_is_not_looked_at(model: Path, canary: Canary) -> None:
+def test_code_of_the_model_itself_is_ignored(model: Path, canary: Canary) -> None:
     (model / "modeling_mine.py").write_text(canary.code)
     edit(model / "config.json", auto_map={"AutoModelForCausalLM": "modeling_mine.Module"})
     load_model(model)
@@ -121,7 +121,7 @@ def test_a_template_that_reaches_for_globals(
     assert not canary.exists()
 
 
-def test_a_template_in_a_file_of_its_own_and_sampling(
+def test_a_template_in_a_separate_file_and_sampling(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (model / "chat_template.jinja").write_text(REACHING[0].replace("CANARY", str(tmp_path / "canary")))
@@ -232,7 +232,7 @@ class _Sings:
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
-def test_weights_that_are_a_pickle(
+def test_weights_that_are_a_pickle_are_refused(
     name: str, model: Path, canary: Canary, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (model / "model.safetensors").unlink()

@@ -61,11 +61,11 @@ def study(tmp_path: Path, data: Path) -> Path:
 # --- every command --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("face", [evaluate.main, agreement.main])
+@pytest.mark.parametrize("main", [evaluate.main, agreement.main])
 def test_evaluate_and_agreement(
-    face: Callable[[list[str]], int], rows: Path, canary: Canary, capsys: pytest.CaptureFixture[str]
+    main: Callable[[list[str]], int], rows: Path, canary: Canary, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused(capsys, face(["--model", "asset:base_model", "--data", str(rows)]), f"{rows} {REFUSED}")
+    refused(capsys, main(["--model", "asset:base_model", "--data", str(rows)]), f"{rows} {REFUSED}")
     canary.assert_silent()
 
 
@@ -159,7 +159,7 @@ def test_the_hub(tmp_path: Path, canary: Canary, monkeypatch: pytest.MonkeyPatch
     canary.assert_silent()
 
 
-def test_what_the_config_names_is_refused_in_a_row_all_the_same(rows: Path, canary: Canary) -> None:
+def test_what_the_config_names_is_still_refused_in_a_row(rows: Path, canary: Canary) -> None:
     options = DataOptions(train="x", task=TASK)
     with pytest.raises(UserError, match="row 3: task"):
         load_queries(str(rows), options=options, functions={"mine": TASK})

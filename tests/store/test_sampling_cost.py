@@ -1,4 +1,4 @@
-"""What sampling cost, kept with the parts of the response log: a stage in several processes adds up."""
+"""What sampling cost, stored with the parts of the response log: the costs of several processes add up."""
 
 from __future__ import annotations
 

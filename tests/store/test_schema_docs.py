@@ -1,4 +1,4 @@
-"""docs/schemas.md is what the types say, and complete."""
+"""docs/schemas.md matches the types, and is complete."""
 
 from __future__ import annotations
 

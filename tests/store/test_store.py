@@ -188,7 +188,7 @@ def test_no_response_is_doubled(tmp_path) -> None:
         again.append(_rollout(1, 1), Verdict(VerdictKind.CORRECT))
 
 
-def test_rows_that_stand_in_two_parts_count_once(tmp_path) -> None:
+def test_rows_that_appear_in_two_parts_count_once(tmp_path) -> None:
     with ResponseLog(tmp_path, 0) as log:
         for query, trial in [(0, 0), (0, 1), (1, 1)]:
             log.append(_rollout(query, trial), Verdict(VerdictKind.CORRECT))
@@ -342,7 +342,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path) -> None:
         _open(_config(tmp_path / "file"))
 
 
-def test_a_run_killed_while_it_was_made_is_made_again(tmp_path) -> None:
+def test_a_run_killed_while_it_was_created_is_created_again(tmp_path) -> None:
     with _open(_config(tmp_path)) as store:
         store.write_result("rounds/00/eval.json", EvalFile(sets={}, samples=(), length_ratio=None))
     (tmp_path / "rounds" / "00" / ".eval.json.1.partial").write_text("{")
@@ -433,7 +433,7 @@ def test_tensorboard_events_are_written(tmp_path) -> None:
         assert tag in events[0].read_bytes()
 
 
-def test_wandb_that_is_not_installed_is_said_so(tmp_path) -> None:
+def test_a_missing_wandb_package_is_reported(tmp_path) -> None:
     if "wandb" in sys.modules or _installed("wandb"):
         pytest.skip("wandb is installed here, so its absence cannot be tried")
     with (
@@ -451,8 +451,8 @@ def _installed(name: str) -> bool:
 
 def test_the_log_goes_to_a_file(tmp_path) -> None:
     with _open(_config(tmp_path)):
-        logging.getLogger("dast_jax.anything").info("hello from a room")
+        logging.getLogger("dast_jax.anything").info("hello from a module")
     logging.getLogger("dast_jax.anything").info("after the end")
     text = (tmp_path / "log.txt").read_text()
-    assert "INFO hello from a room" in text
+    assert "INFO hello from a module" in text
     assert "after the end" not in text

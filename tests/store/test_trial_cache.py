@@ -1,4 +1,4 @@
-"""The cache of trials: found by prompt and temperature, read back whole, with the cost of their batch."""
+"""The trial cache: trials are found by prompt and temperature, and read back with their batch's cost."""
 
 from __future__ import annotations
 

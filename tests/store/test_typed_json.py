@@ -1,4 +1,4 @@
-"""Results survive JSON, whatever is in them, and what is not theirs is refused by file and field."""
+"""Results survive JSON, whatever they hold, and anything else is refused with its file and field."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def changed(change: dict[str, Any]) -> dict[str, Any]:
         ({"preference": {"kl": 1.0}}, r"x.json: preference\.reward_margin: missing"),
     ],
 )
-def test_what_does_not_fit_is_named(change: dict[str, Any], message: str) -> None:
+def test_fields_that_do_not_fit_are_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         from_json(TrainingResult, changed(change), "x.json")
 

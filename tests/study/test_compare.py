@@ -19,7 +19,7 @@ from tests.study.small_study import OVERRIDES, SMALL_STUDY
 
 
 def results_of(run_dir: Path, *rounds: int) -> dict[str, Any]:
-    """Everything that a run's method and seed decide, in comparable form."""
+    """Everything that is determined by a run's method and seed, in comparable form."""
     found: dict[str, Any] = {}
     for name in ("base", *(f"{r:02d}" for r in rounds)):
         found[f"{name}/eval"] = json.loads((run_dir / "rounds" / name / "eval.json").read_text())
@@ -82,7 +82,7 @@ def test_a_study_ends_with_a_comparison_of_ordinary_runs(
 
 
 def test_sharing_changes_no_bit(small_study: Path, tmp_path: Path) -> None:
-    """The entry that shares M_0's evaluation and trials against the same run on its own."""
+    """The entry that shares M_0's evaluation and trials against the same run outside a study."""
     from dast_jax.loop.selftrain import run
 
     shared = run_directory(small_study, "dast_p", 1)
@@ -137,7 +137,7 @@ def test_trials_are_found_again_and_those_of_other_prompts_are_not(small_study: 
         assert ours[key] == theirs[key], key
 
 
-def test_a_deleted_run_is_made_again_and_nothing_else(
+def test_a_deleted_run_is_run_again_and_nothing_else(
     small_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "study"

@@ -1,4 +1,4 @@
-"""Studies as they are read: what is refused, and which settings win."""
+"""Reading studies: what is refused, and which settings take precedence."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def change(**changes: Any) -> dict[str, Any]:
         (change(base=None), "^base: "),
     ],
 )
-def test_a_bad_study_is_told_in_one_sentence(mapping: dict[str, Any], message: str) -> None:
+def test_a_bad_study_is_reported_in_one_sentence(mapping: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build_study(mapping)
 
@@ -80,7 +80,7 @@ def test_a_bad_study_is_told_in_one_sentence(mapping: dict[str, Any], message: s
         ({"training": {"epoch": 3}}, "entry x: training.epoch: unknown key; did you mean training.epochs"),
     ],
 )
-def test_a_bad_entry_is_told_before_anything_runs(
+def test_a_bad_entry_is_reported_before_anything_runs(
     entry: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "study.json"

@@ -1,4 +1,4 @@
-"""What is made of the results of a study: statistics, the comparison, its tables and its page."""
+"""The results of a study: statistics, the comparison, its tables and its page."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_a_second_save_replaces_the_first(tmp_path):
     assert len([p for p in (tmp_path / "policy").iterdir() if p.name.isdigit()]) == 1
 
 
-def test_a_save_that_fails_leaves_the_former_one(tmp_path, monkeypatch):
+def test_a_save_that_fails_leaves_the_previous_one(tmp_path, monkeypatch):
     _, params = tiny.model()
     save_policy(tmp_path / "policy", params)
 
@@ -80,7 +80,7 @@ def test_a_save_that_fails_leaves_the_former_one(tmp_path, monkeypatch):
     assert tiny.same_bits(load_policy(tmp_path / "policy", params), params)
 
 
-def test_a_missing_policy_is_the_persons_business(tmp_path):
+def test_a_missing_policy_is_a_user_error(tmp_path):
     _, params = tiny.model()
     with pytest.raises(UserError, match="no such policy checkpoint"):
         load_policy(tmp_path / "nowhere", params)
@@ -135,7 +135,7 @@ FULL_DISK = """
 
 
 def test_a_full_disk_is_an_interruption_and_keeps_what_was_there(tmp_path):
-    """On a real file system of 700 KB, where this machine lets us mount one."""
+    """On a real file system of 700 KB, where mounting one is allowed."""
     mount = [
         "unshare",
         "-rm",

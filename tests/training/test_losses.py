@@ -1,4 +1,4 @@
-"""The chunked head against the plain formula, and what it may not do."""
+"""The chunked head against the plain formula, and its memory use."""
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,11 @@ B, T, D, V = 3, 21, 8, 53
 def data():
     random = np.random.RandomState(0)
     hidden, unembed = random.standard_normal((B, T, D)), random.standard_normal((D, V))
-    likeliest = np.argmax(hidden @ unembed, -1)
+    top = np.argmax(hidden @ unembed, -1)
     return (
         jnp.asarray(hidden, jnp.float32),
         jnp.asarray(unembed, jnp.float32),
-        jnp.asarray(np.where(random.rand(B, T) < 0.3, likeliest, random.randint(0, V, (B, T))), jnp.int32),
+        jnp.asarray(np.where(random.rand(B, T) < 0.3, top, random.randint(0, V, (B, T))), jnp.int32),
         jnp.asarray(random.rand(B, T) < 0.6, jnp.float32),
     )
 

@@ -1,4 +1,4 @@
-"""Training on pairs: packing, micro-batches, meshes, resume, and that it prefers what it was told to."""
+"""Training on pairs: packing, micro-batches, meshes, resume, and that it learns the preference."""
 
 import dataclasses
 
@@ -71,7 +71,7 @@ def unbroken():
 # -- rows --------------------------------------------------------------------------------------------
 
 
-def test_both_texts_of_a_pair_lie_in_one_row():
+def test_both_texts_of_a_pair_are_in_one_row():
     given, reference = pairs(), arbitrary_reference()
     rows = pack_pairs(given, reference, 64)
     assert sorted(i for row in rows.members for i in row) == list(range(20))
@@ -354,7 +354,7 @@ def test_a_checkpoint_of_another_reference_or_loss_is_not_used(tmp_path, caplog)
         assert "starting again" in caplog.text
 
 
-def test_pairs_have_a_learning_rate_of_their_own():
+def test_pairs_have_their_own_learning_rate():
     """It is the only one that counts: the examples' may be anything."""
     rates = []
     note = lambda step, total, metrics: rates.append(metrics["learning_rate"])  # noqa: E731

@@ -41,7 +41,7 @@ def at(delta):
 
 
 def test_label_smoothing_puts_the_minimum_where_the_odds_are():
-    """With ε wrong labels the loss is least at σ(βΔ) = 1 − ε, and is there the entropy of the labels."""
+    """With a share ε of reversed labels the loss is least at σ(βΔ) = 1 − ε, where it is their entropy."""
     epsilon, beta = 0.1, 0.5
     best = math.log((1 - epsilon) / epsilon) / beta
     loss = lambda delta: sigmoid_loss(at(delta), beta=beta, label_smoothing=epsilon)  # noqa: E731
@@ -121,6 +121,6 @@ def test_options_that_do_not_go_together_are_refused():
     build(TrainingOptions, {"preference_loss": "rpo", "label_smoothing": 0.1}, where="training")
 
 
-def test_the_methods_own_loss_must_be_put_in_first():
+def test_the_methods_own_loss_must_be_resolved_first():
     with pytest.raises(ValueError, match="replace it"):
         preference_objective(TrainingOptions())

@@ -1,4 +1,4 @@
-"""The optimizer step: packing, micro-batches, normalisation, masking, guards, the schedule."""
+"""The optimizer step: packing, micro-batches, normalization, masking, guards, the schedule."""
 
 import dataclasses
 import math

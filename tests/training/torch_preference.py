@@ -31,7 +31,7 @@ def pairs() -> list[tuple[list[int], list[int], list[int]]]:
 
 
 def reference_weights() -> dict[str, np.ndarray]:
-    """The reference policy: the policy's weights, a little off."""
+    """The reference policy: the policy's weights, slightly perturbed."""
     random = np.random.RandomState(3)
     return {
         name: (value + 0.02 * random.standard_normal(value.shape)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Every task family's own extraction and verdicts, tolerances, and verifiers of the user's own."""
+"""Every task family's own extraction and verdicts, tolerances, and custom verifiers."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_order_of_lists_and_labels_are_choices():
 
 
 @pytest.mark.parametrize("task", ["chioce", "math~", "math~x", "choice~0.1", "mod:", ":f", "", "a b:c"])
-def test_unknown_tasks_are_told_in_a_sentence(task):
+def test_unknown_tasks_are_reported_in_a_sentence(task):
     with pytest.raises(UserError) as error:
         read_task(task)
     assert "\n" not in str(error.value)
@@ -211,7 +211,7 @@ OWN = """
         return reference[::-1] == prediction
 
     def verdict(reference, prediction):
-        return Verdict(VerdictKind.NO_ANSWER, prediction[:3], "told by me")
+        return Verdict(VerdictKind.NO_ANSWER, prediction[:3], "my own reason")
 
     def raises(reference, prediction):
         raise ValueError("two\\nlines")
@@ -270,8 +270,8 @@ def test_own_function(own):
     assert own.verify_one("abc", "cba", "own_checks:same").kind is CORRECT
     assert own.verify_one("abc", "abc", "same").kind is INCORRECT
     assert own.verify_one("a", "b\0", "same").kind is INCORRECT
-    told = own.verify_one("abc", "abcdef", "verdict")
-    assert (told.kind, told.extracted, told.reason) == (NO_ANSWER, "abc", "told by me")
+    verdict = own.verify_one("abc", "abcdef", "verdict")
+    assert (verdict.kind, verdict.extracted, verdict.reason) == (NO_ANSWER, "abc", "my own reason")
     assert own.verify_one("a", "b", "prints").kind is CORRECT
 
 
@@ -282,7 +282,7 @@ def test_own_function_that_takes_too_long_is_killed_and_the_next_call_works(own)
         assert own.verify_one("a", "b", name).kind is CORRECT
 
 
-def test_own_function_that_raises_is_incorrect_and_said_once(own, caplog):
+def test_own_function_that_raises_is_incorrect_and_reported_once(own, caplog):
     with caplog.at_level(logging.WARNING, logger="dast_jax"):
         for _ in range(3):
             verdict = own.verify_one("a", "b", "raises")
@@ -294,7 +294,7 @@ def test_own_function_that_raises_is_incorrect_and_said_once(own, caplog):
 
 
 @pytest.mark.parametrize(
-    ("task", "told"),
+    ("task", "message"),
     [
         ("absent", "no_such_module_here cannot be imported"),
         ("broken", "nothing_of_that_name"),
@@ -303,10 +303,10 @@ def test_own_function_that_raises_is_incorrect_and_said_once(own, caplog):
         ("wrong_type", "returned str"),
     ],
 )
-def test_own_function_that_cannot_be_used_is_one_sentence(own, task, told):
+def test_own_function_that_cannot_be_used_is_one_sentence(own, task, message):
     with pytest.raises(UserError) as error:
         own.verify_one("a", "b", task)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert f"task {task} ({OWN_BAD[task]}): " in str(error.value)
     assert "\n" not in str(error.value)
 

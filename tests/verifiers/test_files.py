@@ -1,4 +1,4 @@
-"""`python -m dast_jax.verify`: rows in, the same rows with verdicts out, and one sentence for bad files."""
+"""`python -m dast_jax.verify`: rows in, the same rows with verdicts out, and errors for bad files."""
 
 from __future__ import annotations
 

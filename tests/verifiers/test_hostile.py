@@ -1,4 +1,4 @@
-"""Answers made to hang, crash, or run: refused or cut off in time, never correct, and nobody else is hurt."""
+"""Answers made to hang, crash, or run: refused or cut off in time, never correct, and without affecting others."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_workers_are_limited_in_memory_and_write_no_files():
 
 
 def test_running_out_of_memory_is_no_verdict_on_the_answer():
-    """A reply of the worker's that says so: timed out, told why, and a fresh worker."""
+    """The worker replies so: the verdict is timed out with the reason, and the worker is replaced."""
     code = (
         "import io, json, resource\n"
         "from dast_jax.verifiers import worker\n"

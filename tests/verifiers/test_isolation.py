@@ -1,4 +1,4 @@
-"""Workers and the face stay light: no jax, no transformers, no datasets; workers start only when needed."""
+"""Workers and the command stay light: no jax, transformers or datasets; workers start only when needed."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def test_modules_import_nothing_heavy(module):
     assert ("sympy" in loaded) is module.endswith("worker")
 
 
-FACE = """
+PROGRAM = """
 import json, sys
-import jax                      # what a careless face does
+import jax                      # what a careless program does
 from dast_jax.verifiers import Verifier
 
 print("main module loaded", flush=True)
@@ -48,10 +48,10 @@ print(json.dumps([["jaxlib" in m for m in maps], "jaxlib" in mine]))
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
 def test_workers_do_not_load_the_main_module_nor_jax(tmp_path):
-    face = tmp_path / "face.py"
-    face.write_text(FACE)
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
     done = subprocess.run(
-        [sys.executable, str(face)],
+        [sys.executable, str(program)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},  # installed or not
         capture_output=True,
         text=True,

@@ -184,7 +184,7 @@ def test_verdict(verifier, reference, prediction, expected):
     assert verdict.kind is expected, verdict
 
 
-def test_a_bound_that_the_reference_states_in_the_same_words_is_right(verifier):
+def test_a_bound_that_the_reference_states_in_the_same_words_is_correct(verifier):
     assert verifier.verify_one("greater than 5", "The answer is greater than 5.").correct
     assert not verifier.verify_one("greater than 5", "The answer is greater than 6.").correct
 

@@ -1,4 +1,4 @@
-"""Verdicts that must hold: the table of answers that published graders got wrong, and its relatives."""
+"""Verdicts that must hold: answers that published graders misjudged, and similar ones."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_what_a_percent_sign_means_is_a_choice(rule, half, fifty):
         assert verifier.verify_one(r"50\%", "50%").correct
 
 
-def test_what_was_extracted_is_told(verifier):
+def test_what_was_extracted_is_reported(verifier):
     verdict = verifier.verify_one("18", "She makes $20. The answer is $18.00 a day.")
     assert verdict.extracted == "$18.00"
     assert "answer is" in verdict.reason
