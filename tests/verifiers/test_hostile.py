@@ -1,4 +1,4 @@
-"""Answers made to hang, crash, or run: refused or cut off in time, never correct, and without affecting others."""
+"""Answers made to hang, crash, or run: refused or cut off in time, never correct, others unaffected."""
 
 from __future__ import annotations
 
