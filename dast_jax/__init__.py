@@ -1,7 +1,7 @@
 """Difficulty-aware self-training of language models, in JAX.
 
-The names below are the public ones. They are loaded when they are first used: importing the package loads no
-jax, as verifier workers and the commands import it before they know whether they need any.
+The names below are the public API. They are loaded on first use: importing the package loads no jax, as
+verifier workers and the commands import it before they know whether they need it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""`python -m dast_jax.agreement --model … --data … [--out F.json]`: whether difficulty estimators agree.
+"""`python -m dast_jax.agreement --model … --data … [--out F.json]`: how far difficulty estimators agree.
 
-Samples trials of every query, lets each estimator say how hard it is, and compares every two: rank
+Samples trials of every query, estimates its difficulty with each estimator, and compares every pair: rank
 correlations and the levels they give; and how diverse the responses are, by level.
 docs/schemas.md has the fields of the JSON.
 """

@@ -17,8 +17,8 @@ __all__ = ["main"]
 
 ARGUMENTS = Arguments(
     "compare",
-    "Run methods x seeds as a study describes, and compare them: accuracy, work, paired differences.\n"
-    "The same command run again resumes a study that was stopped.",
+    "Run the methods x seeds of a study and compare them: accuracy, work, paired differences.\n"
+    "Run the same command again to resume a study that was stopped.",
     StudySchema(),
     Flag("--quick", switch=True, help="the shorter study of the section `quick`"),
     Flag("--out", help="folder of the study (default: runs/NAME)"),

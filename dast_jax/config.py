@@ -91,7 +91,7 @@ _PROFILE = OptionInfo(
     key="profile",
     type="bool",
     default=False,
-    help="leave a JAX profiler trace in the run's folder",
+    help="write a JAX profiler trace into the run's folder",
     choices=None,
     changes_result=False,
 )
@@ -112,7 +112,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> RunCo
 def override(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return `mapping` with `key=value` overrides applied.
 
-    With another `method.name` the options of the mapping's method are left out: they are not its own.
+    With another `method.name`, the options of the mapping's method are dropped, as they do not apply to it.
     """
     changed = apply_overrides(mapping, overrides)
     if _split_method(changed)[0] != _split_method(mapping)[0]:
@@ -139,7 +139,7 @@ def build_config(mapping: Mapping[str, Any]) -> RunConfig:
 
 
 def config_path(name: str | Path) -> Path:
-    """Return the file that `--config NAME` means: a path, else a packaged config.
+    """Return the file that `--config NAME` refers to: a path, else a packaged config.
 
     Both `quickstart` and `configs/quickstart.yaml` find the packaged one from any folder.
     Raises `UserError` that offers the nearest packaged name.
@@ -188,7 +188,7 @@ def _split_method(mapping: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _refuse_other_methods_keys(name: str, options: type, mapping: Mapping[str, Any]) -> None:
-    """Raise `UserError` for a key of another method, as the nearest of this one's would mislead."""
+    """Raise `UserError` for another method's key, for which this method's nearest key would be misleading."""
     own = {field.name for field in dataclasses.fields(options)}
     for key in mapping:
         if key in own:

@@ -102,7 +102,7 @@ class Exemplar:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the verifier said of one prediction, what it extracted as the answer, and why."""
+    """The verifier's result for one prediction, the answer that it extracted, and the reason."""
 
     kind: VerdictKind
     extracted: str | None = None
@@ -144,7 +144,7 @@ class Requests:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """One sampled response, as the sampler hands it over.
+    """One sampled response, as the sampler returns it.
 
     `tokens` are the ids of the new tokens, the final EOS included when it was sampled; `text` is
     decoded without it and cut at the stop string. `logprob` is the sum over `tokens` of the
@@ -305,7 +305,7 @@ class PreferencePair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSet:
-    """What a method wants trained: texts by query, before tokenization.
+    """What to train on, as a method chose it: texts by query, before tokenization.
 
     `query` int32 [n]; `text` object [n], the response to train on; `is_reference` bool [n] marks
     reference solutions. `shortfall` says, per level name, how many examples the quotas lacked.
@@ -322,7 +322,7 @@ class TrainingSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreferenceSet:
-    """Pairs that a method wants trained: texts by query, before tokenization.
+    """Pairs to train on, as a method chose them: texts by query, before tokenization.
 
     `query` int32 [n]; `chosen` and `rejected` object [n], the preferred response and the other one;
     `chosen_is_reference` bool [n] marks pairs that prefer a reference solution. `shortfall` says, per
@@ -343,7 +343,7 @@ class PreferenceSet:
 class Pool:
     """The training queries a method works on; index i is query i everywhere.
 
-    `columns` are annotations of the queries by name, [n] each: what a judge, a tagger or an encoder said.
+    `columns` are annotations of the queries by name, [n] each: results of a judge, a tagger or an encoder.
     """
 
     queries: tuple[Query, ...]

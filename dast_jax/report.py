@@ -1,6 +1,6 @@
 """`python -m dast_jax.report --run DIR [--run DIR2 …] --out FILE.html`: runs as one self-contained page.
 
-The page needs no network and runs no script; an unfinished run is shown as far as it got.
+The page needs no network and runs no script; an unfinished run is shown as far as it has got.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ __all__ = ["main"]
 ARGUMENTS = Arguments(
     "train",
     "Self-train a model: sample, verify, build the training set, train, evaluate, round after round.\n"
-    "The same command run again resumes an interrupted run; a finished one says so.",
+    "Run the same command again to resume an interrupted run; a finished one reports that it is finished.",
     RunSchema(),
 )
 

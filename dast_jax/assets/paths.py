@@ -37,18 +37,20 @@ def file_within(folder: Path, name: str, *, named_in: str = "") -> Path:
     """Return the file `name` of `folder`, which need not exist; `named_in` is the file that names it.
 
     Raises `UserError` for a name that leads out of the folder, or a link that does. What is in a folder
-    must not make this program read files elsewhere. A snapshot of the hub's cache is the exception:
+    must not make this program read files elsewhere. A snapshot of the hub's cache is an exception:
     its files are links to the blobs of the same repository.
     """
-    by = f"{folder / named_in} names" if named_in else f"{folder}: there is no use for"
+    by = f"{folder / named_in} names" if named_in else f"{folder}: cannot use"
     parts = PurePosixPath(name).parts
     if not parts or "\0" in name or ".." in parts or PurePosixPath(name).is_absolute() or _windows(name):
-        raise UserError(f"{by} {name!r}, which is no file inside the folder; get the model elsewhere")
+        raise UserError(
+            f"{by} {name!r}, which is not a file inside the folder; use another copy of the model"
+        )
     path = folder / name
     target, home = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
     if target.is_relative_to(home) or target.parent in _blobs(home):
         return path
-    raise UserError(f"{path} is a link out of the folder, to {target}; put the file itself there")
+    raise UserError(f"{path} is a link out of the folder, to {target}; copy the file itself there")
 
 
 def _windows(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What all commands share: arguments, help, progress, signals, exit codes."""
+"""Shared by all commands: arguments, help, progress, signals, exit codes."""
 
 from dast_jax.cli.arguments import Arguments, Flag, output_path
 from dast_jax.cli.command import command

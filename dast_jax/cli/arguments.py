@@ -35,7 +35,7 @@ T = TypeVar("T")
 class Flag:
     """A flag of one command (`--data`).
 
-    It may be required; repeated, and its values are then a list; set the config's `key`; or be a `switch`,
+    It may be required; be repeated, so that its values are a list; set the config's `key`; or be a `switch`,
     which takes no value and is True where given.
     """
 
@@ -59,7 +59,7 @@ class OutputShown(Exception):
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse that leaves printing and exiting to the command."""
+    """An argument parser that leaves printing and exiting to the command."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
@@ -113,7 +113,7 @@ class Arguments(Generic[T]):
 
     def add_to(self, parser: argparse.ArgumentParser) -> None:
         """Add the flags and the overrides to `parser`."""
-        parser.add_argument("-h", "--help", action="store_true", help="show this text, with every key")
+        parser.add_argument("-h", "--help", action="store_true", help="show this help, with every key")
         for f in self.flags:
             action = "append" if f.repeated else "store"
             note = " (required)" if f.required else f" (sets {f.key})" if f.key else ""
@@ -125,9 +125,9 @@ class Arguments(Generic[T]):
             else:
                 parser.add_argument(f.name, action=action, default=f.default, metavar="…", help=text)
         parser.add_argument("--config", metavar="…", help="a YAML file, or the name of a packaged config")
-        parser.add_argument("--print-config", action="store_true", help="print the whole config and stop")
+        parser.add_argument("--print-config", action="store_true", help="print the complete config and exit")
         parser.add_argument(
-            "overrides", nargs="*", metavar="key=value", help="set a key; they win over all else"
+            "overrides", nargs="*", metavar="key=value", help="set a key, overriding everything else"
         )
 
     def _usage(self) -> Iterator[str]:
@@ -144,7 +144,7 @@ class Arguments(Generic[T]):
 
 
 def _invocation(name: str) -> str:
-    """Return how the command is called: as the user called it, if that was through `dast-jax`."""
+    """Return the command's name for messages, as the user called it if that was through `dast-jax`."""
     return f"dast-jax {name}" if Path(sys.argv[0]).name == "dast-jax" else f"python -m dast_jax.{name}"
 
 
@@ -183,7 +183,7 @@ def _filled(mapping: dict[str, Any], schema: Schema[Any]) -> dict[str, Any]:
 
 
 def output_path(text: str) -> Path:
-    """Return `text` as a path to write; raises `UserError` for a folder, or where its folder is missing."""
+    """Return `text` as a path to write; raise `UserError` for a folder, or where its folder is missing."""
     path = Path(text)
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a file to write")

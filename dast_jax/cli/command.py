@@ -22,7 +22,7 @@ __all__ = ["command"]
 
 
 def command(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Wrap a command's `main(argv=None)` so that it returns the exit code, whatever happens inside."""
+    """Wrap a command's `main(argv=None)` so that it returns the exit code, including on errors."""
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
                 message = f"disk full{place}; free space and run the same command to continue"
                 return _report(message, InterruptedRunError.exit_code)
             if isinstance(error, PermissionError) and error.filename:
-                message = f"{error.filename}: permission denied; choose a path you may use"
+                message = f"{error.filename}: permission denied; choose a path that you have access to"
                 return _report(message, UserError.exit_code)
             traceback.print_exc()
             return 1

@@ -10,7 +10,7 @@ __all__ = ["start_console"]
 
 
 class _Console(logging.Handler):
-    """Prints what the package logs to the current stderr (which a live progress bar replaces)."""
+    """Print what the package logs to the current stderr (which a live progress bar replaces)."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "file_only", False):

@@ -21,15 +21,15 @@ COMMANDS = ("train", "sample", "verify", "evaluate", "export", "report", "compar
 _SHELLS = ("bash", "zsh", "tcsh")
 
 _FIRST_STEPS = """\
-dast_jax trains a language model on its own checked answers, and works most on what the model finds hard.
+dast_jax trains a language model on its own verified answers, with most work on what the model finds hard.
 
-Try first, on the small model and the arithmetic problems that come with the package:
+Try these first, with the small model and the arithmetic problems that come with the package:
 
   dast-jax train --config quickstart      a whole run in about a minute and a half; ends with its report
   dast-jax evaluate --config quickstart --data asset:problems/test_ood.jsonl
 
-Then your own: `dast-jax train --config quickstart --print-config` prints a config to start from, and
-`dast-jax --help` lists the other commands."""
+For your own model and data, `dast-jax train --config quickstart --print-config` prints a config to start
+from, and `dast-jax --help` lists the other commands."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @command
 def _about(argv: Sequence[str] | None) -> None:
-    """Answer what no subcommand does: nothing at all, `--help`, `--print-completion`, an unknown name."""
+    """Handle everything but subcommands: no arguments, `--help`, `--print-completion`, an unknown name."""
     first, *rest = argv or ("",)
     if not first:
         print(_FIRST_STEPS)

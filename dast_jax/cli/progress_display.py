@@ -14,7 +14,7 @@ from dast_jax.runtime.progress import Progress
 __all__ = ["ProgressDisplay"]
 
 _EVERY = 5.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines when there is no terminal."""
 
 
 class ProgressDisplay:
@@ -86,7 +86,7 @@ class _Lines:
         self._pace.update(event)
         if time.monotonic() - self._printed_at >= _EVERY:
             left = self._pace.left
-            when = f"{_clock(self._pace.elapsed)} gone, {'?' if left is None else _clock(left)} left"
+            when = f"{_clock(self._pace.elapsed)} elapsed, {'?' if left is None else _clock(left)} left"
             self._print(", ".join(t for t in (f"{event.title}: {self._pace.count()}", when, event.info) if t))
 
     def stop(self, event: Progress) -> None:

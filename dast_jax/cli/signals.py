@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as exceptions: the first stops the work in order, a second ends the process."""
+"""SIGINT and SIGTERM as exceptions: the first stops the work cleanly, a second ends the process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _in_gc_callback(frame: FrameType | None) -> bool:
 
 
 def catch_signals() -> Callable[[], None]:
-    """Turn the first SIGINT or SIGTERM into an exception; a second one ends the process at once."""
+    """Turn the first SIGINT or SIGTERM into an exception; a second one ends the process immediately."""
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
     caught = (signal.SIGINT, signal.SIGTERM)

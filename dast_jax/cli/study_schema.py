@@ -1,4 +1,4 @@
-"""How the `compare` command's study is read; apart from the other schemas, as studies load more modules."""
+"""How the `compare` command's study is read; separate from other schemas, as studies load more modules."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ __all__ = ["anli", "choices", "cladder", "tal_scq"]
 def choices(row: Row, options: DataOptions) -> Fields:
     """ARC (arXiv 1803.05457) and CommonsenseQA (arXiv 1811.00937), raw and from the hub.
 
-    `choices` are columns of `text` and `label` or a list of such pairs, beside the question or (with its
+    `choices` are columns of `text` and `label` or a list of such pairs, next to the question or (with its
     `stem`) in it; `answerKey` is the label of the correct one.
     """
     asked = row.get("question")

@@ -1,4 +1,4 @@
-"""What the schemas share: the fields they find in a row, and how cells are read."""
+"""Shared by the schemas: the fields they find in a row, and how cells are read."""
 
 from __future__ import annotations
 

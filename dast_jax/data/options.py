@@ -31,7 +31,7 @@ SCHEMAS = (
 """How raw rows are read; `data.schemas` has one function each."""
 
 COLUMNS = ("question", "answer", "solution", "choices", "level", "task", "id", "tags")
-"""What `data.columns` may name a column for."""
+"""The keys of `data.columns`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,28 +43,28 @@ class DataOptions:
         "owner/name[@revision][:subset or folder][:split]"
     )
     schema: str = opt(
-        "auto", "form of the rows of data.train: by its columns (auto), or one by name", choices=SCHEMAS
+        "auto", "schema of data.train's rows: detected by its columns (auto), or one by name", choices=SCHEMAS
     )
     columns: dict[str, str] = opt(
         {},
         "the columns of other data, as {question: …, answer: …, solution: …, choices: …, level: …, task: …}; "
-        "test sets of no known schema that have these columns are read so too",
+        "test sets of unknown schema that have these columns are read this way too",
         choices=COLUMNS,
     )
     task: str = opt(
         "",
         "task family of rows without a task column (math, number, choice, yes_no, label, bool, list), or a "
         "custom verifier as package.module:function or by its name in verifier.functions; empty takes "
-        "the schema's. In test sets it holds for rows of no known schema",
+        "the schema's; in test sets it applies to rows of unknown schema",
     )
     answer_as_solution: bool = opt(
-        False, "give a query without a solution the words `The answer is …` for one, to be trained on"
+        False, "use `The answer is …` as the solution of a query without one, to be trained on"
     )
     limit: int = opt(0, "number of queries to take; 0 takes all", min=0)
     subset_seed: int | None = opt(
         None, "draw the `limit` queries at random with this seed; null takes the first ones", min=0
     )
-    strip_annotations: bool = opt(True, "drop GSM8K's calculator annotations <<48/2=24>> from solutions")
+    strip_annotations: bool = opt(True, "remove GSM8K's calculator annotations <<48/2=24>> from solutions")
 
     training: ClassVar[bool] = True
     """Whether this is how the training queries are read."""
@@ -74,7 +74,7 @@ class DataOptions:
         if self.columns and missing:
             raise ValueError(f"columns: {' and '.join(missing)} must be named too, got {self.columns}")
         if self.columns and self.schema not in ("auto", "plain"):
-            raise ValueError(f"columns: have no use with schema {self.schema}; leave one of them out")
+            raise ValueError(f"columns: are not used with schema {self.schema}; remove one of the two")
 
     def for_evaluation(self, *, limit: int) -> DataOptions:
         """Return options for reading a test set: its columns decide its schema; the first `limit` rows."""

@@ -29,7 +29,7 @@ class PromptTokenizer(Protocol):
 
 
 class PromptTooLongError(ValueError):
-    """The zero-shot prompt alone is longer than the limit; such a query is skipped and named, never cut."""
+    """The zero-shot prompt alone is over the limit; such a query is skipped and named, never truncated."""
 
 
 class PromptBuilder:
@@ -40,7 +40,7 @@ class PromptBuilder:
     """
 
     def __init__(self, tokenizer: PromptTokenizer, options: PromptOptions, max_prompt_tokens: int):
-        """Raise `UserError` when chat style is asked of a tokenizer without a chat template."""
+        """Raise `UserError` for chat style with a tokenizer that has no chat template."""
         if options.style == "chat" and not tokenizer.has_chat_template:
             raise UserError(
                 "prompts.style: chat needs a model with a chat template, and this one has none; use plain"

@@ -43,7 +43,7 @@ def load_queries(
     check_config_task(options.task, functions)
     table = read_rows(source)
     if not table.rows:
-        raise UserError(f"{source}: is empty; it should hold one query a row")
+        raise UserError(f"{source}: is empty; it should hold one query per row")
     schema, table = _with_schema(source, table, options)
     queries, lacking = [], []
     for number, row in table.rows:
@@ -78,14 +78,14 @@ def read_rows(source: str) -> Table:
         raise UserError(f"{source}: is a folder; name a file in it ({', '.join(_FORMATS)})")
     if hub and not source.endswith(_FORMATS) and not source.startswith("asset:"):
         return read_hub(source, hub)
-    raise UserError(f"{source}: no such data file (nor is it written like a hub id, owner/name:subset:split)")
+    raise UserError(f"{source}: no such data file, and not a hub id like owner/name:subset:split")
 
 
 def _with_schema(source: str, table: Table, options: DataOptions) -> tuple[str, Table]:
     """Return the schema to read `table` with, and `table` in that schema's columns.
 
-    Training data are read by `data.columns` wherever they are named. They say nothing of a test set that
-    is known: there they hold only where its own columns are no known schema, or the plain one.
+    Training data are read by `data.columns` wherever they are named. They do not
+    apply to a test set of known schema: only to one whose own columns have no known schema, or the plain one.
     """
     schema: str | None = options.schema
     if schema == "auto":
@@ -181,7 +181,7 @@ def _no_schema(source: str, table: Table) -> NoReturn:
         raise UserError(f"{source}: {rows_have(numbers)} no question or no answer; fix the rows")
     raise UserError(
         f"{source}: its columns ({', '.join(table.columns[:8])}) fit no known schema; name them question and "
-        "answer (with solution where there is one), or say in data.columns which are which"
+        "answer (with solution where there is one), or name them in data.columns"
     )
 
 

@@ -1,4 +1,4 @@
-"""Rows as they were read, before any schema, and the words that messages have for them."""
+"""Rows as they were read, before any schema, and how messages refer to them."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def rows_have(numbers: Sequence[int]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says, as one line of at most 160 characters."""
+    """Return an error's message as one line of at most 160 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else text[:159] + "…"

@@ -38,20 +38,20 @@ class PairAgreement:
     b: str
     """the second estimator"""
     n: int
-    """queries that both have a score for"""
+    """queries with a score by both"""
     spearman: float | None
     """rank correlation of the scores; null where a side is constant"""
     kendall: float | None
     """Kendall's tau-b of the scores; null where a side is constant"""
     same_level: float
-    """share of all queries with the same level by both"""
+    """share of all queries that both give the same level"""
     confusion: tuple[tuple[int, ...], ...]
     """`confusion[i][j]`: queries of level i by `a` and j by `b`, of all queries"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LevelDiversity:
-    """How unlike the responses to one query are, by level.
+    """How diverse the responses to one query are, for one level.
 
     Means are over the level's queries with two or more responses; null where there are none.
     """
@@ -71,13 +71,13 @@ class LevelDiversity:
     distinct_4: float | None = None
     """the same of 4-grams"""
     self_bleu: float | None = None
-    """BLEU-4 of each response against the others (arXiv 1802.01886), low where they differ"""
+    """BLEU-4 of each response against the others (arXiv 1802.01886); low where they differ"""
     length: float | None = None
     """tokens"""
 
 
 def compare_all(estimates: Sequence[Estimate]) -> tuple[PairAgreement, ...]:
-    """Return the `agreement` of every two of them, in their order."""
+    """Return the `agreement` of every pair of estimates, in order."""
     return tuple(agreement(a, b) for a, b in combinations(estimates, 2))
 
 
@@ -114,7 +114,7 @@ def _correlation(name: str, x: Real[np.ndarray, " n"], y: Real[np.ndarray, " n"]
 def diversity_by_level(
     responses: Responses, levels: Integer[np.ndarray, " n"], *, max_trials: int = 8
 ) -> dict[str, LevelDiversity]:
-    """Return, by level, how unlike the responses to one query are.
+    """Return, by level, how diverse the responses to one query are.
 
     For self-BLEU the first `max_trials` responses are taken, as its cost grows with their square.
     """
@@ -152,7 +152,7 @@ def _diversity(
 
 
 def distinct_ngrams(texts: Sequence[Sequence[str]], n: int) -> float:
-    """Share of the n-grams of all texts that are unlike; 0 where there are none."""
+    """Share of the n-grams of all texts that are distinct; 0 where there are none."""
     grams = [gram for words in texts for gram in _ngrams(words, n)]
     return len(set(grams)) / len(grams) if grams else 0.0
 

@@ -2,7 +2,7 @@
 
 The encoder is the policy itself (`models.embed.mean_pooled`, handed in as a function), or a
 sentence-transformers model, which is an extra: `pip install dast_jax[embed]`. Such a model is data: its
-folder may name classes and functions to import, and hold pickles, and neither is taken.
+folder may name classes and functions to import, and hold pickles, but neither is loaded.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _refuse_code(folder: Path) -> None:
             continue  # whoever needs the file says that it is broken
         if code := next(_foreign_code(said), None):
             raise UserError(
-                f"encoder sentence_transformers: {file} names the code {code!r}, and code of a model is not "
+                f"encoder sentence_transformers: {file} names the code {code!r}, and a model's code is not "
                 "run; use another model"
             )
     for file in sorted([*folder.rglob("pytorch_model*.bin"), *folder.rglob("adapter_model*.bin")]):

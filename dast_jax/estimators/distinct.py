@@ -43,16 +43,16 @@ def _digest(text: str) -> bytes:
 def usable(responses: Responses) -> Bool[np.ndarray, " n"]:
     """Return which rows can be trained on: correct, and not cut off at the limit of new tokens.
 
-    [ours] A truncated response may contain the right answer, but with EOS after it, it would teach
+    [ours] A truncated response may contain the correct answer, but with EOS after it, it would teach
     the policy to stop in the middle of a sentence. It counts as correct in the pass rate.
     """
     return responses.correct & _whole(responses)
 
 
 def rejectable(responses: Responses) -> Bool[np.ndarray, " n"]:
-    """Return which rows can be the rejected one of a pair: incorrect, and ended by themselves.
+    """Return which rows can be the rejected one of a pair: incorrect, and not truncated.
 
-    [ours] A truncated or timed-out response was not shown to be wrong, nor was one without an answer.
+    [ours] A truncated or timed-out response was not shown to be incorrect, nor was one without an answer.
     """
     incorrect: np.ndarray = responses.verdict == tuple(VerdictKind).index(VerdictKind.INCORRECT)
     return incorrect & _whole(responses)
@@ -130,7 +130,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 class _KeySet:
     """A set of 64-bit keys at 8 bytes each, as a pool of 10^6 queries may have 10^7 correct responses.
 
-    Keys lie in a sorted array; those added one at a time wait in a small set until there are enough.
+    Keys are in a sorted array; those added one at a time are held in a small set until there are enough.
     """
 
     _WAITING = 1 << 16

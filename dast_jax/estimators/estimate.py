@@ -7,7 +7,7 @@
     uncertainty  mean token entropy of the trials
     judge        the rating of another model
 
-Scores order the queries, larger is harder; only `sampled` has levels of its own. [ours] The others rank the
+Scores order the queries, larger is harder; only `sampled` defines its own levels. [ours] The others rank the
 queries, and their levels are shares of the ranking (`levels_by_rank`), so any of them can replace
 `sampled`. Everything here works on columns and imports no jax.
 """
@@ -55,9 +55,9 @@ Rater = Callable[[Sequence[str]], "tuple[np.ndarray, Mapping[str, int]]"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What an estimator says of n queries.
+    """An estimate of n queries.
 
-    `score` float64 [n], larger is harder, NaN where the estimator knows nothing of a query; `levels` int8 [n]
+    `score` float64 [n], larger is harder, NaN where the estimator knows nothing about it; `levels` int8 [n]
     index into `LEVELS`; `notes` are counts worth a warning: queries `unrated`, requests that failed.
     """
 
@@ -80,8 +80,8 @@ def estimate(
     """Return the estimate `name` (one of `ESTIMATORS`) of `queries`; `responses` are their verified trials.
 
     Levels of all but `sampled` hold the `shares` of the queries, easiest first. `judge` rates questions;
-    what it leaves unrated gets what `fallback` says (`JudgeOptions.fallback`), and is counted. A query that
-    the others know nothing of (no label, no trial) is put in the middle of the ranking, and counted.
+    a query that it leaves unrated is handled as `fallback` says (`JudgeOptions.fallback`), and counted. A
+    query that the others know nothing about (no label, no trial) is ranked in the middle, and counted.
     Raises `UserError` for an unknown estimator, for one that lacks its trials, labels or judge, and when
     the judge leaves queries unrated with `fallback="stop"`.
     """
@@ -177,7 +177,7 @@ class TrialSums:
 
     @classmethod
     def of(cls, responses: Responses, n: int) -> TrialSums:
-        """Sum over `responses`, in whatever order they come."""
+        """Sum over `responses`, which may be in any order."""
         query = responses.query
         steps = np.fromiter(map(count_steps, responses.text), np.int64, len(responses))
         # Floats are added in order of (query, round, trial), as their sum depends on the order.
@@ -218,7 +218,7 @@ def count_steps(text: str) -> int:
 
 
 def _label_scores(queries: Sequence[Query]) -> np.ndarray:
-    """Return the place of each query's label among the labels in natural order; NaN without a label."""
+    """Return the rank of each query's label among the labels in natural order; NaN without a label."""
     labels = [query.level for query in queries]
     known = [label for label in labels if label is not None]
     if not known:

@@ -11,9 +11,9 @@ __all__ = ["TallyCounter"]
 
 
 class TallyCounter:
-    """Keep a stage's `Tally`: what was requested, what finished, and how much of it was new and correct.
+    """Keep a stage's `Tally`: what was requested, what finished, and how many responses were new and correct.
 
-    The counts after a set of responses are the same in whatever order they came.
+    The counts after a set of responses do not depend on their order.
     """
 
     def __init__(self, n_queries: int, carried: Responses | None = None):

@@ -1,6 +1,6 @@
-"""Do difficulty estimators agree on a data set, for a model?
+"""How far difficulty estimators agree on a data set, for a model.
 
-Samples trials of every query, lets each estimator say how hard it is, and compares every two: rank
+Samples trials of every query, estimates its difficulty with each estimator, and compares every pair: rank
 correlations and the levels they give; and how diverse the responses are, by level.
 """
 
@@ -76,7 +76,7 @@ def compare_estimators(
     skipped: Sequence[str] = (),
     judge: Rater | None = None,
 ) -> Agreement:
-    """Return how the estimators agree, from the trials; `skipped` are ids of queries that have none.
+    """Return how far the estimators agree, from the trials; `skipped` are ids of queries that have none.
 
     Raises `UserError` for a requested estimator that lacks what it needs, or where fewer than two are
     available.

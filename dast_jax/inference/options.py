@@ -20,11 +20,11 @@ __all__ = ["AgreementOptions", "EvaluateOptions", "EvaluationOptions", "SampleOp
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
-    """On what, how often and how responses are drawn when a policy is measured."""
+    """The sets, the number of trials and the sampling options of an evaluation."""
 
     sets: dict[str, str] = opt({}, "test sets: a name of your choice for each data source")
     limit: int = opt(0, "only the first n queries of each set; 0 takes all", min=0)
-    every_round: bool = opt(True, "measure after every round, not only after the last")
+    every_round: bool = opt(True, "evaluate after every round, not only after the last")
     trials: int = opt(
         1,
         "responses per query; above 1, accuracy is the mean share of correct ones (avg@k), and pass@k and "
@@ -33,18 +33,18 @@ class EvaluationOptions:
     )
     level_trials: int = opt(
         0,
-        "label sets that have no levels by this number of trials of the base model; 0 leaves them unlabelled",
+        "label sets without levels by this number of trials of the base model; 0 leaves them unlabeled",
         min=0,
     )
     length_probe: int = opt(
         32,
-        "training queries asked twice, after long and after brief exemplars, to see whether responses still "
-        "follow their length; 0 leaves it out",
+        "training queries sampled twice, after long and after short exemplars, to check whether responses "
+        "still follow their length; 0 turns it off",
         min=0,
     )
     temperature: float = opt(0.0, "softmax temperature; 0 takes the most probable token", min=0)
     top_k: int = opt(0, "keep only the k most probable tokens; 0 keeps all", min=0)
-    top_p: float = opt(1.0, "keep the most probable tokens that hold this probability", min=0, max=1)
+    top_p: float = opt(1.0, "keep the most probable tokens that together have this probability", min=0, max=1)
     max_new_tokens: int = opt(
         0, "a response ends after this many tokens; 0 takes sampling.max_new_tokens", min=0
     )
@@ -109,7 +109,7 @@ class AgreementOptions:
     judge: JudgeOptions = opt(JudgeOptions)
     estimators: tuple[str, ...] = opt(
         (),
-        "which to compare; empty takes all that the data and judge.endpoint allow",
+        "estimators to compare; empty takes all that the data and judge.endpoint allow",
         choices=ESTIMATORS,
     )
     trials: int = opt(16, "K, the trials of each query", min=2)
@@ -122,7 +122,7 @@ class AgreementOptions:
     hard_cut: float = opt(DEFAULT_CUTS.hard, "sampled: hard below this pass rate", min=0, max=1)
     level_shares: tuple[float, ...] = opt(
         (),
-        "shares of easy, middle, hard and unsolved that the estimators which only rank give; empty takes "
+        "shares of easy, middle, hard and unsolved for the estimators that only rank; empty takes "
         f"those of sampled, else {list(DEFAULT_SHARES)}",
         min=0,
         max=1,

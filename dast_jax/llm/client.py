@@ -1,11 +1,11 @@
-"""Another model, behind an OpenAI-compatible endpoint, that is asked one question for each of many texts.
+"""A client for another model behind an OpenAI-compatible endpoint, asked one question for each of many texts.
 
     endpoint = Endpoint(options, parse, name="judge")
     answers, counts = endpoint(["What is 2+2?", …])      # what `parse` reads in each reply, or None
 
-The key is read from the environment when a request is made, and is in nothing else: no message, cache or
-option holds it, redirects (which would take it elsewhere) are not followed, and what the endpoint says in an
-error is not repeated, as some endpoints repeat the key. Used by `llm.judge` and `llm.tagger`.
+The key is read from the environment when a request is made, and is stored nowhere: no message, cache or
+option contains it, redirects (which would send it elsewhere) are not followed, and the endpoint's error texts
+are not repeated, as some endpoints include the key in them. Used by `llm.judge` and `llm.tagger`.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _MAX_REPLY = 4 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointOptions:
-    """Where a model is and how it is asked; everything here is [ours]."""
+    """The address of a model and how it is asked; everything here is [ours]."""
 
     endpoint: str = opt(
         "",
-        "base URL of the service, to which /chat/completions is added: https://HOST/v1",
+        "base URL of the service, to which /chat/completions is appended: https://HOST/v1",
         changes_result=False,
     )
     model: str = opt("", "name of the model at that endpoint")
@@ -61,20 +61,23 @@ class EndpointOptions:
         "NAME of the environment variable that holds the key (never the key itself); empty sends none",
         changes_result=False,
     )
-    prompt: str = opt("{question}", "what the model is asked; {question} is replaced by the query")
-    max_tokens: int = opt(64, "tokens the model may answer with", min=1)
+    prompt: str = opt("{question}", "prompt for the model; {question} is replaced by the query")
+    max_tokens: int = opt(64, "maximum tokens of a reply", min=1)
     retries: int = opt(
-        4, "further attempts after a failed one; each waits twice as long", min=0, changes_result=False
+        4,
+        "retries after a failed attempt; each waits twice as long as the one before",
+        min=0,
+        changes_result=False,
     )
     backoff: float = opt(1.0, "seconds before the first retry", min=0, changes_result=False)
-    timeout: float = opt(60.0, "seconds that one request may take", min=0.01, changes_result=False)
-    concurrency: int = opt(8, "requests under way at a time", min=1, max=256, changes_result=False)
+    timeout: float = opt(60.0, "timeout of one request, in seconds", min=0.01, changes_result=False)
+    concurrency: int = opt(8, "concurrent requests", min=1, max=256, changes_result=False)
     give_up_after: int = opt(
-        16, "stop asking after this many queries failed in a row", min=1, changes_result=False
+        16, "stop asking after this many consecutive failed queries", min=1, changes_result=False
     )
     cache: str = opt(
         "~/.cache/dast_jax/endpoint",
-        "folder of the cache of replies, so that no query is paid for twice; empty for no cache",
+        "folder in which replies are cached, so that no query is paid for twice; empty for no cache",
         changes_result=False,
     )
 
@@ -82,9 +85,7 @@ class EndpointOptions:
         if self.prompt.count("{question}") != 1:
             raise ValueError("prompt: must contain {question} exactly once")
         if self.key_variable and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", self.key_variable):
-            raise ValueError(
-                "key_variable: must be the NAME of an environment variable, in capitals, and is not"
-            )
+            raise ValueError("key_variable: must be the NAME of an environment variable, in capital letters")
         if not self.endpoint:
             return
         parts = urlsplit(self.endpoint)
@@ -92,13 +93,13 @@ class EndpointOptions:
             raise ValueError("endpoint: must be a URL like https://HOST/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError(
-                "endpoint: must hold no user, password or query, as it is written to the run's config; "
+                "endpoint: must contain no user, password or query, as it is written to the run's config; "
                 "put the key in an environment variable and its name in key_variable"
             )
 
 
 class NonsenseError(ValueError):
-    """What `parse` raises for a reply that answers nothing; such a query is asked again."""
+    """Raised by `parse` for a reply without an answer; such a query is asked again."""
 
 
 class Endpoint(Generic[T]):
@@ -128,7 +129,7 @@ class Endpoint(Generic[T]):
     def __call__(
         self, questions: Sequence[str], *, on_progress: OnProgress = silent
     ) -> tuple[list[T | None], Mapping[str, int]]:
-        """Return the answer for each question, None where there is none, and counts of what went wrong.
+        """Return the answer for each question, None where there is none, and counts of the failures.
 
         Equal questions are asked once, known ones not at all. The counts: `failed` queries by cause
         (`failed_timeout`, `failed_http_500`, `failed_connection`, `failed_nonsense`), `not_asked` after
@@ -157,7 +158,7 @@ class Endpoint(Generic[T]):
         return [answers[prompt] for prompt in prompts], counts
 
     def _kept(self, prompt: str) -> T | None:
-        """Return the answer of an earlier call, if it was kept."""
+        """Return the answer of an earlier call, if it was cached."""
         reply = self._cache.get(prompt)
         if reply is None:
             return None
@@ -167,7 +168,7 @@ class Endpoint(Generic[T]):
             return None
 
     def _ask(self, prompt: str, asking: _Asking) -> T | None:
-        """Return the answer after as many attempts as it takes, or None."""
+        """Return the answer, after retries if needed, or None."""
         cause = ""
         for attempt in range(self._options.retries + 1):
             if attempt:
@@ -200,7 +201,7 @@ class Endpoint(Generic[T]):
         return min(self._options.backoff * 2.0 ** (attempt - 1), _MAX_WAIT) * random.uniform(0.75, 1.0)
 
     def _request(self, prompt: str) -> str:
-        """Return the model's reply. Raises `_FailedError`, which repeats nothing that the endpoint said."""
+        """Return the model's reply. Raises `_FailedError`, which contains no text from the endpoint."""
         options = self._options
         body = {
             "model": options.model,
@@ -246,7 +247,7 @@ class _FailedError(Exception):
 
 
 class _Asking:
-    """What the threads of one call share: counts, and whether to give up."""
+    """Shared by the threads of one call: counts, and whether to give up."""
 
     def __init__(self, give_up_after: int):
         self.counts: Counter[str] = Counter()
@@ -285,7 +286,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _read(reply: Any, seconds: float) -> bytes:
-    """Read the body within `seconds`: a socket's own time-out starts anew with each byte."""
+    """Read the body within `seconds`: a socket's own time-out restarts with each byte."""
     deadline = time.monotonic() + seconds
     parts: list[bytes] = []
     size = 0
@@ -327,11 +328,11 @@ class _Cache:
                 self._known[str(row["key"])] = str(row["reply"])
 
     def get(self, prompt: str) -> str | None:
-        """Return the kept reply to `prompt`, if any."""
+        """Return the cached reply to `prompt`, if any."""
         return self._known.get(self._key(prompt))
 
     def put(self, prompt: str, reply: str) -> None:
-        """Keep a reply; where it cannot be written, for this process only."""
+        """Cache a reply; if it cannot be written, for this process only."""
         key = self._key(prompt)
         with self._lock:
             self._known[key] = reply

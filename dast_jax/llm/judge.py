@@ -35,7 +35,7 @@ _PROMPT = (
 class JudgeOptions(EndpointOptions):
     """A model that rates queries; everything here is [ours]."""
 
-    prompt: str = opt(_PROMPT, "what the judge is asked; {question} is replaced by the query")
+    prompt: str = opt(_PROMPT, "prompt for the judge; {question} is replaced by the query")
     scale: int = opt(10, "the highest rating; the lowest is 1", min=2)
     fallback: str = opt(
         "sampled",
@@ -56,7 +56,7 @@ class Judge:
     def __call__(
         self, questions: Sequence[str], *, on_progress: OnProgress = silent
     ) -> tuple[np.ndarray, Mapping[str, int]]:
-        """Return ratings float64 [n], NaN where there is none, and counts of what went wrong (`Endpoint`)."""
+        """Return ratings float64 [n], NaN where there is none, and counts of the failures (`Endpoint`)."""
         ratings, counts = self._endpoint(questions, on_progress=on_progress)
         return np.array([np.nan if rating is None else rating for rating in ratings], np.float64), counts
 

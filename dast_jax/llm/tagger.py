@@ -24,15 +24,15 @@ _PROMPT = (
 )
 _HEADING = re.compile(r"\W*(?:the\s+)?(?:knowledge points|tags|topics|names|answer)\b[^:,;\n]{0,40}:", re.I)
 _LONGEST = 60
-"""Characters of a tag; more is prose."""
+"""Maximum characters of a tag; longer text is prose."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaggerOptions(EndpointOptions):
     """A model that tags queries; everything here is [ours]."""
 
-    prompt: str = opt(_PROMPT, "what the tagger is asked; {question} is replaced by the query")
-    most: int = opt(3, "keep the first tags of a query, at most this many", min=1)
+    prompt: str = opt(_PROMPT, "prompt for the tagger; {question} is replaced by the query")
+    most: int = opt(3, "maximum tags per query; the first ones are kept", min=1)
     fallback: str = opt(
         "text",
         "for an untagged query: use its text in place of tags, or stop the run",
@@ -52,7 +52,7 @@ class Tagger:
     def __call__(
         self, questions: Sequence[str], *, on_progress: OnProgress = silent
     ) -> tuple[list[tuple[str, ...] | None], Mapping[str, int]]:
-        """Return each question's tags, None where there are none, and counts of what went wrong."""
+        """Return each question's tags, None where there are none, and counts of the failures."""
         return self._endpoint(questions, on_progress=on_progress)
 
     def _tags(self, reply: str) -> tuple[str, ...]:

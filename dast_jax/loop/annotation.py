@@ -1,7 +1,8 @@
-"""The annotation stage: what a judge, a tagger and an encoder say of the queries, as columns of the pool.
+"""The annotation stage: results of a judge, a tagger or an encoder for the queries, as columns of the pool.
 
-A method declares what it needs (`methods.annotations`). It is asked once, before anything is sampled, and
-stored, as an endpoint may answer otherwise the next time. Only the base model's own encoder imports jax.
+A method declares what it needs (`methods.annotations`). It is requested once, before anything is
+sampled, and stored, as an endpoint may answer differently the next time. Only the base model's own encoder
+imports jax.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _JUDGE, _TAGGER = "method.judge", "method.tagger"
 
 
 def annotate(context: Context) -> dict[str, Any]:
-    """Ask for what the run's method needs, and store it."""
+    """Compute the annotations that the run's method needs, and store them."""
     config = context.config
     make_method(config.method, context.pool, config.run.seed)  # what does not suit it is refused first
     columns = ask_annotations(
@@ -107,7 +108,7 @@ def ask_annotations(
 
 
 def _ratings(pool: Pool, options: JudgeOptions, on_progress: OnProgress) -> np.ndarray:
-    """Return the judge's ratings, float64 [n], NaN where it gave none; what went wrong is logged."""
+    """Return the judge's ratings, float64 [n], NaN where it gave none; failures are logged."""
     questions = [query.question for query in pool.queries]
     ratings, _ = Judge(options, name=_JUDGE)(questions, on_progress=on_progress)
     if options.fallback == "stop":
@@ -153,7 +154,7 @@ def _subjects(pool: Pool, tagger: TaggerOptions, on_progress: OnProgress) -> lis
     missing = tags.count("")
     if missing and tagger.fallback == "stop":
         raise UserError(
-            f"{_TAGGER}: {missing:,} of {len(untagged):,} queries got no tags; look at the endpoint, or set "
+            f"{_TAGGER}: {missing:,} of {len(untagged):,} queries got no tags; check the endpoint, or set "
             f"{_TAGGER}.fallback"
         )
     if missing:

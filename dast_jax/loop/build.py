@@ -1,4 +1,4 @@
-"""The start of a round, and its training set: what the method remembers and what it makes of responses."""
+"""The start of a round and its training set: the method's state, and its choice among the responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def begin(context: Context, method: Method, round: int) -> Responses:
-    """Bring the method to where `round` continues; return the earlier responses that count toward it.
+    """Put the method into the state in which `round` continues; return earlier responses that count in it.
 
     Where the round's training set is built already, the method is left as that stage left it, and nothing is
     carried.
@@ -38,7 +38,7 @@ def begin(context: Context, method: Method, round: int) -> Responses:
 
 
 def build(context: Context, method: Method, round: int, carried: Responses) -> BuildResult:
-    """Let the method make the round's training set, and keep it with what the method remembers."""
+    """Let the method make the round's training set, and store it with the method's state."""
     store, pool = context.store, context.pool
     own = store.response_log(round).responses()
     responses = Responses.concatenate([carried, own])
@@ -71,7 +71,7 @@ def _state_path(round: int) -> str:
 
 
 def _what_is_left(training_set: TrainingSet | PreferenceSet) -> str:
-    """Say what a round trains on that has no correct response."""
+    """Return what a round without a correct response trains on, in words."""
     if not len(training_set):
         return "nothing"
     pairs = isinstance(training_set, PreferenceSet)

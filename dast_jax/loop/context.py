@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 COLLECT, LENGTH, LABEL, EVALUATE = range(4)
-"""What the sampler does within a round, as its noise sees it; evaluation set i is `EVALUATE` + i."""
+"""The sampling stages within a round, as numbers that enter the noise; evaluation set i is `EVALUATE` + i."""
 
 
 def make_engine(policy: Policy, options: SamplingOptions) -> Engine:
@@ -52,7 +52,7 @@ def make_engine(policy: Policy, options: SamplingOptions) -> Engine:
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """What a run samples with. A caller with many runs may hand in others that give the same results."""
+    """What a run samples with. A caller with many runs may pass others that give the same results."""
 
     make_engine: Callable[[Policy, SamplingOptions], Engine] = make_engine
     sample: Callable[..., SamplingStats] = scheduler.sample
@@ -107,7 +107,7 @@ def open_context(
 
 
 def facts(context: Context) -> RunFacts:
-    """Return what is known before the first stage: sizes, sources, what was skipped."""
+    """Return what is known before the first stage: sizes, sources, skipped queries."""
     problems = context.problems
     return RunFacts(
         parameters=context.policy.parameters,
@@ -150,7 +150,7 @@ def rest(engine: Engine) -> None:
 
 
 def _evaluation_sampling(config: RunConfig, prompts: PromptBuilder, problems: Problems) -> SamplingOptions:
-    """Leave out the buckets that only few-shot prompts need: a shorter cache decodes faster."""
+    """Omit the buckets that only few-shot prompts need: a shorter cache decodes faster."""
     options = config.evaluation.sampling(config.sampling)
     questions = [q.question for s in problems.evaluation.values() for q in s.queries]
     longest = max((len(prompts.build(question, ())) for question in questions), default=0)

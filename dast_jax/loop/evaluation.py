@@ -22,14 +22,14 @@ __all__ = ["evaluate_base", "evaluate_round"]
 
 
 def evaluate_base(context: Context, method: Method) -> EvaluationResult:
-    """Evaluate M_0 on every set; where the config says so, label the sets without levels by its trials."""
+    """Evaluate M_0 on every set; if configured, label the sets without levels by its trials."""
     for dataset in context.problems.evaluation.values():
         _label(context, dataset)
     return _evaluate_policy(context, method, BASE)
 
 
 def evaluate_round(context: Context, method: Method, round: int) -> EvaluationResult:
-    """Evaluate the policy that the round's training made."""
+    """Evaluate the policy that the round's training produced."""
     if round != context.config.run.rounds and not context.config.evaluation.every_round:
         return EvaluationResult(evaluation={}, paired={}, length_ratio=None, flops=Flops())
     return _evaluate_policy(context, method, round)

@@ -1,7 +1,7 @@
-"""Does the policy still follow the length of its exemplars? DAST-L lives on it (arXiv 2503.09029).
+"""Whether the policy still follows the length of its exemplars, as DAST-L requires (arXiv 2503.09029).
 
-[ours] Zero-shot training can erase exemplar-following, so each evaluation asks the same queries twice,
-after long exemplars of the hard levels and after brief ones of the easy level, and compares lengths.
+[ours] Zero-shot training can erase this, so each evaluation samples the same queries twice,
+after long exemplars of the hard levels and after short ones of the easy level, and compares lengths.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["length_ratio"]
 
 _EXEMPLARS = 4
 _TAIL = 0.25
-"""Share of a level's solutions, from the long or the brief end, that exemplars are drawn from."""
+"""Share of a level's solutions, from the long or the short end, that exemplars are drawn from."""
 
 
 def length_ratio(
@@ -32,7 +32,7 @@ def length_ratio(
     queries: int,
     key: StageKey,
 ) -> tuple[float | None, SamplingStats]:
-    """Return the mean response length (tokens) after long exemplars over that after brief ones.
+    """Return the mean response length (tokens) after long exemplars over that after short ones.
 
     Both ask the same queries with the same noise.
 
@@ -46,14 +46,14 @@ def length_ratio(
     hard = everything if levels is None else levels >= LEVELS.index("hard")
     easy = everything if levels is None else levels == LEVELS.index("easy")
     long = _solutions(pool, np.flatnonzero(hard), longest=True)
-    brief = _solutions(pool, np.flatnonzero(easy), longest=False)
-    if not queries or min(len(long), len(brief)) <= _EXEMPLARS:
+    short = _solutions(pool, np.flatnonzero(easy), longest=False)
+    if not queries or min(len(long), len(short)) <= _EXEMPLARS:
         return None, SamplingStats()
     rng = np.random.default_rng([key.seed, len(pool)])
     asked = np.sort(rng.choice(len(pool), min(queries, len(pool)), replace=False))
     prompts = [
         build_prompt(pool.queries[query].question, _draw(pool, candidates, int(query), key.seed))
-        for candidates in (long, brief)
+        for candidates in (long, short)
         for query in asked
     ]
     source = StaticRequests(prompts, trials=1)

@@ -1,4 +1,4 @@
-"""The policy of a run: the base model, or what a round's training made of it."""
+"""The policy of a run: the base model, or the result of a round's training."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Policy:
         return self._params
 
     def take(self, round: int) -> Any:
-        """Hand over the weights after `round` to a consumer that donates them."""
+        """Give up the weights after `round` to a consumer that donates them."""
         params = self.after(round)
         self._params, self._round = None, None
         return params

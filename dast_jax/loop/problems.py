@@ -48,7 +48,7 @@ def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
     """Load the sets that `config` names. `fits(question)` says whether the zero-shot prompt is short enough.
 
     Overlong queries are skipped and named in a warning, and so are test questions that also appear in the
-    training data; training data with hardly more than one answer are warned of. Raises `UserError` when
+    training data; so is training data with hardly more than one answer. Raises `UserError` when
     nothing is left.
     """
     functions = config.verifier.functions
@@ -72,19 +72,19 @@ def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
 
 _CLASSES = ("choice", "yes_no", "bool", "label")
 _ONE_CLASS = 0.9
-"""Share of one answer from which a warning is worth its line."""
+"""Share of one answer from which a warning is given."""
 
 
 def _warn_of_one_class(queries: Sequence[Query], source: str) -> None:
-    """Where answers are classes and nearly all the same, "always that" is right, and is what is learnt."""
+    """Warn if answers are classes and nearly all the same: the policy would learn to always give that one."""
     answers = [query.answer for query in queries if query.task in _CLASSES]
     if not answers:
         return
     answer, count = Counter(answers).most_common(1)[0]
     if count >= _ONE_CLASS * len(answers):
         log.warning(
-            "%s: the answer of %d of %d queries is %s, so a policy that always says so looks good; "
-            "look at the rows",
+            "%s: the answer of %d of %d queries is %s, so a policy that always gives it looks good; "
+            "check the rows",
             source,
             count,
             len(answers),

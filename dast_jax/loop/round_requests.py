@@ -1,8 +1,8 @@
 """Where method, sampler, verifier and response log meet: the requests of one round, answered and verified.
 
 This is the only place where their order matters: the requests of tick t depend on exactly the verdicts of the
-responses that finished by tick t − lag, waited for if need be, so a stage does not depend on which verdict
-happened to arrive first.
+responses that finished by tick t − lag, waited for if need be, so a stage does not depend on the order in
+which verdicts arrive.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RoundRequests:
     """A `sampling.scheduler.RequestSource` that collects one round's verified responses into `log`.
 
     `carried` are the earlier responses that count toward this round (`Method.begin`). `hints_left_out` counts
-    rationalizations whose hinted prompt was too long, and that were asked as plain tries.
+    rationalizations whose hinted prompt was too long, and that were sampled as plain tries.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class RoundRequests:
         return self._prompt(query, kind)
 
     def finished(self, responses: list[Rollout], tick: int) -> None:
-        """Send the responses to the verifier; a stored one brings its verdict along."""
+        """Send the responses to the verifier; a stored one already has its verdict."""
         for rollout in responses:
             self._in_flight -= 1
             stored = self._stored.get((rollout.query, rollout.trial))

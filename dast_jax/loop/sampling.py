@@ -1,4 +1,4 @@
-"""The sampling stage of a round: the method asks, the policy answers, the verifier judges, the log keeps."""
+"""The sampling stage of a round: a method's requests are sampled, verified and logged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def collect(context: Context, method: Method, round: int, carried: Responses) -> SampledResult:
-    """Collect the round's verified responses with the policy that the round before left."""
+    """Collect the round's verified responses, sampled from the previous round's policy."""
     shortened_before = context.prompts.shortened
     requests, cost = _sample(context, method, round, carried)
     shortened = context.prompts.shortened - shortened_before
@@ -73,12 +73,12 @@ def _sample(
 def _warn(round: int, shortened: int, hints_left_out: int) -> None:
     if shortened:
         log.warning(
-            "round %d: %d prompts show fewer exemplars than asked for, to fit sampling.prompt_buckets",
+            "round %d: %d prompts show fewer exemplars than configured, to fit sampling.prompt_buckets",
             round,
             shortened,
         )
     if hints_left_out:
-        log.warning("round %d: %d hints left out, to fit sampling.prompt_buckets", round, hints_left_out)
+        log.warning("round %d: %d hints omitted, to fit sampling.prompt_buckets", round, hints_left_out)
 
 
 def _sampling_result(

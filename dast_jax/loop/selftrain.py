@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 def run(config: RunConfig, *, on_progress: OnProgress = silent, tools: Tools | None = None) -> Summary:
     """Run or resume the self-training that `config` describes; return its summary.
 
-    `tools` are what it samples with, for callers with many runs; they change no result.
+    `tools` are what it samples with, for callers with many runs; they do not change the result.
     Raises `UserError` for user errors, `DivergedError` when a loss is not finite, and
     `InterruptedRunError` when stopped from outside or out of disk; the last two leave a resumable run.
     """

@@ -1,4 +1,4 @@
-"""The training stage of a round: from a method's training set, whatever its kind, to the next policy."""
+"""The training stage of a round: from a method's training set, of either kind, to the next policy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def train(context: Context, method: Method, round: int) -> TrainedResult:
     """Train on the round's set, from the last policy or from M_0, and keep the result."""
     training_set = context.store.read_training_set(round)
     if not len(training_set):
-        log.warning("round %d: nothing to train on; the policy stays as it is", round)
+        log.warning("round %d: nothing to train on; the policy is unchanged", round)
         context.policy.put(context.policy.after(round - 1), round)
         return TrainedResult(training=TrainingResult(), flops=Flops())
     options = _options(context.config.training, method)
@@ -110,7 +110,7 @@ def _learn(
 
 
 def _examples(context: Context, training_set: TrainingSet) -> list[SFTExample]:
-    """Return the set as tokens: zero-shot prompts, whatever prompts the responses were sampled with."""
+    """Return the set as tokens: with zero-shot prompts, regardless of the prompts used in sampling."""
     prompts, tokens = _prompts_of(context, training_set.query), context.prompts.response_tokens
     return [
         SFTExample(query=int(q), prompt=prompts[int(q)], response=tokens(text))
@@ -138,7 +138,7 @@ def _reference(
 ) -> tuple[np.ndarray | None, Flops]:
     """Return the log-probabilities of the pairs under the policy that training starts from, and the FLOPs.
 
-    Computed once, kept beside the pairs, and found there when the stage is resumed.
+    Computed once, stored with the pairs, and read from there when the stage is resumed.
     """
     if not needs_reference(options):
         return None, Flops()

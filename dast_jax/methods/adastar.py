@@ -57,7 +57,7 @@ class Options(MethodOptions):
     batch: int = opt(8, "examples per training step in β^t = batch · floor(steps · growth^(t−1))", min=1)
     steps: int = opt(40, "training steps of the first round in β^t; lower it for a small pool", min=1)
     growth: float = opt(1.2, "growth of the training steps from round to round in β^t", min=1)
-    trials: int = opt(2, "K, most tries of an item in a round", min=1)
+    trials: int = opt(2, "K, the maximum tries of an item in a round", min=1)
     rationalize: str = rationalize_option()
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(False)

@@ -14,7 +14,7 @@ __all__ = ["draw", "level_quotas", "numbered", "top_up"]
 def numbered(
     count: np.ndarray, tally: Tally, kind: PromptKind, *, temperature: float | None = None
 ) -> Requests:
-    """Return `count` trials per query, int [n], numbered on from those requested so far; ordered by query."""
+    """Return `count` trials per query, int [n], numbered after those requested so far; ordered by query."""
     query = np.repeat(np.arange(len(count)), count)
     within = np.arange(len(query)) - np.repeat(np.cumsum(count) - count, count)
     trial = tally.requested[query] + within
@@ -29,8 +29,8 @@ def numbered(
 def top_up(deficit: np.ndarray, found: np.ndarray, tally: Tally, max_trials: int) -> np.ndarray:
     """Return further trials per query, int64 [n]: the `deficit` over the yield so far, within the budget.
 
-    [ours] The yield is `found` per finished trial, half a success in one trial as prior. A query asks for
-    no more at once than its deficit or the trials it has had, so few ticks are spent on it (the trials
+    [ours] The yield is `found` per finished trial, half a success in one trial as prior. A query requests
+    at most its deficit, or the trials it has had, at a time, so few ticks are spent on it (the trials
     double) and few trials beyond the target, which are dropped by their number.
     """
     rate = (found + 0.5) / (tally.finished + 1.0)

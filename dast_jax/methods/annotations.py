@@ -1,4 +1,4 @@
-"""What a method may ask to be known of the queries before it begins: declarations, carried out by the run."""
+"""What a method may require about the queries before it begins: declarations, carried out by the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Annotation", "Clusters", "Ratings"]
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
-    """The difficulty that a judge says of each query: float64 [n], NaN where it gave no rating."""
+    """A judge's rating of each query's difficulty: float64 [n], NaN where it gave none."""
 
     column: ClassVar[str] = "rating"
     judge: JudgeOptions
@@ -21,7 +21,7 @@ class Ratings:
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """Which of `count` clusters each query belongs to, by what it is about: int32 [n].
+    """Which of `count` clusters each query belongs to, by topic: int32 [n].
 
     The text of a query's tags (else the query's own) becomes a vector by `encoder`, one of
     `estimators.clustering.ENCODERS`; K-Means makes the clusters.

@@ -3,14 +3,14 @@
     round t    for each temperature: sample some queries n times; score = mean over them of
                min(n'/n*, 1) · n'/n, with n' the distinct correct responses
                sample all other queries n times at the temperature of the highest score
-               train on the distinct correct responses at that temperature, on from the last policy
+               train on the distinct correct responses at that temperature, from the last policy
 
 From the paper: the score, n* = 6, choosing anew each round. The paper chooses a reward threshold too; there
 is no reward model here. [ours] The temperatures offered, the probe's size, its queries (drawn anew each
 round); of equal scores the lowest temperature; the probe's trials at the chosen temperature are reused as
 data, at the others dropped. With all queries solved the scores measure how many different solutions each
 temperature gives; with none solved all scores are 0, the lowest temperature is taken, there is nothing to
-train on in this round, and the policy stays as it is.
+train on in this round, and the policy is unchanged.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ class Options(MethodOptions):
     temperatures: tuple[float, ...] = opt(
         (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2), "the temperatures to choose from", min=0.01
     )
-    probe: int = opt(64, "queries that each temperature is tried on; a smaller pool is taken whole", min=1)
+    probe: int = opt(64, "queries that each temperature is tried on; all of them in a smaller pool", min=1)
     trials: int = opt(16, "n, the trials per query, in the probe at each temperature", min=1)
-    enough: int = opt(6, "n*, the distinct correct responses that are as good as more", min=1)
+    enough: int = opt(
+        6, "n*, the number of distinct correct responses beyond which more do not raise the score", min=1
+    )
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(True)
 

@@ -41,7 +41,7 @@ Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Js
 """A value that JSON can hold."""
 
 MethodFacts: TypeAlias = Mapping[str, Json]
-"""What the report says of a method's round, by name."""
+"""What the report shows of a method's round, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +50,13 @@ class MethodOptions:
 
     @property
     def annotations(self) -> tuple[Annotation, ...]:
-        """What the run must find out about the queries, and add to the pool's columns, before the method."""
+        """What the run must compute for the queries and add as columns of the pool before it starts."""
         return ()
 
 
 @dataclass(frozen=True, slots=True)
 class RoundStart:
-    """What a method may use at the beginning of round `number`.
+    """What a method is given at the beginning of round `number`.
 
     `history(r)` returns the verified responses sampled in the earlier round r. `accuracy` is the share of
     response tokens predicted correctly in the training of the round before, averaged over its steps; None
@@ -96,7 +96,7 @@ class Method(ABC):
     """Difficulty levels int8 [n] (index into `LEVELS`); None while there is no estimate."""
 
     facts: MethodFacts
-    """What the report says of the round; complete once its training set was built."""
+    """What the report shows of the round; complete once its training set has been built."""
 
     def __init__(self, pool: Pool, options: Any, seed: int):
         self.pool = pool
@@ -180,7 +180,7 @@ def exemplars_option() -> Any:
 def warm_up_option(default: bool) -> Any:
     """Declare the option `warm_up`.
 
-    [ours] With it, methods are compared from the same start: one round of plain SFT, as DAST begins.
+    [ours] With it, methods are compared from the same start: one round of plain SFT, as in DAST.
     """
     return opt(
         default,

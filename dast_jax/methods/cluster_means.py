@@ -1,4 +1,4 @@
-"""Means over clusters of queries: how often the policy fails, and what is assumed of queries never seen."""
+"""Means over clusters of queries: how often the policy fails, and what is assumed for queries never seen."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["cluster_errors", "filled_by_cluster"]
 def cluster_errors(cluster: np.ndarray, fail: np.ndarray, clusters: int, kappa: float) -> np.ndarray:
     """Return e_c float64 [clusters], from probed queries' `cluster` int [q] and fail rate float [q]."""
     n = np.bincount(cluster, minlength=clusters)
-    wrong = np.bincount(cluster, weights=fail, minlength=clusters)
+    failed = np.bincount(cluster, weights=fail, minlength=clusters)
     mean = fail.mean()
-    means: np.ndarray = np.where(n + kappa > 0, (wrong + kappa * mean) / np.maximum(n + kappa, 1e-12), mean)
+    means: np.ndarray = np.where(n + kappa > 0, (failed + kappa * mean) / np.maximum(n + kappa, 1e-12), mean)
     return means
 
 

@@ -11,7 +11,7 @@ from dast_jax.records import LEVELS, Pool
 __all__ = ["coverage"]
 
 _MOST_LABELS = 12
-"""The data's own labels are reported one by one where there are no more of them than this."""
+"""The data's own labels are reported separately if there are at most this many."""
 
 
 def coverage(

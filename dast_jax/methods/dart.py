@@ -42,7 +42,9 @@ class DartOptions(MethodOptions):
         "when fail rates are estimated again: never, or every_round by the round's first K trials",
         choices=("never", "every_round"),
     )
-    max_trials: int = opt(512, "n_max, most trials per query and round; the estimate's count", min=1)
+    max_trials: int = opt(
+        512, "n_max, the maximum trials per query and round, the estimate's included", min=1
+    )
     drop_duplicates: bool = opt(True, "responses whose normalized text repeats an earlier one's do not count")
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(False)

@@ -6,7 +6,7 @@ From the paper: proportional targets, the hardest query's is k_p = 192, rounded 
 at least one response. [ours] The normalization by the largest fail rate, and `at_least_one`, an ablation:
 without it a query that never failed has target 0. How a target is reached: `dart`. With all queries always
 solved (f = 0) each has target 1; with none solved all have target k_p and spend their trials in vain, there
-is nothing to train on in this round, and the policy stays as it is.
+is nothing to train on in this round, and the policy is unchanged.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 From the paper: k_u = 40. How a target is reached: `dart`. With all queries solved each stops at its target;
 with none solved every query spends its trials in vain, there is nothing to train on in this round, and the
-policy stays as it is.
+policy is unchanged.
 """
 
 from __future__ import annotations

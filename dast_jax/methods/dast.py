@@ -6,7 +6,7 @@
                (DAST-L), until its quota of correct responses, distinct from each other and from its
                reference solution, is met or its trials are spent; train on D_a ∪ D_o, zero-shot
 
-DAST-D (`loss: dpo`) has the same rounds with pairs in the place of examples: from round 1 on each query is
+DAST-D (`loss: dpo`) has the same rounds with pairs in place of examples: from round 1 on each query is
 sampled until its correct and incorrect responses make its quota of different pairs; DPO trains on them.
 
 `proportion` and `length` switch the two parts off: both on is DAST-S, one of them on is DAST-P or DAST-L,
@@ -68,10 +68,10 @@ class Options(level_estimate.LevelOptions):
         min=1,
     )
     max_repeats: int = opt(
-        4, "most times that one text or pair may appear for a query, to fill a quota", min=1
+        4, "maximum times that one text or pair may appear for a query, to fill a quota", min=1
     )
     max_trials: int = opt(
-        64, "most trials per query and round; trials reused from the level estimate count", min=1
+        64, "maximum trials per query and round, those reused from the level estimate included", min=1
     )
     exemplars: int = opt(4, "exemplars in a few-shot prompt", min=0)
     loss: str = opt("sft", "sft (DAST-S) or dpo (DAST-D)", choices=("sft", "dpo"))
@@ -101,7 +101,7 @@ class Dast(Method):
     # --- which queries to sample next, and with which prompt ---
 
     def begin(self, round: RoundStart) -> Responses:
-        """Carry over the trials of the estimate to round 1, unless it makes an estimate of its own."""
+        """Carry over the trials of the estimate to round 1, unless it makes its own estimate."""
         super().begin(round)
         last = round.history(self.round - 1) if self.round else Responses.none()
         self._solved = last if self.used is None else last.take(last.trial < self.used[last.query])
@@ -132,8 +132,8 @@ class Dast(Method):
             return Requests.none()
         quotas, found = self.quotas(), self._found.usable
         if options.loss == "dpo":
-            wrong, by_reference = self._found.rejectable, self._by_reference()
-            more = trials_for_pairs(quotas, found, wrong, tally, by_reference, options.max_trials)
+            rejectable, by_reference = self._found.rejectable, self._by_reference()
+            more = trials_for_pairs(quotas, found, rejectable, tally, by_reference, options.max_trials)
         else:
             deficit = np.maximum(quotas - self.has_reference - found, 0)
             more = top_up(deficit, found, tally, options.max_trials)
@@ -195,6 +195,6 @@ class Dast(Method):
             seed = [self.seed, self.round]
             return quota_pairs(self.pool, counted, quotas, by_reference, self.levels, repeats, seed)
         need = quotas - self.has_reference
-        rows = first_distinct(responses, need, beside=self.pool)
+        rows = first_distinct(responses, need, references_of=self.pool)
         self.used = trials_used(responses, rows, need, options.max_trials)
         return build_training_set(self.pool, responses, rows, quotas, self.levels, repeats)

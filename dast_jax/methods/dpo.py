@@ -5,9 +5,9 @@
     round t    DPO on the same pairs, from the last policy
 
 One sampling pass, the same number of trials for all queries, no difficulty. From DAST's repository: 10
-trials. [ours] Random pairs, `pairs` of a query at most, all different. A query whose trials are all correct
-or none correct has no pair; with all queries so there is nothing to train on, and the policy stays as it
-is.
+trials. [ours] Random pairs, at most `pairs` per query, all different. A query whose trials are all correct
+or all incorrect has no pair; if that holds for all queries, there is nothing to train on, and the policy is
+unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Options(MethodOptions):
     """Options of `method.name: dpo`."""
 
     trials: int = opt(10, "trials per query, all in one pass", min=2)
-    pairs: int = opt(4, "most pairs of a query", min=1)
+    pairs: int = opt(4, "maximum pairs per query", min=1)
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(True)
 

@@ -1,4 +1,4 @@
-"""Preference training on equal trials: what `dpo` and `iterative_rpo` share."""
+"""Preference training on equal trials, shared by `dpo` and `iterative_rpo`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class EqualTrialPairs(Method):
     """`trials` of every query, then `pairs` random pairs of each that has correct and incorrect responses."""
 
     def requests(self, tally: Tally, news: Responses) -> Requests:
-        """Return all trials at once."""
+        """Return all trials in one batch."""
         if self.warming_up:
             return Requests.none()
         return numbered(np.maximum(self.options.trials - tally.requested, 0), tally, self.plain)

@@ -70,7 +70,7 @@ class ExemplarBank:
 
     def draw(self, query: int, count: int, *, hinted: bool = False) -> tuple[Exemplar, ...]:
         """`count` exemplars for `query`, of different problems and never the query's own; fewer if there
-        are no more in the whole bank. `hinted` puts each one's answer behind its question.
+        are no more in the whole bank. `hinted` puts each one's answer after its question.
 
         [ours] From the longer half of the query's level when it is hard or unsolved, the shorter half when
         it is easy, else from all of it; when the half has too few, from the rest of the level; when the

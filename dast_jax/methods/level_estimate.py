@@ -1,7 +1,7 @@
-"""Difficulty from the first K trials of every query in a round: asking for them, and what they show.
+"""Difficulty from the first K trials of every query in a round: requesting them, and estimating from them.
 
 DAST (arXiv 2503.09029) and DART (arXiv 2407.13690) both begin with K trials of each query. These belong to
-the estimate whatever else is sampled in that round, so an estimate can be made again from the stored
+the estimate regardless of what else is sampled in that round, so an estimate can be repeated from the stored
 responses. Pure functions on columns, and the options that DAST shares with its relatives.
 """
 
@@ -38,7 +38,7 @@ class LevelOptions(MethodOptions):
 
     estimator: str = opt(
         "sampled",
-        "what gives the levels: sampled (pass rates and cut points), or a ranking by fail_rate, self_aware, "
+        "source of the levels: sampled (pass rates and cut points), or a ranking by fail_rate, self_aware, "
         "label, uncertainty or judge, cut by the level shares of DAST's data",
         choices=ESTIMATORS,
     )

@@ -70,8 +70,8 @@ def options_class(name: str) -> type[MethodOptions]:
         )
     if options.__module__ != module.__name__:
         raise UserError(
-            f"method.name: {name} takes its Options from {options.__module__}; derive a class "
-            "of its own from it"
+            f"method.name: {name} takes its Options from {options.__module__}; derive a "
+            "separate class from it"
         )
     _method_class(module)
     return options
@@ -92,7 +92,7 @@ def _method_class(module: ModuleType) -> type[Method]:
     if complete:
         raise UserError(
             f"method.name: {module.__name__} defines several methods ({_listed(complete)}); put each into a "
-            "module of its own"
+            "separate module"
         )
     if found:
         missing = ", ".join(sorted(found[0].__abstractmethods__))

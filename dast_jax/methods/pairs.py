@@ -1,7 +1,7 @@
 """From verified responses to preference pairs: a correct response over an incorrect one of the same query.
 
-[ours] Rejected is only a response whose verdict is incorrect and that ended by itself: a truncated or
-timed-out one, or one without an answer, was not shown to be wrong. Texts that repeat each other count once.
+[ours] Only a response whose verdict is incorrect and that is not truncated can be rejected: a truncated or
+timed-out one, or one without an answer, was not shown to be incorrect. Repeated texts count once.
 Which pairs are drawn depends on (seed, query) and the responses there are, not on their order.
 """
 
@@ -107,22 +107,22 @@ def quota_pairs(
 
 def trials_for_pairs(
     wanted: np.ndarray,
-    right: np.ndarray,
-    wrong: np.ndarray,
+    choosable: np.ndarray,
+    rejectable: np.ndarray,
     tally: Tally,
     prefers_reference: np.ndarray,
     max_trials: int,
 ) -> np.ndarray:
     """Return further trials per query, int64 [n], until c·r ≥ `wanted` pairs are possible, within the budget.
 
-    c are the distinct texts that can be chosen, `right` int [n] so far, or 1 where the reference is preferred
-    (bool [n]); r those that can be rejected, `wrong` int [n]. [ours] With yields p and q seen so far, t more
-    trials are expected to give (c + p·t)·(r + q·t) pairs; a query asks for no more at once than the trials it
-    has had.
+    c are the distinct texts that can be chosen, `choosable` int [n] so far, or 1 where the reference is
+    preferred (bool [n]); r those that can be rejected, `rejectable` int [n]. [ours] With yields p and q so
+    far, t more trials are expected to give (c + p·t)·(r + q·t) pairs; a query requests at most as many at a
+    time as it has had.
     """
-    c = np.where(prefers_reference, 1, right)
-    p = np.where(prefers_reference, 0.0, (right + 0.5) / (tally.finished + 1.0))
-    r, q = wrong, (wrong + 0.5) / (tally.finished + 1.0)
+    c = np.where(prefers_reference, 1, choosable)
+    p = np.where(prefers_reference, 0.0, (choosable + 0.5) / (tally.finished + 1.0))
+    r, q = rejectable, (rejectable + 0.5) / (tally.finished + 1.0)
     lacking = np.maximum(wanted - c * r, 0)
     b = c * q + r * p
     t = np.ceil(2 * lacking / (b + np.sqrt(b * b + 4 * p * q * lacking)))

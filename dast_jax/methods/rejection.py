@@ -49,21 +49,25 @@ class RejectionSampling(Method):
         self._distinct, self._references, self._at_most = distinct, references, at_most
 
     def requests(self, tally: Tally, news: Responses) -> Requests:
-        """Return all trials at once."""
+        """Return all trials in one batch."""
         if self.warming_up:
             return Requests.none()
         return numbered(np.maximum(self.options.trials - tally.requested, 0), tally, self.plain)
 
     def training_set(self, responses: Responses) -> TrainingSet:
-        """Return the correct responses, as many and as different as the method wants."""
+        """Return the correct responses, filtered and limited as the method requires."""
         if self.warming_up:
             return reference_set(self.pool)
         n = len(self.pool)
         if self.levels is None:
             solved = np.bincount(responses.query[responses.correct], minlength=n)
             self.levels = levels_from_counts(solved, self.options.trials)
-        beside = self.pool if self._references else None
-        rows = distinct_rows(responses, beside=beside) if self._distinct else usable_rows(responses)
+        references_of = self.pool if self._references else None
+        rows = (
+            distinct_rows(responses, references_of=references_of)
+            if self._distinct
+            else usable_rows(responses)
+        )
         if self._at_most:
             rows = first_rows(responses, rows, np.full(n, self._at_most))
         kept = np.bincount(responses.query[rows], minlength=n)

@@ -4,10 +4,10 @@
                most 10 of a query
                M-step: train the base model on them
 
-From the paper: K samples a query (32 for mathematics), at most 10 kept so that easy queries do not fill the
+From the paper: K samples per query (32 for mathematics), at most 10 kept so that easy queries do not fill the
 set, and training from the base model each round. [ours] The first distinct ones by trial are kept. With
 all queries solved the limit balances the set; with none solved there is nothing to train on in this
-round, and the policy stays as it is.
+round, and the policy is unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Options(MethodOptions):
     """Options of `method.name: rest_em`."""
 
     trials: int = opt(32, "K, the trials per query and round", min=1)
-    at_most: int = opt(10, "most responses kept of a query", min=1)
+    at_most: int = opt(10, "maximum responses kept per query", min=1)
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(False)
 

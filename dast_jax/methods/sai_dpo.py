@@ -21,8 +21,8 @@ A query's difficulty is what was last seen of it, in a probe or as drawn; of a q
 cluster's mean, so that it ranks between those that were solved and those that were not. A step is a line that
 is not blank. Tags are the data's own subjects, else those of the tagger (`tagger.endpoint`), else the query's
 text. Trials of probed queries that are drawn too are not sampled again. A query whose trials
-are all correct or none correct gives no pair; with all queries so there is nothing to train on in this round,
-and the policy stays as it is.
+are all correct or all incorrect gives no pair; if all are so, there is nothing to train on in this round,
+and the policy is unchanged.
 """
 
 from __future__ import annotations
@@ -52,24 +52,22 @@ class Options(MethodOptions):
     """Options of `method.name: sai_dpo`."""
 
     clusters: int = opt(32, "clusters of the queries", min=1)
-    encoder: str = opt(
-        "policy", "what makes vectors of texts: the base model itself, or the extra", choices=ENCODERS
-    )
+    encoder: str = opt("policy", "what embeds texts: the base model itself, or the extra", choices=ENCODERS)
     encoder_model: str = opt("all-MiniLM-L6-v2", "model of sentence_transformers")
     tagger: TaggerOptions = opt(TaggerOptions, "the model that tags queries, where the data has no tags")
-    probe: float = opt(0.01, "share of the pool that is probed each round", min=0, max=1)
+    probe: float = opt(0.01, "share of the pool that is probed in each round", min=0, max=1)
     trials: int = opt(8, "K, the trials of each probed or drawn query", min=2)
-    draw: int = opt(20_000, "queries drawn each round; a smaller pool is taken whole", min=1)
+    draw: int = opt(20_000, "queries drawn each round; all of them in a smaller pool", min=1)
     kappa: float = opt(4.0, "κ: the weight, in probed queries, of the mean error within a cluster's", min=0)
     epsilon: float = opt(0.05, "ε: weight of a cluster without errors", min=0)
     band: str = opt(
         "rank",
-        "how difficulty weighs: rank prefers a quantile of the difficulty rank, pairs the chance of a pair",
+        "how difficulty is weighted: rank prefers a quantile of its rank, pairs the probability of a pair",
         choices=("rank", "pairs"),
     )
-    centre: float = opt(0.5, "quantile of the difficulty rank that is preferred", min=0, max=1)
+    centre: float = opt(0.5, "preferred quantile of the difficulty rank", min=0, max=1)
     width: float = opt(0.25, "standard deviation of the preference, in quantiles", min=1e-3)
-    pairs: int = opt(1, "most pairs of a query", min=1)
+    pairs: int = opt(1, "maximum pairs per query", min=1)
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(True)
 
@@ -94,7 +92,7 @@ class SaiDpo(Method):
         n = len(pool)
         if options.clusters > n:
             raise UserError(
-                f"method.clusters: {options.clusters} clusters, and there are {n:,} queries; lower it"
+                f"method.clusters: {options.clusters} clusters, but there are {n:,} queries; lower it"
             )
         if _probe_size(options, n) < 1:
             raise UserError(

@@ -2,7 +2,7 @@
 
     round t    train on D_o, the reference solutions; nothing is sampled
 
-The outcome of trials plays no part: a pool of which all or none can be solved is trained on alike.
+Trials play no role: a pool is trained on in the same way whether all or none of it can be solved.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Options", "Sft"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options(MethodOptions):
-    """`method.name: sft` has no options of its own."""
+    """`method.name: sft` has no options."""
 
 
 class Sft(Method):

@@ -6,7 +6,7 @@
 From the paper: few-shot tries, rationalization, training restarted from the base model every round. [ours]
 Every round takes the whole pool, and by default free answers (mathematics) are not rationalized, as
 `rationalize` says. With all queries solved all of them are trained on, one response each; with none solved
-there is nothing to train on in this round, and the policy stays as it is.
+there is nothing to train on in this round, and the policy is unchanged.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     round t    as `star`, but training continues from the last policy instead of the base model
 
 With all queries solved all of them are trained on, one response each; with none solved there is nothing
-to train on in this round, and the policy stays as it is.
+to train on in this round, and the policy is unchanged.
 """
 
 from __future__ import annotations

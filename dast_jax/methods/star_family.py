@@ -1,6 +1,6 @@
-"""What STaR and its descendants share: tries in a row, the last of which may be shown the answer.
+"""Shared by STaR and its descendants: successive tries, the last of which may be shown the answer.
 
-Rationalization (STaR, arXiv 2203.14465): a query that was not solved is asked again with its reference
+Rationalization (STaR, arXiv 2203.14465): a query that was not solved is sampled again with its reference
 answer as a hint; a success is trained on without the hint.
 """
 
@@ -25,10 +25,10 @@ HINTED_TASKS = ("choice", "yes_no", "label")
 
 
 def rationalize_option() -> Any:
-    """Declare which queries are asked again with a hint; the default is AdaSTaR's choice."""
+    """Declare which queries are sampled again with a hint; the default is AdaSTaR's choice."""
     return opt(
         "by_task",
-        "ask unsolved queries again with the answer as a hint: always, never, or by_task (choice, yes_no "
+        "sample unsolved queries again with the answer as a hint: always, never, or by_task (choice, yes_no "
         "and label, not the families with free answers)",
         choices=("by_task", "always", "never"),
     )

@@ -57,19 +57,19 @@ def usable_rows(responses: Responses) -> np.ndarray:
 
 
 def distinct_rows(
-    responses: Responses, rows: np.ndarray | None = None, *, beside: Pool | None = None
+    responses: Responses, rows: np.ndarray | None = None, *, references_of: Pool | None = None
 ) -> np.ndarray:
     """Return those of `rows`, by default the usable ones, whose text is new for their query, int64 [m].
 
     Of texts that are equal when normalized the first by (round, trial) is taken; the rows come ordered by
-    (query, round, trial), whatever the order of `responses`. With `beside` the reference solutions of that
-    pool are trained on too, and a text that says the same as its query's is not new.
+    (query, round, trial), whatever the order of `responses`. With `references_of`, the reference solutions of
+    that pool are trained on too, and a text that equals its query's, normalized, is not new.
     """
     rows = np.flatnonzero(usable(responses)) if rows is None else rows
     key = response_keys(responses.text[rows])
-    if beside is not None:
-        references = reference_set(beside)
-        has, own = np.zeros(len(beside), bool), np.zeros(len(beside), np.uint64)
+    if references_of is not None:
+        references = reference_set(references_of)
+        has, own = np.zeros(len(references_of), bool), np.zeros(len(references_of), np.uint64)
         has[references.query], own[references.query] = True, response_keys(references.text)
         query = responses.query[rows]
         new = ~(has[query] & (own[query] == key))
@@ -84,9 +84,11 @@ def distinct_rows(
     return kept
 
 
-def first_distinct(responses: Responses, need: np.ndarray, *, beside: Pool | None = None) -> np.ndarray:
+def first_distinct(
+    responses: Responses, need: np.ndarray, *, references_of: Pool | None = None
+) -> np.ndarray:
     """Return the first `need` (int [n]) rows of `distinct_rows` of each query: row numbers int64 [m]."""
-    return first_rows(responses, distinct_rows(responses, beside=beside), need)
+    return first_rows(responses, distinct_rows(responses, references_of=references_of), need)
 
 
 def first_rows(responses: Responses, rows: np.ndarray, need: np.ndarray) -> np.ndarray:

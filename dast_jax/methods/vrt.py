@@ -2,10 +2,10 @@
 
     round t    sample every query the same number of times; train on the correct responses
 
-From the authors' code: 52 raw trials a query. The paper makes one data set from the base model; here every
+From the authors' code: 52 raw trials per query. The paper makes one data set from the base model; here every
 round samples with the last policy and, [ours], restarts training from the base model. With all queries
-solved the easy ones fill the set, as ever; with none solved there is nothing to train on in this
-round, and the policy stays as it is.
+solved the easy ones fill the set, as always; with none solved there is nothing to train on in this
+round, and the policy is unchanged.
 """
 
 from __future__ import annotations

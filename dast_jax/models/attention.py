@@ -1,4 +1,4 @@
-"""Attention behind one function per phase; what differs by platform is decided here and nowhere else."""
+"""Attention behind one function per phase; all platform differences are decided here."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def copy_row(
 
 
 def extend(cache: KVCache, entries: int) -> KVCache:
-    """Return the cache with room for `entries` more positions, zeros."""
+    """Return the cache extended by `entries` positions of zeros."""
     longer: KVCache = jax.tree.map(lambda a: jnp.pad(a, [(0, 0), (0, 0), (0, entries), (0, 0)]), cache)
     return longer
 

@@ -50,12 +50,12 @@ class GGUFFile:
         self.path = Path(path)
         if not self.path.is_file():
             raise UserError(
-                f"model file {self.path} does not exist; give a Hugging Face folder or a .gguf file."
+                f"model file {self.path} does not exist; give a Hugging Face folder or a .gguf file"
             )
         try:
             reader = gguf.GGUFReader(self.path)
         except Exception as error:  # a damaged file fails in many ways
-            raise UserError(f"{self.path} cannot be read as GGUF ({error}); fetch it again.") from None
+            raise UserError(f"{self.path} cannot be read as GGUF ({error}); download it again") from None
         self._dequantize = gguf.dequantize
         self._fields = reader.fields
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
@@ -88,28 +88,28 @@ class GGUFFile:
     def _raw(self, name: str) -> np.ndarray:
         tensor = self._tensors.get(name)
         if tensor is None:
-            raise UserError(f"the weights lack the tensor {name}; the file is not a complete Llama.")
+            raise UserError(f"the weights lack the tensor {name}; the file is not a complete Llama")
         try:
             values: np.ndarray = self._dequantize(tensor.data, tensor.tensor_type)
         except NotImplementedError:
             kind = tensor.tensor_type.name
-            raise UserError(
-                f"tensor {name} is quantized as {kind}, which cannot be read; use Q8_0."
-            ) from None
+            raise UserError(f"tensor {name} is quantized as {kind}, which cannot be read; use Q8_0") from None
         return values.astype(np.float32, copy=False)
 
     def _read_config(self) -> LlamaConfig:
         architecture = self._get("general.architecture")
         if architecture != "llama":
             raise UserError(
-                f"{self.path}: the architecture is {architecture!r}, and only 'llama' can be read."
+                f"{self.path}: the architecture is {architecture!r}, not 'llama'; use a Llama model"
             )
         needed = ("embedding_length", "block_count", "attention.head_count", "feed_forward_length")
         missing = [f"llama.{key}" for key in needed if f"llama.{key}" not in self._fields]
         if missing or "token_embd.weight" not in self._tensors:
-            raise UserError(f"{self.path} lacks {', '.join(missing) or 'token_embd.weight'}; fetch it again.")
+            raise UserError(
+                f"{self.path} lacks {', '.join(missing) or 'token_embd.weight'}; download it again"
+            )
         if self._get("llama.expert_count", 0):
-            raise UserError(f"{self.path} is a mixture of experts, and only plain Llama models can be read.")
+            raise UserError(f"{self.path} is a mixture of experts, which cannot be read; use a plain Llama")
         hidden, heads = self._get("llama.embedding_length"), self._get("llama.attention.head_count")
         ends = (self._get(f"tokenizer.ggml.{kind}_token_id") for kind in ("eos", "eot", "eom"))
         config = LlamaConfig(
@@ -139,14 +139,14 @@ class GGUFFile:
             factor = _decimal(self._get("llama.rope.scaling.factor", 1.0))
             return replace(config, rope_scaling=RopeScaling(rope_type="linear", factor=factor))
         if kind != "none":
-            raise UserError(f"{self.path}: rope scaling {kind!r} is not supported (linear and llama3 are).")
+            raise UserError(f"{self.path}: rope scaling {kind!r} is not supported (linear and llama3 are)")
         if _ROPE_FREQS not in self._tensors:
             return config
         divisors = self._raw(_ROPE_FREQS).reshape(-1)
         scaled = replace(config, rope_scaling=RopeScaling(rope_type="llama3", factor=float(divisors.max())))
         if not np.allclose(rope_frequencies(config) / rope_frequencies(scaled), divisors, rtol=1e-4):
             raise UserError(
-                f"{self.path}: {_ROPE_FREQS} follows no known rope scaling; use the original folder."
+                f"{self.path}: {_ROPE_FREQS} follows no known rope scaling; use the original folder"
             )
         return scaled
 

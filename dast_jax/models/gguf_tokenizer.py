@@ -34,7 +34,7 @@ def build_tokenizer(metadata: dict[str, Any], *, chat_template: str | None, wher
 
     kind, tokens = metadata.get("model"), metadata.get("tokens")
     if kind not in ("gpt2", "llama") or not tokens:
-        raise UserError(f"{where}: tokenizer model {kind!r} is not supported (gpt2 and llama are).")
+        raise UserError(f"{where}: tokenizer model {kind!r} is not supported (gpt2 and llama are)")
     backend = _byte_level(metadata, tokens, where) if kind == "gpt2" else _sentencepiece(metadata, tokens)
     types = metadata.get("token_type") or []
     for token, type_ in zip(tokens, types, strict=False):
@@ -102,7 +102,7 @@ def _byte_level(metadata: dict[str, Any], tokens: Sequence[str], where: str) -> 
     else:
         raise UserError(
             f"{where}: pre-tokenizer {pre!r} is not supported (gpt-2, smollm and llama-bpe are); "
-            "use the original Hugging Face folder."
+            "use the original Hugging Face folder"
         )
     backend.decoder = decoders.ByteLevel()
     return backend

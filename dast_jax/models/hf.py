@@ -67,18 +67,18 @@ def config_from_dict(data: dict[str, Any], where: str) -> LlamaConfig:
     """Return the config of a Hugging Face `config.json`, of transformers 4 or 5; `where` names the file.
 
     transformers 5 keeps everything rotary in `rope_parameters`; 4 has `rope_theta` and `rope_scaling`.
-    Raises `UserError` if the model is not a Llama or asks for what `llama.py` does not do.
+    Raises `UserError` if the model is not a Llama or uses what `llama.py` does not support.
     """
     kinds = data.get("architectures") or [data.get("model_type")]
     if data.get("model_type", "llama") != "llama" or "LlamaForCausalLM" not in (
         data.get("architectures") or ["LlamaForCausalLM"]
     ):
         raise UserError(
-            f"{where}: this is {kinds[0]} (model_type {data.get('model_type')!r}), and only Llama models "
-            "(LlamaForCausalLM) can be read; choose another model.path."
+            f"{where}: this is {kinds[0]} (model_type {data.get('model_type')!r}), but only Llama models "
+            "(LlamaForCausalLM) can be read; choose another model.path"
         )
     if data.get("hidden_act", "silu") not in ("silu", "swish"):
-        raise UserError(f"{where}: hidden_act is {data['hidden_act']!r}, and only 'silu' is supported.")
+        raise UserError(f"{where}: hidden_act is {data['hidden_act']!r}, but only 'silu' is supported")
     try:
         hidden, heads = int(data["hidden_size"]), int(data["num_attention_heads"])
         theta, scaling = _rope_from_dict(data, where)
@@ -114,7 +114,7 @@ def _rope_from_dict(data: dict[str, Any], where: str) -> tuple[float, RopeScalin
     if kind == "default":
         return float(theta), None
     if kind not in ("linear", "llama3"):
-        raise UserError(f"{where}: rope type {kind!r} is not supported (default, linear and llama3 are).")
+        raise UserError(f"{where}: rope type {kind!r} is not supported (default, linear and llama3 are)")
     keys = (
         ("low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
         if kind == "llama3"
@@ -122,7 +122,7 @@ def _rope_from_dict(data: dict[str, Any], where: str) -> tuple[float, RopeScalin
     )
     missing = [key for key in ("factor", *keys) if key not in rope]
     if missing:
-        raise UserError(f"{where}: the {kind} rope scaling lacks {', '.join(missing)}.")
+        raise UserError(f"{where}: the {kind} rope scaling lacks {', '.join(missing)}")
     return float(theta), RopeScaling(
         rope_type=kind,
         factor=float(rope["factor"]),
@@ -242,7 +242,7 @@ def build_params(
             if tensor.shape != shape:
                 raise UserError(
                     f"tensor {name} has shape {list(tensor.shape)} where the config says {list(shape)}; "
-                    "the weights do not belong to this config."
+                    "the weights do not belong to this config"
                 )
             out[i] = (tensor.T if fold.transpose else tensor).reshape(fold.shape)
         return out if path[0] == "layers" else out[0]
@@ -269,11 +269,11 @@ class Folder:
         self.path = Path(path)
         if not self.path.is_dir():
             raise UserError(
-                f"model folder {self.path} does not exist; give a Hugging Face folder or a .gguf file."
+                f"model folder {self.path} does not exist; give a Hugging Face folder or a .gguf file"
             )
         config_file = file_within(self.path, "config.json")
         if not config_file.is_file():
-            raise UserError(f"{self.path} has no config.json, so it is not a Hugging Face model folder.")
+            raise UserError(f"{self.path} has no config.json, so it is not a Hugging Face model folder")
         self.config = config_from_dict(_read_json(config_file), str(config_file))
         self._files = self._index()
 
@@ -288,7 +288,7 @@ class Folder:
         file = self._files.get(name)
         if file is None:
             raise UserError(
-                f"{self.path}: the weights lack the tensor {name}; the folder is not a complete Llama."
+                f"{self.path}: the weights lack the tensor {name}; the folder is not a complete Llama"
             )
         with safetensors.safe_open(file, framework="numpy") as tensors:
             tensor: np.ndarray = tensors.get_tensor(name)
@@ -306,17 +306,17 @@ class Folder:
         else:
             raise UserError(
                 f"{self.path} has no model.safetensors (nor model.safetensors.index.json); "
-                "save the model with safe serialization first."
+                "save the model with safe serialization first"
             )
         found: dict[str, Path] = {}
         for file in files:
             if not file.is_file():
-                raise UserError(f"{file} is missing, though {index.name} lists it; download the model again.")
+                raise UserError(f"{file} is missing, though {index.name} lists it; download the model again")
             try:
                 with safetensors.safe_open(file, framework="numpy") as tensors:
                     found |= dict.fromkeys(tensors.keys(), file)
             except safetensors.SafetensorError as error:
-                raise UserError(f"{file} cannot be read ({error}); download the model again.") from None
+                raise UserError(f"{file} cannot be read ({error}); download the model again") from None
         return found
 
 
@@ -325,11 +325,13 @@ def _indexed(index: Path) -> list[str]:
     listed = _read_json(index)
     weight_map = listed.get("weight_map") if isinstance(listed, dict) else None
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise UserError(f"{index} has no weight_map of tensors and files; download the model again.")
+        raise UserError(f"{index} has no weight_map of tensors and files; download the model again")
     names = sorted(set(weight_map.values()))
     for name in names:
         if not name.endswith(".safetensors"):
-            raise UserError(f"{index} names {name!r}, and only safetensors are read; save the model so.")
+            raise UserError(
+                f"{index} names {name!r}, and only safetensors are read; save the model as safetensors"
+            )
     return names
 
 
@@ -418,7 +420,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{file} is not valid JSON ({error}); download the model again.") from None
+        raise UserError(f"{file} is not valid JSON ({error}); download the model again") from None
     return data
 
 

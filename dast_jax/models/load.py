@@ -89,7 +89,7 @@ def _open(path: Path) -> tuple[LlamaConfig, Callable[[str], np.ndarray], Tokeniz
     if tokenizer.vocab_size > source.config.vocab_size:
         raise UserError(
             f"{path}: the tokenizer has {tokenizer.vocab_size} tokens and the model only "
-            f"{source.config.vocab_size} embeddings; they do not belong together."
+            f"{source.config.vocab_size} embeddings; use the tokenizer that belongs to the model"
         )
     return dataclasses.replace(source.config, eos_token_ids=tokenizer.eos_ids), source.read, tokenizer
 

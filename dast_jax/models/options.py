@@ -33,8 +33,10 @@ class ModelOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MeshOptions:
-    """Sizes of the three mesh axes; one of them may be -1, which takes the devices that are left."""
+    """Sizes of the three mesh axes; one of them may be -1, which takes the remaining devices."""
 
-    data: int = opt(1, min=-1, changes_result=False, help="data parallel: batches split, parameters whole")
+    data: int = opt(
+        1, min=-1, changes_result=False, help="data parallel: batches split, parameters replicated"
+    )
     fsdp: int = opt(1, min=-1, changes_result=False, help="batches and parameters split")
     tensor: int = opt(1, min=-1, changes_result=False, help="heads, MLP and vocabulary split")

@@ -51,20 +51,20 @@ def make_mesh(options: MeshOptions) -> Mesh:
     if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
         raise UserError(
             f"mesh.data={sizes[0]} mesh.fsdp={sizes[1]} mesh.tensor={sizes[2]}: "
-            "each must be 1 or more, and one of them may be -1."
+            "each must be 1 or more, and one of them may be -1"
         )
     if -1 in sizes:
         others = -math.prod(sizes)
         if len(devices) % others:
             raise UserError(
-                f"mesh: {len(devices)} devices are not divisible by {others}; change the mesh sizes."
+                f"mesh: {len(devices)} devices are not divisible by {others}; change the mesh sizes"
             )
         sizes[sizes.index(-1)] = len(devices) // others
     count = math.prod(sizes)
     if count > len(devices):
         raise UserError(
             f"mesh.data={sizes[0]} mesh.fsdp={sizes[1]} mesh.tensor={sizes[2]} needs {count} devices, "
-            f"and {len(devices)} are available; lower one of them."
+            f"but {len(devices)} are available; lower one of them"
         )
     return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:count])
 

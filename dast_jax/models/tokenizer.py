@@ -27,7 +27,7 @@ class Tokenizer:
         if inner.eos_token_id is None:
             raise UserError(
                 f"{where}: the tokenizer has no EOS token, so no response could end; "
-                "set eos_token in tokenizer_config.json."
+                "set eos_token in tokenizer_config.json"
             )
         self.inner = inner
         self._where = where
@@ -70,14 +70,14 @@ class Tokenizer:
         """
         if not self.has_chat_template:
             raise UserError(
-                "the tokenizer has no chat template, so chat messages cannot be used; give plain prompts."
+                "the tokenizer has no chat template, so chat messages cannot be used; give plain prompts"
             )
         try:
             text = self.inner.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
         except Exception as error:  # a template may fail in any way that a program can
             raise UserError(
                 f"{self._where}: the chat template cannot be used ({_one_line(error)}); "
-                "fix it, or give plain prompts."
+                "fix it, or give plain prompts"
             ) from None
         return self.encode(text)
 
@@ -111,14 +111,14 @@ def load_tokenizer(directory: str | os.PathLike[str], *, eos_ids: Iterable[int] 
                 os.fspath(directory), trust_remote_code=False, local_files_only=True
             )
     except Exception as error:  # transformers raises anything here, down to Rust panics
-        raise UserError(f"{directory} has no tokenizer that can be read ({_one_line(error)}).") from None
+        raise UserError(f"{directory} has no tokenizer that can be read ({_one_line(error)})") from None
     return Tokenizer(inner, eos_ids=eos_ids, where=str(directory))
 
 
 def _refuse_code(directory: Path) -> None:
-    """Raise `UserError` if the folder says that its tokenizer is a class in a file of the folder.
+    """Raise `UserError` if the folder declares its tokenizer to be a class in one of its own files.
 
-    What `tokenizer.json` beside it does need not be what that class does, so it is not taken unasked.
+    What `tokenizer.json` beside it does need not be what that class does, so it is not used as a substitute.
     """
     for name in ("tokenizer_config.json", "config.json"):
         file = file_within(directory, name)
@@ -133,8 +133,8 @@ def _refuse_code(directory: Path) -> None:
             code = None  # in the old form it says nothing of tokenizers
         if code:
             raise UserError(
-                f"{file} says that the tokenizer is code (auto_map), and code of a model is not run; take "
-                "auto_map out if tokenizer.json does without, or use another model."
+                f"{file} says that the tokenizer is code (auto_map), and a model's code is not run; remove "
+                "auto_map if tokenizer.json works without it, or use another model"
             )
 
 

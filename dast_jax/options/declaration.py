@@ -158,7 +158,7 @@ def hints_of(cls: Any) -> dict[str, Any]:
 
 
 def type_name(hint: Any) -> str:
-    """Return a type in the words of help and messages: `tuple[int, ...]` is "list of int"."""
+    """Return a type as help and messages name it: `tuple[int, ...]` is "list of int"."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join("null" if a is type(None) else type_name(a) for a in args)

@@ -41,7 +41,7 @@ def accuracy(runs: Sequence[RunData]) -> Html:
 
 
 def _round_0_note(runs: Sequence[RunData]) -> str:
-    """Say so only where it is true: DAST's round 0 trains on the original data, other methods' need not."""
+    """Return the note only where it applies: DAST's round 0 trains on the original data, others' need not."""
     first = [run.rounds[0].training for run in runs if run.rounds]
     only = [t is not None and 0 < t.examples == t.reference_examples for t in first]
     return "; round 0 trains on the reference solutions alone" if only and all(only) else ""

@@ -1,4 +1,4 @@
-"""The tables that the agreement of difficulty estimators ends with in the terminal."""
+"""The tables that the agreement command prints in the terminal."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def last_round(run: RunData, name: str) -> Point | None:
 
 
 def difference_text(paired: PairedDifference | None, *, words: bool = False) -> str:
-    """Return "+8.8 points [+5.0, +12.4]", in words with `words`; "" where there is nothing to say."""
+    """Return "+8.8 points [+5.0, +12.4]", in words with `words`; "" where there is none."""
     if paired is None:
         return ""
     low, high = map(signed_points, paired.interval)
@@ -226,7 +226,7 @@ def _model_name(summary: Summary) -> str:
 
 
 def _progress(run: RunData) -> str:
-    return f"round {run.rounds[-1].round} under way or done" if run.rounds else "no round done yet"
+    return f"round {run.rounds[-1].round} in progress or done" if run.rounds else "no round has finished"
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What the sections share: a run's color, the rounds as an axis, run names as headings."""
+"""Shared by the sections: a run's color, the rounds as an axis, run names as headings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def round_ticks(runs: Sequence[RunData]) -> list[tuple[float, str]]:
 
 
 def thin(ticks: list[tuple[float, str]], limit: int = 12) -> list[tuple[float, str]]:
-    """At most about `limit` of the ticks, the last one kept: the axis spans first to last."""
+    """Return about `limit` of the ticks at most, the last one included: the axis spans first to last."""
     if len(ticks) <= limit:
         return ticks
     kept = ticks[:: -(-len(ticks) // limit)]

@@ -88,7 +88,7 @@ def _round_point(entry: RoundResult) -> Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunData:
-    """What one run left behind so far.
+    """What one run has written so far.
 
     `evals` holds each point's eval.json by directory name; `losses[round]` (step, loss) pairs;
     `efficiency[round][level]` (correct, trials) of the round's responses; `config` the YAML text.
@@ -133,9 +133,9 @@ class RunData:
 
 
 def load_runs(run_dirs: Sequence[Path]) -> list[RunData]:
-    """Return every run, each with a label of its own. Raises `UserError` as `load_run` does, or for none."""
+    """Return every run, each with a unique label. Raises `UserError` as `load_run` does, or for none."""
     if not run_dirs:
-        raise UserError("no run directory given: name one with --run DIR.")
+        raise UserError("no run directory given: name one with --run DIR")
     runs = [load_run(Path(d)) for d in run_dirs]
     seen = Counter(run.label for run in runs)
     if max(seen.values()) > 1:
@@ -152,11 +152,11 @@ def load_run(path: Path) -> RunData:
     Raises `UserError` when it is missing, is no run directory, or its summary cannot be read.
     """
     if not path.is_dir():
-        raise UserError(f"{path}: no such run directory; give the directory that `run.dir` named.")
+        raise UserError(f"{path}: no such run directory; give the directory that `run.dir` named")
     if not any((path / name).exists() for name in ("summary.json", "manifest.json")):
         raise UserError(
             f"{path}: not a run directory (neither summary.json nor manifest.json in it); "
-            "give the directory that `run.dir` named."
+            "give the directory that `run.dir` named"
         )
     summary = read_result(Summary, file) if (file := path / "summary.json").exists() else _nothing_yet(path)
     evals = {

@@ -22,7 +22,7 @@ def method_facts(runs: Sequence[RunData]) -> Html:
     return section(
         "What the method reports",
         *[per_run(runs, run, cards([_coverage(run), _numbers(run)], wide=True)) for run in runs],
-        note="Covered: queries with a response of their own to train on. Reached: queries with as many as "
+        note="Covered: queries with a response to train on. Reached: queries with as many responses as "
         "their target. Kept and target are means per query.",
         anchor="method",
     )
@@ -66,7 +66,7 @@ def _numbers(run: RunData) -> Html:
     for entry, facts in found:
         if facts:
             rows.append([f"round {entry.round}", *(_cell(name, facts.get(name)) for name in columns)])
-    return card(table(rows, caption="Its own numbers"))
+    return card(table(rows, caption="Other facts"))
 
 
 def _flat(facts: Mapping[str, Json]) -> dict[str, Json]:

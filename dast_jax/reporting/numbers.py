@@ -22,7 +22,7 @@ def signed_points(fraction: float) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number in short: 1234567 → "1.23 M", 12.34 → "12.3", 0.01234 → "0.0123"."""
+    """Return a number in short form: 1234567 → "1.23 M", 12.34 → "12.3", 0.01234 → "0.0123"."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "–"
     for size, unit in _UNITS:

@@ -1,4 +1,4 @@
-"""The tables that a run and an evaluation end with in the terminal."""
+"""The tables that a run and an evaluation print at their end in the terminal."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def print_summary(summary: Summary, *, console: Console | None = None) -> None:
 
 
 def print_metrics(metrics: Metrics, *, console: Console | None = None) -> None:
-    """Print one evaluation: accuracy, by level, pass@k, majority@k, and how many responses were what."""
+    """Print one evaluation: accuracy, by level, pass@k, majority@k, and responses by verdict."""
     console = console or make_console()
     table = make_table("Accuracy, 95 % intervals", "", "accuracy", "questions")
     several = metrics.trials > 1

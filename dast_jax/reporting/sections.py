@@ -1,4 +1,4 @@
-"""The body of the report below accuracy, one function a section. A section without data comes out empty."""
+"""The body of the report below accuracy, one function a section. A section without data is empty."""
 
 from __future__ import annotations
 
@@ -174,7 +174,9 @@ def _ratio_figure(runs: Sequence[RunData]) -> Html:
         x_name="round",
         form=lambda v: f"{v:.2f}",
     )
-    note = "Mean response length with hard-level exemplars over that with short ones; 1 is no length control."
+    note = (
+        "Mean response length with hard-level exemplars over that with short ones; 1 means no length control."
+    )
     return figure("Length ratio by round", chart, note)
 
 
@@ -339,7 +341,7 @@ def _flops_figure(run: RunData) -> Html:
         stages, segments, title="FLOPs per stage, useful and padding", totals=True, form=number
     )
     share = sum(useful) / max(sum(padded), sum(useful))
-    note = f"{percent(share)} of the work was on tokens that count."
+    note = f"{percent(share)} of the work was on tokens other than padding."
     return figure("FLOPs by stage, all rounds", chart, note)
 
 

@@ -60,9 +60,9 @@ def render_comparison(comparison: Comparison) -> str:
             "Work",
             cards([_flops_figure(comparison), *[_curve_figure(comparison, s) for s in sets]]),
             card(_work_table(comparison)) if comparison.entries else Html(""),
-            note="Self-training's own: sampling and training from round 0 on, evaluations left out. FLOPs by "
+            note="Self-training only: sampling and training from round 0 on, without evaluations. FLOPs by "
             "formula: 6 × parameters per trained token and 2 × parameters per sampled one; padding counts "
-            "every position computed. Trials shared with another run count as if they had been made.",
+            "every position computed. Trials shared with another run count as if sampled here.",
             anchor="work",
         ),
         section("By level", *[_level_table(comparison, s) for s in sets], anchor="levels"),

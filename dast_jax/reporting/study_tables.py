@@ -1,4 +1,4 @@
-"""The tables that a study ends with in the terminal."""
+"""The tables that a study prints at its end in the terminal."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["print_comparison"]
 
-_BESIDE = 3
-"""How many columns with intervals fit beside each other."""
+_COLUMNS_PER_TABLE = 3
+"""How many columns with intervals fit next to each other."""
 
 
 def print_comparison(comparison: Comparison, *, console: Console | None = None) -> None:
@@ -37,16 +37,16 @@ def print_comparison(comparison: Comparison, *, console: Console | None = None) 
 
 
 def _tables(comparison: Comparison) -> Iterator[Table]:
-    for sets in _beside(comparison.sets):
+    for sets in _split(comparison.sets):
         yield _accuracy_table(comparison, sets)
     yield _work_table(comparison)
-    for sets in _beside(list(comparison.targets)):
+    for sets in _split(list(comparison.targets)):
         yield _target_table(comparison, sets)
     for name in comparison.sets:
-        for baselines in _beside(comparison.baselines):
+        for baselines in _split(comparison.baselines):
             title = f"{name}: points over each baseline after the last round"
             yield _difference_table(comparison, comparison.differences, name, baselines, title)
-        for baselines in _beside(comparison.baselines):
+        for baselines in _split(comparison.baselines):
             title = f"{name}: points over each baseline at matched training tokens"
             yield _difference_table(comparison, comparison.matched, name, baselines, title)
     for name in comparison.sets:
@@ -54,9 +54,9 @@ def _tables(comparison: Comparison) -> Iterator[Table]:
     yield _shares_table(comparison)
 
 
-def _beside(columns: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(columns), _BESIDE):
-        yield columns[start : start + _BESIDE]
+def _split(columns: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(columns), _COLUMNS_PER_TABLE):
+        yield columns[start : start + _COLUMNS_PER_TABLE]
 
 
 def _accuracy_table(comparison: Comparison, sets: Sequence[str]) -> Table:

@@ -1,4 +1,4 @@
-"""Tables in the terminal: at most 80 columns wide where there is no terminal to ask."""
+"""Tables in the terminal: at most 80 columns wide where there is no terminal."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _FIRST, _LAST = 3, 8
 class ProfileWindow:
     """Traces steps 3 to 8 of each kind of work, once: past compilation, and small enough to open.
 
-    The traces lie in `directory`/KIND; TensorBoard's profile plugin and Perfetto read them.
+    The traces are in `directory`/KIND; TensorBoard's profile plugin and Perfetto read them.
     """
 
     def __init__(self, directory: Path):

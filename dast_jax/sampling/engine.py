@@ -165,7 +165,7 @@ class Engine:
         wanted = [configured if t is None else t for t in temperatures or [None] * len(slots)]
         if not configured and any(wanted):
             raise UserError(
-                "sampling.temperature: 0 makes a greedy sampler, and the method asks for other temperatures; "
+                "sampling.temperature: 0 means greedy sampling, but the method requests other temperatures; "
                 "set it above 0"
             )
         temperature = np.zeros(self.options.slots, np.float32)
@@ -359,7 +359,7 @@ def _max_prompt_length(options: SamplingOptions, config: LlamaConfig) -> int:
     longest = config.max_position_embeddings - options.max_new_tokens
     if longest < 1:
         raise UserError(
-            f"sampling.max_new_tokens: {options.max_new_tokens} leaves no room for a prompt in the model's "
+            f"sampling.max_new_tokens: {options.max_new_tokens} leaves no space for a prompt in the model's "
             f"{config.max_position_embeddings} positions; lower it"
         )
     return min(options.buckets[-1], longest)

@@ -16,7 +16,7 @@ class SamplingOptions:
     temperature: float = opt(1.0, "softmax temperature; 0 takes the most probable token", min=0)
     top_k: int = opt(0, "keep only the k most probable tokens; 0 keeps all", min=0)
     top_p: float = opt(
-        1.0, "keep the most probable tokens that hold this probability; 1 keeps all", min=0, max=1
+        1.0, "keep the most probable tokens that together have this probability; 1 keeps all", min=0, max=1
     )
     max_new_tokens: int = opt(256, "a response ends after this many tokens", min=1)
     min_new_tokens: int = opt(
@@ -31,7 +31,7 @@ class SamplingOptions:
     )
     slots: int = opt(64, "responses decoded in parallel", min=1, changes_result=False)
     tick_steps: int = opt(16, "decode steps between two checks for finished responses", min=1)
-    prefill_batch: int = opt(8, "prompts run through the model at once", min=1, changes_result=False)
+    prefill_batch: int = opt(8, "prompts prefilled in one batch", min=1, changes_result=False)
     prompt_pool: int = opt(
         0, "prompts kept prefilled for their next trials; 0 chooses by slots", min=0, changes_result=False
     )
@@ -44,7 +44,7 @@ class SamplingOptions:
                 f"min_new_tokens: {self.min_new_tokens} is above max_new_tokens ({self.max_new_tokens})"
             )
         if "" in self.stop:
-            raise ValueError("stop: an empty string would end every response at once; remove it")
+            raise ValueError("stop: an empty string would end every response immediately; remove it")
         if self.top_p == 0:
             raise ValueError(
                 "top_p: 0 keeps no token; for the most probable token only, set temperature to 0"

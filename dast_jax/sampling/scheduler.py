@@ -65,7 +65,7 @@ class _Response:
 
 
 class _Queue:
-    """Requests first in, first out, kept in columns: a large pool may request millions of trials at once."""
+    """Requests first in, first out, kept in columns: a large pool may request millions in one tick."""
 
     def __init__(self) -> None:
         self._chunks: deque[Requests] = deque()
@@ -291,7 +291,7 @@ class _Stage:
 
 
 class StaticRequests:
-    """The same number of trials of every prompt, all requested at once; keeps the responses in order."""
+    """The same number of trials of every prompt, all requested in tick 0; keeps the responses in order."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What the compare and the agreement command write as JSON, as types (`results` has those of one run)."""
+"""What the compare and agreement commands write as JSON, as types (`results` has those of one run)."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ComparedRound:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedEntry:
-    """What the runs of one label found."""
+    """The results of one label's runs."""
 
     method: dict[str, Json]
     """`name` and every option of the method"""
@@ -132,8 +132,8 @@ class SeedDifference(PairedDifference):
 class MatchedDifference(SeedDifference):
     """A SeedDifference at matched training tokens.
 
-    Per seed the budget is the total of the one that trained on less, and of each the round is taken whose
-    cumulative trained tokens are nearest to it; there is none where even those differ by more than 1.5 times.
+    Per seed the budget is the total of the one that trained on fewer tokens, and for each the round is taken
+    whose cumulative trained tokens are nearest to it; absent where even those differ by more than 1.5 times.
     """
 
     rounds: tuple[tuple[int, int], ...]
@@ -164,7 +164,7 @@ class Comparison:
     schema: str = "dast_jax.comparison/2"
     """version of this file"""
     status: Status
-    """`running` while runs are to come"""
+    """`running` while runs are still to come"""
     name: str
     """name of the study"""
     seeds: tuple[int, ...]
@@ -202,7 +202,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class EstimatorResult:
-    """What one difficulty estimator says of the queries."""
+    """The levels that one difficulty estimator gives the queries."""
 
     levels: dict[str, int]
     """level → queries"""
@@ -239,9 +239,9 @@ class Agreement:
     correct: float
     """share of the responses that are correct"""
     estimators: dict[str, EstimatorResult]
-    """name → what it says"""
+    """name → its result"""
     pairs: tuple[PairAgreement, ...]
-    """for any two estimators"""
+    """for every pair of estimators"""
     diversity: Diversity
     """of the responses to one query"""
     ids: tuple[str, ...]

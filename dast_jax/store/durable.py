@@ -149,7 +149,7 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 
 class FolderLock:
-    """Keeps a second process out of a folder; the kernel lets go of it however the holder dies."""
+    """Keeps a second process out of a folder; the kernel releases it however the holder dies."""
 
     def __init__(self, folder: Path):
         """Take the lock, or raise a `UserError` that names the process which has it."""

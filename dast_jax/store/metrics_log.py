@@ -1,4 +1,4 @@
-"""Numbers over time: `metrics.jsonl` always, TensorBoard and Weights & Biases where asked for."""
+"""Numbers over time: `metrics.jsonl` always, TensorBoard and Weights & Biases if configured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MetricsLog:
     """Writes lines of numbers; `round`, `step` and `set` in a line say where they belong.
 
     TensorBoard gets one run per round (`tensorboard/round_01`), so that the same curve of several
-    rounds lies in one chart; numbers without a step are points over rounds (`tensorboard/rounds`).
+    rounds is in one chart; numbers without a step are points over rounds (`tensorboard/rounds`).
     """
 
     def __init__(self, folder: Path, options: LoggingOptions, config: Mapping[str, Any]):
@@ -108,7 +108,7 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def _open_board(folder: Path) -> Any:
-    """Return a tensorboardX writer, without importing torch where there is one: that takes seconds."""
+    """Return a tensorboardX writer, without importing torch if installed, as that takes seconds."""
     hide = "torch" not in sys.modules
     if hide:
         sys.modules["torch"] = None  # type: ignore[assignment]  # `import torch` now raises ImportError

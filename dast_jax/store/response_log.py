@@ -66,7 +66,7 @@ class ResponseLog:
         self._cost = self._cost_written = SamplingStats()
 
     def count(self, cost: SamplingStats) -> None:
-        """Take note of what this process has spent on sampling so far, for the next part."""
+        """Record what this process has spent on sampling so far, for the next part."""
         self._cost = cost
 
     def stored_cost(self) -> SamplingStats:
@@ -142,7 +142,7 @@ class ResponseLog:
         return found
 
     def responses(self) -> Responses:
-        """All responses in columns, ordered by query, then trial: the order of arrival leaves no trace."""
+        """All responses in columns, ordered by query, then trial: independent of the order of arrival."""
         table = self._table([name for name in _SCHEMA.names if name != "tokens"])
         query, trial = _numbers(table, "query"), _numbers(table, "trial")
         order = np.lexsort((trial, query))

@@ -58,7 +58,7 @@ class VerdictCounts:
     """Responses by verdict."""
 
     correct: int
-    """the right answer"""
+    """the correct answer"""
     incorrect: int
     """another answer"""
     no_answer: int
@@ -158,7 +158,7 @@ class SetLevels:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics(SetEvaluation):
-    """What the `evaluate` command writes: a SetEvaluation, and of what."""
+    """What the `evaluate` command writes: a SetEvaluation, and its model and data."""
 
     schema: str = "dast_jax.metrics/2"
     """version of this file"""
@@ -180,7 +180,7 @@ class SamplingResult(VerdictCounts):
     trials: int
     """responses sampled"""
     truncated: int
-    """of them, whatever the verdict, those that reached the limit of new tokens"""
+    """how many of them, with any verdict, reached the limit of new tokens"""
     tokens: int
     """tokens sampled"""
     mean_length_by_level: dict[str, float | None]
@@ -208,12 +208,12 @@ class PreferenceResult:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a round trained on and how that ended; on pairs, `preference` is set and examples are pairs."""
+    """What a round trained on, and the outcome; on pairs, `preference` is set and examples are pairs."""
 
     examples: int = 0
     """examples (pairs) trained on"""
     reference_examples: int = 0
-    """of them reference solutions (pairs that prefer one)"""
+    """how many of them are reference solutions (pairs that prefer one)"""
     skipped: int = 0
     """examples longer than a row"""
     rows: int = 0
@@ -225,7 +225,7 @@ class TrainingResult:
     padded_tokens: int = 0
     """the same with padding"""
     response_tokens: int = 0
-    """of `tokens` those with weight"""
+    """how many of `tokens` have weight"""
     final_loss: float | None = None
     """loss of the last step, per response token (per pair); null where there was no step"""
     mean_loss: float | None = None
@@ -235,7 +235,7 @@ class TrainingResult:
     seconds: float = 0.0
     """time in the training steps"""
     preference: PreferenceResult | None = None
-    """of training on pairs"""
+    """of training on pairs; null on examples"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +255,7 @@ class SampledResult:
     sampling: SamplingResult
     """what was sampled"""
     flops: Flops
-    """what that took"""
+    """its cost"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +265,7 @@ class BuildResult:
     level_shares: LevelShares | None
     """null for methods without levels"""
     shortfall: dict[str, int]
-    """level → examples or pairs that the quotas lacked"""
+    """level → examples or pairs short of the quotas"""
     method: dict[str, Json]
     """what the method reports of the round"""
 
@@ -277,7 +277,7 @@ class TrainedResult:
     training: TrainingResult
     """what was trained on"""
     flops: Flops
-    """what that took"""
+    """its cost"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +291,7 @@ class EvaluationResult:
     length_ratio: float | None
     """as in the summary"""
     flops: Flops
-    """what that took"""
+    """its cost"""
 
 
 # --- a run --------------------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ class RunFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What self-training took from round 0 to this one, evaluations left out."""
+    """The cost of self-training from round 0 to this one, without evaluations."""
 
     sampled_tokens: float = 0
     """tokens sampled"""
@@ -399,7 +399,7 @@ class BaseResult:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundResult:
-    """One round; what a stage that is not done would say is null or empty."""
+    """One round; the results of stages that are not done are null or empty."""
 
     round: int
     """0, 1, …"""
@@ -414,11 +414,11 @@ class RoundResult:
     level_shares: LevelShares | None
     """null for methods without levels"""
     shortfall: dict[str, int]
-    """level → examples or pairs that the quotas lacked"""
+    """level → examples or pairs short of the quotas"""
     method: dict[str, Json]
     """what the method reports of the round, see [below](#what-methods-report)"""
     length_ratio: float | None
-    """mean length of responses to exemplars of the hard levels over that of responses to short ones"""
+    """mean length of responses after exemplars of the hard levels over that after short ones"""
     seconds: RoundSeconds
     """by stage"""
     flops: RoundFlops
@@ -429,7 +429,7 @@ class RoundResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Total:
-    """What the whole run took, evaluations included."""
+    """The cost of the whole run, evaluations included."""
 
     seconds: float
     """of all stages"""
@@ -470,7 +470,7 @@ class Summary:
     rounds: tuple[RoundResult, ...]
     """the rounds whose responses are sampled"""
     total: Total
-    """what the whole run took"""
+    """the cost of the whole run"""
     warnings: tuple[str, ...]
     """each warning of the run, once"""
 
@@ -494,7 +494,7 @@ class StageRecord:
     finished: str
     """time (UTC)"""
     seconds: float
-    """what it took"""
+    """time of the stage"""
     shared_from: str | None
     """the run of a study that it was copied from"""
     result: dict[str, Json]
@@ -503,7 +503,7 @@ class StageRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What of a run is done: the file that resuming trusts."""
+    """The finished stages of a run: the file that resuming relies on."""
 
     schema: str = "dast_jax.run/2"
     """version of the run directory's layout"""

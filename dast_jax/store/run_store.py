@@ -5,8 +5,8 @@
       rounds/00/  responses/part-*.parquet  difficulty.parquet  train.parquet  eval.json
       checkpoints/  export/
 
-A stage that is in the manifest is done for good; everything before that is redone, from whatever
-responses and checkpoints it finds, with the same result.
+A stage that is in the manifest is never repeated; a stage that is not is redone from the responses and
+checkpoints that are there, with the same result.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class RunStore:
 
     @classmethod
     def read(cls, folder: str | Path) -> RunStore:
-        """Return the run in `folder`, for reading only; `UserError` when there is none. It may be running."""
+        """Return the run in `folder`, which may be running, for reading only; raise `UserError` if there is none."""
         path = Path(folder).expanduser()
         manifest = _read_manifest(path)
         config = load_yaml(path / "config.yaml")
@@ -127,7 +127,7 @@ class RunStore:
         self.close()
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Close the log and release the folder."""
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
@@ -190,7 +190,7 @@ class RunStore:
         self._write_manifest()
 
     def annotate(self, facts: RunFacts) -> None:
-        """Keep what is known of the whole run before its first stage."""
+        """Store what is known of the whole run before its first stage."""
         self._manifest = dataclasses.replace(self._manifest, facts=facts)
         self._write_manifest()
 
@@ -256,7 +256,7 @@ class RunStore:
         return self.round_path(round) / "train.parquet"
 
     def write_annotations(self, pool: Pool, columns: Mapping[str, np.ndarray]) -> None:
-        """Write `annotations.parquet`: per query its id and what was found out about it, by column."""
+        """Write `annotations.parquet`: the id of each query and its annotations, by column."""
         ids = pa.array([query.id for query in pool.queries], pa.string())
         table = pa.table({"id": ids, **{name: pa.array(column) for name, column in columns.items()}})
         durable.write_parquet(self.path / _ANNOTATIONS, table)
@@ -264,12 +264,12 @@ class RunStore:
     def read_annotations(self, pool: Pool) -> dict[str, np.ndarray]:
         """Return the columns that `write_annotations` wrote.
 
-        Raises `UserError` where they are of other queries than those of `pool`.
+        Raises `UserError` where they belong to other queries than those of `pool`.
         """
         table = _read_parquet(self.path / _ANNOTATIONS)
         if table.column("id").to_pylist() != [query.id for query in pool.queries]:
             raise UserError(
-                f"{self.path / _ANNOTATIONS}: is about other queries than data.train has now; restore the "
+                f"{self.path / _ANNOTATIONS}: belongs to other queries than those of data.train; restore the "
                 "data, or start a new run in another run.dir"
             )
         return {name: table.column(name).to_numpy() for name in table.column_names if name != "id"}
@@ -316,7 +316,7 @@ class RunStore:
 
 
 class _LogFile(logging.FileHandler):
-    """`log.txt`; a disk too full for a log line is reported where something is written that matters."""
+    """`log.txt`; a disk too full for a log line is reported by the next write of a result."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -326,7 +326,7 @@ class _LogFile(logging.FileHandler):
 
 
 def _make_folder(path: Path) -> None:
-    """Make the folder, or check that what is there is a run or nothing yet."""
+    """Create the folder, or check that what is there is a run or empty."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         names = {p.name for p in path.iterdir()}
@@ -338,7 +338,7 @@ def _make_folder(path: Path) -> None:
         raise UserError(f"run.dir: {path} cannot be used ({error.strerror}); name another folder") from error
     strange = {name for name in names if not name.startswith(".")} - {"config.yaml"}
     if strange and "manifest.json" not in names:
-        raise UserError(f"run.dir: {path} holds other files and no run; name a new folder")
+        raise UserError(f"run.dir: {path} holds other files but no run; name a new folder")
 
 
 def _begin() -> Manifest:

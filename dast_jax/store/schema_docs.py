@@ -33,7 +33,7 @@ _NAMES = {int: "int", float: "number", str: "text", bool: "bool", Json: "any JSO
 
 
 def filled(document: str) -> str:
-    """Return the document with every block filled in anew."""
+    """Return the document with every block filled in again."""
     return _BLOCK.sub(lambda m: m[1] + "\n".join(map(_type_section, m[2].split())) + "\n" + m[3], document)
 
 

@@ -14,12 +14,12 @@ __all__ = ["LoggingOptions", "RunSettings"]
 
 @dataclass(frozen=True, kw_only=True)
 class LoggingOptions:
-    """Where metrics go, beside `metrics.jsonl`."""
+    """Where metrics go, besides `metrics.jsonl`."""
 
     tensorboard: bool = opt(True, "write TensorBoard events into the run's folder", changes_result=False)
     wandb: bool = opt(False, "log to Weights & Biases (needs the wandb package)", changes_result=False)
-    wandb_project: str = opt("dast_jax", "project at Weights & Biases", changes_result=False)
-    log_every: int = opt(1, "write every n-th training step", min=1, changes_result=False)
+    wandb_project: str = opt("dast_jax", "Weights & Biases project", changes_result=False)
+    log_every: int = opt(1, "log every n-th training step", min=1, changes_result=False)
 
 
 @dataclass(frozen=True, kw_only=True)

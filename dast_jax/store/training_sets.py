@@ -1,4 +1,4 @@
-"""Training sets as Parquet tables: examples, or pairs with what the reference policy says of them."""
+"""Training sets as Parquet tables: examples, or pairs with the reference policy's log-probabilities."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A response depends on its own name only (model, sampling options, seed, round, query, trial, prompt,
 temperature), so a trial made in one run is the trial of every run that asks for the same. The file belongs to
-one policy and one set of sampling options; which, its owner says by the file's name.
+one policy and one set of sampling options, which its owner identifies by the file's name.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class TrialCache:
     """Trials in memory and, after `save`, in the Parquet file `path`.
 
     Trials that were sampled together form a batch with its sampling cost. Of two trials with the same key the
-    first one put stays.
+    first one put is kept.
     """
 
     def __init__(self, path: Path):
@@ -78,11 +78,11 @@ class TrialCache:
         return len(self._trials)
 
     def get(self, key: TrialKey) -> CachedTrial | None:
-        """Return the trial, or None where nobody has made it yet."""
+        """Return the trial, or None where it has not been sampled yet."""
         return self._trials.get(key)
 
     def put_batch(self, trials: Iterable[tuple[TrialKey, Rollout]], cost: SamplingStats) -> None:
-        """Keep trials that were sampled together at `cost`; in memory until `save`."""
+        """Put trials that were sampled together at `cost`; in memory until `save`."""
         batch = len(self._costs)
         new = {key: CachedTrial(rollout, batch) for key, rollout in trials if key not in self._trials}
         if new:
@@ -99,7 +99,7 @@ class TrialCache:
         return total
 
     def save(self) -> None:
-        """Write everything kept, atomically; nothing where nothing is new."""
+        """Write all trials, atomically; write nothing where nothing is new."""
         if not self._changed:
             return
         rows = [

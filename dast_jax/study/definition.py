@@ -18,7 +18,7 @@ __all__ = ["Entry", "Study", "StudyOptions", "build_study", "run_directory", "st
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
-    """A study's own keys, beside `entries`, `settings` and `quick`."""
+    """A study's own keys, besides `entries`, `settings` and `quick`."""
 
     name: str = opt("study", "name of the study, and of its folder in runs/")
     base: str = opt(help="the config that every run starts from: a file, or the name of a packaged one")
@@ -28,7 +28,7 @@ class StudyOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One thing compared: its label, and what it sets over the base config, by section."""
+    """One entry: its label, and what it sets on top of the base config, by section."""
 
     label: str
     settings: Mapping[str, Any]
@@ -93,10 +93,10 @@ def run_directory(out: Path, label: str, seed: int) -> Path:
 def study_keys() -> list[OptionInfo]:
     """Return the keys that `--help` lists."""
     texts = {
-        "entries": "what is compared: a list of `label` and sections of a run's config, as a rule `method`",
-        "settings": "sections of a run's config, over the base config of every entry",
-        "quick": "`seeds`, `entries` (labels) and `settings` that --quick takes instead",
-        "KEY": "any key of a run's config (training.epochs=1): for every run, over all else",
+        "entries": "what is compared: a list of `label` and sections of a run's config, usually `method`",
+        "settings": "sections of a run's config, on top of the base config of every entry",
+        "quick": "`seeds`, `entries` (labels) and `settings` that --quick uses instead",
+        "KEY": "any key of a run's config (training.epochs=1): for every run, overriding everything else",
     }
     extra = [
         OptionInfo(key=key, type="section", default=None, help=text, choices=None, changes_result=True)
@@ -106,7 +106,7 @@ def study_keys() -> list[OptionInfo]:
 
 
 def build_study(mapping: Mapping[str, Any]) -> Study:
-    """Make a study from nested mappings; sections of a run's config at the top win over all others.
+    """Make a study from nested mappings; sections of a run's config at the top override all others.
 
     Raises `UserError` that names the key or the entry.
     """
@@ -142,7 +142,7 @@ def _entries(value: Any) -> tuple[Entry, ...]:
         label = item["label"]
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", label):
             raise UserError(
-                f"entries[{i}].label: {label!r} is to name a folder; use letters, digits, _, . and -"
+                f"entries[{i}].label: {label!r} must be a folder name; use letters, digits, _, . and -"
             )
         if any(label == entry.label for entry in entries):
             raise UserError(f"entries[{i}].label: there are two entries {label!r}; give each its own label")
@@ -152,7 +152,7 @@ def _entries(value: Any) -> tuple[Entry, ...]:
 
 
 def _settings(value: Any, where: str) -> dict[str, Any]:
-    """Sections of a run's config, of which the study keeps `run.dir` and `run.seed` for itself."""
+    """Return sections of a run's config; the study sets `run.dir` and `run.seed` itself."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -162,7 +162,7 @@ def _settings(value: Any, where: str) -> dict[str, Any]:
             raise UserError(f"{where}: {name}: unknown key{nearest(str(name), ('label', *SECTIONS))}")
         for key in ("dir", "seed"):
             if name == "run" and isinstance(section, Mapping) and key in section:
-                raise UserError(f"{where}: run.{key} is the study's own; it follows from --out and seeds")
+                raise UserError(f"{where}: run.{key} is set by the study, from --out and seeds; remove it")
     return dict(value)
 
 
@@ -192,7 +192,7 @@ def _check_labels(names: Sequence[str], labels: Sequence[str], key: str) -> None
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`; a method of another name brings its own section, with nothing below it."""
+    """Return `above` merged over `below`; a method of another name replaces the whole section."""
     result = dict(below)
     for name, value in above.items():
         beneath = result.get(name)

@@ -1,4 +1,4 @@
-"""The files of a study beside its runs: the comparison, and the cache of compiled programs."""
+"""The files of a study besides its runs: the comparison, and the cache of compiled programs."""
 
 from __future__ import annotations
 

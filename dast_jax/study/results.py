@@ -1,8 +1,8 @@
-"""What a study found, from its run directories: `comparison.json` (docs/schemas.md). Pure numpy, no jax.
+"""The results of a study, from its run directories: `comparison.json` (docs/schemas.md). Pure numpy, no jax.
 
 Accuracy is a mean over seeds with Student's t interval over them. Differences are paired by question and by
-the seeds that both have, with a percentile bootstrap over seeds and questions. Work is what self-training
-took, sampling and training from round 0 on; measuring (evaluation) is left out.
+the seeds that both have, with a percentile bootstrap over seeds and questions. Work is the cost of
+self-training, sampling and training from round 0 on; evaluation is left out.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def compare(
 ) -> Comparison:
     """Return the comparison of the runs that have finished.
 
-    `diverged` says, by (label, seed), why some never will.
+    `diverged` has, by (label, seed), the reason why some never will.
     """
     runs = {label: found for label in labels if (found := [r for r in results if r.label == label])}
     missing = _missing(results, labels, seeds, diverged or {})
@@ -148,7 +148,7 @@ def _missing(
 
 
 def _entry(runs: Sequence[RunResult]) -> ComparedEntry:
-    """Return what the runs of one label found, means over their seeds."""
+    """Return the results of one label's runs, means over their seeds."""
     return ComparedEntry(
         method=runs[0].summary.method,
         seeds=tuple(r.seed for r in runs),
@@ -261,10 +261,10 @@ def _final_difference(pairs: Pairs, name: str) -> SeedDifference | None:
 
 
 def _matched_difference(pairs: Pairs, name: str) -> MatchedDifference | None:
-    """Compare the rounds up to which both had trained on about as many tokens.
+    """Compare the rounds up to which both had trained on a similar number of tokens.
 
-    Per seed, the budget is the total of the one that trained on less; of each, the round is taken whose
-    cumulative trained tokens are nearest to it (of equally near ones the earlier). None where even those
+    Per seed, the budget is the total of the one that trained on fewer tokens; for each, the round is taken
+    whose cumulative trained tokens are nearest to it (of equally near ones the earlier). None where even those
     differ by more than `_CLOSE`.
     """
     chosen = []
@@ -281,7 +281,7 @@ def _matched_difference(pairs: Pairs, name: str) -> MatchedDifference | None:
 
 
 _CLOSE = 1.5
-"""How many times as many tokens still count as about as many."""
+"""The largest ratio of token counts that still counts as matched."""
 
 
 def _trained(run: RunResult, round: int) -> float:

@@ -92,7 +92,7 @@ def _run_all(
 
 
 def _copy_base_evaluation(config: RunConfig, fingerprint: str, directories: Sequence[Path]) -> None:
-    """Give a run that has not begun the evaluation of M_0 that another run of the study has made."""
+    """Copy M_0's evaluation from another run of the study into a run that has not begun."""
     target = Path(config.run.dir)
     if (target / "manifest.json").exists():
         return

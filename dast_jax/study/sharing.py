@@ -1,7 +1,7 @@
 """What the runs of a study share: trials of the base model and compiled samplers.
 
-Round 0 of every run samples M_0. There `CachedRequests` wraps the run's request source, and answers from a
-`TrialCache` what another run has sampled already; neither the loop nor its stages know of it, and no result
+Round 0 of every run samples M_0. There `CachedRequests` wraps the run's request source, and gets from a
+`TrialCache` what another run has sampled already; neither the loop nor its stages depend on it, and no result
 changes. The cost of a trial from the cache is counted as if the run had sampled it.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["CachedRequests", "base_fingerprint", "sharing_tools"]
 
 _OF_ONE_METHOD = ("run", "method", "training", "logging", "profile")
-"""Sections that have no influence on what M_0 does, but for `run.seed`."""
+"""Sections that do not affect M_0's responses, except for `run.seed`."""
 
 
 def base_fingerprint(config: RunConfig) -> str:
@@ -76,7 +76,7 @@ def sharing_tools(config: RunConfig, cache: TrialCache, engines: dict[Any, Engin
 
 
 class CachedRequests:
-    """A `RequestSource` around another one that answers from a trial cache, and fills it with what is new."""
+    """A `RequestSource` around another one that answers from a trial cache, and puts new trials into it."""
 
     def __init__(self, source: RequestSource, cache: TrialCache):
         self._source = source

@@ -1,6 +1,6 @@
 """Durable policies and training states, by Orbax.
 
-Both live in a folder of numbered versions. A version is written beside the others and appears under its
+Both are folders of numbered versions. A version is written next to the others and appears under its
 number only when complete; older ones are removed afterwards. So a save that is killed at any moment leaves
 the previous version as it was.
 """
@@ -42,11 +42,11 @@ def load_policy(directory: str | Path, like: Any) -> Any:
     Raises `UserError` when `directory` holds no policy.
     """
     if not Path(directory).is_dir():
-        raise UserError(f"{directory}: no such policy checkpoint; check the run's folder.")
+        raise UserError(f"{directory}: no such policy checkpoint; check the run's folder")
     with _manager(directory) as manager:
         restored = _restore(manager, like)
     if restored is None:
-        raise UserError(f"{directory}: holds no complete policy checkpoint; check the run's folder.")
+        raise UserError(f"{directory}: holds no complete policy checkpoint; check the run's folder")
     return restored[0]
 
 

@@ -33,12 +33,12 @@ class SFTMetrics(NamedTuple):
     """Sums over a batch, float32 scalars: they add up over micro-batches.
 
     nll: weighted negative log-likelihood in nats; tokens: the sum of the weights (the number of
-    response tokens); right: weighted number of response tokens predicted correctly.
+    response tokens); correct: weighted number of response tokens predicted correctly.
     """
 
     nll: Float[Array, ""]
     tokens: Float[Array, ""]
-    right: Float[Array, ""]
+    correct: Float[Array, ""]
 
 
 def token_logprobs(
@@ -101,6 +101,6 @@ def sft_loss(
     metrics = SFTMetrics(
         nll=jax.lax.stop_gradient(nll),
         tokens=jnp.sum(weights),
-        right=jnp.sum(weights * scores.top),
+        correct=jnp.sum(weights * scores.top),
     )
     return nll, metrics

@@ -50,7 +50,7 @@ class PreferenceSums(NamedTuple):
     """Sums over a batch, float32 scalars: they add up over micro-batches.
 
     loss: the pairs' losses; pairs: the number of pairs; of_pairs: sums of the pairs' metrics; tokens:
-    response tokens of both responses; chosen_tokens: of the chosen ones; right: chosen tokens predicted
+    response tokens of both responses; chosen_tokens: of the chosen ones; correct: chosen tokens predicted
     correctly.
     """
 
@@ -59,7 +59,7 @@ class PreferenceSums(NamedTuple):
     of_pairs: PairMetrics
     tokens: Float[Array, ""]
     chosen_tokens: Float[Array, ""]
-    right: Float[Array, ""]
+    correct: Float[Array, ""]
 
 
 class PreferenceMetrics(NamedTuple):
@@ -141,7 +141,7 @@ class PreferenceObjective:
             of_pairs=jax.tree.map(lambda x: jnp.sum(present * x), of_pairs),
             tokens=jnp.sum(weights),
             chosen_tokens=jnp.sum(chosen_weights),
-            right=jnp.sum(chosen_weights * scores.top),
+            correct=jnp.sum(chosen_weights * scores.top),
         )
         return loss, jax.lax.stop_gradient(sums)
 
@@ -177,7 +177,7 @@ class PreferenceObjective:
             chosen_logprob=means.chosen_logprob,
             rejected_logprob=means.rejected_logprob,
             kl=means.kl,
-            accuracy=sums.right / jnp.maximum(sums.chosen_tokens, 1.0),
+            accuracy=sums.correct / jnp.maximum(sums.chosen_tokens, 1.0),
             pairs=sums.pairs,
             tokens=sums.tokens,
             grad_norm=grad_norm,
@@ -263,7 +263,7 @@ def train_preferences(
     if not len(rows):
         raise UserError(
             f"there is nothing to train on: {len(pairs)} preference pairs, {len(rows.skipped)} of them with "
-            f"more tokens in both texts than training.sequence_length={options.sequence_length}; raise it."
+            f"more tokens in both texts than training.sequence_length={options.sequence_length}; raise it"
         )
     params, progress = train_rows(
         graphdef,

@@ -66,7 +66,7 @@ class TrainResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Host-side state between steps, saved beside the arrays.
+    """Host-side state between steps, saved with the arrays.
 
     `sums` adds up each of the objective's metrics over the steps done.
     """
@@ -194,7 +194,7 @@ def _run(
             raise DivergedError(
                 f"training diverged at step {index + 1} of {total}: loss {values['loss']}, gradient norm "
                 f"{values['grad_norm']}; the policy before that step is kept. Lower training.learning_rate, "
-                "or for pairs training.preference_learning_rate."
+                "or for pairs training.preference_learning_rate"
             )
         progress = Progress(
             step=index + 1,

@@ -94,7 +94,7 @@ class SFTObjective:
         return StepMetrics(
             loss=sums.nll / tokens,
             tokens=sums.tokens,
-            accuracy=sums.right / tokens,
+            accuracy=sums.correct / tokens,
             grad_norm=grad_norm,
             finite=finite,
         )
@@ -199,7 +199,7 @@ def put_batch(
     size = options.micro_batch_size or rows
     if rows % size:
         raise UserError(
-            f"training.micro_batch_size={size} does not divide training.batch_size={rows}: choose a divisor."
+            f"training.micro_batch_size={size} does not divide training.batch_size={rows}: choose a divisor"
         )
     split = {k: v.reshape(rows // size, size, *v.shape[1:]) for k, v in batch.items()}
     if mesh is None:
@@ -208,7 +208,7 @@ def put_batch(
     if size % ways:
         raise UserError(
             f"a micro-batch of {size} rows cannot be split over mesh.data x mesh.fsdp = {ways} devices: "
-            "choose a multiple for training.micro_batch_size (or batch_size)."
+            "choose a multiple for training.micro_batch_size (or batch_size)"
         )
     sharding = NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp")))
     return {k: jax.make_array_from_callback(v.shape, sharding, v.__getitem__) for k, v in split.items()}

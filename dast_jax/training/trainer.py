@@ -38,7 +38,7 @@ def train(
 
     A deterministic function of its arguments: the same examples and seed give the same batches, with a
     fresh optimizer state and schedule. With `checkpoints`, an interrupted stage resumes from its
-    last checkpoint and ends in the same bits; the caller removes them once the result is safe. `params`
+    last checkpoint and ends with the same bits; the caller removes them once the result is safe. `params`
     stay valid unless `donate`.
 
     Raises `UserError` when there is nothing to train on; `DivergedError` when a loss or gradient is not
@@ -49,7 +49,7 @@ def train(
     if not len(rows):
         raise UserError(
             f"there is nothing to train on: {len(examples)} examples, {len(rows.skipped)} of them longer "
-            f"than training.sequence_length={options.sequence_length}."
+            f"than training.sequence_length={options.sequence_length}"
         )
     params, progress = train_rows(
         graphdef,

@@ -1,8 +1,8 @@
-"""Reading the answer off the sentence that announces it: what follows "answer is" or `####`.
+"""Reading the answer from the sentence that announces it: what follows "answer is" or `####`.
 
 A sentence may deny a number ("not 4 but 5"), name several ("$2$ or $3$, both work") or only bound it ("at
-least 5"). What it denies is passed over, several together are a list, and where it gives no answer of its
-own the sentence as a whole is returned, which equals no number.
+least 5"). What it denies is skipped, several together are a list, and where it gives no answer
+itself the sentence as a whole is returned, which equals no number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["answer_of_clause", "closing_display", "last_in_prose"]
 
 _TAIL = 4_000
 _AROUND = 80
-"""Characters beside a number or formula in which its denial, comparison or unit is searched."""
+"""Characters next to a number or formula in which its denial, comparison or unit is searched for."""
 
 
 def answer_of_clause(text: str) -> str | None:
@@ -315,7 +315,7 @@ def _signs(clause: str, group: list[_Item]) -> list[str]:
 
 
 def _result(group: list[_Item], signs: list[str]) -> str | None:
-    """Return what a calculation comes to, `8` of `5 + 3 = 8`; None where it is a range or does not say."""
+    """Return the result of a calculation, `8` of `5 + 3 = 8`; None where it is a range or has none."""
     if signs[-1] != "=" or len(signs) < len(group) - 1:
         return None
     first, last = group[0].text, group[-1].text

@@ -1,4 +1,4 @@
-"""Exact comparison of two answers, before any symbolic work: what is certain from the text.
+"""Exact comparison of two answers, before any symbolic work: what the text alone decides.
 
 `compare_math` returns `Comparison.EQUAL` or `DIFFERENT` with a reason, or None where only symbolic
 comparison can decide. It never evaluates anything.
@@ -30,7 +30,7 @@ class Tolerance(NamedTuple):
     relative: bool
 
     def allows(self, reference: Fraction, answer: Fraction) -> bool:
-        """Return whether `answer` is near enough to `reference`."""
+        """Return whether `answer` is close enough to `reference`."""
         return abs(answer - reference) <= self.amount * (abs(reference) if self.relative else 1)
 
 
@@ -144,7 +144,7 @@ def _brackets(a: str, b: str) -> Comparison | None:
     if kind_a.startswith("{"):
         return _unordered(parts_a, parts_b)
     if len(parts_a) != len(parts_b):
-        return Comparison(False, "another number of parts")
+        return Comparison(False, "a different number of parts")
     equal = [_part_equal(x, y) for x, y in zip(parts_a, parts_b, strict=True)]
     if False in equal:
         return Comparison(False, "a part differs")

@@ -1,8 +1,8 @@
 """The task families: how the answer of each kind of problem is found, and when two answers are the same.
 
-A query's `task` is the name of a family, with a tolerance for its numbers behind it where wanted
-(`math~0.04`: 4 % of the reference; `number+-0.1`), or the name of a user's own verifier. Which function that
-is only the config says (`functions`). To add a family, write its two functions and name them in `FAMILIES`.
+A query's `task` is the name of a family, optionally followed by a tolerance for its numbers
+(`math~0.04`: 4 % of the reference; `number+-0.1`), or the name of a user's own verifier. Only the config
+says which function that is (`functions`). To add a family, write its two functions and name them in `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _compare_number(a: str, b: str, options: VerifierOptions, tolerance: Toleran
 
 
 def _plain(compare: Callable[[str, str, VerifierOptions], Comparison]) -> Compare:
-    """Return a family's comparison that has no numbers, and so no use for a tolerance."""
+    """Return the comparison of a family without numbers, which ignores the tolerance."""
     return lambda a, b, options, _: compare(a, b, options)
 
 

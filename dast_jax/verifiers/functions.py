@@ -1,4 +1,4 @@
-"""Which functions may judge: those that the config names, and no others.
+"""Which functions may judge answers: those that the config names, and no others.
 
 A function is written `package.module:function`. The config names functions in `verifier.functions`, a table
 of names for them, or one as `data.task`. Data may use the names of the table, and never name code.
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 def names_code(task: str) -> bool:
-    """Return whether `task` is written as code is named, `package.module:function`."""
+    """Return whether `task` has the form of a function's name, `package.module:function`."""
     return _FUNCTION.fullmatch(task) is not None
 
 
@@ -35,7 +35,9 @@ def check_functions(table: Functions) -> None:
     """Raise ValueError where `table` has a name that is none or is a family's, or names no function."""
     for name, function in table.items():
         if not _NAME.fullmatch(name):
-            raise ValueError(f"functions: {name!r} is no name; use letters, digits and _, not a digit first")
+            raise ValueError(
+                f"functions: {name!r} is not a valid name; use letters, digits and _, not a digit first"
+            )
         if name in FAMILY_NAMES:
             raise ValueError(f"functions.{name}: is the name of a task family; choose another name")
         if not names_code(function):

@@ -1,6 +1,6 @@
-"""What is refused before its meaning is examined: text and answers that are like no genuine answer.
+"""What is refused before its meaning is examined: text and answers that resemble no genuine answer.
 
-Every check is linear in the text, and says in words why it refused.
+Every check is linear in the text, and states in words why it refused.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def compare_list(
 ) -> Comparison | None:
     """Return whether two lists have equal items, in order unless `options.list_order` is off.
 
-    Which brackets stand around them does not matter. None where an item takes symbolic comparison (in
+    The kind of brackets around them does not matter. None where an item takes symbolic comparison (in
     order only; out of order, items are compared by value or by their text).
     """
     left, right = _items(reference), _items(answer)
@@ -111,5 +111,5 @@ def _items(text: str) -> list[str]:
 
 
 def as_tuple(text: str) -> str:
-    """Return a list as the symbolic comparison reads it, whatever its brackets."""
+    """Return a list as the symbolic comparison reads it, regardless of its brackets."""
     return "(" + ",".join(_items(text)) + ")"

@@ -1,4 +1,4 @@
-"""One spelling for answers that are written the same, and exact values for plain numbers.
+"""One spelling for equivalent ways to write an answer, and exact values for plain numbers.
 
 Nothing here evaluates text: numbers are read by regular expressions into `Fraction`.
 """

@@ -14,7 +14,7 @@ PERCENT_RULES = ("either", "fraction", "unit")
 
 @dataclass(frozen=True, kw_only=True)
 class VerifierOptions:
-    """How answers are compared, and what a comparison may cost."""
+    """How answers are compared, and the limits of a comparison."""
 
     percent: str = opt(
         "either",
@@ -24,7 +24,7 @@ class VerifierOptions:
     )
     functions: dict[str, str] = opt(
         {},
-        "custom verifiers, as {name: package.module:function}; data.task and the task of a row may be "
+        "custom verifiers, as {name: package.module:function}; data.task and the task of a row may use "
         "such a name",
     )
     labels: tuple[str, ...] = opt(

@@ -2,8 +2,8 @@
 
 They compare answers symbolically, or call a user's own verifier on whole responses.
 
-Each worker has a thread that feeds it batches and waits for its answers. What a worker was judging when it
-died of its limits timed out; the rest of its batch goes to its successor.
+Each worker has a thread that feeds it batches and waits for its answers. A pair that a worker was judging when it
+died of its limits counts as timed out; the rest of its batch goes to its successor.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class _Item:
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """What one call may cost, and which function it is, if any: its task, of the config's `functions`."""
+    """The limits of one call, and its function, if any: a task among the config's `functions`."""
 
     function: str | None
     functions: Functions
@@ -263,13 +263,13 @@ class _Feeder:
         if outcome == "raised":
             _warn_once(
                 f"{self._limits.named}: {reason}; such a response counts as incorrect "
-                "(said once, each verdict's reason says it)"
+                "(logged once; the reason of each verdict has it)"
             )
             return Verdict(VerdictKind.INCORRECT, None, reason)
         return Verdict(VerdictKind(outcome or "timed_out"), extracted, reason)
 
     def _blame(self, batch: deque[_Item], wall: bool, code: int) -> None:
-        """Decide what the death of the worker means for the pair it was at."""
+        """Decide what the death of the worker means for the pair that it was judging."""
         item = batch[0]
         item.deaths += 1
         reason = None
@@ -326,7 +326,7 @@ class _Worker:
             return
         reply = self.receive(_START_SECONDS)
         if reply is None or reply[0] != "ready":
-            raise RuntimeError(reply[1] if reply else f"no sign of life (exit status {self.kill()})")
+            raise RuntimeError(reply[1] if reply else f"no reply (exit status {self.kill()})")
         self._ready = True
 
     def send(self, data: bytes) -> bool:
@@ -406,7 +406,7 @@ def _as_latex(answer: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Return what a worker needs of the environment: no tokens, and this package on its path."""
+    """Return the environment that a worker needs: no tokens, and this package on its path."""
     kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     root = str(Path(__file__).resolve().parents[2])
     kept["PYTHONPATH"] = os.pathsep.join(p for p in (root, kept.get("PYTHONPATH", "")) if p)

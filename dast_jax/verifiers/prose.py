@@ -1,4 +1,4 @@
-"""Distinguish a sentence from an answer by itself, and find the numbers in sentences."""
+"""Distinguish a sentence from a bare answer, and find the numbers in sentences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PROSE_WORDS = frozenset(_prose_words.split())
 
 
 def is_prose(text: str) -> bool:
-    """Return whether `text` is a sentence, not an answer by itself: two words, or a word and a number."""
+    """Return whether `text` is a sentence, not a bare answer: two words, or a word and a number."""
     if len(text) > 2_000:
         text = text[:2_000]
     if not any(c.isspace() for c in text):

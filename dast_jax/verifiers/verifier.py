@@ -31,7 +31,7 @@ class Verifier:
         with Verifier() as verifier:
             verifier.verify_one("1/2", r"So it is \\boxed{0.5}.").correct
 
-    Plain numbers, words, lists of numbers and refusals are decided at once, in this process; the rest is
+    Plain numbers, words, lists of numbers and refusals are decided immediately, in this process; the rest is
     compared symbolically by worker processes, which start when first needed. A task that `options.functions`
     names is a custom function, called in separate workers with the whole reference and prediction:
     (reference: str, prediction: str) -> bool | Verdict. So is `task`, the config's `data.task`, where it is
@@ -53,7 +53,7 @@ class Verifier:
         return verdict if isinstance(verdict, Verdict) else verdict.result()
 
     def submit(self, reference: str, prediction: str, task: str = "math") -> Future[Verdict]:
-        """Return the future verdict, which is done unless it takes symbolic comparison."""
+        """Return the future verdict, which is done unless it requires symbolic comparison."""
         verdict = self._decide(reference, prediction, task)
         if not isinstance(verdict, Verdict):
             return verdict
@@ -131,7 +131,7 @@ class Verifier:
     def _quoted(self, reference: str, prediction: str) -> Verdict | None:
         """Return correct where the prediction, or all of it after its marker, is the reference word for word.
 
-        Extraction takes `No solution.` for prose, and of `max at $x=2$, min at $x=4$` it takes a part.
+        Extraction treats `No solution.` as prose, and of `max at $x=2$, min at $x=4$` it takes a part.
         """
         longest = min(self.options.max_answer_chars, 2 * len(reference) + 20)
         whole = [prediction] if len(prediction) <= longest else []

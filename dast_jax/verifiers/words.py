@@ -1,7 +1,7 @@
 """Answers that are a word or a letter: choices, yes or no, true or false, labels.
 
 Each family has a function that finds the answer in a response and one that compares two answers. A
-response that names two answers ("A or B") has both for its answer, and so equals neither.
+response that names two answers ("A or B") has both as its answer, and so equals neither.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _marked(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _sentence(text: str) -> str:
-    """`text` to the end of its first sentence; a stop behind a lone first letter (`B. palms`) is none."""
+    """`text` to the end of its first sentence; a stop after a lone first letter (`B. palms`) is none."""
     for end in _SENTENCE_END.finditer(text):
         if end.start() > 1 or text[end.start()] == "\n":
             return text[: end.start()]

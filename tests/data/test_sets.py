@@ -329,7 +329,7 @@ def test_olympiad_error_is_a_tolerance(verifier):
     ("options", "message"),
     [
         ({"columns": {"question": "q"}}, "data.*answer must be named too"),
-        ({"columns": {"question": "q", "answer": "a"}, "schema": "math"}, "no use with schema math"),
+        ({"columns": {"question": "q", "answer": "a"}, "schema": "math"}, "not used with schema math"),
         ({"columns": {"frage": "q"}}, "frage"),
         ({"schema": "arc"}, "arc_challenge"),
     ],

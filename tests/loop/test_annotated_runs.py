@@ -72,7 +72,7 @@ def test_a_resumed_run_keeps_its_tags_though_the_endpoint_has_changed_its_mind(s
     assert not any(KEY.encode() in path.read_bytes() for path in written)
     queries = list(load_queries(settings.data.train, options=settings.data))
     queries[2] = dataclasses.replace(queries[2], id="another")
-    with pytest.raises(UserError, match=r"annotations.parquet: is about other queries"):
+    with pytest.raises(UserError, match=r"annotations.parquet: belongs to other queries"):
         store.read_annotations(Pool(tuple(queries)))
 
 
@@ -82,7 +82,7 @@ def test_a_resumed_run_keeps_its_tags_though_the_endpoint_has_changed_its_mind(s
         ({"name": "dast", "estimator": "judge"}, r"method\.judge\.endpoint: must be set"),
         ({"name": "dast", "estimator": "label"}, r"method\.estimator label: none of the queries has a level"),
         ({"name": "sai_dpo", "tagger": {"model": ""}}, r"method\.tagger\.model: must be set"),
-        ({"name": "sai_dpo", "clusters": 9}, r"method\.clusters: 9 clusters, and there are 8 queries"),
+        ({"name": "sai_dpo", "clusters": 9}, r"method\.clusters: 9 clusters, but there are 8 queries"),
         ({"name": "sai_dpo", "clusters": 2, "probe": 0.01}, r"method\.probe: .* less than one query"),
     ],
 )

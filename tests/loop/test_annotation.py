@@ -118,7 +118,7 @@ def test_only_queries_without_tags_are_asked_and_what_stays_untagged_gives_its_t
 
 def test_an_untagged_query_stops_the_run_where_the_fallback_says_so(serve, tmp_path):
     server = serve(by_number)
-    with pytest.raises(UserError, match=r"method\.tagger: 1 of 6 queries got no tags; look at the endpoint"):
+    with pytest.raises(UserError, match=r"method\.tagger: 1 of 6 queries got no tags; check the endpoint"):
         clusters(POOL, 3, tagger=tagger(server, tmp_path, fallback="stop"))
 
 

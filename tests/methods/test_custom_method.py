@@ -170,7 +170,7 @@ class {}(Method):
         (
             "outside.several",
             OPTIONS + METHOD.format("One") + METHOD.format("Two"),
-            r"several methods \(One, Two\); put each into a module of its own",
+            r"several methods \(One, Two\); put each into a separate module",
         ),
         ("outside.broken", "x = 1\nx.y", "broken.py, line 2: AttributeError: 'int' object has no attribute"),
         ("outside.torn", "def f(:", "torn.py, line 1: SyntaxError"),

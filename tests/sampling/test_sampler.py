@@ -403,7 +403,7 @@ def test_positions_of_the_model_limit_prompts(tiny):
     _, graphdef, params = tiny
     make = lambda **o: Engine(graphdef, params, tokenizer=CharTokenizer(), options=SamplingOptions(**o))  # noqa: E731
     assert make(prompt_buckets=(512,), max_new_tokens=100).max_prompt_length == 412
-    with pytest.raises(UserError, match=r"max_new_tokens: 512 leaves no room"):
+    with pytest.raises(UserError, match=r"max_new_tokens: 512 leaves no space"):
         make(max_new_tokens=512)
 
 

@@ -152,7 +152,7 @@ def test_an_index_names_files_of_its_folder(
 ) -> None:
     file = file.replace("ELSEWHERE", str(model.parent / "elsewhere.safetensors"))
     code = evaluated(sharded(model, file))
-    refused(capsys, code, f"{model / INDEX} names {file!r}, which is no file inside the folder")
+    refused(capsys, code, f"{model / INDEX} names {file!r}, which is not a file inside the folder")
 
 
 @pytest.mark.parametrize("file", ["C:\\x.safetensors", "\0.safetensors", "", "pytorch_model.bin", "."])
@@ -291,7 +291,7 @@ def test_an_encoder_that_names_code(kind: str, encoder: Path, canary: Canary) ->
     else:
         modules[0]["type"] = "mine.Module" if kind == "module" else "canary_of_tests.Module"
     (encoder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(UserError, match=r"names the code .*, and code of a model is not run"):
+    with pytest.raises(UserError, match=r"names the code .*, and a model's code is not run"):
         encode(encoder)
     canary.assert_silent()
 

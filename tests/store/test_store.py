@@ -335,7 +335,7 @@ def test_one_process_at_a_time(tmp_path) -> None:
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match=r"^run\.dir: .* holds other files and no run"):
+    with pytest.raises(UserError, match=r"^run\.dir: .* holds other files but no run"):
         _open(_config(tmp_path))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"^run\.dir: .* cannot be used"):

@@ -46,7 +46,7 @@ def change(**changes: Any) -> dict[str, Any]:
         (change(seed=[0]), "^seed: unknown key of a study; did you mean seeds"),
         (change(entries=[]), "^entries: expected a list"),
         (change(entries=[{"method": {"name": "sft"}}]), r"^entries\[0\]: expected a section with `label`"),
-        (change(entries=[{"label": "../x"}]), r"^entries\[0\].label: '../x' is to name a folder"),
+        (change(entries=[{"label": "../x"}]), r"^entries\[0\].label: '../x' must be a folder name"),
         (
             change(entries=[{"label": "dast_p"}, {"label": "dast_p"}]),
             r"^entries\[1\].label: there are two entries 'dast_p'",
@@ -59,7 +59,7 @@ def change(**changes: Any) -> dict[str, Any]:
         (change(seeds=[1, 1]), "^seeds: expected different seeds"),
         (change(quick={"entries": ["sft"]}), "^quick.entries: there is no entry 'sft'"),
         (change(quick={"entry": ["sft"]}), "^quick.entry: unknown key; did you mean entries"),
-        (change(settings={"run": {"seed": 3}}), "^settings: run.seed is the study's own"),
+        (change(settings={"run": {"seed": 3}}), "^settings: run.seed is set by the study"),
         (change(evaluatio={"limit": 3}), "^evaluatio: unknown key of a study; did you mean evaluation"),
         (change(base=None), "^base: "),
     ],

@@ -37,10 +37,10 @@ def test_loss_and_gradients_equal_the_formula(data, chunk):
     for got, want in zip(grads, expected_grads, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-5)
     hidden, unembed, targets, weights = data
-    right = (np.argmax(hidden @ unembed, -1) == targets) * weights
+    correct = (np.argmax(hidden @ unembed, -1) == targets) * weights
     assert float(metrics.nll) == float(loss)
     assert float(metrics.tokens) == weights.sum()
-    assert float(metrics.right) == right.sum() > 0
+    assert float(metrics.correct) == correct.sum() > 0
 
 
 def test_token_scores(data):

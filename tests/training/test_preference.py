@@ -159,7 +159,7 @@ def test_chosen_responses_are_seen_as_sft_sees_them():
     rows = jax.tree.map(jnp.asarray, micro(stacked(pack(chosen, 64)), 1))
     expected, _ = loss_and_grads(graphdef, params, rows, 8)
     np.testing.assert_allclose(sums.of_pairs.chosen_logprob, -expected.nll, rtol=1e-5)
-    assert sums.right == expected.right > 0
+    assert sums.correct == expected.correct > 0
 
 
 def test_micro_batches_equal_the_whole_batch_though_their_pair_counts_differ():

@@ -68,7 +68,7 @@ def test_micro_batches_equal_the_whole_batch_though_their_token_counts_differ():
     whole, whole_grads = gradients(graphdef, params, micro(batch, 1), 8)
     split, split_grads = gradients(graphdef, params, micro(batch, 4), 8)
     assert split.tokens == whole.tokens == sum(counts)
-    assert split.right == whole.right
+    assert split.correct == whole.correct
     np.testing.assert_allclose(split.nll, whole.nll, rtol=1e-5)
     assert tiny.close(split_grads, whole_grads)
     # The trap: averaging each micro-batch's mean gives something else.
@@ -104,7 +104,7 @@ def test_the_step_is_clipped_adamw_without_decay_of_norms():
     assert norm > options.clip_norm
     assert float(metrics.grad_norm) == pytest.approx(norm, rel=1e-5)
     assert float(metrics.loss) == pytest.approx(float(sums.nll / sums.tokens), rel=1e-6)
-    assert float(metrics.accuracy) == pytest.approx(float(sums.right / sums.tokens), rel=1e-6)
+    assert float(metrics.accuracy) == pytest.approx(float(sums.correct / sums.tokens), rel=1e-6)
     before, after = dict(nnx.to_flat_state(params)), dict(nnx.to_flat_state(new))
     for path, leaf in nnx.to_flat_state(grads):
         p, g = before[path].get_value(), leaf.get_value() * (options.clip_norm / norm)
