@@ -106,7 +106,7 @@ class RunStore:
 
     @classmethod
     def read(cls, folder: str | Path) -> RunStore:
-        """Return the run in `folder`, which may be running, for reading only; raise `UserError` if there is none."""
+        """Return the run in `folder`, for reading only (it may be running); raise `UserError` for none."""
         path = Path(folder).expanduser()
         manifest = _read_manifest(path)
         config = load_yaml(path / "config.yaml")

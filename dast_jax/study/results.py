@@ -264,8 +264,8 @@ def _matched_difference(pairs: Pairs, name: str) -> MatchedDifference | None:
     """Compare the rounds up to which both had trained on a similar number of tokens.
 
     Per seed, the budget is the total of the one that trained on fewer tokens; for each, the round is taken
-    whose cumulative trained tokens are nearest to it (of equally near ones the earlier). None where even those
-    differ by more than `_CLOSE`.
+    whose cumulative trained tokens are nearest to it (of equally near ones the earlier). None where even
+    those differ by more than `_CLOSE`.
     """
     chosen = []
     for a, b in pairs:

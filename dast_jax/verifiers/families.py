@@ -2,7 +2,7 @@
 
 A query's `task` is the name of a family, optionally followed by a tolerance for its numbers
 (`math~0.04`: 4 % of the reference; `number+-0.1`), or the name of a user's own verifier. Only the config
-says which function that is (`functions`). To add a family, write its two functions and name them in `FAMILIES`.
+says which function that is (`functions`). To add a family, write its functions and name them in `FAMILIES`.
 """
 
 from __future__ import annotations

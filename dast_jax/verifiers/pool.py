@@ -2,8 +2,8 @@
 
 They compare answers symbolically, or call a user's own verifier on whole responses.
 
-Each worker has a thread that feeds it batches and waits for its answers. A pair that a worker was judging when it
-died of its limits counts as timed out; the rest of its batch goes to its successor.
+Each worker has a thread that feeds it batches and waits for its answers. A pair that a worker was judging
+when it died of its limits counts as timed out; the rest of its batch goes to its successor.
 """
 
 from __future__ import annotations
