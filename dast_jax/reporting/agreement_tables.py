@@ -47,7 +47,7 @@ def _confusion_table(pair: PairAgreement) -> Table:
 def _diversity_table(result: Agreement) -> Table:
     table = make_table(
         f"Diversity of the responses to one query, by level of {result.diversity.levels_by}",
-        *("level", "queries", "distinct", "1-grams", "2-grams", "3-grams", "4-grams", "self-BLEU", "tokens"),
+        *("level", "queries", "distinct", "1-gram", "2-gram", "3-gram", "4-gram", "self-BLEU", "tokens"),
     )
     for level, found in result.diversity.by_level.items():
         table.add_row(level, str(found.queries), *_diversity(found))
