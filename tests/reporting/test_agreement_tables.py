@@ -35,7 +35,7 @@ FULL = LevelDiversity(
 
 
 def test_tables_fit_80_columns_and_hold_the_numbers() -> None:
-    by_level = {level: FULL for level in LEVELS[:3]} | {LEVELS[3]: LevelDiversity(queries=0, compared=0)}
+    by_level = dict.fromkeys(LEVELS[:3], FULL) | {LEVELS[3]: LevelDiversity(queries=0, compared=0)}
     result = Agreement(
         model="m",
         data="d",
