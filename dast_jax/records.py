@@ -268,7 +268,7 @@ class Responses:
 
     @property
     def correct(self) -> np.ndarray:
-        """bool [n]."""
+        """Which rows are correct, bool [n]."""
         correct: np.ndarray = self.verdict == tuple(VerdictKind).index(VerdictKind.CORRECT)
         return correct
 

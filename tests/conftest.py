@@ -38,6 +38,13 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ["WANDB_MODE"] = "disabled"
 
 CHECKED = (
+    "dast_jax.data.packing",
+    "dast_jax.data.pair_packing",
+    "dast_jax.estimators.agreement",
+    "dast_jax.estimators.distinct",
+    "dast_jax.estimators.estimate",
+    "dast_jax.estimators.levels",
+    "dast_jax.metrics.stats",
     "dast_jax.models",
     "dast_jax.sampling.engine",
     "dast_jax.sampling.filters",

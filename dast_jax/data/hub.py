@@ -71,10 +71,10 @@ def _splits(hub: re.Match[str]) -> list[str]:
     import datasets
 
     try:
-        names: list[str] = datasets.get_dataset_split_names(hub["name"], revision=hub["revision"])
-        return names
+        splits: list[str] = datasets.get_dataset_split_names(hub["name"], revision=hub["revision"])
     except ValueError:
         return []
+    return splits
 
 
 def _undecoded(data: datasets.Dataset) -> datasets.Dataset:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from jaxtyping import Integer, Real
 
 from dast_jax.estimators.distinct import normalize_text
 from dast_jax.estimators.estimate import Estimate
@@ -96,7 +97,7 @@ def agreement(a: Estimate, b: Estimate) -> PairAgreement:
     )
 
 
-def _correlation(name: str, x: np.ndarray, y: np.ndarray) -> float | None:
+def _correlation(name: str, x: Real[np.ndarray, " n"], y: Real[np.ndarray, " n"]) -> float | None:
     from scipy import stats
 
     if len(x) < 2:
@@ -111,7 +112,7 @@ def _correlation(name: str, x: np.ndarray, y: np.ndarray) -> float | None:
 
 
 def diversity_by_level(
-    responses: Responses, levels: np.ndarray, *, max_trials: int = 8
+    responses: Responses, levels: Integer[np.ndarray, " n"], *, max_trials: int = 8
 ) -> dict[str, LevelDiversity]:
     """Return, by level, how unlike the responses to one query are.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int32
 
 from dast_jax.assets.paths import file_within
 from dast_jax.errors import UserError
@@ -131,8 +132,10 @@ def _foreign_code(said: Any) -> Iterator[str]:
         yield from _foreign_code(value)
 
 
-def embed(texts: Sequence[str], encoder: Encoder, *, on_progress: OnProgress = silent) -> np.ndarray:
-    """Return the encoder's vectors of `texts`, float32 [n, d]."""
+def embed(
+    texts: Sequence[str], encoder: Encoder, *, on_progress: OnProgress = silent
+) -> Float[np.ndarray, "n d"]:
+    """Return the encoder's vectors of `texts`, float32."""
     with progress_of(on_progress, "clusters: embedding", total=len(texts)) as update:
         blocks = []
         for start in range(0, len(texts), _BLOCK):
@@ -142,8 +145,10 @@ def embed(texts: Sequence[str], encoder: Encoder, *, on_progress: OnProgress = s
     return np.concatenate(blocks)
 
 
-def kmeans(vectors: np.ndarray, clusters: int, *, seed: int, unit: bool = True) -> np.ndarray:
-    """Cluster the vectors [n, d] by K-Means of 4 seeded starts; returns int32 [n] in [0, clusters).
+def kmeans(
+    vectors: Float[np.ndarray, "n d"], clusters: int, *, seed: int, unit: bool = True
+) -> Int32[np.ndarray, " n"]:
+    """Return the K-Means cluster of each vector, in [0, clusters), by 4 seeded starts.
 
     `unit` scales the vectors to length one first, so that their angles are compared. The same vectors and
     seed give the same clusters. Raises `UserError` for fewer vectors than clusters, or for vectors that

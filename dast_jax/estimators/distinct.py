@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 import numpy as np
+from jaxtyping import Bool, Integer, UInt64
 
 from dast_jax.records import FinishReason, Responses, VerdictKind
 
@@ -30,8 +31,8 @@ def response_key(text: str) -> str:
     return _digest(text).hex()
 
 
-def response_keys(texts: Iterable[str]) -> np.ndarray:
-    """Return the digests of `response_key` as uint64 [n]."""
+def response_keys(texts: Iterable[str]) -> UInt64[np.ndarray, " n"]:
+    """Return the digests of `response_key` as numbers."""
     return np.frombuffer(b"".join(map(_digest, texts)), dtype=">u8").astype(np.uint64)
 
 
@@ -39,26 +40,28 @@ def _digest(text: str) -> bytes:
     return blake2b(normalize_text(text).encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def usable(responses: Responses) -> np.ndarray:
-    """Return which rows can be trained on, bool [n]: correct, and not cut off at the limit of new tokens.
+def usable(responses: Responses) -> Bool[np.ndarray, " n"]:
+    """Return which rows can be trained on: correct, and not cut off at the limit of new tokens.
 
     [ours] A truncated response may contain the right answer, but with EOS after it, it would teach
     the policy to stop in the middle of a sentence. It counts as correct in the pass rate.
     """
-    rows: np.ndarray = responses.correct & (
-        responses.finish != tuple(FinishReason).index(FinishReason.LENGTH)
-    )
-    return rows
+    return responses.correct & _whole(responses)
 
 
-def rejectable(responses: Responses) -> np.ndarray:
-    """Return which rows can be the rejected one of a pair, bool [n]: incorrect, and ended by themselves.
+def rejectable(responses: Responses) -> Bool[np.ndarray, " n"]:
+    """Return which rows can be the rejected one of a pair: incorrect, and ended by themselves.
 
     [ours] A truncated or timed-out response was not shown to be wrong, nor was one without an answer.
     """
-    whole = responses.finish != tuple(FinishReason).index(FinishReason.LENGTH)
-    rows: np.ndarray = (responses.verdict == tuple(VerdictKind).index(VerdictKind.INCORRECT)) & whole
-    return rows
+    incorrect: np.ndarray = responses.verdict == tuple(VerdictKind).index(VerdictKind.INCORRECT)
+    return incorrect & _whole(responses)
+
+
+def _whole(responses: Responses) -> Bool[np.ndarray, " n"]:
+    """Return which rows ended before the limit of new tokens."""
+    whole: np.ndarray = responses.finish != tuple(FinishReason).index(FinishReason.LENGTH)
+    return whole
 
 
 class DistinctTexts:
@@ -114,10 +117,9 @@ class DistinctResponses:
             self._rejectable.add(responses.query[rows], responses.text[rows])
 
 
-def _text_keys(query: np.ndarray, text: np.ndarray) -> np.ndarray:
-    """Return one key per (query, normalized text), uint64 [m]."""
-    keys: np.ndarray = response_keys(text) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
-    return keys
+def _text_keys(query: Integer[np.ndarray, " m"], text: np.ndarray) -> UInt64[np.ndarray, " m"]:
+    """Return one key per (query, normalized text)."""
+    return response_keys(text) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
 
 
 _WORD = 2**64 - 1
@@ -146,24 +148,24 @@ class _KeySet:
             self.add_many(np.zeros(0, np.uint64))
         return True
 
-    def add_many(self, keys: np.ndarray) -> np.ndarray:
-        """Add keys, uint64 [n]; return the positions of those that are new, the first of equal ones."""
+    def add_many(self, keys: UInt64[np.ndarray, " n"]) -> Integer[np.ndarray, " k"]:
+        """Add the keys; return the positions of those that are new, the first of equal ones."""
         self._merge(np.sort(np.fromiter(self._waiting, np.uint64, len(self._waiting))))
         self._waiting.clear()
         unique, first = np.unique(keys, return_index=True)
         new = ~self._holds(unique)
         self._merge(unique[new])
-        places: np.ndarray = first[new]
-        return places
+        positions: np.ndarray = first[new]
+        return positions
 
-    def _holds(self, keys: np.ndarray) -> np.ndarray:
+    def _holds(self, keys: UInt64[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
         if not len(self._sorted):
             return np.zeros(len(keys), bool)
         at = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
         held: np.ndarray = self._sorted[at] == keys
         return held
 
-    def _merge(self, keys: np.ndarray) -> None:
+    def _merge(self, keys: UInt64[np.ndarray, " n"]) -> None:
         """Add sorted `keys` that are not in the set yet."""
         if len(keys):
             # The stable sort is a merge sort, and two sorted runs are what it is best at.

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float, Int8, Shaped
 
 from dast_jax.errors import UserError
 from dast_jax.estimators.levels import DEFAULT_CUTS, Cuts, fail_rate, levels_from_counts
@@ -113,10 +114,10 @@ def estimate(
 # --- ranks and levels ---------------------------------------------------------------------------------
 
 
-def rank_quantiles(*keys: np.ndarray) -> np.ndarray:
-    """Return each query's place in the ranking by `keys` [n], the first one first: float64 [n] in [0, 1].
+def rank_quantiles(*keys: Shaped[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Return the rank of each query by `keys`, the first key first, in [0, 1].
 
-    0 is the smallest. Equal queries share the mean of their places. A lone query is in the middle.
+    0 is the smallest. Equal queries share the mean of their ranks. A single query is in the middle.
     """
     n = len(keys[0])
     if n == 1:
@@ -133,11 +134,13 @@ def rank_quantiles(*keys: np.ndarray) -> np.ndarray:
     return quantile
 
 
-def levels_by_rank(score: np.ndarray, shares: Sequence[float] = DEFAULT_SHARES) -> np.ndarray:
-    """Levels int8 [n] of a ranking by `score` [n]: the easiest share is easy, and so on.
+def levels_by_rank(
+    score: Float[np.ndarray, " n"], shares: Sequence[float] = DEFAULT_SHARES
+) -> Int8[np.ndarray, " n"]:
+    """Return the levels of a ranking by `score`: the easiest share is easy, and so on.
 
-    Equal scores have equal levels, that of the middle of their places, so the shares hold as nearly as
-    ties allow. NaN is put in the middle of the ranking. Raises ValueError for shares that do not sum to 1.
+    Equal scores have equal levels, that of the middle of their ranks, so the shares hold as nearly as
+    ties allow. NaN is in the middle of the ranking. Raises ValueError for shares that do not sum to 1.
     """
     cut = np.cumsum(np.asarray(shares, np.float64))
     if len(cut) != len(LEVELS) or min(shares) < 0 or abs(cut[-1] - 1) > 1e-6:
@@ -150,11 +153,11 @@ def levels_by_rank(score: np.ndarray, shares: Sequence[float] = DEFAULT_SHARES) 
     return np.minimum(np.searchsorted(cut[:-1], place, side="right"), len(LEVELS) - 1).astype(np.int8)
 
 
-def _ranked(name: str, score: np.ndarray, shares: Sequence[float]) -> Estimate:
+def _ranked(name: str, score: Float[np.ndarray, " n"], shares: Sequence[float]) -> Estimate:
     return Estimate(name=name, score=score, levels=levels_by_rank(score, shares), notes=_unknown(score))
 
 
-def _unknown(score: np.ndarray) -> dict[str, int]:
+def _unknown(score: Float[np.ndarray, " n"]) -> dict[str, int]:
     count = int(np.isnan(score).sum())
     return {"unknown": count} if count else {}
 
@@ -188,8 +191,8 @@ class TrialSums:
             entropy=np.bincount(query[order], weights=entropy[order], minlength=n),
         )
 
-    def self_aware(self) -> np.ndarray:
-        """SAI-DPO's difficulty as a rank in [0, 1], float64 [n]; queries without trials take no part (NaN).
+    def self_aware(self) -> Float[np.ndarray, " n"]:
+        """Return SAI-DPO's difficulty as a rank in [0, 1]; NaN for a query without trials.
 
         Lexicographic: P@K (1 if one of the K trials is correct) before mean steps before mean length; lower
         P@K, more steps and longer responses are harder. [ours] a step is a line that is not blank.
@@ -246,29 +249,31 @@ def _judged(
     if fallback in ("sampled", "label"):
         other = estimate(fallback, queries, responses, cuts=cuts, shares=shares)
         levels[unrated] = other.levels[unrated]
-        score = _at_the_same_place(score, other.score)
+        score = _filled_by_rank(score, other.score)
     elif not unrated.all():
         score = np.where(unrated, np.nanmedian(score), score)
     return Estimate(name="judge", score=score, levels=levels, notes=counts)
 
 
-def check_rated(ratings: np.ndarray, name: str = "judge") -> None:
-    """Raise `UserError` where one of the judge's `ratings` [n] is NaN; `name` is its section of a config."""
+def check_rated(ratings: Float[np.ndarray, " n"], name: str = "judge") -> None:
+    """Raise `UserError` where one of the judge's `ratings` is NaN; `name` is its section of a config."""
     unrated = int(np.isnan(ratings).sum())
     if unrated:
         raise UserError(
-            f"{name}: {unrated:,} of {len(ratings):,} queries got no rating; look at the endpoint, "
+            f"{name}: {unrated:,} of {len(ratings):,} queries got no rating; check the endpoint, "
             f"or set {name}.fallback"
         )
 
 
-def _at_the_same_place(score: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """`score` with its gaps filled: the score that stands as high in `score` as the gap does in `other`."""
+def _filled_by_rank(
+    score: Float[np.ndarray, " n"], other: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Return `score` with its gaps filled by the score whose rank is that of the gap in `other`."""
     gaps, known = np.isnan(score), ~np.isnan(score)
     filled = score.copy()
     place = np.full(len(other), 0.5)
-    labelled = ~np.isnan(other)
-    if labelled.any():
-        place[labelled] = rank_quantiles(other[labelled])
+    ranked = ~np.isnan(other)
+    if ranked.any():
+        place[ranked] = rank_quantiles(other[ranked])
     filled[gaps] = np.quantile(score[known], place[gaps]) if known.any() else place[gaps]
     return filled

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int8, Integer
 
 from dast_jax.records import LEVELS
 
@@ -45,13 +46,13 @@ DEFAULT_CUTS = Cuts()
 
 
 def levels_from_counts(
-    correct: np.ndarray, trials: np.ndarray | int, cuts: Cuts = DEFAULT_CUTS
-) -> np.ndarray:
-    """Return levels int8 [n] (index into `LEVELS`) by how many of `trials` trials are `correct`, int [n].
+    correct: Integer[np.ndarray, " n"], trials: Integer[np.ndarray, " n"] | int, cuts: Cuts = DEFAULT_CUTS
+) -> Int8[np.ndarray, " n"]:
+    """Return levels (index into `LEVELS`) by how many of `trials` trials are `correct`.
 
     With p = correct / trials: easy p >= cuts.easy, middle cuts.hard <= p < cuts.easy, hard
     0 < p < cuts.hard, unsolved p = 0. A query without trials is unsolved: nothing shows that it can be
-    solved. Raises ValueError for counts that cannot be, or cut points out of order.
+    solved. Raises ValueError for impossible counts, or cut points out of order.
     """
     correct, trials = np.broadcast_arrays(np.asarray(correct), np.asarray(trials))
     if (correct < 0).any() or (correct > trials).any():
@@ -74,13 +75,17 @@ def smallest_trials(cuts: Cuts) -> int:
     return trials
 
 
-def level_counts(levels: np.ndarray, query: np.ndarray | None = None) -> np.ndarray:
-    """Count how many queries, or how many rows of `query` (indices, int [m]), have each level: int64 [4]."""
+def level_counts(
+    levels: Integer[np.ndarray, " n"], query: Integer[np.ndarray, " m"] | None = None
+) -> Integer[np.ndarray, " 4"]:
+    """Count how many queries, or how many rows of `query` (indices), have each level."""
     chosen = levels if query is None else levels[query]
     return np.bincount(chosen.astype(np.int64), minlength=len(LEVELS))
 
 
-def level_shares(levels: np.ndarray, query: np.ndarray | None = None) -> dict[str, float]:
+def level_shares(
+    levels: Integer[np.ndarray, " n"], query: Integer[np.ndarray, " m"] | None = None
+) -> dict[str, float]:
     """Return the share of each level, by name, of the queries or of the rows of `query`; zeros when empty."""
     counts = level_counts(levels, query)
     return dict(zip(LEVELS, (counts / max(counts.sum(), 1)).tolist(), strict=True))
@@ -89,8 +94,10 @@ def level_shares(levels: np.ndarray, query: np.ndarray | None = None) -> dict[st
 # --- rates ------------------------------------------------------------------------------------------
 
 
-def fail_rate(correct: np.ndarray, trials: np.ndarray | int) -> np.ndarray:
-    """Return 1 − correct / trials, float64 [n]; 1 for a query without trials."""
+def fail_rate(
+    correct: Integer[np.ndarray, " n"], trials: Integer[np.ndarray, " n"] | int
+) -> Float[np.ndarray, " n"]:
+    """Return 1 − correct / trials; 1 for a query without trials."""
     correct, trials = np.broadcast_arrays(np.asarray(correct), np.asarray(trials))
-    rates: np.ndarray = 1.0 - correct / np.maximum(trials, 1)
-    return rates
+    rate: np.ndarray = correct / np.maximum(trials, 1)
+    return 1.0 - rate

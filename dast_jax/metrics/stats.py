@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+from jaxtyping import Float, Integer
 from numpy.typing import ArrayLike
 
 from dast_jax.records import LEVELS
@@ -246,7 +247,9 @@ def _student_quantile(p: float, degrees: int) -> float:
     return math.sqrt(degrees) * math.tan((low + high) / 2)
 
 
-def unbiased_pass_at_k(correct: np.ndarray, trials: np.ndarray | int, k: int) -> np.ndarray:
+def unbiased_pass_at_k(
+    correct: Integer[np.ndarray, "*n"], trials: Integer[np.ndarray, "*n"] | int, k: int
+) -> Float[np.ndarray, "*n"]:
     """Return the unbiased estimate of pass@k per query, float64 [n]: 1 − C(n − c, k) / C(n, k).
 
     The estimator is that of arXiv 2107.03374. Raises ValueError when k < 1 or a query has fewer than k
@@ -258,8 +261,8 @@ def unbiased_pass_at_k(correct: np.ndarray, trials: np.ndarray | int, k: int) ->
     # C(n − c, k) / C(n, k) as a product of k ratios, which stays in range for any n.
     step = np.arange(k)
     ratios = (trials - correct)[..., None] - step
-    rates: np.ndarray = 1.0 - np.prod(np.maximum(ratios, 0) / (trials[..., None] - step), axis=-1)
-    return rates
+    none_correct: np.ndarray = np.prod(np.maximum(ratios, 0) / (trials[..., None] - step), axis=-1)
+    return 1.0 - none_correct
 
 
 def pass_at_k(
@@ -303,7 +306,7 @@ def majority_at_k(answers: Sequence[Sequence[str | None]], flags: Sequence[Seque
     return Score(accuracy=correct / n if n else 0.0, interval=wilson_interval(correct, n))
 
 
-def _counts(correct: ArrayLike, trials: int) -> np.ndarray:
+def _counts(correct: ArrayLike, trials: int) -> Integer[np.ndarray, " n"]:
     counts = np.asarray(correct).astype(np.int64)
     if counts.ndim != 1:
         raise ValueError(f"correct must have one entry per query, got shape {counts.shape}")

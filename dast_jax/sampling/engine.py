@@ -98,7 +98,10 @@ class Engine:
         self._decode = _jit(self._decode_tick, donate=(1,), out=(slots, packed) if mesh else None)
 
     def set_params(self, params: Params | None) -> None:
-        """Sample from other parameters of the same shapes from now on, or release them (None)."""
+        """Sample from other parameters of the same shapes from now on; nothing is compiled again.
+
+        None gives up the present ones, so that their memory can be freed until others are set.
+        """
         self._params = params
 
     def compilations(self) -> dict[str, int]:

@@ -47,7 +47,7 @@ def test_clustered_interval_covers_where_naive_wilson_does_not():
     for nothing, free in zip(all_or_nothing, independent, strict=True):
         low, high = stats.clustered_interval(nothing * trials, trials)
         covered += low <= 0.3 <= high
-        low, high = stats.wilson_interval(nothing.sum() * trials, n * trials)
+        low, high = stats.wilson_interval(int(nothing.sum()) * trials, n * trials)
         naive += low <= 0.3 <= high
         low, high = stats.clustered_interval(free, trials)
         covered_independent += low <= 0.3 <= high
