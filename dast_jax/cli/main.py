@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -36,8 +35,7 @@ Then your own: `dast-jax train --config quickstart --print-config` prints a conf
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the subcommand that `argv` (None: the command line) names. Returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if os.getcwd() not in sys.path:  # as with `python -m`: a custom method may be in the current folder
-        sys.path.append(os.getcwd())
+    sys.path.append("")  # the current folder, as with `python -m`: a custom method may be there
     if arguments and arguments[0] in COMMANDS:
         code: int = _module(arguments[0]).main(arguments[1:])
         return code

@@ -31,7 +31,6 @@ __all__ = ["annotate", "annotated_pool", "ask_annotations", "check_annotations"]
 
 log = logging.getLogger(__name__)
 
-_PATH = "annotations.npz"
 _JUDGE, _TAGGER = "method.judge", "method.tagger"
 
 
@@ -49,7 +48,7 @@ def annotate(context: Context) -> dict[str, Any]:
         seed=config.run.seed,
         on_progress=context.on_progress,
     )
-    context.store.write_arrays(_PATH, columns)
+    context.store.write_annotations(context.pool, columns)
     return {}
 
 
@@ -57,7 +56,7 @@ def annotated_pool(context: Context) -> Pool:
     """Return the training queries with the stored columns."""
     if not context.config.method.annotations:
         return context.pool
-    return dataclasses.replace(context.pool, columns=context.store.read_arrays(_PATH))
+    return dataclasses.replace(context.pool, columns=context.store.read_annotations(context.pool))
 
 
 def _policy_encoder(policy: Policy) -> Encoder:

@@ -45,9 +45,11 @@ def _confusion_table(pair: PairAgreement) -> Table:
 
 
 def _diversity_table(result: Agreement) -> Table:
+    title = f"Diversity of the responses to one query, by level of {result.diversity.levels_by}"
+    shares = ("all", "n=1", "n=2", "n=3", "n=4")
     table = make_table(
-        f"Diversity of the responses to one query, by level of {result.diversity.levels_by}",
-        *("level", "queries", "distinct", "1-grams", "2-grams", "3-grams", "4-grams", "self-BLEU", "tokens"),
+        f"{title}: shares of distinct responses and n-grams; self-BLEU",
+        *("level", "queries", *shares, "BLEU", "tokens"),
     )
     for level, found in result.diversity.by_level.items():
         table.add_row(level, str(found.queries), *_diversity(found))

@@ -35,7 +35,7 @@ def print_summary(summary: Summary, *, console: Console | None = None) -> None:
         _levels_table([p for p in points if p.evaluation]),
         _shares_table(summary.rounds),
         _shortfall_table(summary.rounds),
-        _sampling_table(summary.rounds),
+        _sampling_table(summary),
         _training_table(summary.rounds),
         _seconds_table(points, summary),
     ]
@@ -129,9 +129,11 @@ def _shortfall_table(rounds: Sequence[RoundResult]) -> Table:
     return table
 
 
-def _sampling_table(rounds: Sequence[RoundResult]) -> Table:
+def _sampling_table(summary: Summary) -> Table:
     table = make_table("Sampling", "round", "trials", "correct", "tokens", "length ratio")
-    for entry in rounds:
+    if summary.base and summary.base.length_ratio is not None:
+        table.add_row("base", "–", "–", "–", f"{summary.base.length_ratio:.2f}")
+    for entry in summary.rounds:
         sampling, ratio = entry.sampling, entry.length_ratio
         share = f" ({sampling.correct / sampling.trials:.0%})" if sampling.trials else ""
         table.add_row(

@@ -31,7 +31,7 @@ def make_table(title: str, *columns: str, left: Collection[str] = ()) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for i, column in enumerate(columns):
         to_left = i == 0 or column in left
         table.add_column(plain(column), justify="left" if to_left else "right", overflow="fold")
@@ -45,6 +45,7 @@ def print_tables(tables: Iterable[Table], console: Console) -> None:
             title, table.title = str(table.title), None
             console.print(title, style="bold", markup=False, highlight=False)
             console.print(table)
+            console.print()
 
 
 def plain(text: object) -> str:

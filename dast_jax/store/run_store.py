@@ -54,6 +54,8 @@ _PACKAGES = (
     "math-verify",
 )
 
+_ANNOTATIONS = "annotations.parquet"
+
 log = logging.getLogger(__name__)
 
 
@@ -252,6 +254,25 @@ class RunStore:
 
     def _training_path(self, round: int) -> Path:
         return self.round_path(round) / "train.parquet"
+
+    def write_annotations(self, pool: Pool, columns: Mapping[str, np.ndarray]) -> None:
+        """Write `annotations.parquet`: per query its id and what was found out about it, by column."""
+        ids = pa.array([query.id for query in pool.queries], pa.string())
+        table = pa.table({"id": ids, **{name: pa.array(column) for name, column in columns.items()}})
+        durable.write_parquet(self.path / _ANNOTATIONS, table)
+
+    def read_annotations(self, pool: Pool) -> dict[str, np.ndarray]:
+        """Return the columns that `write_annotations` wrote.
+
+        Raises `UserError` where they are of other queries than those of `pool`.
+        """
+        table = _read_parquet(self.path / _ANNOTATIONS)
+        if table.column("id").to_pylist() != [query.id for query in pool.queries]:
+            raise UserError(
+                f"{self.path / _ANNOTATIONS}: is about other queries than data.train has now; restore the "
+                "data, or start a new run in another run.dir"
+            )
+        return {name: table.column(name).to_numpy() for name in table.column_names if name != "id"}
 
     def write_difficulty(self, round: int, pool: Pool, levels: np.ndarray, responses: Responses) -> None:
         """Write `difficulty.parquet`: per query its level, and this round's trials and correct ones."""

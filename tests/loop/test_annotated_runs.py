@@ -1,14 +1,17 @@
 """Whole runs whose method needs annotations of the queries, asked of a real HTTP server."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from dast_jax.config import build_config, config_dict, config_path
+from dast_jax.config import RunConfig, build_config, config_dict, config_path
+from dast_jax.data.sources import load_queries
 from dast_jax.errors import InterruptedRunError, UserError
 from dast_jax.loop.selftrain import run
 from dast_jax.options import apply_overrides, load_yaml
+from dast_jax.records import Pool
 from dast_jax.store.run_store import RunStore
 from tests.helpers_chat_server import KEY, VARIABLE, serve
 
@@ -34,6 +37,11 @@ def config(folder, server, cache):
     return build_config(apply_overrides(mapping, overrides))
 
 
+def _stored(settings: RunConfig) -> dict[str, np.ndarray]:
+    pool = Pool(load_queries(settings.data.train, options=settings.data))
+    return RunStore.read(settings.run.dir).read_annotations(pool)
+
+
 def test_a_resumed_run_keeps_its_tags_though_the_endpoint_has_changed_its_mind(serve, tmp_path, monkeypatch):
     """The endpoint would answer otherwise: the run continues with the clusters that it began with."""
     replies = {"mood": lambda question: (200, "long" if len(question) > 12 else "short")}
@@ -51,17 +59,21 @@ def test_a_resumed_run_keeps_its_tags_though_the_endpoint_has_changed_its_mind(s
         with pytest.raises(InterruptedRunError):
             run(settings)
     store = RunStore.read(tmp_path / "run")
-    begun = store.read_arrays("annotations.npz")["cluster"]
+    begun = _stored(settings)["cluster"]
     assert len(set(begun.tolist())) == 2
     responses = store.response_log(0).responses()
     asked = len(server.asked)
     replies["mood"] = lambda _: (500, b"")
     run(settings)
     assert len(server.asked) == asked
-    np.testing.assert_array_equal(store.read_arrays("annotations.npz")["cluster"], begun)
+    np.testing.assert_array_equal(_stored(settings)["cluster"], begun)
     assert len(store.response_log(0).responses()) == len(responses)  # nothing was drawn anew
     written = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert not any(KEY.encode() in path.read_bytes() for path in written)
+    queries = list(load_queries(settings.data.train, options=settings.data))
+    queries[2] = dataclasses.replace(queries[2], id="another")
+    with pytest.raises(UserError, match=r"annotations.parquet: is about other queries"):
+        store.read_annotations(Pool(tuple(queries)))
 
 
 @pytest.mark.parametrize(
