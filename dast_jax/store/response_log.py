@@ -122,7 +122,7 @@ class ResponseLog:
         return {(r.query, r.trial): (r, v) for r, v in zip(rollouts_of(table), verdicts, strict=True)}
 
     def responses(self) -> Responses:
-        """Return all responses in columns, ordered by query and trial: the order of arrival leaves no trace."""
+        """Return all responses in columns, ordered by query and trial, whatever the order of arrival."""
         table = self._table([name for name in _SCHEMA.names if name != "tokens"])
         query, trial = _numbers(table, "query"), _numbers(table, "trial")
         order = np.lexsort((trial, query))
