@@ -124,7 +124,8 @@ def make_run(
                 round=r,
                 evaluation={n: e.entry for n, e in evaluation.items()},
                 paired={
-                    n: stats.paired_difference(e.correct, base_eval[n].correct) for n, e in evaluation.items()
+                    n: stats.paired_difference(list(e.correct), list(base_eval[n].correct))
+                    for n, e in evaluation.items()
                 },
                 sampling=sampling,
                 training=training,

@@ -46,7 +46,8 @@ def usable(responses: Responses) -> Bool[np.ndarray, " n"]:
     [ours] A truncated response may contain the correct answer, but with EOS after it, it would teach
     the policy to stop in the middle of a sentence. It counts as correct in the pass rate.
     """
-    return responses.correct & _whole(responses)
+    rows: np.ndarray = responses.correct & _whole(responses)
+    return rows
 
 
 def rejectable(responses: Responses) -> Bool[np.ndarray, " n"]:
@@ -54,8 +55,9 @@ def rejectable(responses: Responses) -> Bool[np.ndarray, " n"]:
 
     [ours] A truncated or timed-out response was not shown to be incorrect, nor was one without an answer.
     """
-    incorrect: np.ndarray = responses.verdict == tuple(VerdictKind).index(VerdictKind.INCORRECT)
-    return incorrect & _whole(responses)
+    incorrect = responses.verdict == tuple(VerdictKind).index(VerdictKind.INCORRECT)
+    rows: np.ndarray = incorrect & _whole(responses)
+    return rows
 
 
 def _whole(responses: Responses) -> Bool[np.ndarray, " n"]:
@@ -119,7 +121,8 @@ class DistinctResponses:
 
 def _text_keys(query: Integer[np.ndarray, " m"], text: np.ndarray) -> UInt64[np.ndarray, " m"]:
     """Return one key per (query, normalized text)."""
-    return response_keys(text) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
+    keys: np.ndarray = response_keys(text) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
+    return keys
 
 
 _WORD = 2**64 - 1

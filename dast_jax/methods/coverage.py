@@ -17,7 +17,7 @@ _MOST_LABELS = 12
 def coverage(
     pool: Pool, levels: np.ndarray | None, kept: np.ndarray, target: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """Per group of queries: `queries`, `covered` (share with an example), `kept` (mean examples a query).
+    """Return, per group, `queries`, `covered` (share with an example), `kept` (mean examples a query).
 
     `kept` int [n] are the queries' own examples; with `target` int [n] also `target` (its mean) and
     `reached` (share of queries with as many). Groups: `all`, then by estimated level (`by_level`), then by

@@ -1,7 +1,7 @@
 """Solved problems to show in few-shot prompts: random reference solutions, or matched by level and length.
 
 A draw depends on (seed, round, query) and on what is in the bank, and on nothing else: not on the
-order of the draws, nor on how often a query is asked for.
+order of the draws, nor on how often a query is drawn for.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ExemplarBank:
 
     @classmethod
     def of_references(cls, pool: Pool, *, seed: int, round: int) -> ExemplarBank:
-        """All reference solutions in one group, for exemplars drawn at random."""
+        """Put all reference solutions into one group, for exemplars drawn at random."""
         owner, text = _references(pool)
         group = np.zeros(len(pool), np.int8)
         return cls(pool, owner=owner, text=text, group=group, n_groups=1, seed=seed, round=round)
@@ -53,7 +53,7 @@ class ExemplarBank:
     def by_level(
         cls, pool: Pool, levels: np.ndarray, responses: Responses, *, seed: int, round: int
     ) -> ExemplarBank:
-        """Make a bank of reference solutions and usable `responses`, grouped by their query's level."""
+        """Make a bank of reference solutions and usable `responses` by their query's level."""
         owner, text = _references(pool)
         rows = np.flatnonzero(usable(responses))
         # In the order of (query, round, trial), so that the bank does not depend on the order of arrival.
@@ -69,8 +69,9 @@ class ExemplarBank:
         )
 
     def draw(self, query: int, count: int, *, hinted: bool = False) -> tuple[Exemplar, ...]:
-        """`count` exemplars for `query`, of different problems and never the query's own; fewer if there
-        are no more in the whole bank. `hinted` puts each one's answer after its question.
+        """Draw `count` exemplars for `query`, of different problems and never the query's own.
+
+        There are fewer if the whole bank has no more. `hinted` puts each one's answer after its question.
 
         [ours] From the longer half of the query's level when it is hard or unsolved, the shorter half when
         it is easy, else from all of it; when the half has too few, from the rest of the level; when the
@@ -91,7 +92,7 @@ class ExemplarBank:
         return tuple(chosen)
 
     def notes(self, count: int) -> dict[str, int]:
-        """`exemplar_fallbacks`: queries whose level holds fewer than `count` other problems."""
+        """Return `exemplar_fallbacks`, the queries whose level holds fewer than `count` other problems."""
         owns = np.zeros(len(self._pool), bool)
         owns[self._owner] = True
         problems = np.bincount(self._group[owns], minlength=len(self._rows))
@@ -99,7 +100,7 @@ class ExemplarBank:
         return {"exemplar_fallbacks": short} if short else {}
 
     def _preferred(self, group: int) -> Iterator[np.ndarray]:
-        """Rows to draw from, most fitting first; later ones may contain earlier ones."""
+        """Yield rows to draw from, most fitting first; later ones may contain earlier ones."""
         nearest = sorted(range(len(self._rows)), key=lambda g: (abs(g - group), -g))
         for g in nearest:
             rows = self._rows[g]
@@ -111,14 +112,14 @@ class ExemplarBank:
 
 
 def _references(pool: Pool) -> tuple[np.ndarray, np.ndarray]:
-    """Query index int32 [m] and solution object [m] of the queries that have one."""
+    """Return query index int32 [m] and solution object [m] of the queries that have one."""
     owner = [i for i, query in enumerate(pool.queries) if query.solution]
     text = np.array([pool.queries[i].solution for i in owner], dtype=object)
     return np.array(owner, np.int32), text
 
 
 def _shuffled(rng: np.random.Generator, rows: np.ndarray, few: int) -> Iterator[int]:
-    """`rows` in random order; a few first, as going through all of a large bank is hardly ever needed."""
+    """Yield `rows` in random order; a few first, as all of a large bank are hardly ever needed."""
     few = min(few, len(rows))
     yield from rows[rng.choice(len(rows), few, replace=False)] if few else ()
     if few < len(rows):

@@ -12,16 +12,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Integer
-from numpy.typing import ArrayLike
 
 from dast_jax.records import LEVELS
 
 __all__ = [
     "Accuracy",
     "Interval",
+    "Numbers",
     "PairedDifference",
     "Score",
     "accuracy_entry",
@@ -37,6 +38,9 @@ __all__ = [
     "unbiased_pass_at_k",
     "wilson_interval",
 ]
+
+Numbers: TypeAlias = np.ndarray | Sequence[float | int]
+"""One number per query or seed."""
 
 Interval = tuple[float, float]
 """(low, high), 95 % unless said otherwise."""
@@ -94,7 +98,7 @@ def wilson_interval(k: float, n: float, *, confidence: float = 0.95) -> Interval
     return low, high
 
 
-def clustered_interval(counts: ArrayLike, trials: int, *, confidence: float = 0.95) -> Interval:
+def clustered_interval(counts: Numbers, trials: int, *, confidence: float = 0.95) -> Interval:
     """Interval of the mean accuracy of n queries with `trials` trials each, int counts [n].
 
     Wilson's interval at the effective sample size p(1−p) / var(mean) (Kish's design effect), with
@@ -126,7 +130,7 @@ def sorted_levels(labels: Sequence[str]) -> list[str]:
     return sorted(set(labels), key=key)
 
 
-def accuracy_entry(correct: ArrayLike, trials: int = 1) -> Accuracy:
+def accuracy_entry(correct: Numbers, trials: int = 1) -> Accuracy:
     """Return the accuracy on n queries with its interval.
 
     `correct` bool or int [n] is the number of correct trials of each query. The interval is Wilson's,
@@ -138,7 +142,7 @@ def accuracy_entry(correct: ArrayLike, trials: int = 1) -> Accuracy:
     return Accuracy(accuracy=accuracy, interval=clustered_interval(counts, trials), n=n)
 
 
-def by_level(correct: ArrayLike, trials: int, labels: Sequence[str | None]) -> dict[str, Accuracy]:
+def by_level(correct: Numbers, trials: int, labels: Sequence[str | None]) -> dict[str, Accuracy]:
     """Return the accuracy of each level, easiest first, over the queries that have a label.
 
     `correct` bool or int [n] as in `accuracy_entry`, `labels` [n] the level of each query or None.
@@ -154,7 +158,7 @@ def by_level(correct: ArrayLike, trials: int, labels: Sequence[str | None]) -> d
 
 
 def paired_difference(
-    a: ArrayLike, b: ArrayLike, *, resamples: int = 10_000, seed: int = 0, confidence: float = 0.95
+    a: Numbers, b: Numbers, *, resamples: int = 10_000, seed: int = 0, confidence: float = 0.95
 ) -> PairedDifference:
     """Return the mean of a − b over the same n queries, with its paired percentile bootstrap interval.
 
@@ -170,7 +174,7 @@ def paired_difference(
 
 
 def bootstrap_mean_interval(
-    values: ArrayLike, *, resamples: int = 10_000, seed: int = 0, confidence: float = 0.95
+    values: Numbers, *, resamples: int = 10_000, seed: int = 0, confidence: float = 0.95
 ) -> Interval:
     """Percentile bootstrap interval of the mean of `values` [n], n >= 1.
 
@@ -198,7 +202,7 @@ def bootstrap_mean_interval(
 
 
 def crossed_interval(
-    values: ArrayLike, *, resamples: int = 10_000, seed: int = 0, confidence: float = 0.95
+    values: Numbers, *, resamples: int = 10_000, seed: int = 0, confidence: float = 0.95
 ) -> Interval:
     """Percentile bootstrap interval of the mean of `values` [s, n], n queries under each of s seeds.
 
@@ -219,7 +223,7 @@ def crossed_interval(
     return float(low), float(high)
 
 
-def seed_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval | None:
+def seed_interval(values: Numbers, *, confidence: float = 0.95) -> Interval | None:
     """Student's t interval of the mean of `values` [n], one per seed; None for fewer than two.
 
     Held within [0, 1], as the values are accuracies.
@@ -266,7 +270,7 @@ def unbiased_pass_at_k(
 
 
 def pass_at_k(
-    counts: ArrayLike,
+    counts: Numbers,
     trials: int,
     k: int,
     *,
@@ -306,7 +310,7 @@ def majority_at_k(answers: Sequence[Sequence[str | None]], flags: Sequence[Seque
     return Score(accuracy=correct / n if n else 0.0, interval=wilson_interval(correct, n))
 
 
-def _counts(correct: ArrayLike, trials: int) -> Integer[np.ndarray, " n"]:
+def _counts(correct: Numbers, trials: int) -> Integer[np.ndarray, " n"]:
     counts = np.asarray(correct).astype(np.int64)
     if counts.ndim != 1:
         raise ValueError(f"correct must have one entry per query, got shape {counts.shape}")

@@ -322,8 +322,7 @@ class Folder:
 
 def _indexed(index: Path) -> list[str]:
     """Return the names of the safetensors files that `index` lists; raise `UserError` for any other kind."""
-    listed = _read_json(index)
-    weight_map = listed.get("weight_map") if isinstance(listed, dict) else None
+    weight_map = _read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise UserError(f"{index} has no weight_map of tensors and files; download the model again")
     names = sorted(set(weight_map.values()))
@@ -417,10 +416,13 @@ def _fetch(array: Any) -> np.ndarray:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; raise `UserError` for what is not JSON, or is no object."""
     try:
-        data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not valid JSON ({error}); download the model again") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{file} is not a JSON object; download the model again")
     return data
 
 

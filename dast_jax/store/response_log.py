@@ -17,24 +17,18 @@ import pyarrow.parquet as pq
 from dast_jax.errors import UserError
 from dast_jax.records import FinishReason, Responses, Rollout, SamplingStats, Verdict, VerdictKind
 from dast_jax.store.durable import write_parquet
+from dast_jax.store.rollouts import ROLLOUT_FIELDS, rollout_columns, rollouts_of, writable
 
 __all__ = ["ResponseLog"]
 
 _SCHEMA = pa.schema(
     [
-        ("query", pa.int32()),
+        *ROLLOUT_FIELDS,
         ("round", pa.int32()),
-        ("trial", pa.int32()),
-        ("kind", pa.int8()),
-        ("verdict", pa.string()),
-        ("finish_reason", pa.string()),
         ("length", pa.int32()),
-        ("text", pa.string()),
+        ("verdict", pa.string()),
         ("extracted", pa.string()),
         ("reason", pa.string()),
-        ("logprob", pa.float64()),
-        ("entropy", pa.float64()),
-        ("tokens", pa.list_(pa.int32())),
     ]
 )
 _STATS = b"sampling_stats"
@@ -121,28 +115,14 @@ class ResponseLog:
         return rows
 
     def stored(self) -> dict[tuple[int, int], tuple[Rollout, Verdict]]:
-        """(query, trial) → response and verdict, as they were appended: all that is on disk or held."""
+        """Return (query, trial) → response and verdict, as appended: all that is on disk or held."""
         table = self._table()
-        columns = [_column(table, name) for name in _SCHEMA.names]
-        found = {}
-        for values in zip(*columns, strict=True):
-            row = dict(zip(_SCHEMA.names, values, strict=True))
-            rollout = Rollout(
-                query=row["query"],
-                trial=row["trial"],
-                kind=row["kind"],
-                text=row["text"],
-                tokens=tuple(row["tokens"]),
-                logprob=row["logprob"],
-                entropy=row["entropy"],
-                finish_reason=FinishReason(row["finish_reason"]),
-            )
-            verdict = Verdict(VerdictKind(row["verdict"]), row["extracted"], row["reason"])
-            found[rollout.query, rollout.trial] = (rollout, verdict)
-        return found
+        columns = [_column(table, name) for name in ("verdict", "extracted", "reason")]
+        verdicts = [Verdict(VerdictKind(kind), *rest) for kind, *rest in zip(*columns, strict=True)]
+        return {(r.query, r.trial): (r, v) for r, v in zip(rollouts_of(table), verdicts, strict=True)}
 
     def responses(self) -> Responses:
-        """All responses in columns, ordered by query, then trial: independent of the order of arrival."""
+        """Return all responses in columns, ordered by query and trial, whatever the order of arrival."""
         table = self._table([name for name in _SCHEMA.names if name != "tokens"])
         query, trial = _numbers(table, "query"), _numbers(table, "trial")
         order = np.lexsort((trial, query))
@@ -182,27 +162,15 @@ class ResponseLog:
         return pa.concat_tables(tables)
 
     def _to_table(self, rows: Sequence[tuple[Rollout, Verdict]]) -> pa.Table:
-        columns: dict[str, list[object]] = {
-            "query": [r.query for r, _ in rows],
+        columns: dict[str, list[Any]] = {
+            **rollout_columns([rollout for rollout, _ in rows]),
             "round": [self._round] * len(rows),
-            "trial": [r.trial for r, _ in rows],
-            "kind": [int(r.kind) for r, _ in rows],
-            "verdict": [str(v.kind) for _, v in rows],
-            "finish_reason": [str(r.finish_reason) for r, _ in rows],
             "length": [len(r.tokens) for r, _ in rows],
-            "text": [_text(r.text) for r, _ in rows],
-            "extracted": [None if v.extracted is None else _text(v.extracted) for _, v in rows],
-            "reason": [_text(v.reason) for _, v in rows],
-            "logprob": [float(r.logprob) for r, _ in rows],
-            "entropy": [float(r.entropy) for r, _ in rows],
-            "tokens": [[int(t) for t in r.tokens] for r, _ in rows],
+            "verdict": [str(v.kind) for _, v in rows],
+            "extracted": [None if v.extracted is None else writable(v.extracted) for _, v in rows],
+            "reason": [writable(v.reason) for _, v in rows],
         }
         return pa.table(columns, schema=_SCHEMA)
-
-
-def _text(text: str) -> str:
-    """`text` without lone surrogates, which no file of text can hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _column(table: pa.Table, name: str) -> list[Any]:

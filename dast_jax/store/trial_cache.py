@@ -18,8 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dast_jax.records import FinishReason, Rollout, SamplingStats
+from dast_jax.records import Rollout, SamplingStats
 from dast_jax.store.durable import write_parquet
+from dast_jax.store.rollouts import ROLLOUT_FIELDS, rollout_columns, rollouts_of
 
 __all__ = ["CachedTrial", "TrialCache", "TrialKey", "trial_key"]
 
@@ -27,19 +28,7 @@ TrialKey = tuple[int, int, str, float | None]
 """(query, trial, digest of the prompt, temperature or None for the configured one)"""
 
 _SCHEMA = pa.schema(
-    [
-        ("prompt", pa.string()),
-        ("temperature", pa.float64()),
-        ("batch", pa.int32()),
-        ("query", pa.int32()),
-        ("trial", pa.int32()),
-        ("kind", pa.int8()),
-        ("text", pa.string()),
-        ("tokens", pa.list_(pa.int32())),
-        ("logprob", pa.float64()),
-        ("entropy", pa.float64()),
-        ("finish_reason", pa.string()),
-    ]
+    [*ROLLOUT_FIELDS, ("prompt", pa.string()), ("temperature", pa.float64()), ("batch", pa.int32())]
 )
 _COSTS = b"batch_costs"
 """Key of the file's metadata: what sampling each batch cost, as a JSON list."""
@@ -102,19 +91,14 @@ class TrialCache:
         """Write all trials, atomically; write nothing where nothing is new."""
         if not self._changed:
             return
-        rows = [
-            {
-                "prompt": digest,
-                "temperature": temperature,
-                "batch": trial.batch,
-                **{f.name: getattr(trial.rollout, f.name) for f in dataclasses.fields(Rollout)},
-                "finish_reason": str(trial.rollout.finish_reason),
-                "tokens": list(trial.rollout.tokens),
-            }
-            for (_, _, digest, temperature), trial in self._trials.items()
-        ]
+        columns = {
+            **rollout_columns([trial.rollout for trial in self._trials.values()]),
+            "prompt": [digest for _, _, digest, _ in self._trials],
+            "temperature": [temperature for *_, temperature in self._trials],
+            "batch": [trial.batch for trial in self._trials.values()],
+        }
         costs = json.dumps([dataclasses.asdict(cost) for cost in self._costs])
-        table = pa.Table.from_pylist(rows, schema=_SCHEMA).replace_schema_metadata({_COSTS: costs})
+        table = pa.table(columns, schema=_SCHEMA).replace_schema_metadata({_COSTS: costs})
         write_parquet(self._path, table)
         self._changed = False
 
@@ -123,11 +107,8 @@ class TrialCache:
         costs = json.loads((table.schema.metadata or {})[_COSTS])
         self._costs = [SamplingStats(**cost) for cost in costs]
         self._tokens = [0] * len(costs)
-        for row in table.to_pylist():
-            digest, temperature, batch = row.pop("prompt"), row.pop("temperature"), row.pop("batch")
-            row["tokens"] = tuple(row["tokens"])
-            row["finish_reason"] = FinishReason(row["finish_reason"])
-            rollout = Rollout(**row)
+        columns = (table.column(name).to_pylist() for name in ("prompt", "temperature", "batch"))
+        for rollout, digest, temperature, batch in zip(rollouts_of(table), *columns, strict=True):
             key = rollout.query, rollout.trial, digest, temperature
             self._trials[key] = CachedTrial(rollout, batch)
             self._tokens[batch] += len(rollout.tokens)

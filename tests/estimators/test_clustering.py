@@ -57,17 +57,19 @@ def test_encoders(monkeypatch):
         make_encoder("sentence_transformers", policy=policy)(["a"])
 
 
-def test_many_texts_are_embedded_in_blocks_and_in_order(capsys):
-    sizes = []
+def test_many_texts_are_embedded_in_blocks_and_in_order():
+    sizes, events = [], []
 
     def encoder(texts):
         sizes.append(len(texts))
         return np.array([[float(text), 1.0] for text in texts], np.float32)
 
-    got = embed([str(i) for i in range(2500)], encoder)
+    got = embed([str(i) for i in range(2500)], encoder, on_progress=events.append)
     assert got[:, 0].tolist() == list(range(2500))
     assert sizes == [1024, 1024, 452]
-    assert "clusters: embedding: done" in capsys.readouterr().err
+    assert {event.title for event in events} == {"clusters: embedding"}
+    assert [event.done for event in events if event.state == "running"] == [1024, 2048, 2500]
+    assert events[-1].state == "finished"
 
 
 @pytest.fixture(scope="module")

@@ -166,8 +166,15 @@ def test_names_that_are_no_weights(file: str, model: Path) -> None:
 def test_an_index_of_another_form(content: Any, model: Path) -> None:
     sharded(model, "x.safetensors")
     (model / INDEX).write_text(json.dumps(content))
-    with pytest.raises(UserError, match="has no weight_map"):
+    with pytest.raises(UserError, match=r"has no weight_map|is not a JSON object"):
         open_folder(model)
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+def test_a_description_that_is_no_object(name: str, model: Path) -> None:
+    (model / name).write_text("[1]")
+    with pytest.raises(UserError, match=f"{name} is not a JSON object"):
+        open_folder(model).generation_eos_ids()
 
 
 @pytest.mark.parametrize("file", ["shard.safetensors", "sub/shard.safetensors"])

@@ -63,6 +63,7 @@ def instances(kind: Any) -> st.SearchStrategy[Any]:
     return st.tuples(*map(instances, arguments))
 
 
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # beartype picks elements by it
 @pytest.mark.parametrize("cls", TYPES, ids=lambda cls: cls.__name__)
 def test_json_and_back_is_the_identity(cls: type) -> None:
     @settings(
