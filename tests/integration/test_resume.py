@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -21,9 +22,13 @@ import pytest
 from tests.integration.conftest import arguments, command, run_command, summary, weights
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(
-    ["dast_jax.loop.session", "dast_jax.report", "dast_jax.reporting.run_tables"]
-)
+_PRELOADED = [
+    *(f"dast_jax.loop.{stage}" for stage in ("annotation", "build", "evaluation", "sampling", "training")),
+    "dast_jax.reporting.report",
+    "dast_jax.reporting.run_tables",
+]
+assert all(map(importlib.util.find_spec, _PRELOADED)), "the fork server passes over modules that are gone"
+_PROCESSES.set_forkserver_preload(_PRELOADED)
 """Each attempt is a fresh process, forked from one that has done the imports: half of a start's time."""
 
 STAGES = {
