@@ -68,7 +68,7 @@ def boxed_reference(question: str | None, solution: str) -> str | None:
 def _family(task: str) -> str:
     """Return the family that `task` names, with or without a tolerance; `math` for none."""
     match = _FAMILY.match(task)
-    return task if ":" in task or match is None else match[0] or "math"
+    return match[0] if match and ":" not in task else task or "math"
 
 
 def _items(value: Any) -> Sequence[Any] | None:

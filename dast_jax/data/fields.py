@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from dast_jax.errors import UserError
 from dast_jax.verifiers.extract import closing_brace
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "as_list",
     "boxed_answer",
     "boxed_answers",
+    "check_text",
     "nested",
     "number",
     "pairs",
@@ -53,6 +55,20 @@ def text(value: Any) -> str | None:
     if isinstance(value, bytes):  # a binary Parquet column
         value = value.decode("utf-8", "replace")
     return str(value).strip() or None
+
+
+def check_text(value: str, what: str) -> None:
+    """Raise `UserError` for half of a surrogate pair, as broken JSON escapes leave: no tokenizer takes it.
+
+    `what` begins the sentence: "data.jsonl row 3: its question".
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(value[error.start]):04x}"
+        raise UserError(
+            f"{what} has {half} at character {error.start + 1}, half of a surrogate pair; repair or remove it"
+        ) from None
 
 
 def number(value: Any) -> str | None:
