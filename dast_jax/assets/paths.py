@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from dast_jax.errors import UserError
 from dast_jax.options import nearest
 
-__all__ = ["ASSETS", "file_within", "resolve_path"]
+__all__ = ["ASSETS", "file_within", "refuse_remote", "resolve_path"]
 
 ASSETS = Path(__file__).parent
 """The folder of the embedded base model and problems."""
@@ -19,8 +20,9 @@ _PREFIX = "asset:"
 def resolve_path(text: str | Path) -> Path:
     """Return the path that `text` names: `asset:NAME` is in the package, `~` the home folder.
 
-    Raises `UserError` for an asset that does not exist; other paths are not checked.
+    Raises `UserError` for an asset that does not exist, and for a URL; other paths are not checked.
     """
+    refuse_remote(text, "download it and name the local path")
     if not str(text).startswith(_PREFIX):
         return Path(text).expanduser()
     name = str(text)[len(_PREFIX) :]
@@ -31,6 +33,13 @@ def resolve_path(text: str | Path) -> Path:
         ]
         raise UserError(f"{text}: there is no such asset{nearest(name, have)}")
     return path
+
+
+def refuse_remote(text: str | Path, what_to_do: str) -> None:
+    """Raise `UserError` for a URL such as `gs://bucket/x`, which as a path would be a local folder `gs:`."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", str(text))  # a Path has one slash of the two
+    if scheme and len(scheme[1]) > 1:  # one letter is a drive of Windows
+        raise UserError(f"{text}: {scheme[1]}:// addresses are not read or written; {what_to_do}")
 
 
 def file_within(folder: Path, name: str, *, named_in: str = "") -> Path:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
+import math
 import re
+import tokenize
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
+from dast_jax.errors import UserError
 from dast_jax.verifiers.extract import closing_brace
 
 __all__ = [
@@ -15,6 +20,8 @@ __all__ = [
     "Row",
     "as_list",
     "boxed_answer",
+    "boxed_answers",
+    "check_text",
     "nested",
     "number",
     "pairs",
@@ -43,26 +50,48 @@ class Fields(NamedTuple):
 
 def text(value: Any) -> str | None:
     """Return a cell as text without outer white space; None when it is empty."""
-    if (
-        value is None or isinstance(value, dict | list) or value != value
-    ):  # NaN is an empty CSV or Parquet cell
+    if value is None or isinstance(value, dict | list | tuple) or value != value:  # NaN is an empty cell
         return None
+    if isinstance(value, bytes):  # a binary Parquet column
+        value = value.decode("utf-8", "replace")
     return str(value).strip() or None
 
 
+def check_text(value: str, what: str) -> None:
+    """Raise `UserError` for half of a surrogate pair, as broken JSON escapes leave: no tokenizer takes it.
+
+    `what` begins the sentence: "data.jsonl row 3: its question".
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(value[error.start]):04x}"
+        raise UserError(
+            f"{what} has {half} at character {error.start + 1}, half of a surrogate pair; repair or remove it"
+        ) from None
+
+
 def number(value: Any) -> str | None:
-    """Return a cell as text; a whole float, or text such as `27.0`, without its `.0`."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+    """Return a cell as text; a whole float, or text such as `27.0`, without its `.0`.
+
+    A float is written out, as `1e-05` would be read as a product, and an infinite one is `\\infty`.
+    """
+    if isinstance(value, float) and not math.isnan(value):
+        if math.isinf(value):
+            return r"\infty" if value > 0 else r"-\infty"
+        return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")
     found = text(value)
     return re.sub(r"^([+-]?\d+)\.0+$", r"\1", found) if found else found
 
 
 def nested(value: Any) -> Any:
-    """Return a cell; text that holds a list or an object, in JSON or Python syntax as in CSV, as that."""
+    """Return a cell; text that holds a list or an object, as CSV has it, as that.
+
+    The text is JSON, Python's, or NumPy's (`['a' 'b']`, which as Python would be one string).
+    """
     if not isinstance(value, str) or value.strip()[:1] not in ("[", "{"):
         return value
-    for read in (json.loads, ast.literal_eval):
+    for read in (json.loads, _python):
         try:
             found = read(value.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -70,6 +99,22 @@ def nested(value: Any) -> Any:
         if isinstance(found, list | dict):
             return found
     return value
+
+
+def _python(source: str) -> Any:
+    """Return the value of a Python literal, in which values side by side are items of an array."""
+    values = (tokenize.STRING, tokenize.NUMBER)
+    parts, last = [], None
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type in values and last in values:
+                parts.append(",")
+            if token.type not in (tokenize.NL, tokenize.NEWLINE):
+                last = token.type
+                parts.append(token.string)
+    except tokenize.TokenError as error:
+        raise ValueError(error) from error
+    return ast.literal_eval(" ".join(parts))
 
 
 def as_list(value: Any) -> list[Any]:
@@ -99,16 +144,23 @@ def with_answer(solution: str | None, answer: str | None) -> str | None:
 _BOXED = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 
 
-def boxed_answer(solution: str) -> str | None:
-    """Return the content of the last `\\boxed{…}` or `\\fbox{…}`, braces matched, or of `\\boxed 5`.
+def boxed_answers(solution: str) -> list[str]:
+    """Return the contents of all `\\boxed{…}` or `\\fbox{…}`, braces matched, and of `\\boxed 5`, in order.
 
-    None when there is no box, or its brace is never closed. A reference solution may be read this far;
-    of a response only `verifiers.extract.last_boxed` counts.
+    Left out are empty boxes, and those whose brace is never closed. A reference solution may be read this
+    far; of a response only `verifiers.extract.last_boxed` counts.
     """
+    found = (_box_at(solution, match.end()) for match in _BOXED.finditer(solution))
+    return [content for content in found if content]
+
+
+def boxed_answer(solution: str) -> str | None:
+    """Return the content of the last box, as `boxed_answers` reads it; None when there is none."""
     matches = list(_BOXED.finditer(solution))
-    if not matches:
-        return None
-    start = matches[-1].end()
+    return _box_at(solution, matches[-1].end()) if matches else None
+
+
+def _box_at(solution: str, start: int) -> str | None:
     if not solution.startswith("{", start):
         return re.split(r"[\s$]", solution[start:], maxsplit=1)[0].rstrip(".,") or None
     close = closing_brace(solution, start + 1)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from dast_jax.errors import UserError
 from dast_jax.records import Query
 
-__all__ = ["fitting_queries"]
+__all__ = ["fitting_queries", "named_ids"]
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +25,19 @@ def fitting_queries(
         return kept, ()
     kept_ids = {query.id for query in kept}
     skipped = tuple(query.id for query in queries if query.id not in kept_ids)
-    names = ", ".join(skipped[:5]) + (", …" if len(skipped) > 5 else "")
     if not kept:
         raise UserError(
             f"{source}: no prompt fits the largest of sampling.prompt_buckets; raise it, or use other data"
         )
     many = "query" if len(skipped) == 1 else "queries"
-    log.warning("%s: %d %s skipped, as the prompt is too long: %s", source, len(skipped), many, names)
+    log.warning(
+        "%s: %d %s skipped, as the prompt is too long: %s", source, len(skipped), many, named_ids(skipped)
+    )
     return kept, skipped
+
+
+def named_ids(ids: Iterable[str]) -> str:
+    """Return the first five distinct ids for a message, and how many more there are."""
+    distinct = list(dict.fromkeys(ids))
+    more = f" and {len(distinct) - 5:,} more" if len(distinct) > 5 else ""
+    return ", ".join(distinct[:5]) + more

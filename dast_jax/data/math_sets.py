@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from dast_jax.data.answers import boxed_reference, reference
 from dast_jax.data.fields import Fields, Row, as_list, boxed_answer, nested, number, tags, text, with_answer
 from dast_jax.data.options import DataOptions
 
@@ -39,12 +39,12 @@ def gsm8k(row: Row, options: DataOptions) -> Fields:
 
 
 def math(row: Row, options: DataOptions) -> Fields:
-    """MATH (arXiv 2103.03874): the answer is what the solution's last `\\boxed` holds, else `answer`."""
-    solution = text(row.get("solution"))
-    answer = boxed_answer(solution) if solution else None
+    """MATH (arXiv 2103.03874): the answer is what the solution boxes (`boxed_reference`), else `answer`."""
+    question, solution = text(row.get("problem")), text(row.get("solution"))
+    answer = boxed_reference(question, solution) if solution else None
     return Fields(
-        question=text(row.get("problem")),
-        answer=answer or text(row.get("answer")),
+        question=question,
+        answer=answer or reference(row.get("answer"), _task(row, options)),
         solution=solution,
         tags=tags(row, "type", "subject"),
     )
@@ -52,12 +52,9 @@ def math(row: Row, options: DataOptions) -> Fields:
 
 def plain(row: Row, options: DataOptions) -> Fields:
     """`question` and a bare `answer`, with `solution` where there is one; or the same with capitals."""
-    answer = _any_text(_first(row, "answer", "Answer"))
-    if (text(row.get("task")) or options.task) == "choice":
-        answer = number(answer)
     return Fields(
         question=text(_first(row, "question", "Question")),
-        answer=answer,
+        answer=reference(_first(row, "answer", "Answer"), _task(row, options)),
         solution=text(_first(row, "solution", "Solution")),
     )
 
@@ -129,7 +126,7 @@ def theoremqa(row: Row, options: DataOptions) -> Fields:
     answer = row.get("Answer")
     return Fields(
         question=text(row.get("Question")),
-        answer=text(_parsed(answer)) if kind == "bool" else _any_text(answer),
+        answer=text(_parsed(answer)) if kind == "bool" else reference(answer, families.get(kind, "math")),
         task=families.get(kind, "math"),
         tags=tags(row, "field", "subfield") + (("picture",) if picture not in (None, "", "NONE") else ()),
     )
@@ -168,7 +165,7 @@ def competition(row: Row, options: DataOptions) -> Fields:
 
     Some copies write these names with capitals, and `Question` for the problem.
     """
-    answer = number(_first(row, "answer", "Answer"))
+    answer = reference(_whole(_first(row, "answer", "Answer")), _task(row, options))
     solution = text(_first(row, "solution", "Solution"))
     boxed = boxed_answer(solution) if solution else None
     return Fields(
@@ -182,11 +179,14 @@ def competition(row: Row, options: DataOptions) -> Fields:
 # --- helpers ------------------------------------------------------------------------------------------
 
 
-def _any_text(value: Any) -> str | None:
-    """Return a cell as text; a list as `[1, 2]`, a whole float without its `.0`."""
-    if isinstance(value, list) and value:
-        return "[" + ", ".join(v if isinstance(v, str) else json.dumps(v) for v in value) + "]"
-    return number(value) if isinstance(value, float) else text(value)
+def _task(row: Row, options: DataOptions) -> str:
+    """Return the row's own task, or the config's where that applies."""
+    return text(row.get("task")) or options.task
+
+
+def _whole(value: Any) -> Any:
+    """Return a cell; text such as `27.0` without its `.0`."""
+    return number(value) if isinstance(value, str) else value
 
 
 def _first(row: Row, *names: str) -> Any:

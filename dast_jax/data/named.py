@@ -1,27 +1,29 @@
-"""Rows whose columns `data.columns` names: renamed, class numbers as names, choices added to the question."""
+"""Rows whose columns `data.columns` names: renamed, class numbers as names, choices added to the question.
+
+Choices are in one column, or in one for each (`A`, `B`, …; `option_1`, …; `opa`, …).
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dast_jax.data.fields import as_list, nested, number, pairs, text, with_choices
-from dast_jax.data.options import DataOptions
 from dast_jax.data.table import Table, rows_have
 from dast_jax.errors import UserError
 
-__all__ = ["by_columns", "unread_choices", "with_class_names"]
+__all__ = ["by_columns", "choice_columns", "unread_choices", "with_class_names", "with_one_column"]
 
 _LETTERS = "ABCDEFGHIJ"
 """What choices without labels are called; the verifier of choices knows no further letters."""
 
 
-def by_columns(source: str, table: Table, options: DataOptions) -> Table:
-    """Return `table` with the plain schema's columns, as `options.columns` (plain name → theirs) says.
+def by_columns(source: str, table: Table, columns: Mapping[str, str], task: str) -> Table:
+    """Return `table` with the plain schema's columns, as `columns` (plain name → theirs) says.
 
-    Raises `UserError` where choices are named and a row's answer is none of them.
+    `task` is `data.task`. Raises `UserError` where choices are named and a row's answer is none of them.
     """
-    columns = options.columns
     taken = set(columns.values())
     table = with_class_names(table, taken)
     renamed = [
@@ -33,8 +35,47 @@ def by_columns(source: str, table: Table, options: DataOptions) -> Table:
         for n, row in table.rows
     ]
     if "choices" in columns:
-        renamed = _with_choices(source, renamed, "" if options.task else "choice")
+        renamed = _with_choices(source, renamed, "" if task else "choice")
     return Table(table.name, renamed)
+
+
+_CHOICE_COLUMN = re.compile(
+    r"(?P<stem>(?i:option|choice|answer|opt|op)?[\s_.-]*)\(?(?P<label>[A-Ja-j]|\d)\)?"
+)
+
+
+def choice_columns(table: Table, named: set[str]) -> dict[str, str]:
+    """Return the columns that hold one choice each, as letter → column; empty where there are none.
+
+    They are called by letters or numbers that follow one another, from A, a, 0 or 1, alone (only capital
+    letters) or after a word such as `option`, and are not among `named`.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for column in table.columns:
+        match = None if column in named else _CHOICE_COLUMN.fullmatch(column)
+        if match and (match["stem"].strip() or match["label"].isupper()):
+            kind = "digits" if match["label"].isdigit() else "letters"
+            groups.setdefault(match["stem"] + kind, {})[match["label"]] = column
+    for found in groups.values():
+        labels = sorted(found)
+        follow = [chr(ord(labels[0]) + i) for i in range(len(labels))]
+        if len(labels) > 1 and labels[0] in "Aa01" and labels == follow:
+            return {letter: found[label] for letter, label in zip(_LETTERS, labels, strict=False)}
+    return {}
+
+
+def with_one_column(table: Table, columns: Mapping[str, str], into: str) -> Table:
+    """Return `table` with the choices in `columns` (letter → column) in one column `into`, by letter."""
+    inside = set(columns.values())
+    rows = [
+        (
+            n,
+            {name: value for name, value in row.items() if name not in inside}
+            | {into: {letter: row.get(column) for letter, column in columns.items()}},
+        )
+        for n, row in table.rows
+    ]
+    return table._replace(rows=rows)
 
 
 def with_class_names(table: Table, columns: set[str]) -> Table:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from dast_jax.data.packing import Batch, best_fit, fill, padding_row
 from dast_jax.records import PreferencePair
 
-__all__ = ["PackedPairs", "pack_pairs"]
+__all__ = ["PackedPairs", "pack_pairs", "row_length"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class PackedPairs:
     rejected, and `pairs` float32 [P], 1 where there is a pair. At most P = T // 2 pairs fit,
     since a text takes at least one position, so the shape depends on T alone.
 
-    `members` holds, per row, the indices of its pairs; `skipped` the indices of pairs whose two texts do
-    not fit into one row.
+    `members` holds, per row, the indices of its pairs; `skipped` the indices of pairs that are left out: a
+    text of theirs is too long, or both do not fit into one row.
     """
 
     pairs: Sequence[PreferencePair]
@@ -68,16 +68,27 @@ class PackedPairs:
         )
 
 
+def row_length(pairs: Sequence[PreferencePair], text_length: int) -> int:
+    """Return how long the rows must be that hold all pairs whose texts have at most `text_length` positions.
+
+    That is `text_length` itself, or twice as much where the two texts of such a pair together need more.
+    """
+    longest = max((_places(p) for p in pairs if _longer(p) <= text_length), default=0)
+    return text_length if longest <= text_length else 2 * text_length
+
+
 def pack_pairs(
     pairs: Sequence[PreferencePair],
     reference: Float[np.ndarray, "n 2"],
     sequence_length: int,
     *,
+    text_length: int | None = None,
     pad_id: int = 0,
     seed: int = 0,
 ) -> PackedPairs:
     """Pack `pairs` with their `reference` log-probabilities, best-fit decreasing as `packing.pack`.
 
+    A pair with a text of more than `text_length` positions (by default of a row's) is left out.
     Raises `ValueError` for a pair with an empty part, for a reference of another shape, and for one that is
     not finite where its pair fits into a row.
     """
@@ -87,7 +98,9 @@ def pack_pairs(
     reference = np.asarray(reference, np.float32)
     if reference.shape != (len(pairs), 2):
         raise ValueError(f"reference log-probabilities of shape {reference.shape} for {len(pairs)} pairs")
-    places = np.array([_places(p) for p in pairs], np.int64)
+    limit = sequence_length if text_length is None else text_length
+    too_long = sequence_length + 1
+    places = np.array([_places(p) if _longer(p) <= limit else too_long for p in pairs], np.int64)
     members, skipped = best_fit(places, sequence_length, seed)
     for index in (i for row in members for i in row):
         if not np.isfinite(reference[index]).all():
@@ -104,3 +117,8 @@ def pack_pairs(
 
 def _places(pair: PreferencePair) -> int:
     return 2 * (len(pair.prompt) - 1) + len(pair.chosen) + len(pair.rejected)
+
+
+def _longer(pair: PreferencePair) -> int:
+    """Return the positions of the longer of the pair's texts."""
+    return len(pair.prompt) - 1 + max(len(pair.chosen), len(pair.rejected))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from dast_jax.data import choice_sets, math_sets
-from dast_jax.data.fields import Fields, Row, tags, text
+from dast_jax.data.fields import Fields, Row, check_text, tags, text
 from dast_jax.data.options import DataOptions
 from dast_jax.errors import UserError
 from dast_jax.records import Query
@@ -67,13 +67,21 @@ def read_row(
         raise UserError(f"{source}: {error}") from error
     if not fields.question or not fields.answer:
         return None
+    own_id = next((found for name in _ID_COLUMNS if (found := text(row.get(name)))), id)
+    for name, found in (
+        ("id", own_id),
+        ("question", fields.question),
+        ("answer", fields.answer),
+        ("solution", fields.solution or ""),
+    ):
+        check_text(found, f"{source}: its {name}")
     steps = text(row.get("steps"))
     solution = fields.solution
     if solution is None and options.answer_as_solution:
         solution = f"The answer is {fields.answer}."
     task = options.task if options.training or schema == "plain" else ""
     return Query(
-        id=next((found for name in _ID_COLUMNS if (found := text(row.get(name)))), id),
+        id=own_id,
         question=fields.question,
         answer=fields.answer,
         solution=solution,

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
 import numpy as np
 
 from dast_jax.assets import resolve_path
+from dast_jax.data.chat_forms import chat_form
+from dast_jax.data.files import FORMATS, read_file
 from dast_jax.data.hub import HUB_ID, read_hub
-from dast_jax.data.named import by_columns, unread_choices, with_class_names
+from dast_jax.data.named import (
+    by_columns,
+    choice_columns,
+    unread_choices,
+    with_class_names,
+    with_one_column,
+)
 from dast_jax.data.options import DataOptions
 from dast_jax.data.schemas import detect_schema, read_row
-from dast_jax.data.table import Table, one_line, rows_have
+from dast_jax.data.table import Table, rows_have
 from dast_jax.errors import UserError
 from dast_jax.records import Query
 from dast_jax.verifiers.families import check_config_task
@@ -25,8 +30,6 @@ from dast_jax.verifiers.functions import Functions
 __all__ = ["load_queries", "read_rows"]
 
 Row = Mapping[str, Any]
-
-_FORMATS = (".jsonl", ".json", ".parquet", ".csv")
 
 
 def load_queries(
@@ -73,10 +76,10 @@ def read_rows(source: str) -> Table:
     hub = HUB_ID.fullmatch(source)
     path = resolve_path(source)
     if path.is_file():
-        return _read_file(source, path)
+        return read_file(source, path)
     if path.is_dir():
-        raise UserError(f"{source}: is a folder; name a file in it ({', '.join(_FORMATS)})")
-    if hub and not source.endswith(_FORMATS) and not source.startswith("asset:"):
+        raise UserError(f"{source}: is a folder; name a file in it ({', '.join(FORMATS)})")
+    if hub and not source.endswith(FORMATS) and not source.startswith("asset:"):
         return read_hub(source, hub)
     raise UserError(f"{source}: no such data file, and not a hub id like owner/name:subset:split")
 
@@ -94,88 +97,47 @@ def _with_schema(source: str, table: Table, options: DataOptions) -> tuple[str, 
     by_name = by_name and _has_columns(source, table, options)
     if schema is None and not by_name:
         _no_schema(source, table)
+    columns = dict(options.columns) if by_name else {}
     if options.schema == "auto" and (by_name or schema in ("plain", "aime24", "amc23")):
-        _check_choices(source, table, set(options.columns.values()) if by_name else set(), options)
-    if by_name:
-        return "plain", by_columns(source, table, options)
+        _check_choices(source, table, set(columns.values()), options)
+        found = {} if "choices" in columns else choice_columns(table, set(columns.values()))
+        if found:
+            return "plain", _by_choice_columns(source, table, columns, found, options)
+    if columns:
+        return "plain", by_columns(source, table, columns, options.task)
     return str(schema), with_class_names(table, {"answer"}) if schema == "plain" else table
 
 
-# --- files ------------------------------------------------------------------------------------------
-
-
-def _read_file(source: str, path: Path) -> Table:
-    suffix = path.suffix.lower()
+def _by_choice_columns(
+    source: str, table: Table, columns: dict[str, str], found: Mapping[str, str], options: DataOptions
+) -> Table:
+    """Return `table` in the plain schema's columns where choices have a column each, `found` by letter."""
+    named = {name: _named(table, name) for name in ("question", "answer", "solution")}
+    columns = columns or {name: theirs for name, theirs in named.items() if theirs}
+    joined = with_one_column(table, found, _CHOICES)
     try:
-        if suffix == ".jsonl":
-            return Table(path.stem, _read_jsonl(source, path))
-        if suffix == ".json":
-            return Table(path.stem, _numbered(source, json.loads(path.read_text(encoding="utf-8-sig"))))
-        if suffix == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                return Table(path.stem, _numbered(source, list(csv.DictReader(file))))
-        if suffix == ".parquet":
-            rows, classes = _read_parquet(path)
-            return Table(path.stem, _numbered(source, rows), classes)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{source}: is not UTF-8 text (byte {error.start})") from error
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"{source}: is not readable as {suffix[1:]} ({one_line(error)})") from error
-    except OSError as error:
-        raise UserError(f"{source}: cannot be read ({error.strerror or one_line(error)})") from error
-    raise UserError(f"{source}: unknown kind of data file; known are {', '.join(_FORMATS)}")
+        return by_columns(source, joined, columns | {"choices": _CHOICES}, options.task)
+    except UserError as error:
+        apart = "set data.schema=plain" if options.training else "rename them"
+        raise UserError(
+            f"{error}; read as choices are the columns {', '.join(found.values())}, {apart} if they are none"
+        ) from error
 
 
-def _read_jsonl(source: str, path: Path) -> list[tuple[int, Row]]:
-    rows: list[tuple[int, Row]] = []
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{source} row {number}: is not JSON ({one_line(error)})") from error
-            if not isinstance(row, dict):
-                raise UserError(f"{source} row {number}: is not a JSON object with named columns")
-            rows.append((number, row))
-    return rows
+_CHOICES = "choices in columns"
+"""A column that no source has."""
 
 
-def _read_parquet(path: Path) -> tuple[list[Row], dict[str, list[str]]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-        return table.to_pylist(), _class_names(table.schema.metadata or {})
-    except pyarrow.ArrowException as error:
-        raise ValueError(error) from error
-
-
-def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    """Return the names of classes that `datasets` writes into a Parquet file, by column."""
-    try:
-        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
-        classes = {column: f["names"] for column, f in features.items() if f.get("_type") == "ClassLabel"}
-    except (ValueError, LookupError, TypeError, AttributeError):  # written by something else
-        return {}
-    return {column: names for column, names in classes.items() if isinstance(names, list)}
-
-
-def _numbered(source: str, rows: Any) -> list[tuple[int, Row]]:
-    if not isinstance(rows, list):
-        raise UserError(f"{source}: should hold a list of rows, and holds {type(rows).__name__}")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise UserError(f"{source} row {number}: is not an object with named columns")
-    return list(enumerate(rows, 1))
-
-
-# --- checks -----------------------------------------------------------------------------------------
+def _named(table: Table, name: str) -> str | None:
+    """Return the column that is `name`, or one that the schemas of single answers read as it."""
+    names = (name, name.title(), *(("problem", "Problem") if name == "question" else ()))
+    return next((theirs for theirs in names if theirs in table.columns), None)
 
 
 def _no_schema(source: str, table: Table) -> NoReturn:
+    form = chat_form(table.columns)
+    if form:
+        raise UserError(f"{source}: {form}")
     if {"question", "problem", "answer"} & set(table.columns):
         numbers = [number for number, _ in table.rows]
         raise UserError(f"{source}: {rows_have(numbers)} no question or no answer; fix the rows")

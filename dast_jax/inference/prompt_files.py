@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dast_jax.data.fields import check_text
 from dast_jax.data.sources import read_rows
 from dast_jax.errors import UserError
 from dast_jax.inference.prompts import Messages, Prompt, SampledResponse
@@ -30,6 +31,7 @@ def read_prompts(source: str) -> list[Prompt]:
             lacking.append(number)
         else:
             id = row["id"] if row.get("id") is not None else number
+            _check_text(id, content, f"{source} row {number}")
             prompts.append(Prompt(id=id, row=number, content=content))
     if lacking:
         raise UserError(
@@ -71,6 +73,13 @@ def _content(row: Mapping[str, Any]) -> str | Messages | None:
         if isinstance(value, list) and value and all(map(_is_message, value)):
             return [{"role": m["role"], "content": m["content"]} for m in value]
     return None
+
+
+def _check_text(id: Any, content: str | Messages, row: str) -> None:
+    """Raise `UserError` for text that no tokenizer takes and no file can hold."""
+    check_text(str(id), f"{row}: its id")
+    for part in [content] if isinstance(content, str) else [m[key] for m in content for key in m]:
+        check_text(part, f"{row}: its prompt")
 
 
 def _is_message(value: Any) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dast_jax.config import RunConfig
 from dast_jax.data.contamination import find_overlap
-from dast_jax.data.fitting import fitting_queries
+from dast_jax.data.fitting import fitting_queries, named_ids
 from dast_jax.data.sources import load_queries
 from dast_jax.records import Pool, Query
 
@@ -56,6 +56,7 @@ def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
         load_queries(config.data.train, options=config.data, functions=functions), fits, config.data.train
     )
     _warn_of_one_class(train, config.data.train)
+    _warn_of_lacking_solutions(train, config.data.train)
     sets = {}
     for name, source in config.evaluation.sets.items():
         limited = config.data.for_evaluation(limit=config.evaluation.limit)
@@ -89,4 +90,22 @@ def _warn_of_one_class(queries: Sequence[Query], source: str) -> None:
             count,
             len(answers),
             answer,
+        )
+
+
+def _warn_of_lacking_solutions(queries: Sequence[Query], source: str) -> None:
+    """Name the queries that have no reference solution where others do.
+
+    They are missing in what is trained on, and among the exemplars. Where none has one, a method that needs
+    them refuses.
+    """
+    lacking = [query.id for query in queries if not query.solution]
+    if lacking and len(lacking) < len(queries):
+        log.warning(
+            "%s: %d of %d queries have no solution, so no reference of theirs is trained on; add it, or set "
+            "data.answer_as_solution: %s",
+            source,
+            len(lacking),
+            len(queries),
+            named_ids(lacking),
         )

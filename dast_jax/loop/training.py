@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dast_jax.data.fitting import named_ids
 from dast_jax.data.prompts import PromptBuilder
 from dast_jax.loop.context import Context
 from dast_jax.loop.policy import BASE
@@ -101,11 +102,30 @@ def _learn(
         examples = _examples(context, training_set)
         result = train_examples(policy.graphdef, policy.take(start), examples, **common)
         references = int(training_set.is_reference.sum())
+    _warn_of_skipped(context, round, training_set, result.stats.skipped)
     policy.put(result.params, round)
     checkpoints.clear()
     return TrainedResult(
         training=_training_result(result.stats, references),
         flops=training_flops(policy.parameters, result.stats) + scoring,
+    )
+
+
+def _warn_of_skipped(
+    context: Context, round: int, training_set: TrainingSet | PreferenceSet, skipped: tuple[int, ...]
+) -> None:
+    """Name the queries of what was too long to be trained on."""
+    if not skipped:
+        return
+    log.warning(
+        "round %d: %d of %d %s left out of training, with more tokens than training.sequence_length=%d; "
+        "raise it to train on them: %s",
+        round,
+        len(skipped),
+        len(training_set),
+        "pairs" if isinstance(training_set, PreferenceSet) else "examples",
+        context.config.training.sequence_length,
+        named_ids(context.pool.queries[training_set.query[i]].id for i in skipped),
     )
 
 

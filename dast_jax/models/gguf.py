@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dast_jax.errors import UserError
+from dast_jax.models.checks import check_config
 from dast_jax.models.gguf_tokenizer import build_tokenizer
 from dast_jax.models.llama import LlamaConfig, RopeScaling, rope_frequencies
 from dast_jax.models.tokenizer import Tokenizer
@@ -60,6 +61,7 @@ class GGUFFile:
         self._fields = reader.fields
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         self.config = self._read_config()
+        check_config(self.config, str(self.path))
 
     def read(self, name: str) -> np.ndarray:
         """Return the tensor of a Hugging Face name as float32, in the Hugging Face layout."""
@@ -70,6 +72,15 @@ class GGUFFile:
         if theirs.endswith(("attn_k.weight", "attn_k.bias")):
             return _unpermute(tensor, self.config.num_kv_heads)
         return tensor
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the stored weights by Hugging Face name; of one that a Llama has not, by its own."""
+        return {
+            _hf_name(name): tuple(int(size) for size in reversed(tensor.shape))
+            for name, tensor in self._tensors.items()
+            if name != _ROPE_FREQS
+        }
 
     def tokenizer(self) -> Tokenizer:
         """Return the tokenizer that the metadata describes; raise `UserError` for an unknown kind."""
@@ -163,6 +174,16 @@ def _gguf_name(name: str) -> str:
         _, _, layer, rest = stem.split(".", 3)
         return f"blk.{layer}.{_TENSORS[rest]}.{leaf}"
     return f"{_TENSORS[stem]}.{leaf}"
+
+
+def _hf_name(name: str) -> str:
+    """Return the Hugging Face name of a tensor, the inverse of `_gguf_name`; an unknown name as it is."""
+    stem, _, leaf = name.rpartition(".")
+    theirs = {gguf: hf for hf, gguf in _TENSORS.items()}
+    if stem.startswith("blk."):
+        _, layer, rest = stem.split(".", 2)
+        return f"model.layers.{layer}.{theirs[rest]}.{leaf}" if rest in theirs else name
+    return f"{theirs[stem]}.{leaf}" if stem in theirs else name
 
 
 def _unpermute(tensor: np.ndarray, heads: int) -> np.ndarray:

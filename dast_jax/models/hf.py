@@ -20,7 +20,10 @@ from flax import nnx
 
 from dast_jax.assets.paths import file_within
 from dast_jax.errors import UserError
+from dast_jax.models.checks import check_config, check_values, check_weights
 from dast_jax.models.llama import LlamaConfig, Params, RopeScaling
+from dast_jax.models.quantized import read_quantization
+from dast_jax.models.tensor_files import TensorFile
 from dast_jax.models.tokenizer import Tokenizer
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "config_from_dict",
     "config_to_dict",
     "expected_shape",
+    "expected_tensors",
     "hf_names",
     "open_folder",
     "save_model",
@@ -82,8 +86,7 @@ def config_from_dict(data: dict[str, Any], where: str) -> LlamaConfig:
     try:
         hidden, heads = int(data["hidden_size"]), int(data["num_attention_heads"])
         theta, scaling = _rope_from_dict(data, where)
-        eos = data.get("eos_token_id")
-        return LlamaConfig(
+        config = LlamaConfig(
             vocab_size=int(data["vocab_size"]),
             hidden_size=hidden,
             intermediate_size=int(data["intermediate_size"]),
@@ -99,17 +102,29 @@ def config_from_dict(data: dict[str, Any], where: str) -> LlamaConfig:
             mlp_bias=bool(data.get("mlp_bias", False)),
             max_position_embeddings=int(data.get("max_position_embeddings", 2048)),
             bos_token_id=data.get("bos_token_id"),
-            eos_token_ids=() if eos is None else tuple(eos) if isinstance(eos, list) else (int(eos),),
+            eos_token_ids=_ids(data.get("eos_token_id")),
             pad_token_id=data.get("pad_token_id"),
         )
     except KeyError as error:
         raise UserError(f"{where}: the key {error} is missing; is this a Llama's config.json?") from None
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise UserError(
+            f"{where}: a value is not what a Llama's config.json has ({error}); correct it"
+        ) from None
+    check_config(config, where)
+    return config
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    """Return the token ids of a cell that has none, one or a list."""
+    return () if value is None else tuple(map(int, value)) if isinstance(value, list) else (int(value),)
 
 
 def _rope_from_dict(data: dict[str, Any], where: str) -> tuple[float, RopeScaling | None]:
     """Return theta and the scaling, whichever of the two schemas the config follows."""
     rope = data.get("rope_parameters") or data.get("rope_scaling") or {}
-    theta = rope.get("rope_theta") or data.get("rope_theta") or 10000.0
+    stated = (rope.get("rope_theta"), data.get("rope_theta"), 10000.0)
+    theta = next(value for value in stated if value is not None)
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind == "default":
         return float(theta), None
@@ -213,6 +228,19 @@ def expected_shape(path: tuple[str, ...], config: LlamaConfig) -> tuple[int, ...
     return int(np.prod(shape[split:])), int(np.prod(shape[:split]))
 
 
+def expected_tensors(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the names and shapes of all tensors that a model of `config` has, in Hugging Face's names."""
+    for path in LEAVES:
+        mlp = path[-2:-1] in (("gate",), ("up",), ("down",))
+        if path[-1] == "bias" and not (config.mlp_bias if mlp else config.attention_bias):
+            continue
+        if path == ("lm_head",) and config.tie_word_embeddings:
+            continue
+        shape = expected_shape(path, config)
+        for name in hf_names(path, config):
+            yield name, shape
+
+
 def _unfold(array: np.ndarray, path: tuple[str, ...], config: LlamaConfig) -> np.ndarray:
     """Return the Hugging Face tensor of one layer of a parameter."""
     transpose, _ = _fold(path, config)
@@ -230,7 +258,7 @@ def build_params(
 
     `read(name)` gives a Hugging Face tensor, `place(path, array)` turns the stacked host array of one
     parameter into a device array; parameters go one by one, so that the host holds one at a time. Raises
-    `UserError` if a tensor has another shape than the config says.
+    `UserError` if a tensor has another shape than the config says, or holds anything but finite numbers.
     """
 
     def load(path: tuple[str, ...], dtype: np.dtype) -> np.ndarray:
@@ -244,7 +272,10 @@ def build_params(
                     f"tensor {name} has shape {list(tensor.shape)} where the config says {list(shape)}; "
                     "the weights do not belong to this config"
                 )
-            out[i] = (tensor.T if fold.transpose else tensor).reshape(fold.shape)
+            check_values(name, tensor)
+            with np.errstate(over="ignore"):  # what overflows is refused by name
+                out[i] = (tensor.T if fold.transpose else tensor).reshape(fold.shape)
+            check_weights(name, out[i])
         return out if path[0] == "layers" else out[0]
 
     filled: Any = {
@@ -274,30 +305,48 @@ class Folder:
         config_file = file_within(self.path, "config.json")
         if not config_file.is_file():
             raise UserError(f"{self.path} has no config.json, so it is not a Hugging Face model folder")
-        self.config = config_from_dict(_read_json(config_file), str(config_file))
+        data = _read_json(config_file)
+        self.config = config_from_dict(data, str(config_file))
+        self._quantization = read_quantization(data, str(config_file))
         self._files = self._index()
 
     def generation_eos_ids(self) -> tuple[int, ...]:
         """Return the EOS ids of `generation_config.json`, if there is one."""
         file = file_within(self.path, "generation_config.json")
-        eos = _read_json(file).get("eos_token_id") if file.is_file() else None
-        return () if eos is None else tuple(eos) if isinstance(eos, list) else (int(eos),)
+        try:
+            return _ids(_read_json(file).get("eos_token_id")) if file.is_file() else ()
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{file}: eos_token_id holds something else than ids ({error})") from None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the stored weights by name, without scales, and what old folders have besides."""
+        extra = self._quantization.is_extra if self._quantization else lambda name: False
+        return {
+            name: file.shape(name)
+            for name, file in self._files.items()
+            if not extra(name) and not name.endswith("rotary_emb.inv_freq")
+        }
 
     def read(self, name: str) -> np.ndarray:
-        """Return one tensor as it is stored."""
+        """Return one tensor as it is stored, or dequantized."""
+        stored = self._stored(name)
+        if self._quantization is None:
+            return stored
+        return self._quantization.dequantize(name, stored, self._stored)
+
+    def _stored(self, name: str) -> np.ndarray:
         file = self._files.get(name)
         if file is None:
             raise UserError(
                 f"{self.path}: the weights lack the tensor {name}; the folder is not a complete Llama"
             )
-        with safetensors.safe_open(file, framework="numpy") as tensors:
-            tensor: np.ndarray = tensors.get_tensor(name)
-        return tensor
+        return file.read(name)
 
     def __contains__(self, name: str) -> bool:
         return name in self._files
 
-    def _index(self) -> dict[str, Path]:
+    def _index(self) -> dict[str, TensorFile]:
         single, index = (file_within(self.path, name) for name in (_WEIGHTS, _INDEX))
         if single.is_file():
             files = [single]
@@ -308,15 +357,12 @@ class Folder:
                 f"{self.path} has no model.safetensors (nor model.safetensors.index.json); "
                 "save the model with safe serialization first"
             )
-        found: dict[str, Path] = {}
+        found: dict[str, TensorFile] = {}
         for file in files:
             if not file.is_file():
                 raise UserError(f"{file} is missing, though {index.name} lists it; download the model again")
-            try:
-                with safetensors.safe_open(file, framework="numpy") as tensors:
-                    found |= dict.fromkeys(tensors.keys(), file)
-            except safetensors.SafetensorError as error:
-                raise UserError(f"{file} cannot be read ({error}); download the model again") from None
+            opened = TensorFile(file)
+            found |= dict.fromkeys(opened.names, opened)
         return found
 
 

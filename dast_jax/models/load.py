@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from dast_jax.errors import UserError
+from dast_jax.models.checks import check_tensors, check_token_ids
 from dast_jax.models.gguf import GGUFFile, open_gguf
-from dast_jax.models.hf import Folder, build_params, open_folder
+from dast_jax.models.hf import Folder, build_params, expected_tensors, open_folder
 from dast_jax.models.llama import Graph, Llama, LlamaConfig, Params
 from dast_jax.models.sharding import param_shardings
 from dast_jax.models.tokenizer import Tokenizer, load_tokenizer
@@ -61,10 +61,12 @@ def load_model(
     Raises `UserError` if the path is missing, not a Llama, incomplete, or has no usable tokenizer.
     """
     path = Path(path)
-    config, read, tokenizer = _open(path)
+    config, source, tokenizer = _open(path)
     graphdef, template = abstract_model(config, dtype=dtype, compute_dtype=compute_dtype, remat=remat)
     try:
-        params = build_params(template, config, read, _placer(template, mesh))
+        params = build_params(template, config, source.read, _placer(template, mesh))
+        if "lm_head.weight" in source.shapes and config.tie_word_embeddings:
+            _check_head(source)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return LoadedModel(config=config, graphdef=graphdef, params=params, tokenizer=tokenizer)
@@ -76,8 +78,8 @@ def load_description(path: str | os.PathLike[str]) -> tuple[LlamaConfig, Tokeniz
     return config, tokenizer
 
 
-def _open(path: Path) -> tuple[LlamaConfig, Callable[[str], np.ndarray], Tokenizer]:
-    """Return the config, the function that reads a tensor by its Hugging Face name, and the tokenizer."""
+def _open(path: Path) -> tuple[LlamaConfig, Folder | GGUFFile, Tokenizer]:
+    """Return the config, the source of the tensors, and the tokenizer; no weights are read."""
     source: Folder | GGUFFile
     if path.suffix == ".gguf":
         source = open_gguf(path)
@@ -86,12 +88,34 @@ def _open(path: Path) -> tuple[LlamaConfig, Callable[[str], np.ndarray], Tokeniz
         source = open_folder(path)
         eos_ids = (*source.generation_eos_ids(), *source.config.eos_token_ids)
         tokenizer = load_tokenizer(path, eos_ids=eos_ids)
+    _check_shapes(path, source)
+    check_token_ids(tokenizer.eos_ids, source.config.vocab_size, str(path))
     if tokenizer.vocab_size > source.config.vocab_size:
         raise UserError(
             f"{path}: the tokenizer has {tokenizer.vocab_size} tokens and the model only "
             f"{source.config.vocab_size} embeddings; use the tokenizer that belongs to the model"
         )
-    return dataclasses.replace(source.config, eos_token_ids=tokenizer.eos_ids), source.read, tokenizer
+    return dataclasses.replace(source.config, eos_token_ids=tokenizer.eos_ids), source, tokenizer
+
+
+def _check_shapes(path: Path, source: Folder | GGUFFile) -> None:
+    """Raise `UserError` where the stored tensors are not the config's, before anything is allocated."""
+    stored = source.shapes
+    if source.config.tie_word_embeddings:
+        stored.pop("lm_head.weight", None)  # which `_check_head` compares
+    try:
+        check_tensors(expected_tensors(source.config), stored, source.config.num_layers)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _check_head(source: Folder | GGUFFile) -> None:
+    """Raise `UserError` where a tied model has a head of its own, which would be left out."""
+    if not np.array_equal(source.read("lm_head.weight"), source.read("model.embed_tokens.weight")):
+        raise UserError(
+            "config.json says tie_word_embeddings, and lm_head.weight differs from the embeddings; set "
+            "tie_word_embeddings to false if the head is meant"
+        )
 
 
 def _placer(template: Params, mesh: Mesh | None) -> Any:

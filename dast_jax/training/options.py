@@ -42,7 +42,8 @@ class TrainingOptions:
     sequence_length: int = opt(
         512,
         help="tokens per packed row; longer examples are skipped and counted, never truncated; "
-        "both texts of a preference pair must fit into one row",
+        "where the two texts of a preference pair need more together, rows of pairs are twice as long, "
+        "and half as many per step",
         min=2,
     )
     schedule: str = opt(

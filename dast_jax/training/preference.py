@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
-from dast_jax.data.pair_packing import PackedPairs, pack_pairs
+from dast_jax.data.pair_packing import PackedPairs, pack_pairs, row_length
 from dast_jax.errors import UserError
 from dast_jax.models.llama import Graph, Llama, Params
 from dast_jax.records import PreferencePair, SFTExample
@@ -248,8 +248,9 @@ def train_preferences(
     """Train `params` on `pairs` by `options.preference_loss`; its `stats` are a `PreferenceStats`.
 
     `reference` holds the reference policy's summed log-probabilities of the chosen and the rejected
-    responses (`reference_logprobs`); simpo does not use it and takes None. A pair whose two texts do not
-    fit into one row is skipped and counted. The learning rate peaks at
+    responses (`reference_logprobs`); simpo does not use it and takes None. A pair with a text that is longer
+    than `options.sequence_length` is skipped and counted; where the two texts of another do not fit into
+    one row together, rows are twice as long, and half as many per step. The learning rate peaks at
     `options.preference_learning_rate`. Otherwise like `trainer.train`: deterministic, resumable from
     `checkpoints`, and it raises the same.
     """
@@ -259,11 +260,16 @@ def train_preferences(
         reference = np.zeros((len(pairs), 2), np.float32)
     elif reference is None:
         raise ValueError(f"preference_loss={options.preference_loss} needs reference log-probabilities")
-    rows = pack_pairs(pairs, reference, options.sequence_length, pad_id=pad_id, seed=seed)
+    text_length = options.sequence_length
+    if row_length(pairs, text_length) > text_length:
+        options = _with_double_rows(options, mesh)
+    rows = pack_pairs(
+        pairs, reference, options.sequence_length, text_length=text_length, pad_id=pad_id, seed=seed
+    )
     if not len(rows):
         raise UserError(
             f"there is nothing to train on: {len(pairs)} preference pairs, {len(rows.skipped)} of them with "
-            f"more tokens in both texts than training.sequence_length={options.sequence_length}; raise it"
+            f"a text of more tokens than training.sequence_length={text_length}; raise it"
         )
     params, progress = train_rows(
         graphdef,
@@ -287,6 +293,19 @@ def train_preferences(
         kl=progress.mean("kl"),
     )
     return TrainResult(params=params, stats=stats)
+
+
+def _with_double_rows(options: TrainingOptions, mesh: Mesh | None) -> TrainingOptions:
+    """Return `options` with rows twice as long, and half as many: a step has the same tokens and memory.
+
+    Their number stays where half of it does not divide evenly into micro-batches, or over the mesh.
+    """
+    options = dataclasses.replace(options, sequence_length=2 * options.sequence_length)
+    ways = mesh.shape["data"] * mesh.shape["fsdp"] if mesh is not None else 1
+    batch, micro = options.batch_size, options.micro_batch_size
+    if batch % 2 or micro % 2 or (micro or batch) // 2 % ways:
+        return options
+    return dataclasses.replace(options, batch_size=batch // 2, micro_batch_size=micro // 2)
 
 
 def _identity(rows: PackedPairs, objective: PreferenceObjective, options: TrainingOptions, seed: int) -> str:

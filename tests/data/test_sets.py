@@ -307,7 +307,7 @@ def test_tasks_of_theoremqa():
     for kind, answer, task, text in (
         ("integer", 5, "math", "5"),
         ("list of integer", [1, 2], "list", "[1, 2]"),
-        ("list of float", [0.5, 2.0], "list~0.04", "[0.5, 2.0]"),
+        ("list of float", [0.5, 2.0], "list~0.04", "[0.5, 2]"),
         ("bool", False, "bool", "False"),
         ("option", "(c)", "choice", "(c)"),
     ):

@@ -36,3 +36,20 @@ def test_data_with_hardly_more_than_one_answer_gives_a_warning_and_is_kept(
     assert [query.answer for query in problems.pool.queries] == answers
     warnings = [record.getMessage() for record in caplog.records]
     assert warnings == [] if warned is None else len(warnings) == 1 and warned in warnings[0]
+
+
+def test_queries_without_a_solution_are_counted_and_named_where_others_have_one(tmp_path, caplog):
+    rows = [
+        {"id": f"q{i}", "question": f"{i}?", "answer": "1", "solution": "so 1" * (i % 2)} for i in range(14)
+    ]
+    path = tmp_path / "train.jsonl"
+    for some, warned in ((rows, True), (rows[1::2], False), (rows[::2], False)):
+        caplog.clear()
+        path.write_text("\n".join(map(json.dumps, some)))
+        needed = {"run": {"dir": "x"}, "model": {"path": "m"}, "data": {"train": str(path)}}
+        load_problems(build_config(needed), lambda question: True)
+        warnings = [record.getMessage() for record in caplog.records]
+        assert len(warnings) == warned
+        if warned:
+            assert "7 of 14 queries have no solution" in warnings[0]
+            assert warnings[0].endswith("q0, q2, q4, q6, q8 and 2 more")

@@ -145,7 +145,7 @@ def _without(config: dict, key: str) -> dict:
         (lambda c: c | {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope type 'yarn'"),
         (lambda c: c | {"rope_parameters": {"rope_type": "llama3", "factor": 2.0}}, "lacks low_freq_factor"),
         (lambda c: _without(c, "hidden_size"), "hidden_size"),
-        (lambda c: c | {"intermediate_size": 100}, "down_proj.weight has shape"),
+        (lambda c: c | {"intermediate_size": 100}, "gate_proj.weight has shape"),
         (lambda c: c | {"num_hidden_layers": 4}, "lack the tensor model.layers.3"),
         (lambda c: c | {"attention_bias": True}, "lack the tensor model.layers.0.self_attn.*bias"),
     ],

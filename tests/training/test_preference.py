@@ -103,17 +103,53 @@ def test_the_smallest_pairs_fill_a_row():
     assert rows[0]["segment_ids"].tolist() == [*range(1, 17), 0]
 
 
-def test_pairs_that_do_not_fit_are_skipped_and_counted():
-    wide = PreferencePair(query=9, prompt=(1, 2), chosen=(3,) * 40, rejected=(4,) * 23)  # 65 places
-    snug = dataclasses.replace(wide, chosen=(3,) * 39)
+def test_pairs_with_a_text_that_does_not_fit_are_skipped_and_counted():
+    long = PreferencePair(query=9, prompt=(1, 2), chosen=(3,) * 64, rejected=(4,) * 2)  # 65 + 3 places
+    snug = dataclasses.replace(long, chosen=(3,) * 60)
     reference = np.concatenate([arbitrary_reference(5), [[np.nan, -1.0]], [[-2.0, -1.0]]])
-    result = run([*pairs(5), wide, snug], reference)
+    result = run([*pairs(5), long, snug], reference)
     assert result.stats.skipped == (5,)
     assert result.stats.examples == 6
+    assert result.stats.padded_tokens % 64 == 0
     with pytest.raises(UserError, match=r"1 preference pairs, 1 of them .*sequence_length=64"):
-        run([wide], np.array([[-1.0, -1.0]]))
+        run([long], np.array([[-1.0, -1.0]]))
     with pytest.raises(UserError, match="0 preference pairs"):
         run([], np.zeros((0, 2)))
+
+
+WIDE = PreferencePair(query=9, prompt=(1, 2), chosen=(3,) * 60, rejected=(4,) * 50)  # 61 + 51 places
+
+
+def test_a_pair_whose_texts_fit_one_by_one_is_trained_on():
+    given = [*pairs(5), WIDE, dataclasses.replace(WIDE, chosen=(5,) * 63)]
+    long = dataclasses.replace(WIDE, chosen=(3,) * 64)
+    graphdef, params = tiny.model()
+    options = dataclasses.replace(OPTIONS, batch_size=16, micro_batch_size=0)
+    reference, _ = reference_logprobs(graphdef, params, given, options=options, pad_id=0)
+    assert np.isfinite(reference).all()  # each text scored alone, in rows of 64
+    seen = []
+    result = run(
+        [*given, long],
+        np.concatenate([reference, [[np.nan, -1.0]]]),
+        options=options,
+        on_step=lambda step, total, metrics: seen.append(metrics),
+    )
+    assert (result.stats.examples, result.stats.skipped) == (7, (7,))
+    assert result.stats.padded_tokens == len(seen) * 16 * 64  # half the rows, twice as long
+    first = seen[0]
+    assert first["pairs"] == 7
+    np.testing.assert_allclose(first["chosen_logprob"], reference[:, 0].mean(), rtol=1e-5)
+    np.testing.assert_allclose(first["rejected_logprob"], reference[:, 1].mean(), rtol=1e-5)
+    np.testing.assert_allclose(first["loss"], np.log(2), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "micro", "rows"), [(4, 2, 2), (4, 0, 2), (3, 0, 3), (3, 1, 3), (4, 1, 4)])
+def test_rows_of_wide_pairs_are_half_as_many_where_that_divides(batch, micro, rows):
+    options = dataclasses.replace(OPTIONS, batch_size=batch, micro_batch_size=micro, epochs=1)
+    stats = run([WIDE] * 7, options=options).stats
+    assert stats.examples == stats.rows == 7
+    assert stats.steps == -(-7 // rows)
+    assert stats.padded_tokens == stats.steps * rows * 128
 
 
 def test_a_reference_that_does_not_belong_is_refused():
