@@ -16,6 +16,7 @@ from dast_jax.errors import UserError
 from dast_jax.metrics.flops import Flops
 from dast_jax.metrics.stats import PairedDifference
 from dast_jax.records import LEVELS, VerdictKind
+from dast_jax.store.integrity import find_damage
 from dast_jax.store.results import (
     BaseResult,
     DataFacts,
@@ -158,6 +159,9 @@ def load_run(path: Path) -> RunData:
             f"{path}: not a run directory (neither summary.json nor manifest.json in it); "
             "give the directory that `run.dir` named"
         )
+    manifest = read_result(Manifest, file) if (file := path / "manifest.json").exists() else None
+    if manifest is not None:
+        _check_files(path, manifest)
     summary = read_result(Summary, file) if (file := path / "summary.json").exists() else _nothing_yet(path)
     evals = {
         file.parent.name: read_result(EvalFile, file)
@@ -174,6 +178,15 @@ def load_run(path: Path) -> RunData:
         efficiency=_read_efficiency(path),
         config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
     )
+
+
+def _check_files(path: Path, manifest: Manifest) -> None:
+    """Raise `UserError` where a file of a finished stage that a report shows is not what the stage left."""
+    for damage in find_damage(path, manifest.stages, policies=False):
+        raise UserError(
+            f"{path / damage.file}: {damage.problem}, though stage {damage.stage} is done; restore it from a "
+            "copy, or run the train command again, which repeats what it can"
+        )
 
 
 def _nothing_yet(path: Path) -> Summary:
