@@ -83,8 +83,8 @@ _DIGEST = "digest"
 
 def _digest(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a file's content, whatever its layout."""
-    text = json.dumps(durable.plain(content), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    text = json.dumps(durable.plain(content), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()  # as `write_text` encodes
 
 
 # --- by type ------------------------------------------------------------------------------------------
