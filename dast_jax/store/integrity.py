@@ -10,6 +10,7 @@ sha256sum: `cd NAME && sha256sum -c ../NAME.sha256` checks it by hand.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -22,8 +23,10 @@ from dast_jax.store import durable
 from dast_jax.store.results import StageRecord
 
 __all__ = [
+    "LOGS",
     "Damage",
     "check_folder",
+    "damaged_logs",
     "find_damage",
     "folder_index",
     "forget_unfinished",
@@ -45,6 +48,9 @@ _FILES = {
 }
 """Kind of stage → patterns of the files that it leaves, in a run's folder; {0} is the round."""
 
+LOGS = ("metrics.jsonl", "log.txt")
+"""Files that only grow: a stage's record has the digest and the length of what they held, as SHA-256:BYTES."""
+
 _ORDER = ("sample", "build", "train", "evaluate")
 
 
@@ -64,7 +70,12 @@ def stage_digests(folder: Path, stage: str) -> dict[str, str]:
     """Return the path in the run's folder → SHA-256 of every file that a stage has left."""
     round, _, kind = stage.partition("/")
     files = [p for pattern in _FILES.get(kind, ()) for p in sorted(folder.glob(pattern.format(round)))]
-    return {str(file.relative_to(folder)): durable.file_digest(file) for file in files}
+    found = {str(file.relative_to(folder)): durable.file_digest(file) for file in files}
+    for name in LOGS:
+        if (folder / name).is_file():
+            content = (folder / name).read_bytes()
+            found[name] = f"{hashlib.sha256(content).hexdigest()}:{len(content)}"
+    return found
 
 
 def folder_index(folder: Path) -> Path:
@@ -135,7 +146,7 @@ def find_damage(folder: Path, stages: Sequence[StageRecord], *, policies: bool =
     newest = max((record.name for record in stages if record.name.endswith("/train")), default=None)
     for record in stages:
         for name, digest in record.files.items():
-            if not policies and name.startswith("checkpoints/"):
+            if name in LOGS or (not policies and name.startswith("checkpoints/")):
                 continue
             if problem := _file_problem(folder / name, digest):
                 found.append(Damage(record.name, name, problem))
@@ -143,6 +154,25 @@ def find_damage(folder: Path, stages: Sequence[StageRecord], *, policies: bool =
                 sealed = name.removesuffix(".sha256")
                 if problem := check_folder(folder / sealed):
                     found.append(Damage(record.name, sealed, problem))
+    return found
+
+
+def damaged_logs(folder: Path, stages: Sequence[StageRecord]) -> list[Damage]:
+    """Return which of the files that only grow are not what they were after the last stage."""
+    found = []
+    for record in stages[-1:]:
+        for name in set(LOGS) & record.files.keys():
+            digest, _, length = record.files[name].partition(":")
+            try:
+                with open(folder / name, "rb") as file:
+                    whole = hashlib.sha256(file.read(int(length))).hexdigest() == digest
+                problem = None if whole else "it was changed"
+            except FileNotFoundError:
+                problem = "it is missing"
+            except OSError as error:
+                problem = f"it cannot be read ({error.strerror})"
+            if problem is not None:
+                found.append(Damage(record.name, name, problem))
     return found
 
 

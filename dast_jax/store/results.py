@@ -500,7 +500,8 @@ class StageRecord:
     result: dict[str, Json]
     """`SampledResult`, `BuildResult`, TrainedResult or EvaluationResult, by the name"""
     files: dict[str, str]
-    """path in the run's folder → SHA-256 of every file that the stage has left"""
+    """path in the run's folder → SHA-256 of every file that the stage has left; of files that only grow,
+    SHA-256:BYTES of what they held"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,9 @@ class RunStore:
         store = cls(path, settings.config, _begin(settings), settings=settings, lock=durable.FolderLock(path))
         try:
             durable.remove_leftovers(path)
+            for name in integrity.LOGS:
+                if (path / name).is_dir():
+                    integrity.set_aside(path / name)
             store._start_log()  # before the checks, so that it has what they find
             if (path / "manifest.json").exists():
                 store._manifest = _resume(path, settings)
@@ -384,6 +387,8 @@ def _resume(path: Path, settings: RunSettings) -> Manifest:
         if damage := integrity.find_damage(path, stages):
             stages = integrity.rewind(path, stages, damage, repair=settings.repair)
         integrity.set_aside_parts(path, (record.name for record in stages))
+        for damage in integrity.damaged_logs(path, manifest.stages):
+            log.warning("%s: %s; what it said so far may be lost", path / damage.file, damage.problem)
     else:
         integrity.forget_unfinished(path)
     last, session = manifest.sessions[-1].versions, _session()
