@@ -49,7 +49,7 @@ _FILES = {
 """Kind of stage → patterns of the files that it leaves, in a run's folder; {0} is the round."""
 
 LOGS = ("metrics.jsonl", "log.txt")
-"""Files that only grow: a stage's record has the digest and the length of what they held, as SHA-256:BYTES."""
+"""Files that only grow: a stage's record has the digest and length of what they held, as SHA-256:BYTES."""
 
 _ORDER = ("sample", "build", "train", "evaluate")
 

@@ -387,8 +387,8 @@ def _resume(path: Path, settings: RunSettings) -> Manifest:
         if damage := integrity.find_damage(path, stages):
             stages = integrity.rewind(path, stages, damage, repair=settings.repair)
         integrity.set_aside_parts(path, (record.name for record in stages))
-        for damage in integrity.damaged_logs(path, manifest.stages):
-            log.warning("%s: %s; what it said so far may be lost", path / damage.file, damage.problem)
+        for found in integrity.damaged_logs(path, manifest.stages):
+            log.warning("%s: %s; what it said so far may be lost", path / found.file, found.problem)
     else:
         integrity.forget_unfinished(path)
     last, session = manifest.sessions[-1].versions, _session()
