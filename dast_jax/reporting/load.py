@@ -172,7 +172,6 @@ def load_run(path: Path) -> RunData:
         for file in sorted(path.glob("rounds/*/eval.json"))
         if _whole(file)
     }
-    config = path / "config.yaml"
     return RunData(
         path=path,
         label=summary.name or path.resolve().name,
@@ -180,8 +179,16 @@ def load_run(path: Path) -> RunData:
         evals=evals,
         losses={} if no_losses else _read_losses(path / "metrics.jsonl"),
         efficiency=_read_efficiency(path),
-        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        config=_config_text(path, manifest),
     )
+
+
+def _config_text(path: Path, manifest: Manifest | None) -> str:
+    """Return the run's config from its manifest, which is checked; else from its `config.yaml`."""
+    if manifest is not None and manifest.config:
+        return manifest.config
+    file = path / "config.yaml"
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = [
     "read_arrays",
     "read_json",
     "remove_leftovers",
+    "set_aside",
     "write_arrays",
     "write_json",
     "write_named_parquet",
@@ -80,6 +82,15 @@ def remove_leftovers(folder: Path) -> int:
     for path in leftovers:
         path.unlink(missing_ok=True)
     return len(leftovers)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a damaged file so that nothing reads it and a person can look at it."""
+    if path.exists():
+        target = path.with_name(path.name + ".damaged")
+        if target.is_dir():
+            shutil.rmtree(target)
+        path.replace(target)
 
 
 # --- formats ----------------------------------------------------------------------------------------

@@ -32,7 +32,6 @@ __all__ = [
     "forget_unfinished",
     "rewind",
     "seal_folder",
-    "set_aside",
     "set_aside_parts",
     "stage_digests",
 ]
@@ -202,7 +201,7 @@ def rewind(
         _refuse_unless(repair, folder, stages, others)
     for d in damage:
         log.warning("%s: %s: stage %s is repeated", folder / d.file, d.problem, d.stage)
-        set_aside(folder / d.file)
+        durable.set_aside(folder / d.file)
     first = min((_place(d.stage) for d in others), default=None)
     kept = tuple(
         record
@@ -258,22 +257,13 @@ def _clear_after(folder: Path, first: tuple[int, int]) -> None:
         shutil.rmtree(folder / "rounds" / "base", ignore_errors=True)
 
 
-def set_aside(path: Path) -> None:
-    """Rename a damaged file so that nothing reads it and a person can look at it."""
-    if path.exists():
-        target = path.with_name(path.name + ".damaged")
-        if target.is_dir():
-            shutil.rmtree(target)
-        path.replace(target)
-
-
 def set_aside_parts(folder: Path, done: Iterable[str]) -> None:
     """Set aside damaged parts of responses of rounds that are still being sampled: they are sampled again."""
     done = set(done)
     for path in sorted(folder.glob("rounds/*/responses/part-*.parquet")):
         if f"{path.parts[-3]}/sample" not in done and durable.name_matches(path) is False:
             log.warning("%s: damaged; its responses are sampled again", path)
-            set_aside(path)
+            durable.set_aside(path)
 
 
 def forget_unfinished(folder: Path) -> None:

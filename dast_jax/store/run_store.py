@@ -95,7 +95,7 @@ class RunStore:
             durable.remove_leftovers(path)
             for name in integrity.LOGS:
                 if (path / name).is_dir():
-                    integrity.set_aside(path / name)
+                    durable.set_aside(path / name)
             store._start_log()  # before the checks, so that it has what they find
             if (path / "manifest.json").exists():
                 store._manifest = _resume(path, settings)
@@ -196,10 +196,13 @@ class RunStore:
         self._manifest = dataclasses.replace(self._manifest, stages=(*self._manifest.stages, record))
         self._write_manifest()
 
+    def damage(self, stage: str) -> list[integrity.Damage]:
+        """Return what is damaged among the files that a finished stage has left."""
+        return integrity.find_damage(self.path, [self.stages[stage]])
+
     def check(self, stage: str) -> None:
         """Raise `UserError` where a file that a finished stage has left is damaged."""
-        record = self.stages[stage]
-        for damage in integrity.find_damage(self.path, [record]):
+        for damage in self.damage(stage):
             raise UserError(
                 f"{self.path / damage.file}: {damage.problem}, though stage {stage} is done; restore it from "
                 "a copy, or run the train command again, which says what it can repeat"
@@ -270,7 +273,7 @@ class RunStore:
             if durable.name_matches(path):
                 return training_sets.reference_of(_read_parquet(path))
             log.warning("%s: damaged; computed again", path)
-            integrity.set_aside(path)
+            durable.set_aside(path)
         return None
 
     def _references(self, round: int) -> list[Path]:
@@ -363,7 +366,8 @@ def _make_folder(path: Path) -> None:
     strange = {name for name in names if not name.startswith(".")} - {"config.yaml", "log.txt"}
     if "manifest.json" not in names and strange & {"rounds", "checkpoints"}:
         raise UserError(
-            f"run.dir: {path} holds a run without its manifest.json; restore that file, or name a new folder"
+            f"run.dir: {path / 'manifest.json'} is missing, though the folder holds a run; restore that file "
+            "from a copy, or name a new folder"
         )
     if strange and "manifest.json" not in names:
         raise UserError(f"run.dir: {path} holds other files but no run; name a new folder")
@@ -406,7 +410,7 @@ def _check_settings(path: Path, manifest: Manifest, settings: RunSettings) -> No
     if not copy.is_file() or copy.read_text(encoding="utf-8", errors="replace") != manifest.config:
         log.warning("%s: not what the run wrote; written again, from manifest.json", copy)
         if copy.is_dir():
-            integrity.set_aside(copy)
+            durable.set_aside(copy)
     if changes := _changes(_config_of(path, manifest), settings):
         raise UserError(
             f"{path}: this run was started with other settings ({'; '.join(changes)}); "

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from dast_jax.errors import UserError
 from dast_jax.metrics.flops import Flops
-from dast_jax.store import integrity
+from dast_jax.store import durable
 from dast_jax.store.results import (
     BaseResult,
     BuildResult,
@@ -40,7 +40,7 @@ def read_summary(store: RunStore) -> Summary:
             return summary
     except UserError as error:
         log.warning("%s: written again, from manifest.json", error)
-        integrity.set_aside(store.path / _PATH)
+        durable.set_aside(store.path / _PATH)
     return write_summary(store, status="finished")
 
 
