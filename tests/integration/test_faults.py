@@ -1,4 +1,4 @@
-"""Damage to a run: the same final bits, or a refusal in one sentence. The long form is `benchmarks.faults`."""
+"""Damage to a run: the same final bits, or a refusal in one sentence. Long form: `benchmarks.faults`."""
 
 from __future__ import annotations
 
