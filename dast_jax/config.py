@@ -244,6 +244,7 @@ def run_settings(config: RunConfig) -> RunSettings:
         flush_responses=config.run.flush_responses,
         flush_seconds=config.run.flush_seconds,
         logging=config.logging,
+        repair=config.run.repair,
     )
 
 

@@ -66,7 +66,7 @@ def make_run(
     session = RunSession(started="2026-01-01T00:00:00Z", versions=versions)
     write_result(
         path / "manifest.json",
-        Manifest(created=session.started, sessions=(session,), facts=None, stages=()),
+        Manifest(created=session.started, config="", sessions=(session,), facts=None, stages=()),
     )
     (path / "config.yaml").write_text(
         f"run:\n  dir: runs/quickstart\n  seed: {seed}\n  rounds: {rounds - 1}\nmethod:\n  name: {method}\n"

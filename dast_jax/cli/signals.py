@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as exceptions: the first stops the work cleanly, a second ends the process."""
+"""SIGINT, SIGTERM and SIGHUP as exceptions: the first stops the work cleanly, a second ends the process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Signalled", "catch_signals"]
 
 
 class Signalled(KeyboardInterrupt):
-    """SIGINT or SIGTERM arrived. A KeyboardInterrupt, so that no `except Exception` swallows it."""
+    """One of the signals arrived. A KeyboardInterrupt, so that no `except Exception` swallows it."""
 
     def __init__(self, number: int):
         super().__init__(number)
@@ -30,11 +30,14 @@ def _in_gc_callback(frame: FrameType | None) -> bool:
 
 
 def catch_signals() -> Callable[[], None]:
-    """Turn the first SIGINT or SIGTERM into an exception; a second one ends the process immediately."""
+    """Turn the first of the signals into an exception; a second one ends the process immediately.
+
+    One that is ignored stays so: nohup ignores SIGHUP so that the work goes on when the terminal is closed.
+    """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
-    caught = (signal.SIGINT, signal.SIGTERM)
-    before = {s: signal.getsignal(s) for s in caught}
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    caught = [s for s, handler in before.items() if handler is not signal.SIG_IGN]
 
     def stop(number: int, frame: FrameType | None) -> None:
         for s in caught:
@@ -48,7 +51,8 @@ def catch_signals() -> Callable[[], None]:
         signal.signal(s, stop)
 
     def restore() -> None:
-        for s, handler in before.items():
+        for s in caught:
+            handler = before[s]
             signal.signal(s, handler if handler is not None else signal.SIG_DFL)
 
     return restore

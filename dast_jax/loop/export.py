@@ -46,6 +46,7 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
     options = options or ExportOptions()
     store = RunStore.read(run)
     round = _round(store, options.round)
+    store.check(f"{round:02d}/train")
     _check_free(out)
     model = build_config(store.config).model
     config, tokenizer = load_description(resolve_path(model.path))

@@ -25,6 +25,9 @@ class RunOptions:
     flush_seconds: float = opt(
         30.0, "seconds after which held responses are written anyway", min=0, changes_result=False
     )
+    repair: bool = opt(
+        False, "repeat finished rounds whose files are damaged, instead of refusing", changes_result=False
+    )
     note: str = opt("", "free text, kept with the run", changes_result=False)
 
     def __post_init__(self) -> None:

@@ -34,11 +34,16 @@ def run(config: RunConfig, *, on_progress: OnProgress = silent, tools: Tools | N
     `InterruptedRunError` when stopped from outside or out of disk; the last two leave a resumable run.
     """
     with RunStore.open(run_settings(config)) as store:
-        if store.is_done(f"{config.run.rounds:02d}/evaluate"):
+        if all(store.is_done(f"{name}/evaluate") for name in ("base", *_rounds(config))):
             log.info("%s: all rounds up to %d are done; nothing to do", store.path, config.run.rounds)
             return read_summary(store)
         _run_stages(config, store, on_progress, tools)
         return write_summary(store, status="finished")
+
+
+def _rounds(config: RunConfig) -> list[str]:
+    """Return the names of the run's rounds."""
+    return [f"{round:02d}" for round in range(config.run.rounds + 1)]
 
 
 def _run_stages(config: RunConfig, store: RunStore, on_progress: OnProgress, tools: Tools | None) -> None:

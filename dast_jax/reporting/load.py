@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections import Counter
@@ -16,6 +17,7 @@ from dast_jax.errors import UserError
 from dast_jax.metrics.flops import Flops
 from dast_jax.metrics.stats import PairedDifference
 from dast_jax.records import LEVELS, VerdictKind
+from dast_jax.store.integrity import damaged_logs, find_damage
 from dast_jax.store.results import (
     BaseResult,
     DataFacts,
@@ -30,6 +32,8 @@ from dast_jax.store.results import (
     TrainingSource,
 )
 from dast_jax.store.typed_json import read_result
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Point", "RunData", "load_run", "load_runs", "points_of"]
 
@@ -158,22 +162,51 @@ def load_run(path: Path) -> RunData:
             f"{path}: not a run directory (neither summary.json nor manifest.json in it); "
             "give the directory that `run.dir` named"
         )
+    manifest = read_result(Manifest, file) if (file := path / "manifest.json").exists() else None
+    if manifest is not None:
+        _check_files(path, manifest)
+    no_losses = manifest is not None and _metrics_damaged(path, manifest)
     summary = read_result(Summary, file) if (file := path / "summary.json").exists() else _nothing_yet(path)
     evals = {
         file.parent.name: read_result(EvalFile, file)
         for file in sorted(path.glob("rounds/*/eval.json"))
         if _whole(file)
     }
-    config = path / "config.yaml"
     return RunData(
         path=path,
         label=summary.name or path.resolve().name,
         summary=summary,
         evals=evals,
-        losses=_read_losses(path / "metrics.jsonl"),
+        losses={} if no_losses else _read_losses(path / "metrics.jsonl"),
         efficiency=_read_efficiency(path),
-        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        config=_config_text(path, manifest),
     )
+
+
+def _config_text(path: Path, manifest: Manifest | None) -> str:
+    """Return the run's config from its manifest, which is checked; else from its `config.yaml`."""
+    if manifest is not None and manifest.config:
+        return manifest.config
+    file = path / "config.yaml"
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+
+
+def _check_files(path: Path, manifest: Manifest) -> None:
+    """Raise `UserError` where a file of a finished stage that a report shows is not what the stage left."""
+    for damage in find_damage(path, manifest.stages, policies=False):
+        raise UserError(
+            f"{path / damage.file}: {damage.problem}, though stage {damage.stage} is done; restore it from a "
+            "copy, or run the train command again, which repeats what it can"
+        )
+
+
+def _metrics_damaged(path: Path, manifest: Manifest) -> bool:
+    """Return whether the losses must be left out, and log that."""
+    for damage in damaged_logs(path, manifest.stages):
+        if damage.file == "metrics.jsonl":
+            log.warning("%s: %s; the curves of the loss are left out", path / damage.file, damage.problem)
+            return True
+    return False
 
 
 def _nothing_yet(path: Path) -> Summary:

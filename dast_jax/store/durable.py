@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import json
 import math
 import os
+import re
+import shutil
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -22,11 +26,15 @@ if TYPE_CHECKING:
 __all__ = [
     "FolderLock",
     "atomic_write",
+    "file_digest",
+    "name_matches",
     "read_arrays",
     "read_json",
     "remove_leftovers",
+    "set_aside",
     "write_arrays",
     "write_json",
+    "write_named_parquet",
     "write_parquet",
     "write_text",
 ]
@@ -76,6 +84,15 @@ def remove_leftovers(folder: Path) -> int:
     return len(leftovers)
 
 
+def set_aside(path: Path) -> None:
+    """Rename a damaged file so that nothing reads it and a person can look at it."""
+    if path.exists():
+        target = path.with_name(path.name + ".damaged")
+        if target.is_dir():
+            shutil.rmtree(target)
+        path.replace(target)
+
+
 # --- formats ----------------------------------------------------------------------------------------
 
 
@@ -96,8 +113,10 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); restore it from a copy") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}); restore it from a copy") from error
 
 
 def plain(value: Any) -> Any:
@@ -127,22 +146,68 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays that `write_arrays` wrote; `UserError` when the file is missing."""
+    """Return the arrays that `write_arrays` wrote; `UserError` when the file is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
+    except (OSError, ValueError, EOFError, SyntaxError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not readable as arrays ({error}); restore it from a copy") from error
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Write a table, atomically."""
+    _write_bytes(path, _parquet(table))
+
+
+def write_named_parquet(folder: Path, stem: str, table: pa.Table) -> Path:
+    """Write a table as `folder`/STEM-DIGEST.parquet, atomically; return the path.
+
+    The digest is that of the file. So a file that belongs to no finished stage yet, and is therefore not in
+    the manifest, can be checked too (`name_matches`).
+    """
+    content = _parquet(table)
+    digest = hashlib.sha256(content).hexdigest()[:_NAMED_DIGITS]
+    path = folder / f"{stem}-{digest}.parquet"
+    _write_bytes(path, content)
+    return path
+
+
+def _parquet(table: pa.Table) -> bytes:
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    return buffer.getvalue()
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
     with atomic_write(path) as file:
-        file.write(buffer.getbuffer())
+        file.write(content)
+
+
+# --- digests ----------------------------------------------------------------------------------------
+
+_NAMED_DIGITS = 16
+_DIGEST_IN_NAME = re.compile(rf"-([0-9a-f]{{{_NAMED_DIGITS}}})\.parquet$")
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits. Raises `OSError` where it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def name_matches(path: Path) -> bool | None:
+    """Return whether a file is the one that its name has the digest of; None for a name without one."""
+    named = _DIGEST_IN_NAME.search(path.name)
+    if named is None:
+        return None
+    try:
+        return file_digest(path).startswith(named[1])
+    except OSError:
+        return False
 
 
 # --- lock -------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from dast_jax.errors import UserError
 from dast_jax.records import FinishReason, Responses, Rollout, SamplingStats, Verdict, VerdictKind
-from dast_jax.store.durable import write_parquet
+from dast_jax.store.durable import name_matches, write_named_parquet
 from dast_jax.store.rollouts import ROLLOUT_FIELDS, rollout_columns, rollouts_of, writable
 
 __all__ = ["ResponseLog"]
@@ -39,7 +39,7 @@ _FINISHES = {str(reason): i for i, reason in enumerate(FinishReason)}
 
 
 class ResponseLog:
-    """The responses of one round with their verdicts, in `folder`/part-*.parquet.
+    """The responses of one round with their verdicts, in `folder`/part-NUMBER-DIGEST.parquet.
 
     Appended responses are held until `flush_responses` of them, or `flush_seconds`, have gathered; then
     they become the next part, which is on disk whole or not at all. At most the held ones are lost
@@ -57,6 +57,7 @@ class ResponseLog:
         self._held: list[tuple[Rollout, Verdict]] = []
         self._keys: set[tuple[int, int]] | None = None
         self._flushed_at = time.monotonic()
+        self._whole: set[Path] = set()
         self._cost = self._cost_written = SamplingStats()
 
     def count(self, cost: SamplingStats) -> None:
@@ -92,10 +93,10 @@ class ResponseLog:
         if not self._held:
             return
         parts = self._parts()
-        number = int(parts[-1].stem.partition("-")[2]) + 1 if parts else 0
+        number = int(parts[-1].stem.split("-")[1]) + 1 if parts else 0
         spent = json.dumps(dataclasses.asdict(self._cost - self._cost_written))
         table = self._to_table(self._held).replace_schema_metadata({_STATS: spent})
-        write_parquet(self._folder / f"part-{number:06d}.parquet", table)
+        self._whole.add(write_named_parquet(self._folder, f"part-{number:06d}", table))
         self._held, self._cost_written = [], self._cost
 
     def __enter__(self) -> ResponseLog:
@@ -144,7 +145,16 @@ class ResponseLog:
         )
 
     def _parts(self) -> list[Path]:
-        return sorted(self._folder.glob("part-*.parquet"))
+        """Return the parts in order, each found whole by the digest in its name."""
+        parts = sorted(self._folder.glob("part-*.parquet"))
+        for part in parts:
+            if part not in self._whole and name_matches(part) is False:
+                raise UserError(
+                    f"{part}: damaged (its content is not what its name says); run the same command, which "
+                    "says what to do"
+                )
+        self._whole.update(parts)
+        return parts
 
     def _table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return what is on disk and held, as one table of `columns` (None: all)."""
@@ -154,7 +164,7 @@ class ResponseLog:
         for part in self._parts():
             try:
                 tables.insert(-1, pq.read_table(part, columns=names, partitioning=None).cast(schema))
-            except (pa.ArrowInvalid, KeyError, ValueError) as error:
+            except (pa.ArrowInvalid, KeyError, ValueError, OSError) as error:
                 raise UserError(
                     f"{part}: not a readable part of responses ({error}); delete it and run the same "
                     "command, which samples its responses again"

@@ -499,16 +499,21 @@ class StageRecord:
     """the run of a study that it was copied from"""
     result: dict[str, Json]
     """`SampledResult`, `BuildResult`, TrainedResult or EvaluationResult, by the name"""
+    files: dict[str, str]
+    """path in the run's folder → SHA-256 of every file that the stage has left; of files that only grow,
+    SHA-256:BYTES of what they held"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The finished stages of a run: the file that resuming relies on."""
 
-    schema: str = "dast_jax.run/2"
+    schema: str = "dast_jax.run/3"
     """version of the run directory's layout"""
     created: str
     """time (UTC)"""
+    config: str
+    """the config, as in `config.yaml`"""
     sessions: tuple[RunSession, ...]
     """every process that worked on the run"""
     facts: RunFacts | None

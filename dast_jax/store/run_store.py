@@ -5,8 +5,8 @@
       rounds/00/  responses/part-*.parquet  difficulty.parquet  train.parquet  eval.json
       checkpoints/  export/
 
-A stage that is in the manifest is never repeated; a stage that is not is redone from the responses and
-checkpoints that are there, with the same result.
+A stage that is in the manifest is not repeated, unless what it left is damaged (`store.integrity`); a stage
+that is not is redone from the responses and checkpoints that are there, with the same result.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ import pyarrow.parquet as pq
 
 from dast_jax.errors import InterruptedRunError, UserError, disk_full
 from dast_jax.metrics.flops import Flops
-from dast_jax.options import load_yaml
-from dast_jax.options.yaml_text import dump_yaml
+from dast_jax.options.yaml_text import dump_yaml, parse_yaml
 from dast_jax.records import LEVELS, Pool, PreferenceSet, Responses, TrainingSet
-from dast_jax.store import durable, training_sets
+from dast_jax.store import durable, integrity, training_sets
 from dast_jax.store.metrics_log import MetricsLog
 from dast_jax.store.response_log import ResponseLog
 from dast_jax.store.results import Manifest, RunFacts, RunSession, StageRecord
@@ -91,16 +90,19 @@ class RunStore:
         """
         path = settings.folder
         _make_folder(path)
-        lock = durable.FolderLock(path)
+        store = cls(path, settings.config, _begin(settings), settings=settings, lock=durable.FolderLock(path))
         try:
             durable.remove_leftovers(path)
-            manifest = _resume(path, settings) if (path / "manifest.json").exists() else _begin()
-            durable.write_text(path / "config.yaml", dump_yaml(settings.config))
-            store = cls(path, settings.config, manifest, settings=settings, lock=lock)
+            for name in integrity.LOGS:
+                if (path / name).is_dir():
+                    durable.set_aside(path / name)
+            store._start_log()  # before the checks, so that it has what they find
+            if (path / "manifest.json").exists():
+                store._manifest = _resume(path, settings)
             store._write_manifest()
-            store._start_log()
+            durable.write_text(path / "config.yaml", store._manifest.config)
         except BaseException:
-            lock.close()
+            store.close()
             raise
         return store
 
@@ -109,7 +111,7 @@ class RunStore:
         """Return the run in `folder`, for reading only (it may be running); raise `UserError` for none."""
         path = Path(folder).expanduser()
         manifest = _read_manifest(path)
-        config = load_yaml(path / "config.yaml")
+        config = _config_of(path, manifest)
         config["run"] = {**config.get("run", {}), "dir": str(path)}  # it may have been moved
         return cls(path, config, manifest)
 
@@ -184,10 +186,27 @@ class RunStore:
         content = to_json(result)
         assert isinstance(content, dict)
         record = StageRecord(
-            name=stage, finished=_now(), seconds=seconds, shared_from=shared_from, result=content
+            name=stage,
+            finished=_now(),
+            seconds=seconds,
+            shared_from=shared_from,
+            result=content,
+            files=integrity.stage_digests(self.path, stage),
         )
         self._manifest = dataclasses.replace(self._manifest, stages=(*self._manifest.stages, record))
         self._write_manifest()
+
+    def damage(self, stage: str) -> list[integrity.Damage]:
+        """Return what is damaged among the files that a finished stage has left."""
+        return integrity.find_damage(self.path, [self.stages[stage]])
+
+    def check(self, stage: str) -> None:
+        """Raise `UserError` where a file that a finished stage has left is damaged."""
+        for damage in self.damage(stage):
+            raise UserError(
+                f"{self.path / damage.file}: {damage.problem}, though stage {stage} is done; restore it from "
+                "a copy, or run the train command again, which says what it can repeat"
+            )
 
     def annotate(self, facts: RunFacts) -> None:
         """Store what is known of the whole run before its first stage."""
@@ -235,6 +254,8 @@ class RunStore:
 
     def write_training_set(self, round: int, pool: Pool, training_set: TrainingSet | PreferenceSet) -> None:
         """Write `train.parquet`: examples (query, id, question, text, is_reference) or pairs of texts."""
+        for stale in self._references(round):  # of another set
+            stale.unlink()
         durable.write_parquet(self._training_path(round), training_sets.to_table(pool, training_set))
 
     def read_training_set(self, round: int) -> TrainingSet | PreferenceSet:
@@ -242,15 +263,21 @@ class RunStore:
         return training_sets.from_table(_read_parquet(self._training_path(round)))
 
     def write_reference(self, round: int, logprobs: np.ndarray, flops: Flops) -> None:
-        """Put the reference policy's log-probabilities of the pairs, float32 [n, 2], into `train.parquet`."""
-        table = _read_parquet(self._training_path(round))
-        durable.write_parquet(
-            self._training_path(round), training_sets.with_reference(table, logprobs, flops)
-        )
+        """Write the reference policy's log-probabilities of the pairs, float32 [n, 2], and their cost."""
+        table = training_sets.reference_table(logprobs, flops)
+        durable.write_named_parquet(self.round_path(round), "reference", table)
 
     def read_reference(self, round: int) -> tuple[np.ndarray, Flops] | None:
-        """Return what `write_reference` wrote, or None."""
-        return training_sets.reference_of(_read_parquet(self._training_path(round)))
+        """Return what `write_reference` wrote, or None; a damaged one is reported and not used."""
+        for path in self._references(round):
+            if durable.name_matches(path):
+                return training_sets.reference_of(_read_parquet(path))
+            log.warning("%s: damaged; computed again", path)
+            durable.set_aside(path)
+        return None
+
+    def _references(self, round: int) -> list[Path]:
+        return sorted(self.round_path(round).glob("reference-*.parquet"))
 
     def _training_path(self, round: int) -> Path:
         return self.round_path(round) / "train.parquet"
@@ -336,29 +363,64 @@ def _make_folder(path: Path) -> None:
                 f"disk full (making {path}); free space and run the same command"
             ) from error
         raise UserError(f"run.dir: {path} cannot be used ({error.strerror}); name another folder") from error
-    strange = {name for name in names if not name.startswith(".")} - {"config.yaml"}
+    strange = {name for name in names if not name.startswith(".")} - {"config.yaml", "log.txt"}
+    if "manifest.json" not in names and strange & {"rounds", "checkpoints"}:
+        raise UserError(
+            f"run.dir: {path / 'manifest.json'} is missing, though the folder holds a run; restore that file "
+            "from a copy, or name a new folder"
+        )
     if strange and "manifest.json" not in names:
         raise UserError(f"run.dir: {path} holds other files but no run; name a new folder")
 
 
-def _begin() -> Manifest:
-    return Manifest(created=_now(), sessions=(_session(),), facts=None, stages=())
+def _begin(settings: RunSettings) -> Manifest:
+    return Manifest(
+        created=_now(), config=dump_yaml(settings.config), sessions=(_session(),), facts=None, stages=()
+    )
 
 
 def _resume(path: Path, settings: RunSettings) -> Manifest:
-    """Return the manifest of the run at `path`, after checking that `settings` continue it."""
+    """Return the manifest of the run at `path`, after checking its files and that `settings` continue it.
+
+    A run that has finished no stage is not bound to its settings.
+    """
     manifest = _read_manifest(path)
-    changes = _changes(load_yaml(path / "config.yaml"), settings)
-    if changes:
-        raise UserError(
-            f"{path}: this run was started with other settings ({'; '.join(changes)}); "
-            "set them back, or start a new run in another run.dir"
-        )
+    stages = manifest.stages
+    if stages:
+        _check_settings(path, manifest, settings)
+        if damage := integrity.find_damage(path, stages):
+            stages = integrity.rewind(path, stages, damage, repair=settings.repair)
+        integrity.set_aside_parts(path, (record.name for record in stages))
+        for found in integrity.damaged_logs(path, manifest.stages):
+            log.warning("%s: %s; what it said so far may be lost", path / found.file, found.problem)
+    else:
+        integrity.forget_unfinished(path)
     last, session = manifest.sessions[-1].versions, _session()
     for name, version in session.versions.items():
         if last.get(name) not in (None, version):
             log.warning("%s: %s was %s and is now %s; results may differ", path, name, last[name], version)
-    return dataclasses.replace(manifest, sessions=(*manifest.sessions, session))
+    return dataclasses.replace(
+        manifest, config=dump_yaml(settings.config), sessions=(*manifest.sessions, session), stages=stages
+    )
+
+
+def _check_settings(path: Path, manifest: Manifest, settings: RunSettings) -> None:
+    """Raise `UserError` where a key that changes the result is not what the run was started with."""
+    copy = path / "config.yaml"
+    if not copy.is_file() or copy.read_text(encoding="utf-8", errors="replace") != manifest.config:
+        log.warning("%s: not what the run wrote; written again, from manifest.json", copy)
+        if copy.is_dir():
+            durable.set_aside(copy)
+    if changes := _changes(_config_of(path, manifest), settings):
+        raise UserError(
+            f"{path}: this run was started with other settings ({'; '.join(changes)}); "
+            "set them back, or start a new run in another run.dir"
+        )
+
+
+def _config_of(path: Path, manifest: Manifest) -> dict[str, Any]:
+    config: dict[str, Any] = parse_yaml(manifest.config, where=f"{path / 'manifest.json'}: config") or {}
+    return config
 
 
 def _changes(old: Mapping[str, Any], settings: RunSettings) -> list[str]:
@@ -396,7 +458,7 @@ def _short(value: Any) -> str:
 
 
 def _read_manifest(path: Path) -> Manifest:
-    if not (path / "manifest.json").is_file():
+    if not (path / "manifest.json").exists():
         raise UserError(f"{path}: is not a run (it has no manifest.json)")
     return read_result(Manifest, path / "manifest.json")
 
@@ -417,8 +479,8 @@ def _now() -> str:
 
 def _read_parquet(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, partitioning=None)
+        return pq.read_table(path, partitioning=None, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: not a readable Parquet file ({error})") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: not a readable Parquet file ({error}); restore it from a copy") from error

@@ -29,7 +29,7 @@ class RunSettings:
     `folder` is the directory; `config` is the whole config as nested plain values, written to `config.yaml`;
     `fixed` are the values, by dotted key, that may not change when the run is resumed, `method` the name of
     the method, and `rounds` may only grow. Responses are written in parts of `flush_responses`, or after
-    `flush_seconds`.
+    `flush_seconds`. `repair` allows repeating finished rounds whose files are damaged.
     """
 
     folder: Path
@@ -40,3 +40,4 @@ class RunSettings:
     flush_responses: int
     flush_seconds: float
     logging: LoggingOptions
+    repair: bool = False

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 from collections.abc import Iterable
 
+from dast_jax.errors import UserError
 from dast_jax.metrics.flops import Flops
+from dast_jax.store import durable
 from dast_jax.store.results import (
     BaseResult,
     BuildResult,
@@ -24,12 +27,21 @@ from dast_jax.store.run_store import RunStore
 
 __all__ = ["read_summary", "write_summary"]
 
+log = logging.getLogger(__name__)
+
 _PATH = "summary.json"
 
 
 def read_summary(store: RunStore) -> Summary:
-    """Return the summary as last written."""
-    return store.read_result(Summary, _PATH)
+    """Return the summary of a finished run; where the file is damaged or out of date, write it again."""
+    try:
+        summary = store.read_result(Summary, _PATH)
+        if summary.status == "finished":
+            return summary
+    except UserError as error:
+        log.warning("%s: written again, from manifest.json", error)
+        durable.set_aside(store.path / _PATH)
+    return write_summary(store, status="finished")
 
 
 def write_summary(store: RunStore, *, status: Status) -> Summary:

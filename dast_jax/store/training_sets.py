@@ -1,4 +1,4 @@
-"""Training sets as Parquet tables: examples, or pairs with the reference policy's log-probabilities."""
+"""Training sets as Parquet tables: examples or pairs, and the reference policy's log-probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dast_jax.records import Pool, PreferenceSet, TrainingSet
 from dast_jax.store.durable import plain
 from dast_jax.store.typed_json import from_json, to_json
 
-__all__ = ["from_table", "reference_of", "to_table", "with_reference"]
+__all__ = ["from_table", "reference_of", "reference_table", "to_table"]
 
 _TEXTS = {"examples": ("text",), "pairs": ("chosen", "rejected")}
 _FLAG = {"examples": "is_reference", "pairs": "chosen_is_reference"}
@@ -51,21 +51,18 @@ def from_table(table: pa.Table) -> TrainingSet | PreferenceSet:
     return PreferenceSet(**values) if kind == "pairs" else TrainingSet(**values)
 
 
-def with_reference(table: pa.Table, logprobs: np.ndarray, flops: Flops) -> pa.Table:
-    """Return the table of pairs with the reference's log-probabilities, float32 [n, 2], and their FLOPs."""
-    for i, name in enumerate(_REFERENCE):
-        table = table.append_column(name, pa.array(np.ascontiguousarray(logprobs[:, i], np.float32)))
-    return table.replace_schema_metadata(
-        {**(table.schema.metadata or {}), "reference_flops": json.dumps(to_json(flops))}
-    )
+def reference_table(logprobs: np.ndarray, flops: Flops) -> pa.Table:
+    """Return the reference's log-probabilities of the pairs, float32 [n, 2], with their FLOPs as metadata."""
+    columns = {
+        name: pa.array(np.ascontiguousarray(logprobs[:, i], np.float32)) for i, name in enumerate(_REFERENCE)
+    }
+    return pa.table(columns).replace_schema_metadata({"reference_flops": json.dumps(to_json(flops))})
 
 
-def reference_of(table: pa.Table) -> tuple[np.ndarray, Flops] | None:
-    """Return what `with_reference` put there, or None."""
-    if _REFERENCE[0] not in table.column_names:
-        return None
+def reference_of(table: pa.Table) -> tuple[np.ndarray, Flops]:
+    """Return what `reference_table` was given."""
     logprobs = np.stack([table.column(name).to_numpy() for name in _REFERENCE], axis=1)
-    flops = from_json(Flops, json.loads(table.schema.metadata[b"reference_flops"]), "train.parquet")
+    flops = from_json(Flops, json.loads(table.schema.metadata[b"reference_flops"]), "reference.parquet")
     return logprobs.astype(np.float32), flops
 
 

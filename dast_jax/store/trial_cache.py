@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,10 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dast_jax.records import Rollout, SamplingStats
-from dast_jax.store.durable import write_parquet
+from dast_jax.store.durable import file_digest, set_aside, write_parquet, write_text
 from dast_jax.store.rollouts import ROLLOUT_FIELDS, rollout_columns, rollouts_of
 
 __all__ = ["CachedTrial", "TrialCache", "TrialKey", "trial_key"]
+
+log = logging.getLogger(__name__)
 
 TrialKey = tuple[int, int, str, float | None]
 """(query, trial, digest of the prompt, temperature or None for the configured one)"""
@@ -61,7 +64,7 @@ class TrialCache:
         self._tokens: list[int] = []  # of all trials in each batch
         self._changed = False
         if path.exists():
-            self._load()
+            self._load_whole()
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -100,7 +103,20 @@ class TrialCache:
         costs = json.dumps([dataclasses.asdict(cost) for cost in self._costs])
         table = pa.table(columns, schema=_SCHEMA).replace_schema_metadata({_COSTS: costs})
         write_parquet(self._path, table)
+        write_text(_digest_path(self._path), file_digest(self._path) + "\n")
         self._changed = False
+
+    def _load_whole(self) -> None:
+        """Load the file, unless it is damaged: then its trials are sampled again."""
+        try:
+            whole = _digest_path(self._path).read_text(encoding="utf-8").strip() == file_digest(self._path)
+        except (OSError, UnicodeDecodeError):
+            whole = False
+        if whole:
+            self._load()
+        else:
+            log.warning("%s: damaged; its trials are sampled again", self._path)
+            set_aside(self._path)
 
     def _load(self) -> None:
         table = pq.read_table(self._path, partitioning=None)
@@ -112,6 +128,10 @@ class TrialCache:
             key = rollout.query, rollout.trial, digest, temperature
             self._trials[key] = CachedTrial(rollout, batch)
             self._tokens[batch] += len(rollout.tokens)
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
 
 
 def _share(cost: SamplingStats, part: int, whole: int) -> SamplingStats:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+import json
 import types
 import typing
 from collections.abc import Mapping
@@ -48,8 +50,10 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
 
 
 def write_result(path: Path, result: Any) -> None:
-    """Write a result (a dataclass) as a JSON file, atomically."""
-    durable.write_json(path, to_json(result))
+    """Write a result (a dataclass) as a JSON file, atomically; its last key is the `digest` of the others."""
+    content = to_json(result)
+    assert isinstance(content, dict)
+    durable.write_json(path, {**content, _DIGEST: _digest(content)})
 
 
 def read_result(cls: type[T], path: Path) -> T:
@@ -60,13 +64,27 @@ def read_result(cls: type[T], path: Path) -> T:
     value = durable.read_json(path)
     if not isinstance(value, dict):
         raise UserError(f"{path}: not readable as a JSON object; run the command that wrote it again")
+    digest = value.pop(_DIGEST, None)
     expected = cls.schema  # type: ignore[attr-defined]
     if value.get("schema") != expected:
         raise UserError(
             f"{path}: its schema is {value.get('schema')!r} and this version reads {expected!r}; "
             "use the version of dast_jax that wrote it"
         )
+    if digest is not None and digest != _digest(value):
+        raise UserError(
+            f"{path}: damaged or edited (its content is not what its digest says); restore it from a copy"
+        )
     return from_json(cls, value, str(path))
+
+
+_DIGEST = "digest"
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a file's content, whatever its layout."""
+    text = json.dumps(durable.plain(content), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()  # as `write_text` encodes
 
 
 # --- by type ------------------------------------------------------------------------------------------

@@ -101,7 +101,11 @@ def _copy_base_evaluation(config: RunConfig, fingerprint: str, directories: Sequ
             continue
         other = RunStore.read(directory)
         found = other.result("base/evaluate", EvaluationResult)
-        if found is None or base_fingerprint(build_config(other.config)) != fingerprint:
+        if (
+            found is None
+            or other.damage("base/evaluate")
+            or base_fingerprint(build_config(other.config)) != fingerprint
+        ):
             continue
         with RunStore.open(run_settings(config)) as store:
             shutil.copytree(directory / "rounds" / "base", target / "rounds" / "base", dirs_exist_ok=True)

@@ -1,17 +1,19 @@
 """Durable policies and training states, by Orbax.
 
-Both are folders of numbered versions. A version is written next to the others and appears under its
-number only when complete; older ones are removed afterwards. So a save that is killed at any moment leaves
-the previous version as it was.
+Both are folders of numbered versions, each with an index of its files' digests next to it. A version is
+written next to the others, appears under its number when complete, and counts once it has its index; older
+ones are removed afterwards. So a save that is killed at any moment leaves the previous version as it was, and
+a version that was damaged is noticed when it is read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,11 @@ import jax
 import orbax.checkpoint as ocp
 
 from dast_jax.errors import InterruptedRunError, UserError
+from dast_jax.store import integrity
 
 __all__ = ["TrainCheckpoints", "load_policy", "save_policy"]
+
+log = logging.getLogger(__name__)
 
 _DISK_FULL = "the disk is full: {} could not be written; free some space and run the same command to resume."
 
@@ -32,26 +37,33 @@ def save_policy(directory: str | Path, params: Any) -> None:
     """
     _require_space(directory, params)
     with _manager(directory) as manager:
-        _save(manager, (manager.latest_step() or 0) + 1, params, {})
+        step = max(manager.all_steps(), default=0) + 1
+        _save(manager, step, params, {})
+        _keep(manager, [step])
 
 
 def load_policy(directory: str | Path, like: Any) -> Any:
     """Return what `save_policy` wrote, with the structure, dtypes and shardings of `like`.
 
     `like` holds arrays or `jax.ShapeDtypeStruct`s; a sharding other than at saving reshards on reading.
-    Raises `UserError` when `directory` holds no policy.
+    Raises `UserError` when `directory` holds no policy, or a damaged one.
     """
     if not Path(directory).is_dir():
         raise UserError(f"{directory}: no such policy checkpoint; check the run's folder")
-    with _manager(directory) as manager:
-        restored = _restore(manager, like)
-    if restored is None:
+    versions = _versions(directory)
+    if not versions:
         raise UserError(f"{directory}: holds no complete policy checkpoint; check the run's folder")
-    return restored[0]
+    if problem := integrity.check_folder(version := Path(directory) / str(versions[-1])):
+        raise UserError(
+            f"{version}: damaged ({problem}); restore it from a copy, or run the train command again, which "
+            "says what it can repeat"
+        )
+    with _manager(directory) as manager:
+        return _restore(manager, versions[-1], like)[0]
 
 
 class TrainCheckpoints:
-    """Checkpoints of one training stage in one folder, of which the last is kept.
+    """Checkpoints of one training stage in one folder, of which the last two are kept.
 
     `due()` says whether `seconds` have passed since the last save (or since this object was made).
     """
@@ -70,25 +82,39 @@ class TrainCheckpoints:
 
         A step that was saved before is not saved again. Raises `InterruptedRunError` when the disk is full.
         """
-        _require_space(self._directory, state)
-        with _manager(self._directory) as manager:
-            if manager.latest_step() != step:
+        versions = _versions(self._directory)
+        if step not in versions[-1:]:
+            with _manager(self._directory) as manager:
+                _keep(manager, versions[-1:])
+                _require_space(self._directory, state)
                 _save(manager, step, state, meta)
         self._last = time.monotonic()
 
     def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
-        """Return the last complete (state, meta), laid out like `like`; None when there is none."""
+        """Return the last whole (state, meta), laid out like `like`; None when there is none.
+
+        A damaged one is reported and removed, and the one before it is used.
+        """
         if not self._directory.is_dir():
             return None
         with _manager(self._directory) as manager:
-            return _restore(manager, like)
+            versions = _versions(self._directory)
+            while versions:
+                version = self._directory / str(versions[-1])
+                problem = integrity.check_folder(version)
+                if problem is None:
+                    return _restore(manager, versions[-1], like)
+                versions = versions[:-1]
+                since = f"step {versions[-1]}" if versions else "its start"
+                log.warning("%s: damaged (%s); the training continues from %s", version, problem, since)
+                _remove(manager, int(version.name))
+        return None
 
     def clear(self) -> None:
         """Remove all versions, once the stage's result is stored elsewhere."""
         if self._directory.is_dir():
             with _manager(self._directory) as manager:
-                for step in manager.all_steps():
-                    manager.delete(step)
+                _keep(manager, [])
 
 
 def _require_space(directory: str | Path, tree: Any) -> None:
@@ -107,7 +133,7 @@ def _require_space(directory: str | Path, tree: Any) -> None:
 def _manager(directory: str | Path) -> Iterator[ocp.CheckpointManager]:
     # Synchronous: the steps that follow donate the arrays that are being written.
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        max_to_keep=None, enable_async_checkpointing=False, cleanup_tmp_directories=True
     )
     with _disk_full_is_an_interruption(directory):
         manager = ocp.CheckpointManager(Path(directory).absolute(), options=options)
@@ -121,12 +147,32 @@ def _save(manager: ocp.CheckpointManager, step: int, tree: Any, meta: dict[str, 
     arguments = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta))
     manager.save(step, args=arguments)
     manager.wait_until_finished()
+    integrity.seal_folder(Path(manager.directory) / str(step))
 
 
-def _restore(manager: ocp.CheckpointManager, like: Any) -> tuple[Any, dict[str, Any]] | None:
-    step = manager.latest_step()
-    if step is None:
-        return None
+def _versions(directory: str | Path) -> list[int]:
+    """Return the numbers of the versions that have an index, in order."""
+    return sorted(int(path.stem) for path in Path(directory).glob("*.sha256") if path.stem.isdigit())
+
+
+def _keep(manager: ocp.CheckpointManager, steps: Sequence[int]) -> None:
+    """Remove all versions but `steps`, complete or not."""
+    for step in {*manager.all_steps(), *_versions(str(manager.directory))} - set(steps):
+        _remove(manager, step)
+
+
+def _remove(manager: ocp.CheckpointManager, step: int) -> None:
+    version = Path(manager.directory) / str(step)
+    integrity.folder_index(version).unlink(missing_ok=True)  # first: without it the version does not count
+    if version.is_dir() and step in manager.all_steps():
+        manager.delete(step)
+    elif version.is_dir():
+        shutil.rmtree(version)
+    else:
+        version.unlink(missing_ok=True)
+
+
+def _restore(manager: ocp.CheckpointManager, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     restored = manager.restore(
         step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())

@@ -38,6 +38,7 @@ __all__ = ["WorkerPool"]
 log = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0
+_START_ATTEMPTS = 4
 _BATCH_BYTES = 32 * 1024  # below what a pipe holds, so that writing a batch never waits
 _KEPT_ENVIRONMENT = (
     "PATH",
@@ -104,13 +105,16 @@ class WorkerPool:
 
     def check(self) -> None:
         """Start a worker and end it. Raises `UserError` where the config's function is not available."""
-        worker = _Worker(self._options, self._limits)
-        try:
-            worker.wait_ready()
-        except RuntimeError as error:
-            raise UserError(f"{self._limits.named}: {error}") from None
-        finally:
-            worker.kill()
+        for left in reversed(range(_START_ATTEMPTS)):
+            worker = _Worker(self._options, self._limits)
+            try:
+                worker.wait_ready()
+                return
+            except RuntimeError as error:
+                if not (left and worker.killed):
+                    raise UserError(f"{self._limits.named}: {error}") from None
+            finally:
+                worker.kill()
 
     def submit(self, reference: str, answer: str, tolerance: Tolerance | None = None) -> Future[Verdict]:
         """Return the future verdict on two texts that passed the guard. Raises `RuntimeError` once closed."""
@@ -203,6 +207,22 @@ class _Feeder:
         except OSError:
             self._worker = None
 
+    def _make_ready(self) -> None:
+        """Wait until a worker is ready; one that is killed while it starts is replaced.
+
+        One that ends by itself, or by a limit of its own, would do so again: `RuntimeError`.
+        """
+        for left in reversed(range(_START_ATTEMPTS)):
+            if self._worker is None:
+                self._worker = _Worker(self._options, self._limits)
+            try:
+                self._worker.wait_ready()
+                return
+            except RuntimeError:
+                if self._stopping or not (left and self._worker.killed):
+                    raise
+                self._drop()
+
     def _batch(self, first: _Item) -> deque[_Item]:
         """Return `first` and this worker's share of what else is waiting."""
         batch, size = deque([first]), len(first.line)
@@ -223,9 +243,7 @@ class _Feeder:
         """Answer every item, with as many workers as it takes; the batch is empty afterwards."""
         while batch and not self._stopping:
             try:
-                if self._worker is None:
-                    self._worker = _Worker(self._options, self._limits)
-                self._worker.wait_ready()
+                self._make_ready()
             except (OSError, RuntimeError) as error:
                 self._drop()
                 raise RuntimeError(f"the verifier's worker does not start: {error}") from error
@@ -307,6 +325,8 @@ class _Worker:
             "path": sys.path if limits.function else [],  # where this process would find the module
         }
         self.timed_out = False
+        self.killed = False
+        """Whether a signal that is no limit of its own ended it before it was ready."""
         self._ready = False
         self._buffer = b""
         self._process = subprocess.Popen(
@@ -326,7 +346,9 @@ class _Worker:
             return
         reply = self.receive(_START_SECONDS)
         if reply is None or reply[0] != "ready":
-            raise RuntimeError(reply[1] if reply else f"no reply (exit status {self.kill()})")
+            status = self.kill() if reply is None else 0
+            self.killed = status < 0 and not self.timed_out and -status not in _OVERTIME_SIGNALS
+            raise RuntimeError(reply[1] if reply else f"no reply (exit status {status})")
         self._ready = True
 
     def send(self, data: bytes) -> bool:

@@ -169,6 +169,10 @@ def _raising(error: BaseException | None, result: int | None = None) -> int:
             "disk full (writing x/y); free space and run the same command to continue\n",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "error: /x: permission denied"),
+        (OSError(errno.EROFS, "Read-only file system", "/x"), 2, "error: /x: the file system is read-only"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "/x"), 2, "error: /x: is a folder where a file"),
+        (MemoryError(), 75, "out of memory; run the same command"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 75, "out of memory; run the same command"),
     ],
 )
 def test_exit_codes(error: BaseException | None, code: int, message: str, capsys) -> None:
@@ -214,7 +218,44 @@ def test_disk_full_is_seen_through_wrappers() -> None:
     assert disk_full(ValueError("something else")) is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+PRINTING = """
+    import sys
+    from dast_jax.cli import command
+
+    @command
+    def main(argv=None):
+        for _ in range(int(sys.argv[1])):
+            print("5 → 6")
+
+    raise SystemExit(main())
+"""
+
+
+def _printing(tmp_path: Path, lines: int, shell: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = tmp_path / "print.py"
+    script.write_text(textwrap.dedent(PRINTING))
+    return subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" "{script}" {lines} {shell}'],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])  # less than a buffer, and more
+def test_a_closed_pipe_is_no_traceback(lines: int, tmp_path: Path) -> None:
+    done = _printing(tmp_path, lines, "| true; exit ${PIPESTATUS[0]}")
+    assert done.stderr == ""
+    assert done.returncode in ((0, 75) if lines == 1 else (75,))  # one line may be gone before `true` is
+
+
+def test_an_ascii_locale_shows_escapes(tmp_path: Path) -> None:
+    done = _printing(tmp_path, 1, "", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "5 \\u2192 6\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_stop_cleanly_even_past_broad_excepts(number: signal.Signals, tmp_path) -> None:
     script = tmp_path / "stop.py"
     script.write_text(

@@ -120,6 +120,7 @@ def test_fields_that_do_not_fit_are_named(change: dict[str, Any], message: str) 
 def test_a_place_inside_lists_and_objects_is_named(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", rounds=2)
     content = json.loads((run / "summary.json").read_text())
+    del content["digest"]
     content["rounds"][1]["evaluation"]["in_domain"]["interval"] = [0.5]
     with pytest.raises(
         UserError, match=r"rounds\[1\]\.evaluation\.in_domain\.interval: expected a list of 2"

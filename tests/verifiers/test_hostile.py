@@ -173,6 +173,20 @@ def test_a_worker_killed_from_outside_is_replaced_and_no_check_is_lost():
             assert verifier.worker_pids() not in ([], [pid])
 
 
+def test_workers_killed_while_they_start_are_replaced():
+    with Verifier(VerifierOptions(workers=1)) as verifier:
+        pending = verifier.submit("x+1", "1+x")
+        killed: set[int] = set()
+        deadline = time.monotonic() + 30
+        while len(killed) < 2 and time.monotonic() < deadline:  # importing takes longer than being found
+            for pid in set(verifier.worker_pids()) - killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+        assert len(killed) == 2
+        assert pending.result(timeout=60).correct
+        assert not killed & set(verifier.worker_pids())
+
+
 def test_workers_are_limited_in_memory_and_write_no_files():
     with Verifier(VerifierOptions(workers=1, memory_mb=700)) as verifier:
         assert verifier.verify_one("x+1", "1+x").correct
