@@ -1,7 +1,8 @@
 """The wrapper around every command's `main`: exit codes and messages.
 
 Exit codes: 0 done, 1 a bug (with its traceback), 2 a user error, 3 the training diverged, 75 interrupted but
-resumable (signal, full disk). What the user can fix is reported in one sentence on stderr.
+resumable (signal, full disk). What the user can fix is reported in one sentence on stderr. Messages and
+tracebacks may quote a file, a model or a server, so control characters in them are escaped.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dast_jax.cli.console import start_console
 from dast_jax.cli.signals import catch_signals
 from dast_jax.errors import DivergedError, InterruptedRunError, UserError, disk_full
 from dast_jax.runtime import interruption
+from dast_jax.runtime.visible import visible
 
 __all__ = ["command"]
 
@@ -48,7 +50,7 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
             if isinstance(error, PermissionError) and error.filename:
                 message = f"{error.filename}: permission denied; choose a path that you have access to"
                 return _report(message, UserError.exit_code)
-            traceback.print_exc()
+            print(visible(traceback.format_exc(), keep="\n\t"), end="", file=sys.stderr, flush=True)
             return 1
         finally:
             interruption.clear()
@@ -60,5 +62,6 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
 
 def _report(message: str, code: int) -> int:
     sys.stdout.flush()
+    message = visible(message)
     print(f"error: {message}" if code == UserError.exit_code else message, file=sys.stderr, flush=True)
     return code
