@@ -57,7 +57,9 @@ class GGUFFile:
         try:
             reader = BoundedReader(self.path)
         except Exception as error:  # a damaged file fails in many ways
-            raise UserError(f"{self.path} cannot be read as GGUF ({_one_line(error)}); download it again") from None
+            raise UserError(
+                f"{self.path} cannot be read as GGUF ({_one_line(error)}); download it again"
+            ) from None
         self._dequantize = gguf.dequantize
         self._fields = reader.fields
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}

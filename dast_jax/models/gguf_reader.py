@@ -1,6 +1,6 @@
 """gguf's reader, kept within the file: counts and lengths are what the file says, and may be anything.
 
-The reader itself cuts what lies beyond the end of a file to nothing and counts on, for 2^60 values if told so.
+The library takes what lies beyond the end of a file for nothing and counts on, 2^60 values if told so.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ from gguf import GGUFReader
 
 __all__ = ["BoundedReader"]
 
-_MAX_READS = 1_800_000
-"""Values in the metadata. Llama 3's vocabulary of 128,256 tokens and 280,147 merges takes about one million."""
-
 
 @functools.cache
 def _dtype(dtype: Any, order: Any) -> np.dtype[Any]:
-    return np.dtype(dtype).newbyteorder(order)
+    found: np.dtype[Any] = np.dtype(dtype).newbyteorder(order)
+    return found
 
 
 class BoundedReader(GGUFReader):
     """A `GGUFReader` that raises `ValueError` where a count leads beyond the file, or is absurd."""
 
+    max_reads = 1_800_000
+    """Values in the metadata. Llama 3's vocabulary, 128,256 tokens and 280,147 merges, takes a million."""
+
     _reads = 0
 
     def _get(self, offset: Any, dtype: Any, count: Any = 1, override_order: Any = None) -> np.ndarray:
         self._reads += 1
-        if self._reads > _MAX_READS:
-            raise ValueError(f"its metadata have more than {_MAX_READS:,} values")
+        if self._reads > self.max_reads:
+            raise ValueError(f"its metadata have more than {self.max_reads:,} values")
         kind = _dtype(dtype, override_order or self.byte_order)
         offset, count = int(offset), int(count)
         if offset + kind.itemsize * count > len(self.data):

@@ -21,10 +21,10 @@ _MAX_TEXT = 1 << 17
 """Characters of a config. Longer text takes seconds to read, and is not a config."""
 
 _MAX_DEPTH = 32
-"""Sections and lists within each other. Deeper ones end Python's recursion here or in what reads the value."""
+"""Sections and lists within each other; deeper ones reach Python's recursion limit here or later."""
 
 _MAX_VALUES = 20_000
-"""Keys and values of a config, with each alias counted as all that it stands for: nine lines can stand for billions."""
+"""Keys and values of a config, an alias counted as what it stands for: nine lines can be billions."""
 
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -45,11 +45,13 @@ class _Loader(yaml.SafeLoader):
         """The values in each node that is complete, by the node's `id`; the tree keeps the nodes alive."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
-        alias, mark = self.check_event(yaml.AliasEvent), self.peek_event().start_mark
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        alias, mark = isinstance(event, yaml.AliasEvent), event.start_mark
         if self._depth > _MAX_DEPTH:
             raise _refusal(f"more than {_MAX_DEPTH} sections or lists within each other", mark)
         self._depth += 1
-        node: yaml.Node = super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
+        assert node is not None
         self._depth -= 1
         if not alias:
             self._values[id(node)] = 1 + sum(self._values[id(n)] for n in _below(node))
@@ -103,7 +105,10 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: str, *, where: str = "config") -> Any:
-    """Return the value of YAML `text`; raise a `UserError` naming `where` and line when it is not YAML, or too large."""
+    """Return the value of YAML `text`.
+
+    Raises `UserError` naming `where` and line when it is not YAML, or stands for more than a config.
+    """
     if len(text) > _MAX_TEXT:
         raise UserError(f"{where}: has more than {_MAX_TEXT:,} characters; check that it is a config")
     try:

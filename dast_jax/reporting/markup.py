@@ -16,7 +16,7 @@ class Html(str):
 
 
 def text(value: object) -> Html:
-    """`value` as escaped text; control characters, bidi marks and lone surrogates are shown as Python escapes."""
+    """`value` as escaped text; control characters and their like are shown as `runtime.visible` says."""
     if isinstance(value, Html):
         return value
     return Html(escape(visible(value, keep="\n\t")))

@@ -36,10 +36,10 @@ def _escape(character: str) -> str:
 class VisibleFormatter(logging.Formatter):
     """A formatter of log lines: a message stays on its line, a traceback keeps its own."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+    def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the line of the record, escaped."""
         return visible(super().formatMessage(record))
 
-    def formatException(self, ei: Any) -> str:  # noqa: N802
+    def formatException(self, ei: Any) -> str:
         """Return the lines of the traceback, escaped."""
         return visible(super().formatException(ei), keep="\n\t")

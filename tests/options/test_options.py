@@ -215,11 +215,16 @@ def test_overrides_below_a_value() -> None:
         apply_overrides({}, ["a=["])
 
 
+def _doubling(value: str) -> str:
+    """Return sixteen keys, each twice the one before."""
+    return "".join(f"{n}: &{n} {value.format(m)}\n" for m, n in itertools.pairwise("abcdefghijklmnopq"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: &a [1, 1]\n" + "".join(f"{n}: &{n} [*{m}, *{m}]\n" for m, n in itertools.pairwise("abcdefghijklmnopq")), "aliases stand for"),
-        ("a: &a {x: 1}\n" + "".join(f"{n}: &{n} {{!!merge <<: [*{m}, *{m}]}}\n" for m, n in itertools.pairwise("abcdefghijklmnopq")), "aliases stand for"),
+        ("a: &a [1, 1]\n" + _doubling("[*{0}, *{0}]"), "aliases stand for"),
+        ("a: &a {x: 1}\n" + _doubling("{{!!merge <<: [*{0}, *{0}]}}"), "aliases stand for"),
         ("[" * 100_000, "within each other"),
         ("- " * 50_000, "within each other"),
         ("{a: " * 30_000, "within each other"),
@@ -228,7 +233,7 @@ def test_overrides_below_a_value() -> None:
         ("{" + "a, " * 40_000 + "}", "keys and values"),
         ("a: " + "x" * 200_000, "more than 131,072"),
     ],
-)  # fmt: skip
+)
 def test_yaml_that_stands_for_more_than_a_config(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(text)
