@@ -13,6 +13,7 @@ import numpy as np
 
 from dast_jax.assets import resolve_path
 from dast_jax.data.hub import HUB_ID, read_hub
+from dast_jax.data.limits import TooLargeError, check_parquet
 from dast_jax.data.named import by_columns, unread_choices, with_class_names
 from dast_jax.data.options import DataOptions
 from dast_jax.data.schemas import detect_schema, read_row
@@ -119,6 +120,10 @@ def _read_file(source: str, path: Path) -> Table:
             return Table(path.stem, _numbered(source, rows), classes)
     except UnicodeDecodeError as error:
         raise UserError(f"{source}: is not UTF-8 text (byte {error.start})") from error
+    except TooLargeError as error:
+        raise UserError(f"{source}: cannot be read whole ({error})") from error
+    except RecursionError as error:
+        raise UserError(f"{source}: is JSON with too many lists or objects within each other") from error
     except (ValueError, csv.Error) as error:
         raise UserError(f"{source}: is not readable as {suffix[1:]} ({one_line(error)})") from error
     except OSError as error:
@@ -147,6 +152,7 @@ def _read_parquet(path: Path) -> tuple[list[Row], dict[str, list[str]]]:
     import pyarrow.parquet
 
     try:
+        check_parquet(path)
         table = pyarrow.parquet.read_table(path)
         return table.to_pylist(), _class_names(table.schema.metadata or {})
     except pyarrow.ArrowException as error:

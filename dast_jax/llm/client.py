@@ -320,7 +320,7 @@ class _Cache:
         except OSError as error:
             raise UserError(f"{name}.cache: {options.cache} cannot be used ({error.strerror})") from error
         for line in lines:
-            with contextlib.suppress(ValueError, LookupError, TypeError):
+            with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
                 row = json.loads(line)
                 self._known[str(row["key"])] = str(row["reply"])
 

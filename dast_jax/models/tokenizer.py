@@ -132,7 +132,7 @@ def _refuse_code(directory: Path) -> None:
         file = file_within(directory, name)
         try:
             said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue  # whoever needs the file says that it is broken
         code = said.get("auto_map") if isinstance(said, dict) else None
         if isinstance(code, dict):
