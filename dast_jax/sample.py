@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from dast_jax.cli import Arguments, Flag, ProgressDisplay, command, output_path
 from dast_jax.inference.options import SampleOptions
+from dast_jax.runtime.visible import visible
 
 __all__ = ["main"]
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = sample_prompts(prompts, options, source=args.data, on_progress=ProgressDisplay())
     write_responses(out, found.responses)
     if found.skipped:
-        print(f"warning: {args.data}: {too_long(found.skipped)}", file=sys.stderr)
+        print(visible(f"warning: {args.data}: {too_long(found.skipped)}"), file=sys.stderr)
     speed = found.new_tokens / max(found.seconds, 1e-9)
     print(f"{out}: {len(found.responses)} responses, {found.new_tokens} new tokens, {speed:.0f} tokens/s")
 

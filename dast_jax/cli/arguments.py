@@ -26,6 +26,7 @@ from dast_jax.cli.help import keys_help
 from dast_jax.cli.schemas import Schema
 from dast_jax.errors import UserError
 from dast_jax.options import REQUIRED, dump_yaml
+from dast_jax.runtime.visible import visible
 
 __all__ = ["Arguments", "Flag", "OutputShown", "output_path"]
 
@@ -84,7 +85,7 @@ class Arguments(Generic[T]):
         arguments = list(sys.argv[1:] if argv is None else argv)
         schema, parser = self._schema, self._parser()
         if "-h" in arguments or "--help" in arguments:
-            print(parser.format_help() + keys_help(schema, arguments))
+            print(visible(parser.format_help() + keys_help(schema, arguments), keep="\n"))
             raise OutputShown
         args = _parse(parser, arguments)
         mapping = schema.load(args.config) if args.config else {}

@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 a bug (with its traceback), 2 a user error, 3 the training diverged, 75 interrupted but
 resumable (signal, full disk, too little memory, a reader of its output that has gone).
 What the user can fix is reported in one sentence on stderr.
+Messages and tracebacks may quote a file, a model or a server, so control characters in them are escaped.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dast_jax.cli.console import start_console
 from dast_jax.cli.signals import catch_signals
 from dast_jax.errors import DivergedError, InterruptedRunError, UserError, disk_full
 from dast_jax.runtime import interruption
+from dast_jax.runtime.visible import visible
 
 __all__ = ["command"]
 
@@ -50,7 +52,7 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
         except Exception as error:
             if (known := _known(error)) is not None:
                 return _report(*known)
-            traceback.print_exc()
+            print(visible(traceback.format_exc(), keep="\n\t"), end="", file=sys.stderr, flush=True)
             return 1
         finally:
             interruption.clear()
@@ -120,6 +122,7 @@ def _discard_output() -> None:
 
 
 def _report(message: str, code: int) -> int:
+    message = visible(message)
     try:
         sys.stdout.flush()
         print(f"error: {message}" if code == UserError.exit_code else message, file=sys.stderr, flush=True)

@@ -1,10 +1,12 @@
-"""The package's log on stderr."""
+"""The package's log on stderr, with control characters escaped."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from collections.abc import Callable
+
+from dast_jax.runtime.visible import VisibleFormatter
 
 __all__ = ["start_console"]
 
@@ -21,6 +23,7 @@ class _Console(logging.Handler):
 def start_console() -> Callable[[], None]:
     """Show the package's log on stderr; returns the function that undoes it."""
     logger, console = logging.getLogger("dast_jax"), _Console()
+    console.setFormatter(VisibleFormatter())
     before = (logger.propagate, logger.level)
     logger.addHandler(console)
     logger.propagate = False  # some libraries give the root logger a handler of its own

@@ -10,6 +10,7 @@ import time
 from typing import TextIO
 
 from dast_jax.runtime.progress import Progress
+from dast_jax.runtime.visible import visible
 
 __all__ = ["ProgressDisplay"]
 
@@ -96,7 +97,7 @@ class _Lines:
 
     def _print(self, text: str) -> None:
         self._printed_at = time.monotonic()
-        print(text, file=self._file, flush=True)
+        print(visible(text), file=self._file, flush=True)
 
 
 class _Live:
@@ -108,18 +109,16 @@ class _Live:
 
         self._pace = _Pace(event)
         self._bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
+            progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(bar_width=24),
-            progress.TextColumn("{task.fields[count]}"),
+            progress.TextColumn("{task.fields[count]}", markup=False),
             progress.TimeElapsedColumn(),
             progress.TextColumn("{task.fields[left]}"),
-            progress.TextColumn("{task.fields[info]}", style="dim"),
+            progress.TextColumn("{task.fields[info]}", style="dim", markup=False),
             console=Console(file=file),
             refresh_per_second=4,
         )
-        self._task = self._bar.add_task(
-            event.title, total=event.total, count="", left="", info="", markup=False
-        )
+        self._task = self._bar.add_task(visible(event.title), total=event.total, count="", left="", info="")
         self._bar.start()
 
     def update(self, event: Progress) -> None:
@@ -131,7 +130,7 @@ class _Live:
             total=event.total,
             count=pace.count(),
             left="" if pace.left is None else f"{_clock(pace.left)} left",
-            info=event.info,
+            info=visible(event.info),
         )
 
     def stop(self, event: Progress) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dast_jax.data.limits import TooLargeError, check_parquet
 from dast_jax.data.table import Table, one_line, rows_have
 from dast_jax.errors import UserError
 
@@ -35,7 +36,11 @@ def read_file(source: str, path: Path) -> Table:
             return Table(path.stem, _numbered(source, rows), classes)
     except UnicodeDecodeError as error:
         raise UserError(f"{source}: is not UTF-8 text (byte {error.start})") from error
-    except (ValueError, RecursionError, csv.Error) as error:
+    except TooLargeError as error:
+        raise UserError(f"{source}: cannot be read whole ({error})") from error
+    except RecursionError as error:
+        raise UserError(f"{source}: is JSON with too many lists or objects within each other") from error
+    except (ValueError, csv.Error) as error:
         raise UserError(f"{source}: is not readable as {suffix[1:]} ({one_line(error)})") from error
     except OSError as error:
         raise UserError(f"{source}: cannot be read ({error.strerror or one_line(error)})") from error
@@ -99,6 +104,7 @@ def _read_parquet(path: Path) -> tuple[list[Row], dict[str, list[str]]]:
     import pyarrow.parquet
 
     try:
+        check_parquet(path)
         table = pyarrow.parquet.read_table(path)
         if len(set(table.column_names)) != table.num_columns:
             raise ValueError("two of its columns have the same name")

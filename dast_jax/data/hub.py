@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dast_jax.data.limits import TooLargeError, check_counts
 from dast_jax.data.table import Table, one_line
 from dast_jax.errors import UserError
 
@@ -32,9 +33,12 @@ def read_hub(source: str, hub: re.Match[str]) -> Table:
     """
     try:
         data = _undecoded(_load(source, hub))
+        check_counts(data.num_rows)
         rows = [(number, dict(row)) for number, row in enumerate(data, 1)]
     except UserError:
         raise
+    except TooLargeError as error:
+        raise UserError(f"{source}: cannot be read whole ({error})") from error
     except Exception as error:  # the hub client raises its own, HTTP, file and value errors
         raise UserError(
             f"{source}: no such file, and the hub data set cannot be loaded ({one_line(error)})"

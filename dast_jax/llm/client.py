@@ -19,7 +19,6 @@ import os
 import random
 import re
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -32,6 +31,7 @@ from typing import IO, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from dast_jax.errors import UserError
+from dast_jax.llm.deadline import Deadline
 from dast_jax.options import opt
 from dast_jax.runtime import interruption
 from dast_jax.runtime.progress import OnProgress, progress_of, silent
@@ -123,7 +123,6 @@ class Endpoint(Generic[T]):
         self._parse = parse
         self._name = name
         self._url = options.endpoint.rstrip("/") + "/chat/completions"
-        self._opener = urllib.request.build_opener(_NoRedirect)
         self._cache = _Cache(options, name)
 
     def __call__(
@@ -215,20 +214,21 @@ class Endpoint(Generic[T]):
         if options.key_variable:
             key = os.environ.get(options.key_variable, "").strip()
             request.add_unredirected_header("Authorization", f"Bearer {key}")
-        try:
-            with self._opener.open(request, timeout=options.timeout) as reply:
-                data = _read(reply, options.timeout)
-        except urllib.error.HTTPError as error:
-            error.close()
-            again = error.code in (408, 409, 425, 429) or error.code >= 500
-            raise _FailedError(f"http_{error.code}", again) from None
-        except TimeoutError:
-            raise _FailedError("timeout", True) from None
-        except urllib.error.URLError as error:
-            slow = isinstance(error.reason, TimeoutError)
-            raise _FailedError("timeout" if slow else "connection", True) from None
-        except (OSError, http.client.HTTPException, ValueError):
-            raise _FailedError("connection", True) from None
+        with Deadline(options.timeout) as deadline:
+            opener = urllib.request.build_opener(_NoRedirect, *deadline.handlers())
+            try:
+                with opener.open(request, timeout=options.timeout) as reply:
+                    data = _read(reply)
+            except urllib.error.HTTPError as error:
+                error.close()
+                again = error.code in (408, 409, 425, 429) or error.code >= 500
+                raise _FailedError(f"http_{error.code}", again) from None
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                reason = getattr(error, "reason", error)  # of a URLError
+                slow = deadline.passed or isinstance(reason, TimeoutError)
+                raise _FailedError("timeout" if slow else "connection", True) from None
+        if deadline.passed:  # a connection that was cut may look like a reply that has ended
+            raise _FailedError("timeout", True)
         try:
             content = json.loads(data)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError, RecursionError):
@@ -285,16 +285,13 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _read(reply: Any, seconds: float) -> bytes:
-    """Read the body within `seconds`: a socket's own time-out restarts with each byte."""
-    deadline = time.monotonic() + seconds
+def _read(reply: Any) -> bytes:
+    """Return the body; raise `ValueError` where it is too long."""
     parts: list[bytes] = []
     size = 0
     while chunk := reply.read1(1 << 16):
         parts.append(chunk)
         size += len(chunk)
-        if time.monotonic() > deadline:
-            raise TimeoutError
         if size > _MAX_REPLY:
             raise ValueError("the reply is too long")
     return b"".join(parts)
@@ -323,7 +320,7 @@ class _Cache:
         except OSError as error:
             raise UserError(f"{name}.cache: {options.cache} cannot be used ({error.strerror})") from error
         for line in lines:
-            with contextlib.suppress(ValueError, LookupError, TypeError):
+            with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
                 row = json.loads(line)
                 self._known[str(row["key"])] = str(row["reply"])
 

@@ -48,15 +48,19 @@ class GGUFFile:
     def __init__(self, path: str | os.PathLike[str]):
         import gguf
 
+        from dast_jax.models.gguf_reader import BoundedReader
+
         self.path = Path(path)
         if not self.path.is_file():
             raise UserError(
                 f"model file {self.path} does not exist; give a Hugging Face folder or a .gguf file"
             )
         try:
-            reader = gguf.GGUFReader(self.path)
+            reader = BoundedReader(self.path)
         except Exception as error:  # a damaged file fails in many ways
-            raise UserError(f"{self.path} cannot be read as GGUF ({error}); download it again") from None
+            raise UserError(
+                f"{self.path} cannot be read as GGUF ({_one_line(error)}); download it again"
+            ) from None
         self._dequantize = gguf.dequantize
         self._fields = reader.fields
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
@@ -89,12 +93,24 @@ class GGUFFile:
             key.removeprefix(prefix): self._get(key) for key in self._fields if key.startswith(prefix)
         }
         template = self._get("tokenizer.chat_template")
-        inner = build_tokenizer(metadata, chat_template=template, where=str(self.path))
+        try:
+            inner = build_tokenizer(metadata, chat_template=template, where=str(self.path))
+        except UserError:
+            raise
+        except Exception as error:  # the lists may be of any length and type; `tokenizers` raises its own
+            raise UserError(
+                f"{self.path}: its tokenizer cannot be built ({_one_line(error)}); download it again"
+            ) from None
         return Tokenizer(inner, eos_ids=self.config.eos_token_ids, where=str(self.path))
 
     def _get(self, key: str, default: Any = None) -> Any:
         field = self._fields.get(key)
-        return default if field is None else field.contents()
+        try:
+            return default if field is None else field.contents()
+        except (ValueError, IndexError) as error:  # text that is not UTF-8
+            raise UserError(
+                f"{self.path}: {key} cannot be read ({_one_line(error)}); download it again"
+            ) from None
 
     def _raw(self, name: str) -> np.ndarray:
         tensor = self._tensors.get(name)
@@ -165,6 +181,10 @@ class GGUFFile:
 def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
     """Return the opened file; raise `UserError` if it is missing, damaged or not a Llama."""
     return GGUFFile(path)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _gguf_name(name: str) -> str:

@@ -19,6 +19,9 @@ __all__ = ["build_tokenizer"]
 # llama.cpp's token types
 _CONTROL, _USER_DEFINED = 3, 4
 
+_MAX_TOKEN, _MAX_CUTS = 4_096, 8_000_000
+"""Characters of one SentencePiece token, and of all; a vocabulary of 256,000 tokens has about two million."""
+
 _LLAMA3_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -131,7 +134,12 @@ def _sentencepiece(metadata: dict[str, Any], tokens: Sequence[str]) -> Backend:
 def _merges_from_scores(
     tokens: Sequence[str], scores: Sequence[float], vocab: dict[str, int]
 ) -> list[tuple[str, str]]:
-    """Return the merges, best first: SentencePiece joins the pair whose result has the highest score."""
+    """Return the merges, best first: SentencePiece joins the pair whose result has the highest score.
+
+    Raises `ValueError` where the tokens are so long that this would take forever.
+    """
+    if max(map(len, tokens)) > _MAX_TOKEN or sum(map(len, tokens)) > _MAX_CUTS:
+        raise ValueError(f"tokens of up to {max(map(len, tokens)):,} characters")
     ranked: list[tuple[float, int, int, tuple[str, str]]] = []
     for token, score in zip(tokens, scores, strict=True):
         for cut in range(1, len(token)):

@@ -10,6 +10,7 @@ from typing import Any
 
 from dast_jax.assets.paths import file_within
 from dast_jax.errors import UserError
+from dast_jax.models.chat_template import ChatTemplate, TemplateFailedError
 
 __all__ = ["Tokenizer", "load_tokenizer"]
 
@@ -31,6 +32,7 @@ class Tokenizer:
             )
         self.inner = inner
         self._where = where
+        self._rendering: tuple[tuple[str, dict[str, Any]], ChatTemplate] | None = None
         self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([int(inner.eos_token_id), *map(int, eos_ids)]))
         first = inner("a")["input_ids"][:1]
         self.bos_id: int | None = inner.bos_token_id if first == [inner.bos_token_id] else None
@@ -65,16 +67,15 @@ class Tokenizer:
         """Return the ids of a conversation (`role`, `content`) up to where the assistant speaks next.
 
         Raises `UserError` if the tokenizer has no chat template, or one that fails. A template comes with
-        the model, and so runs in a sandbox (jinja2's, by way of transformers) that holds no functions of
-        ours and lets it reach no attributes that lead out.
+        the model, and so runs in a sandbox and in a process with limits (`chat_template`).
         """
         if not self.has_chat_template:
             raise UserError(
                 "the tokenizer has no chat template, so chat messages cannot be used; give plain prompts"
             )
         try:
-            text = self.inner.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # a template may fail in any way that a program can
+            text = self._template(self.inner.get_chat_template()).render(messages)
+        except (TemplateFailedError, ValueError) as error:  # ValueError: several templates, no default
             raise UserError(
                 f"{self._where}: the chat template cannot be used ({_one_line(error)}); "
                 "fix it, or give plain prompts"
@@ -87,6 +88,13 @@ class Tokenizer:
         return {
             token.content: id for id, token in self.inner.added_tokens_decoder.items() if token.special
         } | dict(zip(self.inner.all_special_tokens, self.inner.all_special_ids, strict=True))
+
+    def _template(self, text: str) -> ChatTemplate:
+        """Return the template, the one of the last call where it is the same."""
+        key = (text, dict(self.inner.special_tokens_map))
+        if self._rendering is None or self._rendering[0] != key:
+            self._rendering = (key, ChatTemplate(*key))
+        return self._rendering[1]
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write `tokenizer.json` and its companions into `directory`."""
@@ -131,7 +139,7 @@ def _refuse_code(directory: Path) -> None:
         file = file_within(directory, name)
         try:
             said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue  # whoever needs the file says that it is broken
         code = said.get("auto_map") if isinstance(said, dict) else None
         if isinstance(code, dict):

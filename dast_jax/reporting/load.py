@@ -234,7 +234,7 @@ def _whole(path: Path) -> bool:
     """Return whether a JSON file is readable; the report leaves out what a damaged one would show."""
     try:
         return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 
@@ -247,7 +247,7 @@ def _read_losses(path: Path) -> dict[int, list[tuple[int, float]]]:
                 try:
                     row = json.loads(line)
                     key, step, loss = int(row["round"]), int(row["step"]), float(row["loss"])
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, RecursionError):
                     continue  # another kind of row, or the half-written last line of a running run
                 if math.isfinite(loss):
                     by_round.setdefault(key, {})[step] = loss

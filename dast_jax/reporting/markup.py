@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from dast_jax.runtime.visible import visible
+
 __all__ = ["Html", "text"]
 
 
@@ -14,8 +16,7 @@ class Html(str):
 
 
 def text(value: object) -> Html:
-    """`value` as escaped text. NUL, lone surrogates and their like become visible replacement characters."""
+    """`value` as escaped text; control characters and their like are shown as `runtime.visible` says."""
     if isinstance(value, Html):
         return value
-    clean = "".join(c if c >= " " or c in "\n\t" else "\ufffd" for c in str(value))
-    return Html(escape(clean.encode("utf-8", "replace").decode("utf-8")))
+    return Html(escape(visible(value, keep="\n\t")))

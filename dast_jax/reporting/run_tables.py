@@ -17,6 +17,7 @@ from dast_jax.reporting.terminal import (
     plain,
     print_tables,
 )
+from dast_jax.runtime.visible import visible
 from dast_jax.store.results import EvalEntry, Metrics, RoundResult, Summary
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def print_metrics(metrics: Metrics, *, console: Console | None = None) -> None:
     print_tables([table], console)
     for line in (_verdicts(metrics), _skipped(metrics.skipped)):
         if line:
-            console.print(line, markup=False, highlight=False)
+            console.print(visible(line), markup=False, highlight=False)
 
 
 def _verdicts(entry: EvalEntry) -> str:

@@ -9,6 +9,7 @@ from dast_jax.metrics.flops import Flops
 from dast_jax.records import LEVELS
 from dast_jax.reporting.numbers import number, percent
 from dast_jax.reporting.terminal import difference, make_console, make_table, plain, print_tables
+from dast_jax.runtime.visible import visible
 from dast_jax.store.comparison_results import (
     Comparison,
     MatchedDifference,
@@ -33,7 +34,7 @@ def print_comparison(comparison: Comparison, *, console: Console | None = None) 
     print_tables(_tables(comparison), console)
     for lack in comparison.missing:
         line = f"missing: {lack.label}, seed {lack.seed}: {lack.why}"
-        console.print(line, style="yellow", markup=False, highlight=False)
+        console.print(visible(line), style="yellow", markup=False, highlight=False)
 
 
 def _tables(comparison: Comparison) -> Iterator[Table]:

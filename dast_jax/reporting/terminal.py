@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dast_jax.metrics.stats import Accuracy, Interval, PairedDifference, Score
 from dast_jax.reporting.numbers import percent
+from dast_jax.runtime.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,19 +44,19 @@ def print_tables(tables: Iterable[Table], console: Console) -> None:
     for table in tables:
         if table.row_count:
             title, table.title = str(table.title), None
-            console.print(title, style="bold", markup=False, highlight=False)
+            console.print(visible(title), style="bold", markup=False, highlight=False)
             console.print(table)
             console.print()
 
 
 def plain(text: object) -> str:
-    """Return `text` with nothing in it that rich would read as markup, or a terminal as a command.
+    """Return `text` with nothing in it that rich would read as markup; what a terminal would obey is escaped.
 
     Narrow no-break spaces, which keep numbers whole on a page, become spaces.
     """
     from rich.markup import escape
 
-    return escape("".join(c if c >= " " else "\ufffd" for c in str(text)).replace("\u202f", " "))
+    return escape(visible(text).replace("\u202f", " "))
 
 
 # --- cells --------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
             line = json.loads(text)
-        except ValueError:  # torn by a kill; the next writer drops it
+        except (ValueError, RecursionError):  # torn by a kill; the next writer drops it
             continue
         key = (line.get("stage"), *(line.get(k) for k in _WHERE))
         lines.pop(key, None)

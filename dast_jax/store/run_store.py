@@ -30,6 +30,7 @@ from dast_jax.errors import InterruptedRunError, UserError, disk_full
 from dast_jax.metrics.flops import Flops
 from dast_jax.options.yaml_text import dump_yaml, parse_yaml
 from dast_jax.records import LEVELS, Pool, PreferenceSet, Responses, TrainingSet
+from dast_jax.runtime.visible import VisibleFormatter
 from dast_jax.store import durable, integrity, training_sets
 from dast_jax.store.metrics_log import MetricsLog
 from dast_jax.store.response_log import ResponseLog
@@ -143,7 +144,7 @@ class RunStore:
 
     def _start_log(self) -> None:
         handler = _LogFile(self.path / "log.txt", encoding="utf-8", delay=True)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("dast_jax")
         logger.addHandler(handler)
         if logger.level == logging.NOTSET:

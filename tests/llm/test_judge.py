@@ -119,7 +119,25 @@ def test_a_slow_endpoint_times_out(serve, tmp_path):
     assert time.monotonic() - begun < 20
 
 
-def test_an_endpoint_that_drips_times_out(tmp_path, monkeypatch):
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "begin", "drop"),
+    [
+        ("http", OK + b"Content-Length: 1000\r\n\r\n", b" "),
+        ("http", OK + b"X-Header: ", b"a"),
+        ("http", OK, b"X: a\r\n"),
+        ("http", b"HTTP/1.1 ", b" "),
+        ("http", OK + b"\r\n", b" "),  # a body up to the end of the connection
+        ("http", OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+        ("http", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        ("https", b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", b"\x03"),  # a long ServerHello
+        ("https", b"", b""),
+    ],
+)
+def test_an_endpoint_that_drips_times_out(tmp_path, monkeypatch, scheme, begin, drop):
+    """One deadline for everything: a timeout of the socket restarts with each byte."""
     monkeypatch.setenv(VARIABLE, KEY)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -128,21 +146,21 @@ def test_an_endpoint_that_drips_times_out(tmp_path, monkeypatch):
             connection, _ = server.accept()
             with connection:
                 connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-                for _ in range(400):
+                connection.sendall(begin)
+                for _ in range(1_200):
                     try:
-                        connection.sendall(b" ")
+                        connection.sendall(drop)
                     except OSError:
                         return
                     time.sleep(0.05)
 
         threading.Thread(target=drip, daemon=True).start()
-        url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}/v1"
         begun = time.monotonic()
-        ratings, notes = Judge(options(url, tmp_path, timeout=0.3, retries=0))(["a"])
+        ratings, notes = Judge(options(url, tmp_path, timeout=0.5, retries=0))(["a"])
     assert np.isnan(ratings).all()
     assert notes == {"failed_timeout": 1}
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 10  # of the 60 s that the server takes
 
 
 def test_an_endpoint_that_is_down_is_given_up(tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tokenizers import pre_tokenizers
 
 from dast_jax.errors import UserError
 from dast_jax.models.gguf import open_gguf
+from dast_jax.models.gguf_reader import BoundedReader
 from dast_jax.models.gguf_tokenizer import build_tokenizer
 from dast_jax.models.hf import save_model
 from dast_jax.models.llama import rope_frequencies
@@ -38,6 +41,7 @@ def _write(
     *,
     kind: gguf.GGMLQuantizationType = FLOAT32,
     pre: str = "gpt-2",
+    model: str = "gpt2",
     architecture: str = "llama",
     **extra,
 ) -> Path:
@@ -61,7 +65,7 @@ def _write(
         writer.add_tensor("rope_freqs.weight", plain / rope_frequencies(config))
     backend = byte_tokenizer().backend_tokenizer
     vocab = sorted(backend.get_vocab().items(), key=lambda item: item[1])
-    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_model(model)
     writer.add_tokenizer_pre(pre)
     writer.add_token_list([token for token, _ in vocab])
     writer.add_token_types([CONTROL if i < 4 else NORMAL for _, i in vocab])
@@ -223,3 +227,65 @@ def test_unusable_files(tmp_path):
         load_model(_write(tmp_path / "tekken.gguf", "grouped", pre="tekken"))
     with pytest.raises(UserError, match="tokenizer model 'bert'"):
         build_tokenizer({"model": "bert", "tokens": ["a"]}, chat_template=None, where="x.gguf")
+
+
+def _text(data: bytes) -> bytes:
+    return struct.pack("<Q", len(data)) + data
+
+
+def _head(tensors: int, keys: int) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, tensors, keys)
+
+
+MANY = 2**60
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"GGUF",
+        _head(0, MANY) + _text(b"a") + struct.pack("<II", 4, 1),
+        _head(MANY, 0),
+        _head(MANY, 0) + bytes(4_000),
+        _head(0, 1) + _text(b"a") + struct.pack("<IIQ", 9, 4, MANY),  # numbers
+        _head(0, 1) + _text(b"a") + struct.pack("<IIQ", 9, 8, MANY) + bytes(80),  # texts
+        _head(0, 1) + _text(b"a") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 3_000,  # lists in lists
+        _head(0, 1) + struct.pack("<Q", 2**64 - 1) + b"abc",
+        _head(1, 0) + _text(b"t") + struct.pack("<I", 2**32 - 1),
+        _head(1, 0) + _text(b"t") + struct.pack("<IQQIQ", 2, 2**32, 2**32, 0, 0) + bytes(64),
+        _head(1, 0) + _text(b"t") + struct.pack("<IQIQ", 1, 2**50, 0, 0) + bytes(64),
+        _head(1, 0) + _text(b"t") + struct.pack("<IQIQ", 1, 1, 0, 2**63) + bytes(64),
+    ],
+)
+def test_counts_beyond_the_file(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "counts.gguf"
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=r"counts\.gguf cannot be read as GGUF \(.*\); download it again"):
+        open_gguf(file)
+
+
+class _ShortReader(BoundedReader):
+    max_reads = 1_000
+
+
+def test_a_file_with_absurdly_much_metadata(tmp_path: Path) -> None:
+    """The file itself may be as long as it says: a sparse one takes no space."""
+    file = tmp_path / "sparse.gguf"
+    file.write_bytes(_head(0, 1) + _text(b"a") + struct.pack("<IIQ", 9, 0, 2**36))
+    os.truncate(file, 2**37)
+    with pytest.raises(ValueError, match="its metadata have more than 1,000 values"):
+        _ShortReader(file)
+
+
+@pytest.mark.parametrize("tokens", [["a" * 100_000, "b"], ["a", "b"] + ["ab" * 1_000] * 5_000])
+def test_sentencepiece_tokens_of_absurd_length(tokens: list[str]) -> None:
+    metadata = {"model": "llama", "tokens": tokens, "scores": [0.0] * len(tokens)}
+    with pytest.raises(ValueError, match="tokens of up to"):
+        build_tokenizer(metadata, chat_template=None, where="x.gguf")
+
+
+def test_a_tokenizer_that_cannot_be_built(tmp_path: Path) -> None:
+    file = _write(tmp_path / "odd.gguf", "grouped", model="llama")  # without scores
+    with pytest.raises(UserError, match=r"odd\.gguf: its tokenizer cannot be built \('scores'\)"):
+        open_gguf(file).tokenizer()

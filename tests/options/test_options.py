@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -211,3 +213,46 @@ def test_overrides_below_a_value() -> None:
         apply_overrides({"a": {"b": 1}}, ["a.b.c=2"])
     with pytest.raises(UserError, match=r"^a: not valid YAML|^a line 1: not valid YAML"):
         apply_overrides({}, ["a=["])
+
+
+def _doubling(value: str) -> str:
+    """Return sixteen keys, each twice the one before."""
+    return "".join(f"{n}: &{n} {value.format(m)}\n" for m, n in itertools.pairwise("abcdefghijklmnopq"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a [1, 1]\n" + _doubling("[*{0}, *{0}]"), "aliases stand for"),
+        ("a: &a {x: 1}\n" + _doubling("{{!!merge <<: [*{0}, *{0}]}}"), "aliases stand for"),
+        ("[" * 100_000, "within each other"),
+        ("- " * 50_000, "within each other"),
+        ("{a: " * 30_000, "within each other"),
+        ("a: &a [*a]", "contains itself"),
+        ("a: &a {b: {c: *a}}", "contains itself"),
+        ("{" + "a, " * 40_000 + "}", "keys and values"),
+        ("a: " + "x" * 200_000, "more than 131,072"),
+    ],
+)
+def test_yaml_that_stands_for_more_than_a_config(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        load_yaml(file)
+    assert str(caught.value).startswith(str(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_ordinary_aliases_are_read() -> None:
+    assert parse_yaml("a: &a [1, {b: 2}]\nc: *a\nd: [*a, *a]") == {
+        "a": [1, {"b": 2}],
+        "c": [1, {"b": 2}],
+        "d": [[1, {"b": 2}], [1, {"b": 2}]],
+    }
+
+
+def test_bidi_marks_are_written_as_escapes() -> None:
+    value = {"a\u202eb": ["\u200fx", "y\\u202e", "ü"], "long": "x \u2066" * 60}
+    text = dump_yaml(value)
+    assert not set(text) & set("\u200f\u202e\u2066")
+    assert parse_yaml(text) == value
