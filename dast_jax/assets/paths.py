@@ -20,8 +20,9 @@ _PREFIX = "asset:"
 def resolve_path(text: str | Path) -> Path:
     """Return the path that `text` names: `asset:NAME` is in the package, `~` the home folder.
 
-    Raises `UserError` for an asset that does not exist; other paths are not checked.
+    Raises `UserError` for an asset that does not exist, and for a URL; other paths are not checked.
     """
+    refuse_remote(text, "download it and name the local path")
     if not str(text).startswith(_PREFIX):
         return Path(text).expanduser()
     name = str(text)[len(_PREFIX) :]

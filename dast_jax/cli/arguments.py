@@ -21,6 +21,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
+from dast_jax.assets import refuse_remote
 from dast_jax.cli.help import keys_help
 from dast_jax.cli.schemas import Schema
 from dast_jax.errors import UserError
@@ -184,6 +185,7 @@ def _filled(mapping: dict[str, Any], schema: Schema[Any]) -> dict[str, Any]:
 
 def output_path(text: str) -> Path:
     """Return `text` as a path to write; raise `UserError` for a folder, or where its folder is missing."""
+    refuse_remote(text, "name a local file to write")
     path = Path(text)
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a file to write")

@@ -28,10 +28,18 @@ class Schema(Generic[T]):
         self.cls = cls
 
     def load(self, path: str) -> dict[str, Any]:
-        """Read the mapping in the file that `--config` names, without sections of other commands."""
-        mine = {info.key.split(".")[0] for info in self.describe({})}
+        """Read the mapping in the file that `--config` names, without the keys of other commands alone."""
+        keys = {info.key for info in self.describe({})}
+        mine = {key.split(".")[0] for key in keys}
+        theirs = {info.key for info in describe_config({})} - keys
         mapping = load_yaml(config_path(path))
-        return {k: v for k, v in mapping.items() if k in mine or k not in SECTIONS}
+        return {
+            section: {k: v for k, v in value.items() if f"{section}.{k}" not in theirs}
+            if isinstance(value, Mapping)
+            else value
+            for section, value in mapping.items()
+            if section in mine or section not in SECTIONS
+        }
 
     def override(self, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         """Return `mapping` with the `key=value` overrides of the command line applied."""

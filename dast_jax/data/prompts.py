@@ -40,7 +40,7 @@ class PromptBuilder:
     """
 
     def __init__(self, tokenizer: PromptTokenizer, options: PromptOptions, max_prompt_tokens: int):
-        """Raise `UserError` for chat style with a tokenizer that has no chat template."""
+        """Raise `UserError` for options that do not fit the style, or that the chat template refuses."""
         if options.style == "chat" and not tokenizer.has_chat_template:
             raise UserError(
                 "prompts.style: chat needs a model with a chat template, and this one has none; use plain"
@@ -48,6 +48,8 @@ class PromptBuilder:
         self._tokenizer = tokenizer
         self._options = options
         self._chat = options.style != "plain" and tokenizer.has_chat_template
+        if self._chat:
+            self._check_chat()
         self._limit = max_prompt_tokens
         self.shortened = 0
         self.dropped_exemplars = 0
@@ -117,6 +119,29 @@ class PromptBuilder:
             messages.append({"role": "assistant", "content": exemplar.response.strip()})
         messages.append({"role": "user", "content": question})
         return messages
+
+    def _check_chat(self) -> None:
+        """Raise `UserError` for options that chat style would ignore, or an instruction it cannot give."""
+        default = PromptOptions()
+        ignored = [
+            f"prompts.{name}"
+            for name in ("template", "response_prefix", "separator")
+            if getattr(self._options, name) != getattr(default, name)
+        ]
+        if ignored:
+            raise UserError(
+                f"{' and '.join(ignored)}: for plain style only, and this model's chat template is used; "
+                "set prompts.style=plain, or say it in prompts.instruction"
+            )
+        if self._options.instruction:
+            self._tokenizer.chat([{"role": "user", "content": "a"}])  # a template that fails anyway says so
+            try:
+                self._tokenizer.chat(self._messages("a", ()))
+            except UserError as error:
+                raise UserError(
+                    "prompts.instruction is the system message, which this model's chat template refuses; "
+                    f"leave it empty, or set prompts.style=plain ({error})"
+                ) from error
 
     def _end_of_turn(self) -> int:
         """Return the EOS id that the chat template puts after an assistant's turn, else the tokenizer's own.

@@ -19,7 +19,9 @@ def evaluate_model(options: EvaluateOptions, *, on_progress: OnProgress = silent
     Raises `UserError` for a model or data that cannot be used.
     """
     model = open_model(options.model, options.mesh, options.evaluation.sampling(options.sampling))
-    data = open_queries(options.data, options.prompts, model, options.verifier.functions)
+    data = open_queries(
+        options.data, options.prompts, model, options.verifier.functions, limit=options.evaluation.limit
+    )
     with (
         Verifier(options.verifier, task=options.data.task) as verifier,
         progress_of(on_progress, "evaluating", total=len(data.queries)) as update,

@@ -51,13 +51,14 @@ def open_model(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOptions
 
 
 def open_queries(
-    data: DataOptions, prompts: PromptOptions, model: OpenModel, functions: Functions
+    data: DataOptions, prompts: PromptOptions, model: OpenModel, functions: Functions, *, limit: int = 0
 ) -> QuerySet:
-    """Load `data.train`, whose tasks may be names of the config's `functions`.
+    """Load `data.train`, whose tasks may be names of the config's `functions`; with `limit`, that many of it.
 
     Raises `UserError` for data that cannot be used, or where no prompt fits.
     """
     builder = PromptBuilder(model.tokenizer, prompts, model.engine.max_prompt_length)
     loaded = load_queries(data.train, options=data, functions=functions)
+    loaded = loaded[: limit or len(loaded)]
     queries, skipped = fitting_queries(loaded, builder.fits, data.train)
     return QuerySet(queries=queries, skipped=skipped, prompts=builder)

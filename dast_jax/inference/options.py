@@ -11,36 +11,23 @@ from dast_jax.estimators.levels import DEFAULT_CUTS
 from dast_jax.llm.judge import JudgeOptions
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import opt
-from dast_jax.sampling.options import SamplingOptions
+from dast_jax.sampling.options import DecodingOptions, SamplingOptions
 from dast_jax.verifiers.families import check_config_task
 from dast_jax.verifiers.options import VerifierOptions
 
-__all__ = ["AgreementOptions", "EvaluateOptions", "EvaluationOptions", "SampleOptions"]
+__all__ = ["AgreementOptions", "EvaluateOptions", "EvaluationOptions", "SampleOptions", "TrialOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
-    """The sets, the number of trials and the sampling options of an evaluation."""
+class TrialOptions:
+    """How many queries of a set are evaluated, by how many trials, and how these are sampled."""
 
-    sets: dict[str, str] = opt({}, "test sets: a name of your choice for each data source")
     limit: int = opt(0, "only the first n queries of each set; 0 takes all", min=0)
-    every_round: bool = opt(True, "evaluate after every round, not only after the last")
     trials: int = opt(
         1,
         "responses per query; above 1, accuracy is the mean share of correct ones (avg@k), and pass@k and "
         "majority@k are reported too",
         min=1,
-    )
-    level_trials: int = opt(
-        0,
-        "label sets without levels by this number of trials of the base model; 0 leaves them unlabeled",
-        min=0,
-    )
-    length_probe: int = opt(
-        32,
-        "training queries sampled twice, after long and after short exemplars, to check whether responses "
-        "still follow their length; 0 turns it off",
-        min=0,
     )
     temperature: float = opt(0.0, "softmax temperature; 0 takes the most probable token", min=0)
     top_k: int = opt(0, "keep only the k most probable tokens; 0 keeps all", min=0)
@@ -55,18 +42,40 @@ class EvaluationOptions:
                 f"trials: {self.trials} greedy trials are all the same; raise temperature, or set trials to 1"
             )
 
-    def sampling(self, base: SamplingOptions) -> SamplingOptions:
+    def sampling(self, base: DecodingOptions) -> SamplingOptions:
         """Return `base` (shapes, stop strings) with the choices made here."""
         new_tokens = self.max_new_tokens or base.max_new_tokens
-        return dataclasses.replace(
-            base,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            trials=self.trials,
-            max_new_tokens=new_tokens,
-            min_new_tokens=min(base.min_new_tokens, new_tokens),
+        values = {f.name: getattr(base, f.name) for f in dataclasses.fields(base)}
+        return SamplingOptions(
+            **values
+            | {
+                "temperature": self.temperature,
+                "top_k": self.top_k,
+                "top_p": self.top_p,
+                "trials": self.trials,
+                "max_new_tokens": new_tokens,
+                "min_new_tokens": min(base.min_new_tokens, new_tokens),
+            }
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(TrialOptions):
+    """The evaluation of a run's policies: its sets, when, and what is measured besides."""
+
+    sets: dict[str, str] = opt({}, "test sets: a name of your choice for each data source")
+    every_round: bool = opt(True, "evaluate after every round, not only after the last")
+    level_trials: int = opt(
+        0,
+        "label sets without levels by this number of trials of the base model; 0 leaves them unlabeled",
+        min=0,
+    )
+    length_probe: int = opt(
+        32,
+        "training queries sampled twice, after long and after short exemplars, to check whether responses "
+        "still follow their length; 0 turns it off",
+        min=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +96,8 @@ class EvaluateOptions:
     data: DataOptions
     mesh: MeshOptions = opt(MeshOptions)
     prompts: PromptOptions = opt(PromptOptions)
-    sampling: SamplingOptions = opt(SamplingOptions)
-    evaluation: EvaluationOptions = opt(EvaluationOptions)
+    sampling: DecodingOptions = opt(DecodingOptions)
+    evaluation: TrialOptions = opt(TrialOptions)
     verifier: VerifierOptions = opt(VerifierOptions)
     seed: int = opt(0, "seed of the sampling noise", min=0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dast_jax.assets import refuse_remote
 from dast_jax.options import opt
 
 __all__ = ["RunOptions"]
@@ -25,3 +26,6 @@ class RunOptions:
         30.0, "seconds after which held responses are written anyway", min=0, changes_result=False
     )
     note: str = opt("", "free text, kept with the run", changes_result=False)
+
+    def __post_init__(self) -> None:
+        refuse_remote(self.dir, "run.dir must be a local folder")

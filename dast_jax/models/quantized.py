@@ -1,6 +1,7 @@
 """Hugging Face folders whose weights are quantized: the simple forms are read as plain numbers.
 
-Read are LLM.int8 of bitsandbytes (arXiv 2208.07339), FP8 with block scales (DeepSeek-V3, arXiv 2412.19437), and FP8 and int8 of compressed-tensors with a scale per tensor or per row. Any other is refused by name.
+Read are LLM.int8 of bitsandbytes (arXiv 2208.07339), FP8 with block scales (DeepSeek-V3, arXiv 2412.19437),
+and FP8 and int8 of compressed-tensors with a scale per tensor or per row. Any other is refused by name.
 """
 
 from __future__ import annotations

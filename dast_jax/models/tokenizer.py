@@ -81,6 +81,13 @@ class Tokenizer:
             ) from None
         return self.encode(text)
 
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The special tokens, which `decode` leaves out of texts, by their own text."""
+        return {
+            token.content: id for id, token in self.inner.added_tokens_decoder.items() if token.special
+        } | dict(zip(self.inner.all_special_tokens, self.inner.all_special_ids, strict=True))
+
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write `tokenizer.json` and its companions into `directory`."""
         self.inner.save_pretrained(os.fspath(directory))

@@ -83,8 +83,10 @@ class Engine:
         self._config: LlamaConfig = model.config
         self._dtype = model.dtype
         self.max_prompt_length = _max_prompt_length(options, self._config)
-        # Ends a response: the tokenizer's EOS and whatever else the model's config names (int32 [E]).
-        self._eos = np.array(sorted({*tokenizer.eos_ids, *self._config.eos_token_ids}), np.int32)
+        # Ends a response: the tokenizer's EOS, whatever else the model's config names, and stop strings that
+        # are special tokens, which are in no text (int32 [E]).
+        ends = {*tokenizer.eos_ids, *self._config.eos_token_ids, *_stop_tokens(tokenizer, options.stop)}
+        self._eos = np.array(sorted(ends), np.int32)
         self.eos_ids = frozenset(self._eos.tolist())
         self._base = np.zeros(2, np.uint32)
         self._state: tuple[Slots, Pool] | None = None
@@ -353,6 +355,23 @@ def _padded(column: Sequence[int], size: int) -> Int[np.ndarray, " size"]:
     out = np.zeros(size, np.int32)
     out[: len(column)] = column
     return out
+
+
+def _stop_tokens(tokenizer: _Tokenizer, stop: Sequence[str]) -> list[int]:
+    """Return the ids of the stop strings that are special tokens.
+
+    Raises `UserError` for one that holds a special token and more, which would never be found: decoded text
+    has no special tokens.
+    """
+    special: dict[str, int] = getattr(tokenizer, "special_tokens", {})
+    for text in stop:
+        inside = next((token for token in special if token and token in text and token != text), None)
+        if text not in special and inside is not None:
+            raise UserError(
+                f"sampling.stop: {text!r} holds the special token {inside!r}, which is in no response's "
+                "text; give the token alone, or text without it"
+            )
+    return [special[text] for text in stop if text in special]
 
 
 def _max_prompt_length(options: SamplingOptions, config: LlamaConfig) -> int:

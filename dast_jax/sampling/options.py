@@ -6,24 +6,18 @@ from dataclasses import dataclass
 
 from dast_jax.options import opt
 
-__all__ = ["SamplingOptions"]
+__all__ = ["DecodingOptions", "SamplingOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
-    """How responses are drawn, and the static shapes that the sampler compiles for."""
+class DecodingOptions:
+    """Where responses end, and the static shapes that the sampler compiles for."""
 
-    temperature: float = opt(1.0, "softmax temperature; 0 takes the most probable token", min=0)
-    top_k: int = opt(0, "keep only the k most probable tokens; 0 keeps all", min=0)
-    top_p: float = opt(
-        1.0, "keep the most probable tokens that together have this probability; 1 keeps all", min=0, max=1
-    )
     max_new_tokens: int = opt(256, "a response ends after this many tokens", min=1)
     min_new_tokens: int = opt(
         0, "neither EOS nor a stop string ends a response before this many tokens", min=0
     )
     stop: tuple[str, ...] = opt((), "a response ends before the first of these strings")
-    trials: int = opt(1, "responses per prompt, where the method does not decide", min=1)
     prompt_buckets: tuple[int, ...] = opt(
         (64, 128, 256, 512),
         "prompts are padded to one of these lengths; none may be longer than the last",
@@ -45,10 +39,6 @@ class SamplingOptions:
             )
         if "" in self.stop:
             raise ValueError("stop: an empty string would end every response immediately; remove it")
-        if self.top_p == 0:
-            raise ValueError(
-                "top_p: 0 keeps no token; for the most probable token only, set temperature to 0"
-            )
         if self.prompt_pool and self.prompt_pool < self.prefill_batch:
             raise ValueError(f"prompt_pool: {self.prompt_pool} is below prefill_batch ({self.prefill_batch})")
 
@@ -61,3 +51,22 @@ class SamplingOptions:
     def pool_rows(self) -> int:
         """Prompts kept prefilled: half as many as slots unless set, and at least two prefill batches."""
         return self.prompt_pool or max(2 * self.prefill_batch, self.slots // 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions(DecodingOptions):
+    """How many responses are drawn, how, and where they end."""
+
+    temperature: float = opt(1.0, "softmax temperature; 0 takes the most probable token", min=0)
+    top_k: int = opt(0, "keep only the k most probable tokens; 0 keeps all", min=0)
+    top_p: float = opt(
+        1.0, "keep the most probable tokens that together have this probability; 1 keeps all", min=0, max=1
+    )
+    trials: int = opt(1, "responses per prompt, where the method does not decide", min=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.top_p == 0:
+            raise ValueError(
+                "top_p: 0 keeps no token; for the most probable token only, set temperature to 0"
+            )

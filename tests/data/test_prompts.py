@@ -151,3 +151,28 @@ def test_a_question_that_does_not_fit_is_refused_never_cut():
     assert not short.fits("q" * 50)
     with pytest.raises(PromptTooLongError):
         short.build("q" * 50, EXEMPLARS)
+
+
+@pytest.mark.parametrize("option", ["template", "response_prefix", "separator"])
+def test_options_of_plain_style_are_refused_where_the_chat_template_is_used(option):
+    value = {"template": "Solve: {question}", "response_prefix": "\n", "separator": "\n\n\n"}[option]
+    with pytest.raises(UserError, match=rf"prompts\.{option}: for plain style only"):
+        builder("chat", **{option: value})
+    assert builder("chat", style="plain", **{option: value}).style == "plain"
+    assert builder("bytes", **{option: value}).style == "plain"
+
+
+def test_an_instruction_that_the_chat_template_refuses_is_named():
+    tokenizer = byte_level(chat=True)
+    tokenizer.inner.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + CHAT
+    )
+    assert PromptBuilder(tokenizer, PromptOptions(), 100).style == "chat"
+    with pytest.raises(UserError, match=r"prompts\.instruction is the system message.*no system role"):
+        PromptBuilder(tokenizer, PromptOptions(instruction="Be brief."), 100)
+
+
+def test_special_tokens_are_known_by_their_text():
+    special = TOKENIZERS["chat"].special_tokens
+    assert special == {token: i for i, token in enumerate(SPECIAL)}
+    assert TOKENIZERS["chat"].decode(list(special.values())) == ""

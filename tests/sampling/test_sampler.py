@@ -437,3 +437,28 @@ def test_the_quickstart_fits_in_memory(tiny):
     config = dataclasses.replace(tiny[0], num_layers=4, num_heads=4, num_kv_heads=4, head_dim=32)
     options = SamplingOptions(slots=64, prompt_buckets=(64, 320), max_new_tokens=64)
     assert state_bytes(options, config, jnp.float32) < 160e6
+
+
+class _WithSpecial(CharTokenizer):
+    special_tokens = MappingProxyType({"<x>": 41, "<y>": 42})
+
+    def decode(self, ids, skip_special=True):
+        return super().decode([i for i in ids if i not in (41, 42)])
+
+
+def test_a_stop_string_that_is_a_special_token_ends_responses(tiny):
+    _, graphdef, params = tiny
+    made = {}
+    for stop in ((), ("<x>", "<y>")):
+        options = SamplingOptions(
+            slots=4, prompt_buckets=(40,), max_new_tokens=40, tick_steps=8, prefill_batch=2, stop=stop
+        )
+        engine = Engine(graphdef, params, tokenizer=_WithSpecial(), options=options)
+        made[stop] = [r.tokens for (r,) in run(engine, tiny_llama.prompts(24))[0]]
+    cut = [next((i for i, t in enumerate(tokens) if t in (41, 42)), None) for tokens in made[()]]
+    assert sum(i is not None for i in cut) > 3
+    expected = [t if i is None else t[: i + 1] for t, i in zip(made[()], cut, strict=True)]
+    assert made["<x>", "<y>"] == expected
+    for refused in ("<x>\n", "a<y>"):
+        with pytest.raises(UserError, match=r"sampling\.stop: .* holds the special token"):
+            Engine(graphdef, params, tokenizer=_WithSpecial(), options=SamplingOptions(stop=(refused,)))
