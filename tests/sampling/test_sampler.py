@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
