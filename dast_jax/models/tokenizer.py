@@ -99,7 +99,7 @@ def load_tokenizer(directory: str | os.PathLike[str], *, eos_ids: Iterable[int] 
 
     `tokenizer.json` is taken as it is: the model-specific classes of transformers 5 rebuild parts of it
     from what they think a Llama has. Without it, SentencePiece's `tokenizer.model` is read. Raises
-    `UserError` if the folder has no readable tokenizer, one without EOS, or one that needs code of the folder.
+    `UserError` if the folder has no readable tokenizer, one without EOS, or one that needs the folder's code.
     """
     import transformers
 
