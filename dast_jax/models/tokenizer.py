@@ -11,6 +11,7 @@ from typing import Any
 from dast_jax.assets.paths import file_within
 from dast_jax.errors import UserError
 from dast_jax.models.chat_template import ChatTemplate, TemplateFailedError
+from dast_jax.models.sentencepiece import read_sentencepiece
 
 __all__ = ["Tokenizer", "load_tokenizer"]
 
@@ -105,8 +106,8 @@ def load_tokenizer(directory: str | os.PathLike[str], *, eos_ids: Iterable[int] 
     """Return the tokenizer of a Hugging Face folder; `eos_ids` are further ids that end a response.
 
     `tokenizer.json` is taken as it is: the model-specific classes of transformers 5 rebuild parts of it
-    from what they think a Llama has. Raises `UserError` if the folder has no readable tokenizer, one
-    without EOS, or one that needs code of the folder.
+    from what they think a Llama has. Without it, SentencePiece's `tokenizer.model` is read. Raises
+    `UserError` if the folder has no readable tokenizer, one without EOS, or one that needs the folder's code.
     """
     import transformers
 
@@ -121,10 +122,14 @@ def load_tokenizer(directory: str | os.PathLike[str], *, eos_ids: Iterable[int] 
                 tokenizer_file=os.fspath(whole),  # and no other that tokenizer_config.json may name
                 trust_remote_code=False,
             )
+        elif file_within(directory, "tokenizer.model").is_file():
+            inner = read_sentencepiece(directory)
         else:
             inner = transformers.AutoTokenizer.from_pretrained(
                 os.fspath(directory), trust_remote_code=False, local_files_only=True
             )
+    except UserError:
+        raise
     except Exception as error:  # transformers raises anything here, down to Rust panics
         raise UserError(f"{directory} has no tokenizer that can be read ({_one_line(error)})") from None
     return Tokenizer(inner, eos_ids=eos_ids, where=str(directory))

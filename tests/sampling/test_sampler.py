@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -440,7 +441,7 @@ def test_the_quickstart_fits_in_memory(tiny):
 
 
 class _WithSpecial(CharTokenizer):
-    special_tokens = {"<x>": 41, "<y>": 42}
+    special_tokens = MappingProxyType({"<x>": 41, "<y>": 42})
 
     def decode(self, ids, skip_special=True):
         return super().decode([i for i in ids if i not in (41, 42)])
