@@ -428,8 +428,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         trials = Trials(folder, show=lambda text: print(text, flush=True))
-        trial_all(trials, quick=given.quick, kills=kills, seed=given.seed)
-        print(trials.table())
+        try:
+            trial_all(trials, quick=given.quick, kills=kills, seed=given.seed)
+        finally:  # also where it is interrupted
+            print(trials.table(), flush=True)
     return 1 if trials.failures else 0
 
 
