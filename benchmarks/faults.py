@@ -140,6 +140,7 @@ def _call(command: str, arguments: list[str], output: Path) -> None:
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the benchmark is run by nohup
     import importlib
 
     sys.exit(importlib.import_module(f"dast_jax.{command}").main(arguments))
