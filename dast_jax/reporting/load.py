@@ -167,7 +167,7 @@ def load_run(path: Path) -> RunData:
         _check_files(path, manifest)
         if manifest.stages and not (path / "summary.json").exists():
             raise UserError(
-                f"{path / 'summary.json'}: it is missing, though stages are done; run the train command again, "
+                f"{path}: summary.json is missing, though stages are done; run the train command again, "
                 "which writes it"
             )
     no_losses = manifest is not None and _metrics_damaged(path, manifest)
