@@ -140,6 +140,7 @@ def _call(command: str, arguments: list[str], output: Path) -> None:
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the benchmark is run by nohup
     import importlib
 
     sys.exit(importlib.import_module(f"dast_jax.{command}").main(arguments))
@@ -428,8 +429,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         trials = Trials(folder, show=lambda text: print(text, flush=True))
-        trial_all(trials, quick=given.quick, kills=kills, seed=given.seed)
-        print(trials.table())
+        try:
+            trial_all(trials, quick=given.quick, kills=kills, seed=given.seed)
+        finally:  # also where it is interrupted
+            print(trials.table(), flush=True)
     return 1 if trials.failures else 0
 
 

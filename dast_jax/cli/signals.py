@@ -32,12 +32,12 @@ def _in_gc_callback(frame: FrameType | None) -> bool:
 def catch_signals() -> Callable[[], None]:
     """Turn the first of the signals into an exception; a second one ends the process immediately.
 
-    One that is ignored stays so: nohup ignores SIGHUP so that the work goes on when the terminal is closed.
+    SIGHUP stays ignored where it is: nohup does that, so that the work goes on when the terminal is closed.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    caught = [s for s, handler in before.items() if handler is not signal.SIG_IGN]
+    caught = [s for s, handler in before.items() if (s, handler) != (signal.SIGHUP, signal.SIG_IGN)]
 
     def stop(number: int, frame: FrameType | None) -> None:
         for s in caught:

@@ -165,6 +165,11 @@ def load_run(path: Path) -> RunData:
     manifest = read_result(Manifest, file) if (file := path / "manifest.json").exists() else None
     if manifest is not None:
         _check_files(path, manifest)
+        if manifest.stages and not (path / "summary.json").exists():
+            raise UserError(
+                f"{path}: summary.json is missing, though stages are done; run the train command again, "
+                "which writes it"
+            )
     no_losses = manifest is not None and _metrics_damaged(path, manifest)
     summary = read_result(Summary, file) if (file := path / "summary.json").exists() else _nothing_yet(path)
     evals = {
