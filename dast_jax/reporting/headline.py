@@ -165,9 +165,8 @@ def _tiles(run: RunData) -> Html:
         tiles.append(
             card(
                 Html(
-                        f'<div class="name">{text(name)} · {entry.n} questions · '
-                        f"mean length {tokens(entry.mean_length)} tokens</div>"
-                    ),
+                    f'<div class="name">{text(name)} · {entry.n} questions · '
+                    f"mean length {tokens(entry.mean_length)} tokens</div>"
                 ),
                 Html(
                     f'<div class="big">{percent(entry.accuracy)} '

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["print_metrics", "print_summary"]
 
-_METRICS_COLUMNS = ("accuracy", "length", "questions")
+_METRICS_COLUMNS = ("accuracy", "tokens", "questions")
 
 
 def print_summary(summary: Summary, *, console: Console | None = None) -> None:
@@ -51,7 +51,7 @@ def print_summary(summary: Summary, *, console: Console | None = None) -> None:
 def print_metrics(metrics: Metrics, *, console: Console | None = None) -> None:
     """Print one evaluation: accuracy, by level, pass@k, majority@k, and responses by verdict."""
     console = console or make_console()
-    table = make_table("Accuracy, 95 % intervals; mean length in tokens", "", *_METRICS_COLUMNS)
+    table = make_table("Accuracy, 95 % intervals; tokens of a response", "", *_METRICS_COLUMNS)
     several = metrics.trials > 1
     name = f"avg@{metrics.trials} (mean of {metrics.trials} trials)" if several else "accuracy"
     table.add_row(name, accuracy(metrics), tokens(metrics.mean_length), str(metrics.n), style="bold")
@@ -84,8 +84,8 @@ def _skipped(ids: Sequence[str]) -> str:
 
 def _accuracy_table(points: Sequence[Point]) -> Table:
     table = make_table(
-        "Accuracy, 95 % intervals; points over base are paired by question; mean length in tokens",
-        *("set", "policy", "accuracy", "length", "over base"),
+        "Accuracy, 95 % intervals; tokens of a response; over base: paired by question",
+        *("set", "policy", "accuracy", "tokens", "over base"),
         left=("policy",),
     )
     for name in _sets(points):

@@ -69,8 +69,8 @@ def _accuracy_table(comparison: Comparison, sets: Sequence[str]) -> Table:
     what = (
         f"mean of {seeds} seeds, 95 % t interval over seeds" if seeds > 1 else "95 % interval over questions"
     )
-    title = f"Accuracy after the last round, {what}; mean length of the responses in tokens"
-    columns = [column for name in sets for column in (name, "length")]
+    title = f"Accuracy after the last round, {what}; tokens of a response"
+    columns = [column for name in sets for column in (name, "tokens")]
     table = make_table(title, "entry", "seeds", *columns)
     table.add_row("base", str(seeds), *_with_length([comparison.base[s] for s in sets]))
     for label, entry in comparison.entries.items():
