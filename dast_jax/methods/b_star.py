@@ -5,8 +5,8 @@
                sample all other queries n times at the temperature of the highest score
                train on the distinct correct responses at that temperature, from the last policy
 
-From the paper: the score, n* = 6, choosing anew each round. The paper chooses a reward threshold too; there
-is no reward model here. [ours] The temperatures offered, the probe's size, its queries (drawn anew each
+From the paper: the score, n* = 6, choosing again each round. The paper chooses a reward threshold too; there
+is no reward model here. [ours] The temperatures offered, the probe's size, its queries (redrawn each
 round); of equal scores the lowest temperature; the probe's trials at the chosen temperature are reused as
 data, at the others dropped. With all queries solved the scores measure how many different solutions each
 temperature gives; with none solved all scores are 0, the lowest temperature is taken, there is nothing to
