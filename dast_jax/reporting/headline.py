@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dast_jax.metrics.stats import Accuracy, PairedDifference, Score, paired_difference
 from dast_jax.reporting.load import Point, RunData
 from dast_jax.reporting.markup import Html, text
-from dast_jax.reporting.numbers import number, percent, signed_points
+from dast_jax.reporting.numbers import number, percent, signed_points, tokens
 from dast_jax.reporting.page import card, cards, table
-from dast_jax.store.results import Summary
+from dast_jax.store.results import EvalEntry, Summary
 
 __all__ = [
     "accuracy_cell",
@@ -53,20 +53,24 @@ def sentence(run: RunData) -> str:
         base, last = base_point(run, name), last_round(run, name)
         if base is None:
             continue
-        before = base.evaluation[name].accuracy
+        before = _with_length(base.evaluation[name])
         if last is None:
-            results.append(f"{name} starts at {percent(before)}")
+            results.append(f"{name} starts at {before}")
             continue
-        after = last.evaluation[name].accuracy
+        after = _with_length(last.evaluation[name])
         change = difference_text(last.paired.get(name), words=True)
         results.append(
-            f"{name} accuracy went from {percent(before)} to {percent(after)} by {last.name}"
+            f"{name} accuracy went from {before} to {after} by {last.name}"
             + (f" ({change})" if change else "")
         )
     state = "" if run.finished else f" The run is unfinished: {_progress(run)}."
     if not results:
         return f"{what}: nothing has been evaluated yet.{state}"
     return f"{what}: {'; '.join(results)}.{state}"
+
+
+def _with_length(entry: EvalEntry) -> str:
+    return f"{percent(entry.accuracy)} ({tokens(entry.mean_length)} tokens a response)"
 
 
 def base_point(run: RunData, name: str) -> Point | None:
@@ -105,12 +109,14 @@ def difference_class(paired: PairedDifference) -> str:
     return "gain" if low > 0 else "loss" if high < 0 else "same"
 
 
-def accuracy_cell(entry: Accuracy | Score | None) -> Html:
-    """Return "55.0 % [50.6, 59.3]"."""
+def accuracy_cell(entry: Accuracy | Score | None, length: float | None = None) -> Html:
+    """Return "55.0 % [50.6, 59.3] · 45.1 tokens", the mean length of an evaluation's or of `length`."""
     if entry is None:
         return Html("–")
     low, high = entry.interval
-    return Html(f"{percent(entry.accuracy)} <small>[{100 * low:.1f}, {100 * high:.1f}]</small>")
+    length = entry.mean_length if isinstance(entry, EvalEntry) else length
+    note = "" if length is None else f" · {tokens(length)} tokens"
+    return Html(f"{percent(entry.accuracy)} <small>[{100 * low:.1f}, {100 * high:.1f}]{note}</small>")
 
 
 def difference_between(a: Mapping[str, float], b: Mapping[str, float]) -> PairedDifference | None:
@@ -148,7 +154,7 @@ def _tiles(run: RunData) -> Html:
         if shown is None:
             continue
         entry = shown.evaluation[name]
-        was = f"from {percent(base.evaluation[name].accuracy)}" if last and base else "before training"
+        was = f"from {_with_length(base.evaluation[name])}" if last and base else "before training"
         paired = shown.paired.get(name)
         change = (
             f'<div class="{difference_class(paired)}">{text(difference_text(paired))}'
@@ -158,7 +164,10 @@ def _tiles(run: RunData) -> Html:
         )
         tiles.append(
             card(
-                Html(f'<div class="name">{text(name)} · {entry.n} questions</div>'),
+                Html(
+                    f'<div class="name">{text(name)} · {entry.n} questions · '
+                    f"mean length {tokens(entry.mean_length)} tokens</div>"
+                ),
                 Html(
                     f'<div class="big">{percent(entry.accuracy)} '
                     f'<span class="was" style="font-weight:400">{was}</span></div>{change}'
@@ -211,7 +220,10 @@ def _comparison(runs: Sequence[RunData]) -> Html:
             versus = None if run is runs[0] else run_difference(run, runs[0], name)
             row.append(difference_cell(versus))
         rows.append(row)
-    caption = "Last evaluated round of each run; 95\u202f% intervals; differences are paired by question."
+    caption = (
+        "Last evaluated round of each run; 95\u202f% intervals; differences are paired by question; "
+        "tokens are the mean of a response."
+    )
     return card(table(rows, caption=caption))
 
 

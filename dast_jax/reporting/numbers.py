@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["number", "percent", "signed_points"]
+__all__ = ["number", "percent", "signed_points", "tokens"]
 
 _UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k"))
 """From which size on a unit is used; thousands only from 10,000 on."""
@@ -19,6 +19,11 @@ def signed_points(fraction: float) -> str:
     """Return a difference of fractions in points: 0.0123 → "+1.2", −0.5 → "−50.0", 0.0001 → "0.0"."""
     shown = f"{100 * fraction:+.1f}"
     return "0.0" if shown in ("+0.0", "-0.0") else shown.replace("-", "−")
+
+
+def tokens(value: float | None) -> str:
+    """Return the mean length of responses: 45.123 → "45.1", None → "–"."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.1f}"
 
 
 def number(value: float) -> str:

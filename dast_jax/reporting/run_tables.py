@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dast_jax.metrics.stats import sorted_levels
 from dast_jax.records import LEVELS, VerdictKind
 from dast_jax.reporting.load import Point, points_of
+from dast_jax.reporting.numbers import tokens
 from dast_jax.reporting.terminal import (
     accuracy,
     count,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = ["print_metrics", "print_summary"]
+
+_METRICS_COLUMNS = ("accuracy", "tokens", "questions")
 
 
 def print_summary(summary: Summary, *, console: Console | None = None) -> None:
@@ -48,15 +51,15 @@ def print_summary(summary: Summary, *, console: Console | None = None) -> None:
 def print_metrics(metrics: Metrics, *, console: Console | None = None) -> None:
     """Print one evaluation: accuracy, by level, pass@k, majority@k, and responses by verdict."""
     console = console or make_console()
-    table = make_table("Accuracy, 95 % intervals", "", "accuracy", "questions")
+    table = make_table("Accuracy, 95 % intervals; tokens of a response", "", *_METRICS_COLUMNS)
     several = metrics.trials > 1
     name = f"avg@{metrics.trials} (mean of {metrics.trials} trials)" if several else "accuracy"
-    table.add_row(name, accuracy(metrics), str(metrics.n), style="bold")
+    table.add_row(name, accuracy(metrics), tokens(metrics.mean_length), str(metrics.n), style="bold")
     for level, entry in metrics.by_level.items():
-        table.add_row(plain(f"  level {level}"), accuracy(entry), str(entry.n))
+        table.add_row(plain(f"  level {level}"), accuracy(entry), "", str(entry.n))
     for kind, scores in (("pass", metrics.pass_at), ("majority", metrics.majority_at)):
         for k, score in scores.items():
-            table.add_row(f"  {kind}@{k}", accuracy(score), "")
+            table.add_row(f"  {kind}@{k}", accuracy(score), "", "")
     print_tables([table], console)
     for line in (_verdicts(metrics), _skipped(metrics.skipped)):
         if line:
@@ -65,7 +68,7 @@ def print_metrics(metrics: Metrics, *, console: Console | None = None) -> None:
 
 def _verdicts(entry: EvalEntry) -> str:
     parts = [f"{kind.value.replace('_', ' ')} {getattr(entry.verdicts, kind.value)}" for kind in VerdictKind]
-    parts += [f"truncated {entry.truncated}", f"mean length {entry.mean_length:.1f} tokens"]
+    parts += [f"truncated {entry.truncated}"]
     return "responses: " + ", ".join(parts)
 
 
@@ -81,8 +84,8 @@ def _skipped(ids: Sequence[str]) -> str:
 
 def _accuracy_table(points: Sequence[Point]) -> Table:
     table = make_table(
-        "Accuracy, 95 % intervals; points over base are paired by question",
-        *("set", "policy", "accuracy", "over base"),
+        "Accuracy, 95 % intervals; tokens of a response; over base: paired by question",
+        *("set", "policy", "accuracy", "tokens", "over base"),
         left=("policy",),
     )
     for name in _sets(points):
@@ -91,7 +94,8 @@ def _accuracy_table(points: Sequence[Point]) -> Table:
         for i, point in enumerate(evaluated):
             entry = point.evaluation[name]
             set_cell = (plain(name), f"{entry.n:,} questions")[i] if i < 2 else ""
-            table.add_row(set_cell, point.name, accuracy(entry), difference(point.paired.get(name)))
+            cells = accuracy(entry), tokens(entry.mean_length), difference(point.paired.get(name))
+            table.add_row(set_cell, point.name, *cells)
     return table
 
 

@@ -9,7 +9,7 @@ from dast_jax.records import LEVELS
 from dast_jax.reporting.headline import accuracy_cell, difference_cell
 from dast_jax.reporting.layout import run_color
 from dast_jax.reporting.markup import Html, text
-from dast_jax.reporting.numbers import number, percent, signed_points
+from dast_jax.reporting.numbers import number, percent, signed_points, tokens
 from dast_jax.reporting.page import card, cards, details, figure, page, section, table
 from dast_jax.reporting.svg import (
     Bars,
@@ -111,9 +111,10 @@ def _sentence(comparison: Comparison, name: str) -> str:
     if not finals:
         return f"{name}: nothing has been evaluated yet."
     best = max(finals, key=finals.__getitem__)
-    lead = f"{name}: highest after the last round is {best} with {percent(finals[best])}"
-    base = comparison.base[name].accuracy
-    lead += f", from {percent(base)}" if base is not None else ""
+    reached = _with_length(_final(comparison.entries[best], name))
+    lead = f"{name}: highest after the last round is {best} with {reached}"
+    base = comparison.base[name]
+    lead += f", from {_with_length(base)}" if base.accuracy is not None else ""
     others = [b for b in comparison.baselines if b in finals and b != best]
     strongest = max(others, key=finals.__getitem__, default=None)
     found = _difference_of(comparison.differences, strongest, best, name) if strongest else None
@@ -170,11 +171,11 @@ def _rounds_figure(comparison: Comparison, name: str) -> Html:
 def _accuracy_table(comparison: Comparison) -> Html:
     sets = comparison.sets
     rows: list[list[object]] = [["entry", "method", "seeds", *sets]]
-    rows.append(["base", "", "", *(accuracy_cell(_shown(comparison.base[s])) for s in sets)])
+    rows.append(["base", "", "", *(_cell(comparison.base[s]) for s in sets)])
     for label, entry in comparison.entries.items():
-        cells = [accuracy_cell(_shown(_final(entry, s))) for s in sets]
+        cells = [_cell(_final(entry, s)) for s in sets]
         rows.append([label, entry.method["name"], len(entry.seeds), *cells])
-    return table(rows)
+    return table(rows, caption="With the mean length of a response in tokens, over seeds.")
 
 
 def _level_table(comparison: Comparison, name: str) -> Html:
@@ -329,6 +330,16 @@ def _settings(comparison: Comparison) -> Html:
 
 def _final(entry: ComparedEntry, name: str) -> SetAccuracy | None:
     return entry.last.evaluation.get(name) if entry.last else None
+
+
+def _cell(cell: SetAccuracy | None) -> Html:
+    return accuracy_cell(_shown(cell), cell.mean_length if cell else None)
+
+
+def _with_length(cell: SetAccuracy | None) -> str:
+    if cell is None or cell.accuracy is None:
+        return "–"
+    return f"{percent(cell.accuracy)} ({tokens(cell.mean_length)} tokens a response)"
 
 
 def _shown(cell: SeedAccuracy | None) -> Accuracy | None:

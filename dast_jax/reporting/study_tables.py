@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dast_jax.metrics.flops import Flops
 from dast_jax.records import LEVELS
-from dast_jax.reporting.numbers import number, percent
+from dast_jax.reporting.numbers import number, percent, tokens
 from dast_jax.reporting.terminal import difference, make_console, make_table, plain, print_tables
 from dast_jax.runtime.visible import visible
 from dast_jax.store.comparison_results import (
@@ -16,6 +16,7 @@ from dast_jax.store.comparison_results import (
     Reached,
     SeedAccuracy,
     SeedDifference,
+    SetAccuracy,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ __all__ = ["print_comparison"]
 
 _COLUMNS_PER_TABLE = 3
 """How many columns with intervals fit next to each other."""
+
+_SETS_PER_TABLE = 2
+"""How many accuracies with intervals, each with the mean length of the responses, fit next to each other."""
 
 
 def print_comparison(comparison: Comparison, *, console: Console | None = None) -> None:
@@ -38,7 +42,7 @@ def print_comparison(comparison: Comparison, *, console: Console | None = None) 
 
 
 def _tables(comparison: Comparison) -> Iterator[Table]:
-    for sets in _split(comparison.sets):
+    for sets in _split(comparison.sets, _SETS_PER_TABLE):
         yield _accuracy_table(comparison, sets)
     yield _work_table(comparison)
     for sets in _split(list(comparison.targets)):
@@ -55,9 +59,9 @@ def _tables(comparison: Comparison) -> Iterator[Table]:
     yield _shares_table(comparison)
 
 
-def _split(columns: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(columns), _COLUMNS_PER_TABLE):
-        yield columns[start : start + _COLUMNS_PER_TABLE]
+def _split(columns: Sequence[str], width: int = _COLUMNS_PER_TABLE) -> Iterator[Sequence[str]]:
+    for start in range(0, len(columns), width):
+        yield columns[start : start + width]
 
 
 def _accuracy_table(comparison: Comparison, sets: Sequence[str]) -> Table:
@@ -65,11 +69,13 @@ def _accuracy_table(comparison: Comparison, sets: Sequence[str]) -> Table:
     what = (
         f"mean of {seeds} seeds, 95 % t interval over seeds" if seeds > 1 else "95 % interval over questions"
     )
-    table = make_table(f"Accuracy after the last round, {what}", "entry", "seeds", *sets)
-    table.add_row("base", str(seeds), *(_accuracy(comparison.base[s]) for s in sets))
+    title = f"Accuracy after the last round, {what}; tokens of a response"
+    columns = [column for name in sets for column in (name, "tokens")]
+    table = make_table(title, "entry", "seeds", *columns)
+    table.add_row("base", str(seeds), *_with_length([comparison.base[s] for s in sets]))
     for label, entry in comparison.entries.items():
-        cells = [_accuracy(entry.last.evaluation.get(s)) if entry.last else "–" for s in sets]
-        table.add_row(plain(label), str(len(entry.seeds)), *cells)
+        found = [entry.last.evaluation.get(s) if entry.last else None for s in sets]
+        table.add_row(plain(label), str(len(entry.seeds)), *_with_length(found))
     return table
 
 
@@ -146,6 +152,10 @@ def _accuracy(cell: SeedAccuracy | None) -> str:
     interval = cell.interval or cell.interval_questions
     bounds = f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""
     return plain(f"{100 * cell.accuracy:.1f}{bounds}")
+
+
+def _with_length(found: Sequence[SetAccuracy | None]) -> list[str]:
+    return [text for cell in found for text in (_accuracy(cell), tokens(cell.mean_length if cell else None))]
 
 
 def _percent(cell: SeedAccuracy | None) -> str:

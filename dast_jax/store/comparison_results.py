@@ -47,10 +47,12 @@ class SeedAccuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class SetAccuracy(SeedAccuracy):
-    """A SeedAccuracy, and the same by level."""
+    """A SeedAccuracy, the same by level, and the length of the responses."""
 
     by_level: dict[str, SeedAccuracy]
     """level → accuracy"""
+    mean_length: float | None
+    """tokens of a response, the EOS included; mean over seeds; null without a run"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -183,7 +183,9 @@ def _accuracy(runs: Sequence[RunResult], round: int | None, name: str) -> SetAcc
         cells = [e.by_level[level] for e in entries if level in e.by_level]
         by_level[level] = _over_seeds(cells, cells[0].interval if len(cells) == 1 else None)
     overall = _over_seeds(entries, interval)
-    return SetAccuracy(**vars(overall), by_level=by_level)
+    lengths = [entry.mean_length for entry in entries]
+    mean_length = float(np.mean(lengths)) if lengths else None
+    return SetAccuracy(**vars(overall), by_level=by_level, mean_length=mean_length)
 
 
 def _evaluation(run: RunResult, round: int | None, name: str) -> EvalEntry | None:

@@ -98,7 +98,8 @@ def test_page_shows_every_part_of_a_run_with_its_numbers(run):
     base, last = summary["base"]["evaluation"]["in_domain"], summary["rounds"][-1]["evaluation"]["in_domain"]
     low, high = (100 * v for v in summary["rounds"][-1]["paired"]["in_domain"]["interval"])
     before, after = 100 * base["accuracy"], 100 * last["accuracy"]
-    assert f"in_domain accuracy went from {before:.1f} % to {after:.1f} % by round 2" in words
+    first, second = (f"({entry['mean_length']:.1f} tokens a response)" for entry in (base, last))
+    assert f"accuracy went from {before:.1f} % {first} to {after:.1f} % {second} by round 2" in words
     assert f"(+{after - before:.1f} points, paired 95 % interval {low:+.1f} to {high:+.1f})" in words
     for heading in (
         "Accuracy",
@@ -164,7 +165,8 @@ def test_hostile_text_stays_text(tmp_path):
 def test_text_escapes_once_and_leaves_markup_alone():
     assert text('<b a="\'">&amp;') == "&lt;b a=&quot;&#x27;&quot;&gt;&amp;amp;"
     assert text(Html("<b>")) == "<b>"
-    assert text("a\ud800\x00\r\n\tb") == "a?��\n\tb"
+    assert text("a\ud800\x00\r\n\tb") == "a\\ud800\\x00\\r\n\tb"
+    assert text("\x1b[2J\x07\x9b\u202e<") == "\\x1b[2J\\x07\\x9b\\u202e&lt;"
     assert text(None) == "None"
 
 

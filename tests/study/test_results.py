@@ -59,7 +59,7 @@ def evaluated(correct: list[int]) -> dict[str, EvalEntry]:
         by_level=stats.by_level(correct, 1, ["1", "2"] * (len(correct) // 2)),
         verdicts=VerdictCounts(correct=sum(correct), incorrect=wrong, no_answer=0, timed_out=0),
         truncated=0,
-        mean_length=3.0,
+        mean_length=3.0 + 10 * sum(correct),
         trials=1,
         pass_at={},
         majority_at={},
@@ -232,7 +232,14 @@ def test_tables_fit_80_columns_and_hold_the_numbers() -> None:
     print_comparison(found, console=console)
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
-    for phrase in ("87.5", "− sai_dpo_4", "at matched training tokens", "3.1 M", "missing: none, seed 1"):
+    for phrase in (
+        "87.5",
+        "− sai_dpo_4",
+        "at matched training tokens",
+        "3.1 M",
+        "missing: none, seed 1",
+        "38.0",
+    ):
         assert any(phrase in line for line in lines), phrase
 
 
@@ -251,7 +258,11 @@ def test_page_holds_the_numbers_and_no_script(tmp_path: Path) -> None:
     page = Page(html := render_comparison(found))
     assert "script" not in {tag for tag, _ in page.tags}
     assert "87.5 %" in page.words
-    assert "highest after the last round is a with 87.5 %, from 25.0 %; +37.5 points over b" in page.words
+    assert (
+        "highest after the last round is a with 87.5 % (38.0 tokens a response), "
+        "from 25.0 % (13.0 tokens a response); +37.5 points over b"
+    ) in page.words
+    assert "100.0] · 38.0 tokens" in page.words
     assert "not reached" in Page(render_comparison(compared(baselines=["a"]))).words
     assert not [v for _, attrs in page.tags for a, v in attrs.items() if a in ("src", "href")]
     assert evil not in html
