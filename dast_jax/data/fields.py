@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dast_jax.verifiers.extract import closing_brace
+from dast_jax.verifiers.marks import closing_brace
 
 __all__ = [
     "Fields",

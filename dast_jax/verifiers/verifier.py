@@ -18,6 +18,7 @@ from dast_jax.verifiers.guard import refuse_answer, refuse_text
 from dast_jax.verifiers.normalize import text_key
 from dast_jax.verifiers.options import VerifierOptions
 from dast_jax.verifiers.pool import WorkerPool
+from dast_jax.verifiers.response import graded_part
 
 __all__ = ["Verifier"]
 
@@ -102,7 +103,7 @@ class Verifier:
             )
         if refused := self._refuse(reference, prediction):
             return refused
-        reference = family.reference(reference)
+        reference, prediction = family.reference(reference), graded_part(prediction)
         if reason := refuse_answer(reference, self.options):
             return Verdict(VerdictKind.INCORRECT, None, f"reference refused: {reason}")
         extraction = family.extract(prediction, self.options)

@@ -143,6 +143,8 @@ def _load(float_rounding: int) -> Judge:
     from math_verify import verify
     from math_verify.parser import parse_latex_cached
 
+    from dast_jax.verifiers.exact import certainly_different, equal_constants
+
     logging.disable(logging.CRITICAL)
     _close_eval()
     # Not its unit removal: it takes the variables c, d, g, h, l, m, o, s and t for units (`3t` for 3).
@@ -151,7 +153,7 @@ def _load(float_rounding: int) -> Judge:
     )
 
     def parse(text: str) -> Any:
-        return parse_latex_cached(normalize_latex(text, config=spelling))
+        return parse_latex_cached(normalize_latex(_latex(text), config=spelling))
 
     def equal(reference: str, answer: str, tolerance: Any = None) -> Outcome:
         parsed = []
@@ -163,13 +165,15 @@ def _load(float_rounding: int) -> Judge:
             except Exception:  # a grammar of this size fails in too many ways to name
                 return Outcome(False, f"the {name} cannot be read as mathematics")
         try:
-            same = verify(
-                parsed[:1],
-                parsed[1:],
-                float_rounding=float_rounding,
-                timeout_seconds=None,
-                raise_on_error=True,
-            )
+            same = equal_constants(parsed[0], parsed[1], float_rounding)
+            if same is None:
+                same = verify(
+                    parsed[:1],
+                    parsed[1:],
+                    float_rounding=float_rounding,
+                    timeout_seconds=None,
+                    raise_on_error=True,
+                ) and not certainly_different(parsed[0], parsed[1])
         except MemoryError:
             raise
         except Exception as error:
@@ -180,6 +184,19 @@ def _load(float_rounding: int) -> Judge:
 
     equal("x+1", "1+x")  # sympy imports parts of itself at first use
     return equal
+
+
+_FUNCTION = re.compile(r"(?<![\\a-zA-Z])(exp|ln|log|sin|cos|tan)(?=\s*\()")
+_POWER_THEN_INDEX = re.compile(r"([A-Za-z])\^(\{[^{}]*\}|\w)_(\{[^{}]*\}|\w)")
+_SIGNS = str.maketrans(
+    {"×": "\\times ", "·": "\\cdot ", "÷": "\\div ", "≤": "\\leq ", "≥": "\\geq ", "≠": "\\neq "}
+)
+
+
+def _latex(text: str) -> str:
+    """Return `text` in LaTeX where it is nearly that: `exp(9)`, `v^2_0`, `3×4`."""
+    text = _FUNCTION.sub(r"\\\1", text)
+    return _POWER_THEN_INDEX.sub(r"\1_\3^\2", text).translate(_SIGNS)
 
 
 def _near(reference: Any, answer: Any, amount: float, relative: bool) -> bool:
