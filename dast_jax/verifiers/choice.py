@@ -52,14 +52,17 @@ _DENIED = re.compile(
     r"(?i:\s+(?:be|the|(?-i:an?)|that|it|is|likely|correct|right|answer|options?|choices?|either|of|out))*[\s*\"']*$"
 )
 _DENIED_AFTER = re.compile(
-    r"(?i:[\s*)]*(?:is|are|was|were|seems?|would be|must be|can)\s*(?:all\s+|also\s+|both\s+|clearly\s+)*"
-    r"(?:not|n['’]t|wrong|incorrect|false|bad|impossible|ruled out|eliminated|out)\b)"
+    r"(?i:[\s*)]*(?:is|are|was|were|seems?|would be|must be|can|could|should|must)\s*"
+    r"(?:all\s+|also\s+|both\s+|clearly\s+)*"
+    r"(?:be\s+)?(?:not|n['’]t|wrong|incorrect|false|bad|impossible|ruled out|eliminated|excluded|discarded"
+    r"|rejected|out)\b)"
     r"|(?i:[\s*)]*(?:isn|aren|can|wasn)['’]t\b)"
 )
 _REASON = re.compile(r"(?i:\b(?:because|since|as|whereas|while|although|though)\b)")
 _LINE = re.compile(r"^\s*(?:[(\[]\s*[A-Za-z]\s*[)\]]|[A-Z]\s*[).:])\s*\S", re.MULTILINE)
 _SENTENCES = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)\s+|\n+")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
+_CONTINUED = re.compile(r"\n\s*(?=(?:or|and)\s)")
 _SEVERAL_LETTERS = re.compile(r"[A-J]{2,6}")
 
 
@@ -70,7 +73,7 @@ def extract_choice(text: str, options: VerifierOptions) -> Extraction:
     choice (`B`, `(B) palms`); the last sentence of prose that points at one (`(B)`, `option B`, `B is
     correct`) and does not deny it; a first or last line that is a label. A choice by its text has no label.
     """
-    text = without_bold(text[-_TAIL:]).replace("`", "").replace("|>", " ")
+    text = _CONTINUED.sub(" ", without_bold(text[-_TAIL:])).replace("`", "").replace("|>", " ")
     for mark in marks(text, choices=True):
         span = mark.rest if mark.enclosed else _first_sentence(mark.rest[:_SPAN].lstrip(" \t\r\n:*="))
         if not mark.enclosed and (not span.strip() or is_comment(span)):

@@ -172,7 +172,7 @@ def _chosen(clause: str) -> str:
     denied = _denied(clause, groups)
     candidates = [group for group, no in zip(groups, denied, strict=True) if not no]
     candidates.sort(key=lambda group: not any(item.is_formula for item in group))
-    if not candidates or _is_bounded(clause, candidates[0]):
+    if not candidates or _is_bounded(clause, candidates[0]) or _UNDECIDED.search(clause):
         return clause
     group = candidates[0]
     alone = len(group) == 1
@@ -187,11 +187,13 @@ def only_candidate(sentence: str) -> str | None:
     """Return the answer of an unmarked sentence: its one quantity or formula; None where it has another
     number of them, denies or bounds it, lists alternatives, or holds digits that are no whole quantity.
     """
-    if looks_like_code(sentence) or _COMPARED.search(sentence):
-        return None
     items = _items(sentence)
+    if not items or _has_other_digits(sentence, items):
+        return None
     groups = _groups(sentence, items)
-    if _has_other_digits(sentence, items):
+    if len(groups) > 1 and _HINT.search(sentence) is None:
+        return None  # nothing denies all but one
+    if _COMPARED.search(sentence) or _UNDECIDED.search(sentence):
         return None
     kept = [group for group, no in zip(groups, _denied(sentence, groups), strict=True) if not no]
     if len(kept) != 1 or _is_bounded(sentence, kept[0]):
@@ -204,6 +206,10 @@ def only_candidate(sentence: str) -> str | None:
     text = group[0].text.rstrip(".")
     return None if group[0].is_formula and _SEVERAL.search(text) else text
 
+
+_HINT = re.compile(
+    r"not|n['’]t|never|nor|none|without|except|unlike|other than|instead|is (?:wrong|incorrect|false)"
+)
 
 _COMPARED = re.compile(
     r"\b(?:more|less|fewer|greater|larger|smaller|higher|lower) than\b|\bbetween\b|\bat (?:least|most)\b"
@@ -231,6 +237,14 @@ _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}")
 _MATHEMATICS = re.compile(r"\d|\\(?:sqrt|pi|frac|infty|cdot|times)|[√π∞^\[\]{}]|\b(?:pi|sqrt)\b")
 
 
+_UNDECIDED = re.compile(
+    r"\b(?:unknown|unclear|undetermined"
+    r"|(?:cannot|can['’]t|impossible to|not possible to) (?:be )?(?:say|tell|determined?)"
+    r"|not enough information)\b",
+    re.IGNORECASE,
+)
+
+
 _EITHER = re.compile(r"\beither\s+(?:[a-zA-Z]\s*=\s*)?$", re.IGNORECASE)
 _NAME = r"(?:(?P<name>[a-zA-Z](?:_\w)?)\s*=\s*)?"
 _AND = re.compile(rf"\s*(?:,\s*)?\band\b\s*{_NAME}|\s*&\s*", re.IGNORECASE)
@@ -242,7 +256,8 @@ _OR = re.compile(
 )
 _UNIT_WORD = r"\s+(?!(?:and|or|so|then|but|is|are|was|where|with|when|than|if|by)\b)[a-zA-Z]{2,}"
 _CALCULATION = re.compile(
-    rf"\s*[-–—−+*/×÷=·]\s*|\s+(?:x|to)\s+|(?:{_UNIT_WORD}){{1,2}}\s*(?:[+*/×÷=·]|\bx\b)\s*"
+    rf"\s*[-–—−+*/×÷=·]\s*|\s+(?:x|to|times|plus|minus|divided by|multiplied by)\s+"
+    rf"|(?:{_UNIT_WORD}){{1,2}}\s*(?:[+*/×÷=·]|\bx\b)\s*"
 )
 _DASH = re.compile(r"\s+[-–—−]\s+")
 _SIGN_AFTER = re.compile(r"\s*[-–−+*/×÷=·]")
@@ -374,6 +389,7 @@ _between = """
     equal equals to exactly simply just merely be been the a an number value really actually only about by
     given as quite necessarily always likely both either of in at near nearly close for any answer possible
     even yet precisely equivalent correct right true final actual supposed meant
+    think believe say claim expect that it this they is are was were
 """
 _NAME_THEN = r"(?:[\s*_\"'“($]+[a-zA-Z](?:_\w)?\s*=)?"
 _BETWEEN = (
@@ -408,8 +424,15 @@ def _denied(clause: str, groups: list[list[_Item]]) -> list[bool]:
 
 _RELATION = r"[<>≤≥≠]=?|!=|\\(?:leq?|geq?|neq?|lt|gt)(?:slant)?(?![a-zA-Z])"
 _UP_TO = r"(?:\s+(?!(?:is|are|was|were|equals?)\b)[a-zA-Z]+)"
+_OPERATION_OF = (
+    r"(?:roots?|square|cube|power|half|halves|thirds?|fourths?|quarters?|fifths?|tenths?|multiples?|factorial"
+    r"|logarithm|log|sine|cosine|tangent|reciprocal|inverse|opposite|negative|percent|%|sum|product|quotient)"
+)
+"""`the square root of 5`, `half of 5`: the number is not the answer, and nothing here calculates it."""
+
 _BOUND_BEFORE = re.compile(
     rf"(?:\bthan{_UP_TO}{{0,3}}|\bat\s+(?:least|most){_UP_TO}{{0,2}}|\bbetween{_UP_TO}{{0,2}}|\bup\s+to"
+    rf"|\b(?:twice|double|triple|thrice|half|{_OPERATION_OF}\s+of)(?:\s+(?:the|a|an|of))*"
     r"|\bexceed(?:s|ed|ing)?|(?:^|\b(?:is|be|just|slightly|well|far|bit|little|and|or)\s)\s*(?:above|below|over|under)"
     rf"|(?<![-=])(?:{_RELATION})|[\w)}}\]]\s*[+/×÷·]){_NAME_THEN}[\s*_(]*$|[\w)]-$",
     re.IGNORECASE,
@@ -417,6 +440,7 @@ _BOUND_BEFORE = re.compile(
 _BOUND_AFTER = re.compile(
     r"\s*(?:[a-zA-Z]+\s+){0,2}(?:(?:or|and)\s+(?:more|less|fewer|greater|higher|lower|larger|smaller|above|below"
     r"|over|under|up)|(?:squared|cubed|factorial|base|mod|modulo|to the power|choose)"
+    r"|(?:times|plus|minus|divided by|multiplied by)\s+(?:as|the|that|more|[a-z]\b)"
     r"|or\s+(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)|at\s+(?:least|most))\b"
     rf"|\s*(?:{_RELATION})|\+(?![\s$]*[\d\\])",
     re.IGNORECASE,

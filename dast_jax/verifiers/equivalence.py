@@ -58,8 +58,10 @@ def compare_math(
         left, right = left_value, right_value
     if not right:
         return Comparison(False, "empty answer")
-    right = without_unit(left, right)
     a, b = parse_number(left), parse_number(right)
+    if a is not None and b is None:
+        right = without_unit(left, right)
+        b = parse_number(right)
     if a is not None and b is not None:
         return _numbers(a, b, percent, tolerance)
     if (same := _same_text(reference, answer)) is not None:
@@ -164,7 +166,7 @@ _SYMBOLS = "|".join(map(re.escape, sorted(_unit.split(), key=len, reverse=True))
 _UNIT = rf"(?:{_SYMBOLS})(?:\^\{{?-?[1-3]\}}?|[23](?!\d))?"
 _WITH_UNIT = re.compile(
     rf"(?P<number>[-+$£€]?[-\d\\][^a-zA-Z=,;]*(?:\\frac[^a-zA-Z=,;]*)?)"
-    rf"(?:(?P<gap>\s*){_UNIT}(?:\s*(?:/|\bper\b|\\cdot|\*|·)\s*{_UNIT})*"
+    rf"(?<![/^*·])(?:(?P<gap>\s*){_UNIT}(?:\s*(?:/|\bper\b|\\cdot|\*|·)\s*{_UNIT})*"
     r"|\s*/\s*[a-zA-Z]{2,}|(?<!\s)(?P<attached>[a-z]{4,}))\.?"
 )
 

@@ -20,6 +20,8 @@ from dast_jax.verifiers.response import join_thousands, one_spelling
 __all__ = ["Extraction", "extract_math", "extract_reference", "last_sentence", "stated_texts"]
 
 _PROSE_TAIL = 4_000
+_BARE_TAIL = 20_000
+"""Characters of an unmarked response that are read; no bare answer is longer."""
 _MARK_SPAN = 150
 """Characters that hold any "answer to … is"."""
 
@@ -43,15 +45,15 @@ def extract_math(text: str) -> Extraction:
     In this order: at a mark (`marks.marks`); the text itself, or its last line, where it is no prose; the
     only quantity of the last sentence. What is marked with an empty box or a blank has no answer.
     """
-    text = join_thousands(text)
     for mark in marks(text):
+        rest = join_thousands(mark.rest[:_PROSE_TAIL])
         if mark.enclosed:
-            return Extraction(_inside(mark.rest), mark.found)
-        if is_comment(mark.rest) or (mark.found == "answer is" and _opens_a_solution(mark.rest)):
+            return Extraction(_inside(rest), mark.found)
+        if mark.found == "answer is" and (is_comment(rest) or _opens_a_solution(rest)):
             continue
-        if answer := answer_of_clause(mark.rest[:_PROSE_TAIL]):
+        if answer := answer_of_clause(rest):
             return Extraction(answer, mark.found)
-    bare = text.strip()
+    bare = join_thousands(text[-_BARE_TAIL:]).strip()
     if not bare or only_empty_boxes(bare):
         return _NOTHING
     if looks_like_code(bare):
@@ -95,7 +97,8 @@ def _from_prose(text: str) -> Extraction:
     """
     if (opening := _OPENING.match(text)) is not None and parse_number(clean(opening[1])) is not None:
         return Extraction(opening[1], "opens the response")
-    sentence = last_sentence(_CALCULATOR.sub("", without_bold(text[-_PROSE_TAIL:])).replace("{,}", ","))
+    tail = without_bold(text[-_PROSE_TAIL:]).replace("{,}", ",")
+    sentence = last_sentence(_CALCULATOR.sub("", tail) if "<<" in tail else tail)
     if sentence.rstrip("*\"') ").endswith(("?", "？")):
         return _NOTHING
     if (rest := weak_mark(sentence)) is not None:
@@ -113,11 +116,18 @@ _OPENING = re.compile(r"([-$\d][\d.,/%]{0,20}?),?\s+(?:because|since)\b")
 def last_sentence(text: str) -> str:
     """Return the last sentence of `text`, with its stop; lines end sentences, formulas hold them together."""
     text = text.rstrip()
-    begin = max(text.rfind("\n\n", 0, len(text)), len(text) - 1_500, 0)
+    begin = max(text.rfind("\n\n"), len(text) - _SENTENCE, 0)
     rest = text[begin:].lstrip()
+    if "\\" not in rest and "{" not in rest:
+        stops = [stop.end() for stop in _STOP.finditer(rest)]
+        return rest[stops[-1] :] if stops else rest
     while (end := sentence_end(rest)) < len(rest) - 1 and (more := rest[end + 1 :].lstrip(" \t\n*\"')")):
         rest = more
     return rest
+
+
+_SENTENCE = 1_500
+_STOP = re.compile(r"(?:[.!?][*\"')]*\s+|\n\s*)(?=\S)")
 
 
 def extract_reference(text: str) -> str:

@@ -77,7 +77,7 @@ def clean(text: str) -> str:
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
     text = text.replace("−", "-").replace("\\$", "$").replace("\\%", "%")
     if "\\" in text or "{" in text:
-        text = _APPROXIMATELY.sub("", _LETTERS.sub(r"\1", text)).replace("\\varnothing", "\\emptyset")
+        text = _respelled(text)
         text = _THIN_SPACE.sub("", text).replace("\\,", " ")
         text = _SIZES.sub("", text)
     text = _SPACING.sub(" ", text).strip()
@@ -102,6 +102,15 @@ def clean(text: str) -> str:
     while _is_group(text):
         text = text[1:-1].strip()
     return text
+
+
+def _respelled(text: str) -> str:
+    """Return `text` with one spelling for `\\mathrm{e}`, the empty set, and a value that is approximate."""
+    if "{e" in text or "{i" in text:
+        text = _LETTERS.sub(r"\1", text)
+    if "\\approx" in text or "eq" in text:
+        text = _APPROXIMATELY.sub("", text)
+    return text.replace("\\varnothing", "\\emptyset")
 
 
 def _strip_sentence_end(text: str) -> str:

@@ -15,7 +15,7 @@ from dast_jax.verifiers.extract import stated_texts
 from dast_jax.verifiers.families import Task, read_task
 from dast_jax.verifiers.functions import functions_of
 from dast_jax.verifiers.guard import refuse_answer, refuse_text
-from dast_jax.verifiers.normalize import text_key
+from dast_jax.verifiers.normalize import clean, parse_number, text_key
 from dast_jax.verifiers.options import VerifierOptions
 from dast_jax.verifiers.pool import WorkerPool
 from dast_jax.verifiers.response import graded_part
@@ -134,6 +134,8 @@ class Verifier:
 
         Extraction treats `No solution.` as prose, and of `max at $x=2$, min at $x=4$` it takes a part.
         """
+        if parse_number(clean(reference)) is not None:
+            return None  # compared as a number, and only as that
         longest = min(self.options.max_answer_chars, 2 * len(reference) + 20)
         whole = [prediction] if len(prediction) <= longest else []
         for text in (*whole, *stated_texts(prediction, longest)):

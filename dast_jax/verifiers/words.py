@@ -52,17 +52,17 @@ def _sentences(text: str) -> list[str]:
 # --- yes or no, true or false -------------------------------------------------------------------------
 
 _TRUTH = re.compile(
-    r"(?<![\w-])(?P<no>not\s+|n['’]t\s+)?(?P<word>yes|no|true|false)(?![\w-])"
+    r"(?<![\w-])(?P<no>(?:not|nor|neither|never|hardly|cannot|n['’]t)\s+(?:be\s+)?)?(?P<word>yes|no|true|false)(?![\w-])"
     r"(?!\s+(?:more|less|fewer|one|longer|other|better|evidence|reason|effect|way|doubt|answer|such|idea|need)\b)",
     re.IGNORECASE,
 )
 """`no` before such a word is a determiner: `no more than 5`, `no evidence`."""
 
-_OPENER = r"[\s*\"'_($]*(?:(?:so|thus|hence|therefore|and|but|well)\b,?\s*)*"
+_OPENER = r"[\s*\"'_($]*(?:(?:so|thus|hence|therefore|and|but|well|wait|actually|oh|hmm)\b,?\s*)*"
 _CLOSER = r"(?=[\s*\"'_)$]*(?:[,.;:!—–]|-\s|$|because\b|since\b|(?:it|he|she|they|we|this|that|the)\b))"
 _INTERJECTION = re.compile(rf"{_OPENER}(yes|no|true|false){_CLOSER}", re.IGNORECASE)
 _CLOSING = re.compile(
-    r"(?:\bso|\bthus|\bhence|\btherefore|\bsay|\bis|:)[,:]?\s+[*\"'_]*(yes|no|true|false)[*\"'_]*[\s.!]*$",
+    r"(?:\bso|\bthus|\bhence|\btherefore|\bsay|:)[,:]?\s+[*\"'_]*(yes|no|true|false)[*\"'_]*[\s.!]*$",
     re.IGNORECASE,
 )
 _CLAIM = re.compile(
@@ -106,11 +106,15 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
         return Extraction(_name(_truths(tail), names), "both")
     opening = _INTERJECTION.match(start)
     said = [m for part in sentences if (m := _says(part)) is not None]
+    if opening and said and _truth(said[-1][1]) != _truth(opening[1]):
+        return Extraction(_name([True, False], names), "opens a sentence")  # `Yes. Wait, no.`
     if word := opening or (said[-1] if said else None):
         return Extraction(names[_truth(word[1])], "opens a sentence")
     claims = list(_CLAIM.finditer(tail))
     if claims:
         last = claims[-1]
+        if _OPEN_CLAIM.search(_sentences(tail[: last.end()])[-1][: -len(last[0])]):
+            return Extraction(None, "nothing")
         value = not _truth(last[3]) if last[3] else _truth(last[2]) ^ bool(last[1])
         return Extraction(names[value], "is true or false")
     bare = clean(tail.strip().rpartition("\n")[2])
@@ -118,6 +122,12 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
         return Extraction(answer, "bare answer")
     return Extraction(None, "nothing")
 
+
+_OPEN_CLAIM = re.compile(
+    r"\b(?:not|cannot|never|hardly|neither|nor|doubt|if|whether|unless|could|might|may)\b|n['’]t",
+    re.IGNORECASE,
+)
+"""Before "is true" such a word makes a claim that no rule here decides: `cannot be true`, `if it is true`."""
 
 _COMMENT_ONLY = re.compile(r"\s*(?:in)?(?:correct|right|wrong|reasonable|verified)\b[\s.!]*$", re.IGNORECASE)
 
