@@ -172,7 +172,7 @@ def _chosen(clause: str) -> str:
     denied = _denied(clause, groups)
     candidates = [group for group, no in zip(groups, denied, strict=True) if not no]
     candidates.sort(key=lambda group: not any(item.is_formula for item in group))
-    if not candidates or _is_bounded(clause, candidates[0]) or _UNDECIDED.search(clause):
+    if not candidates or _is_bounded(clause, candidates[0]) or _UNDECIDED.search(clause.lower()):
         return clause
     group = candidates[0]
     alone = len(group) == 1
@@ -193,7 +193,8 @@ def only_candidate(sentence: str) -> str | None:
     groups = _groups(sentence, items)
     if len(groups) > 1 and _HINT.search(sentence) is None:
         return None  # nothing denies all but one
-    if _COMPARED.search(sentence) or _UNDECIDED.search(sentence):
+    lowered = sentence.lower()
+    if _COMPARED.search(lowered) or _UNDECIDED.search(lowered):
         return None
     kept = [group for group, no in zip(groups, _denied(sentence, groups), strict=True) if not no]
     if len(kept) != 1 or _is_bounded(sentence, kept[0]):
@@ -213,8 +214,7 @@ _HINT = re.compile(
 
 _COMPARED = re.compile(
     r"\b(?:more|less|fewer|greater|larger|smaller|higher|lower) than\b|\bbetween\b|\bat (?:least|most)\b"
-    r"|\b(?:maybe|perhaps|possibly)\b",
-    re.IGNORECASE,
+    r"|\b(?:maybe|perhaps|possibly)\b"
 )
 """`more than 42`, `between 1 and 2`, `maybe 5`: without a mark even `5, which is more than 3` is none."""
 
@@ -240,8 +240,7 @@ _MATHEMATICS = re.compile(r"\d|\\(?:sqrt|pi|frac|infty|cdot|times)|[√π∞^\[\
 _UNDECIDED = re.compile(
     r"\b(?:unknown|unclear|undetermined"
     r"|(?:cannot|can['’]t|impossible to|not possible to) (?:be )?(?:say|tell|determined?)"
-    r"|not enough information)\b",
-    re.IGNORECASE,
+    r"|not enough information)\b"
 )
 
 
@@ -398,8 +397,7 @@ _BETWEEN = (
 )
 _DENIAL = re.compile(
     r"(?:\b(?:not|never|neither|nor|none|cannot|without|except|unlike|rather than|instead of|other than)"
-    rf"|n['’]t){_BETWEEN}",
-    re.IGNORECASE,
+    rf"|n['’]t){_BETWEEN}"
 )
 _DENIED_AFTER = re.compile(
     r"\s*(?:[a-zA-Z]+\s+)?(?:is|was|are|were)(?:\s+(?:wrong|incorrect|false)|(?:\s+not|n['’]t)\s+"
@@ -415,7 +413,7 @@ def _denied(clause: str, groups: list[list[_Item]]) -> list[bool]:
     for group in groups:
         start = group[0].start
         before = clause[max(end, start - _AROUND) : start]
-        no = _DENIAL.search(before) is not None
+        no = _DENIAL.search(before.lower()) is not None
         no = no or (bool(denied) and denied[-1] and _TURN.search(clause[end:start]) is None)
         end = group[-1].end
         denied.append(no or _DENIED_AFTER.match(clause[end : end + _AROUND]) is not None)
@@ -434,8 +432,7 @@ _BOUND_BEFORE = re.compile(
     rf"(?:\bthan{_UP_TO}{{0,3}}|\bat\s+(?:least|most){_UP_TO}{{0,2}}|\bbetween{_UP_TO}{{0,2}}|\bup\s+to"
     rf"|\b(?:twice|double|triple|thrice|half|{_OPERATION_OF}\s+of)(?:\s+(?:the|a|an|of))*"
     r"|\bexceed(?:s|ed|ing)?|(?:^|\b(?:is|be|just|slightly|well|far|bit|little|and|or)\s)\s*(?:above|below|over|under)"
-    rf"|(?<![-=])(?:{_RELATION})|[\w)}}\]]\s*[+/×÷·]){_NAME_THEN}[\s*_(]*$|[\w)]-$",
-    re.IGNORECASE,
+    rf"|(?<![-=])(?:{_RELATION})|[\w)}}\]]\s*[+/×÷·]){_NAME_THEN}[\s*_(]*$|[\w)]-$"
 )
 _BOUND_AFTER = re.compile(
     r"\s*(?:[a-zA-Z]+\s+){0,2}(?:(?:or|and)\s+(?:more|less|fewer|greater|higher|lower|larger|smaller|above|below"
@@ -451,4 +448,4 @@ def _is_bounded(clause: str, group: list[_Item]) -> bool:
     """Return whether a sentence gives a bound or part of a formula: "at least 5", "5 or more", "2x + 5"."""
     start, end = group[0].start, group[-1].end
     before, after = clause[max(0, start - _AROUND) : start], clause[end : end + _AROUND]
-    return _BOUND_BEFORE.search(before) is not None or _BOUND_AFTER.match(after) is not None
+    return _BOUND_BEFORE.search(before.lower()) is not None or _BOUND_AFTER.match(after) is not None

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from dast_jax.records import Verdict, VerdictKind
 from dast_jax.verifiers.equivalence import Tolerance
-from dast_jax.verifiers.extract import stated_texts
+from dast_jax.verifiers.extract import extract_reference, stated_texts
 from dast_jax.verifiers.families import Task, read_task
 from dast_jax.verifiers.functions import functions_of
 from dast_jax.verifiers.guard import refuse_answer, refuse_text
@@ -90,6 +90,8 @@ class Verifier:
         if asked.family is None:
             return self._call(asked, reference, prediction)
         family = asked.family
+        if self.options.backend == "math_verify" and asked.name in ("math", "number"):
+            return self._library(reference, prediction)
         if (
             asked.name in ("math", "number")
             and asked.tolerance is None
@@ -157,6 +159,16 @@ class Verifier:
             while len(self._known) > self.options.cache_size:
                 self._known.popitem(last=False)
         return future
+
+    def _library(self, reference: str, prediction: str) -> Verdict | Future[Verdict]:
+        """Return math-verify's own verdict; what the guard refuses is refused here too."""
+        if refused := self._refuse(reference, prediction):
+            return refused
+        for name, text in (("reference", extract_reference(reference)), ("prediction", prediction)):
+            checked = text[-self.options.max_answer_chars :] if name == "prediction" else text
+            if reason := refuse_answer(checked, self.options):
+                return Verdict(VerdictKind.INCORRECT, None, f"{name} refused: {reason}")
+        return self._symbolic(extract_reference(reference), prediction, None)
 
     def _call(self, task: Task, reference: str, prediction: str) -> Verdict | Future[Verdict]:
         """Call the config's function on the pair in a worker; the first call waits for one to start."""
