@@ -56,6 +56,8 @@ def extract_math(text: str) -> Extraction:
     bare = join_thousands(text[-_BARE_TAIL:]).strip()
     if not bare or only_empty_boxes(bare):
         return _NOTHING
+    if len(text) > _BARE_TAIL:
+        return _from_prose(bare)
     if looks_like_code(bare):
         return Extraction(bare, "bare answer")
     if not is_prose(bare):

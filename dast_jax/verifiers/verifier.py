@@ -136,11 +136,10 @@ class Verifier:
 
         Extraction treats `No solution.` as prose, and of `max at $x=2$, min at $x=4$` it takes a part.
         """
-        if parse_number(clean(reference)) is not None:
-            return None  # compared as a number, and only as that
         longest = min(self.options.max_answer_chars, 2 * len(reference) + 20)
         whole = [prediction] if len(prediction) <= longest else []
-        for text in (*whole, *stated_texts(prediction, longest)):
+        is_number = parse_number(clean(reference)) is not None  # after a mark it is compared as a number
+        for text in (*whole, *(() if is_number else stated_texts(prediction, longest))):
             if (key := text_key(text)) and key == text_key(reference):
                 place = "bare answer" if text is prediction else "after a marker"
                 return Verdict(VerdictKind.CORRECT, text.strip(), f"{place}; same text")
