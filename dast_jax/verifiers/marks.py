@@ -24,7 +24,6 @@ class Mark(NamedTuple):
 
 
 _BOXED = re.compile(r"\\f?boxed\s*\{")
-_TAG = re.compile(r"<answer>(.{0,4000}?)</answer>", re.IGNORECASE | re.DOTALL)
 _JSON = re.compile(
     r"[\"'](?:final[_ ])?answer[\"']\s*:\s*(?:\"([^\"\n]{1,400})\"|(-?[\d.,]{0,40}\d))\s*[,}]", re.IGNORECASE
 )
@@ -69,8 +68,8 @@ def marks(text: str, *, choices: bool = False) -> Iterator[Mark]:
     """
     if (boxed := last_boxed(text)) is not None:
         yield Mark("boxed", boxed, True)
-    if "<" in text and (tags := _TAG.findall(text)):
-        yield Mark("answer tag", tags[-1].strip(), True)
+    if "<" in text and (tagged := _last_tag(text)) is not None:
+        yield Mark("answer tag", tagged, True)
     if "nswer" in text and "{" in text and (pairs := _JSON.findall(text)):
         yield Mark("answer tag", pairs[-1][0] or pairs[-1][1], True)
     if (at := text.rfind("####")) >= 0:
@@ -81,6 +80,14 @@ def marks(text: str, *, choices: bool = False) -> Iterator[Mark]:
     pattern = _MARKS[_CHOICE_NOUNS if choices else _ANSWER_NOUNS]
     for end in reversed([match.end() for match in pattern.finditer(text)][-_MARKS_TRIED:]):
         yield Mark("answer is", text[end:], False)
+
+
+def _last_tag(text: str) -> str | None:
+    """Return what the last closed `<answer>` tag holds, None without one."""
+    lowered = text.lower()
+    end = lowered.rfind("</answer>")
+    start = lowered.rfind("<answer>", 0, max(end, 0))
+    return text[start + len("<answer>") : end].strip() if start >= 0 and len(lowered) == len(text) else None
 
 
 def weak_mark(sentence: str) -> str | None:

@@ -35,7 +35,10 @@ def _without_reasoning(text: str) -> str:
         return text if opened is None else text[: opened.start()]
     for close in closed:
         opened = _OPEN.search(text, at, close.start())
-        kept = [] if opened is None else [*kept, text[at : opened.start()]]
+        if opened is None:
+            kept.clear()
+        else:
+            kept.append(text[at : opened.start()])
         at = close.end()
     rest = text[at:]
     opened = _OPEN.search(rest)
@@ -63,16 +66,19 @@ def _own_problem(text: str) -> str:
     steps = 0
     if "\n" not in text or not any(hint in text for hint in _PROBLEM_HINTS):
         return text
+    announced = _ANNOUNCED.search(text)
+    first = len(text) if announced is None else announced.start()
+    opening = len(text) - len(text.lstrip())
     for match in _PROBLEM.finditer(text):
-        before = text[: match.start()].rstrip()
         number = int(match["number"] or 0)
-        if number == steps + 1 and _ANNOUNCED.search(before) is None:
+        if number == steps + 1 and match.start() <= first:
             steps = number
-        elif before and not before.endswith((":", "：")):
-            return before
+        elif match.start() > opening and not text[: match.start()].endswith(_RESTATES):
+            return text[: match.start()].rstrip()
     return text
 
 
+_RESTATES = tuple(colon + space for colon in ":：" for space in ("", "\n", "\n\n", " \n"))
 _PROBLEM_HINTS = (":", "：", "<|", "\n# ", "\n## ", "\n### ")
 """Without one of these no header of a problem is there: they are searched faster than the pattern."""
 
