@@ -48,10 +48,7 @@ _HINTS = ("answer", "ans:", "choice", "option", "label", "verdict", "conclusion"
 _HINTS_ELSEWHERE = ("réponse", "respuesta", "risposta", "antwort", "lösung", "resposta")
 """Without one of these a text has no mark: they are searched faster than the patterns."""
 
-_WEAK = re.compile(
-    rf"\b(?:results?|solutions?|totals?){_OF}\s*{_IS}\s*|\b(?:result|solution|total)\s*[:：]\s*",
-    re.IGNORECASE,
-)
+_WEAK = re.compile(rf"\b(?:the|our|final)\s+(?:result|solution)s?\s*(?:{_IS}|[:：])\s*", re.IGNORECASE)
 
 _COMMENT = re.compile(
     r"[\s:*=]*(?:(?:also|indeed|therefore|thus|now|not|probably)\s+)*(?:in)?"
@@ -93,7 +90,7 @@ def _last_tag(text: str) -> str | None:
 def weak_mark(sentence: str) -> str | None:
     """Return what follows `the result is`, `the solution is`, which counts in the last sentence only."""
     lowered = sentence.lower()
-    if "result" not in lowered and "solution" not in lowered and "total" not in lowered:
+    if "result" not in lowered and "solution" not in lowered:
         return None
     found = list(_WEAK.finditer(sentence))
     return sentence[found[-1].end() :] if found else None
