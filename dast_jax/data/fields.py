@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from dast_jax.errors import UserError
-from dast_jax.verifiers.extract import closing_brace
+from dast_jax.verifiers.marks import closing_brace
 
 __all__ = [
     "Fields",

@@ -16,7 +16,7 @@ from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.normalize import clean, parse_number
 from dast_jax.verifiers.prose import PROSE_NUMBER, is_prose, without_bold
 
-__all__ = ["answer_of_clause", "closing_display", "last_in_prose"]
+__all__ = ["answer_of_clause", "closing_display", "only_candidate", "sentence_end"]
 
 _TAIL = 4_000
 _AROUND = 80
@@ -26,7 +26,7 @@ _AROUND = 80
 def answer_of_clause(text: str) -> str | None:
     """Return the answer at the start of `text`, which follows a marker; None where there is none."""
     text = without_bold(text[:_TAIL]).lstrip(" \t\r\n:*=")  # Markdown's bold and colons after the marker
-    clause = text[: _sentence_end(text)].strip().rstrip("*").rstrip()
+    clause = text[: sentence_end(text)].strip().rstrip("*").rstrip()
     if not clause or looks_like_code(clause):
         return clause or None
     opening = _formula_at(clause, 0) if clause[0] in "$\\" else None
@@ -74,7 +74,7 @@ _TOKEN = re.compile(r"\\(?:begin|end)(?![a-zA-Z])|\\[^\n]|[{}$\n]|[.!?](?=[\s*]|
 _STOP = re.compile(r"[.!?](?=[\s*]|$)|\n")
 
 
-def _sentence_end(text: str) -> int:
+def sentence_end(text: str) -> int:
     """Return where the first sentence ends: a stop or line end outside formulas, groups, environments."""
     stop = _STOP.search(text)
     if stop is None:
@@ -136,19 +136,31 @@ def _items(clause: str) -> list[_Item]:
     return items + [formula for formula in (after, *rest) if formula is not None]
 
 
-def _formulas(clause: str) -> Iterator[_Item]:
+def _formulas(text: str) -> Iterator[_Item]:
     at = 0
-    while (token := _OPENER.search(clause, at)) is not None:
-        formula = _formula_at(clause, token.start()) if token[0] in ("$", "\\(", "\\[") else None
+    while (token := _OPENER.search(text, at)) is not None:
+        formula = _formula_at(text, token.start()) if token[0] in ("$", "\\(", "\\[") else None
         if formula is None or is_prose(formula.text):
             at = token.end()
         else:
             at = formula.end
-            if any(c.isalnum() for c in formula.text):
+            if any(c.isalnum() for c in formula.text) and not _is_named(text, formula):
                 yield formula
 
 
 _OPENER = re.compile(r"\\[^\n]|\$")
+_NAME_ONLY = re.compile(
+    r"[a-zA-Z](?:_\w|_\{\w+\})?(?:\([^()]{0,20}\))?|[A-Z]{2,4}|\\(?:angle|triangle|overline)\b.{0,20}"
+)
+_HAS_VALUE = re.compile(r"[^.!?$\\]{0,40}?\s(?:is|are|was|equals?|be|=)\s|\s*=\s*\$")
+
+
+def _is_named(text: str, formula: _Item) -> bool:
+    """Return whether a formula only names what has the answer as its value: "the largest $n$ is 34"."""
+    return (
+        _NAME_ONLY.fullmatch(formula.text) is not None
+        and _HAS_VALUE.match(text, formula.end, formula.end + _AROUND) is not None
+    )
 
 
 # --- which of them is the answer ----------------------------------------------------------------------
@@ -160,7 +172,7 @@ def _chosen(clause: str) -> str:
     denied = _denied(clause, groups)
     candidates = [group for group, no in zip(groups, denied, strict=True) if not no]
     candidates.sort(key=lambda group: not any(item.is_formula for item in group))
-    if not candidates or _is_bounded(clause, candidates[0]):
+    if not candidates or _is_bounded(clause, candidates[0]) or _UNDECIDED.search(clause.lower()):
         return clause
     group = candidates[0]
     alone = len(group) == 1
@@ -171,37 +183,66 @@ def _chosen(clause: str) -> str:
     return group[0].text if alone else ", ".join(_distinct(group))
 
 
-def last_in_prose(text: str) -> str | None:
-    """Return the last number of prose not denied by its sentence, or both of two joined by "or"."""
-    last_lines = text.rfind("\n", 0, max(0, len(text) - _LAST_LINES)) + 1
-    matches = list(PROSE_NUMBER.finditer(text, last_lines)) or list(
-        PROSE_NUMBER.finditer(text, 0, last_lines)
-    )
-    if not matches:
+def only_candidate(sentence: str) -> str | None:
+    """Return the answer of an unmarked sentence: its one quantity or formula; None where it has another
+    number of them, denies or bounds it, lists alternatives, or holds digits that are no whole quantity.
+    """
+    items = _items(sentence)
+    if not items or _has_other_digits(sentence, items):
         return None
-    last = matches[-1]
-    begin = max(text.rfind(end, 0, last.start()) for end in ("\n", ". ", "! ", "? ")) + 1
-    if _HINT.search(text, begin, last.end() + _AROUND) is None:
-        return last[0].strip().rstrip(".")
-    numbers = PROSE_NUMBER.finditer(text, begin)
-    items = [_Item(m.start(), m.end(), m[0].strip().rstrip("."), False) for m in numbers]
-    groups = _groups(text, items)
-    kept = [group for group, no in zip(groups, _denied(text, groups), strict=True) if not no]
-    if not kept:
+    groups = _groups(sentence, items)
+    if len(groups) > 1 and _HINT.search(sentence) is None:
+        return None  # nothing denies all but one
+    lowered = sentence.lower()
+    if _COMPARED.search(lowered) or _UNDECIDED.search(lowered):
         return None
-    group = kept[-1]
-    either = any(_OR.fullmatch(_gap(text, *pair)) for pair in pairwise(group))
-    return ", ".join(_distinct(group)) if either and not _signs(text, group) else group[-1].text
+    kept = [group for group, no in zip(groups, _denied(sentence, groups), strict=True) if not no]
+    if len(kept) != 1 or _is_bounded(sentence, kept[0]):
+        return None
+    group = kept[0]
+    if signs := _signs(sentence, group):
+        return _result(group, signs)
+    if len(_distinct(group)) > 1 or _EITHER.search(sentence[: group[0].start]):
+        return None
+    text = group[0].text.rstrip(".")
+    return None if group[0].is_formula and _SEVERAL.search(text) else text
 
-
-_LAST_LINES = 200
-"""Characters at the end of prose that mostly hold its last number."""
 
 _HINT = re.compile(
-    r"\b(?:or|not|never|nor|none|cannot|without|except|unlike|(?:rather|other) than|instead of)\b|n['’]t\b",
-    re.IGNORECASE,
+    r"not|n['’]t|never|nor|none|without|except|unlike|other than|instead|is (?:wrong|incorrect|false)"
 )
-"""A word without which a sentence denies nothing and names no alternatives."""
+
+_COMPARED = re.compile(
+    r"\b(?:more|less|fewer|greater|larger|smaller|higher|lower) than\b|\bbetween\b|\bat (?:least|most)\b"
+    r"|\b(?:maybe|perhaps|possibly)\b"
+)
+"""`more than 42`, `between 1 and 2`, `maybe 5`: without a mark even `5, which is more than 3` is none."""
+
+_SEVERAL = re.compile(r"[<>,;≤≥≠]|\\(?:leq?|geq?|neq?|lt|gt|in|pm|mp|sim|approx|to|mid|cup)(?![a-zA-Z])|\\\{")
+"""A relation, a pair or a set: of an unmarked formula nobody knows whether it is the answer."""
+
+
+def _has_other_digits(sentence: str, items: list[_Item]) -> bool:
+    """Return whether there are digits or signs outside of the candidates: `10^6`, `room 3B`, `3,5`."""
+    at = 0
+    rest = []
+    for item in items:
+        rest.append(sentence[at : item.start])
+        at = item.end
+    rest.append(sentence[at:])
+    return any(_MATHEMATICS.search(_TEXT_COMMAND.sub(" ", part)) for part in rest)
+
+
+_TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}")
+_MATHEMATICS = re.compile(r"\d|\\(?:sqrt|pi|frac|infty|cdot|times)|[√π∞^\[\]{}]|\b(?:pi|sqrt)\b")
+
+
+_UNDECIDED = re.compile(
+    r"\b(?:unknown|unclear|undetermined"
+    r"|(?:cannot|can['’]t|impossible to|not possible to) (?:be )?(?:say|tell|determined?)"
+    r"|not enough information)\b"
+)
+
 
 _EITHER = re.compile(r"\beither\s+(?:[a-zA-Z]\s*=\s*)?$", re.IGNORECASE)
 _NAME = r"(?:(?P<name>[a-zA-Z](?:_\w)?)\s*=\s*)?"
@@ -212,7 +253,11 @@ _OR = re.compile(
     rf"(?:\s+(?:maybe|perhaps|possibly|probably|even|rather|else|just|about|the))*\s*{_NAME}",
     re.IGNORECASE,
 )
-_CALCULATION = re.compile(r"\s*[-–—−+*/×÷=·]\s*|\s+(?:x|to)\s+")
+_UNIT_WORD = r"\s+(?!(?:and|or|so|then|but|is|are|was|where|with|when|than|if|by)\b)[a-zA-Z]{2,}"
+_CALCULATION = re.compile(
+    rf"\s*[-–—−+*/×÷=·]\s*|\s+(?:x|to|times|plus|minus|divided by|multiplied by)\s+"
+    rf"|(?:{_UNIT_WORD}){{1,2}}\s*(?:[+*/×÷=·]|\bx\b)\s*"
+)
 _DASH = re.compile(r"\s+[-–—−]\s+")
 _SIGN_AFTER = re.compile(r"\s*[-–−+*/×÷=·]")
 _PLACES = re.compile(r"\s*(?:decimal|significant|d\.?\s?p|s\.?\s?f|places?|digits?)\b")
@@ -316,7 +361,7 @@ def _signs(clause: str, group: list[_Item]) -> list[str]:
 
 def _result(group: list[_Item], signs: list[str]) -> str | None:
     """Return the result of a calculation, `8` of `5 + 3 = 8`; None where it is a range or has none."""
-    if signs[-1] != "=" or len(signs) < len(group) - 1:
+    if not signs[-1].endswith("=") or len(signs) < len(group) - 1:
         return None
     first, last = group[0].text, group[-1].text
     if len(group) == 2 and ("/" in first or "frac" in first):  # `2/3 = 0.67` is two thirds, `6/3 = 2` either
@@ -343,6 +388,7 @@ _between = """
     equal equals to exactly simply just merely be been the a an number value really actually only about by
     given as quite necessarily always likely both either of in at near nearly close for any answer possible
     even yet precisely equivalent correct right true final actual supposed meant
+    think believe say claim expect that it this they is are was were
 """
 _NAME_THEN = r"(?:[\s*_\"'“($]+[a-zA-Z](?:_\w)?\s*=)?"
 _BETWEEN = (
@@ -351,8 +397,7 @@ _BETWEEN = (
 )
 _DENIAL = re.compile(
     r"(?:\b(?:not|never|neither|nor|none|cannot|without|except|unlike|rather than|instead of|other than)"
-    rf"|n['’]t){_BETWEEN}",
-    re.IGNORECASE,
+    rf"|n['’]t){_BETWEEN}"
 )
 _DENIED_AFTER = re.compile(
     r"\s*(?:[a-zA-Z]+\s+)?(?:is|was|are|were)(?:\s+(?:wrong|incorrect|false)|(?:\s+not|n['’]t)\s+"
@@ -368,7 +413,7 @@ def _denied(clause: str, groups: list[list[_Item]]) -> list[bool]:
     for group in groups:
         start = group[0].start
         before = clause[max(end, start - _AROUND) : start]
-        no = _DENIAL.search(before) is not None
+        no = _DENIAL.search(before.lower()) is not None
         no = no or (bool(denied) and denied[-1] and _TURN.search(clause[end:start]) is None)
         end = group[-1].end
         denied.append(no or _DENIED_AFTER.match(clause[end : end + _AROUND]) is not None)
@@ -377,15 +422,23 @@ def _denied(clause: str, groups: list[list[_Item]]) -> list[bool]:
 
 _RELATION = r"[<>≤≥≠]=?|!=|\\(?:leq?|geq?|neq?|lt|gt)(?:slant)?(?![a-zA-Z])"
 _UP_TO = r"(?:\s+(?!(?:is|are|was|were|equals?)\b)[a-zA-Z]+)"
+_OPERATION_OF = (
+    r"(?:roots?|square|cube|power|half|halves|thirds?|fourths?|quarters?|fifths?|tenths?|multiples?|factorial"
+    r"|logarithm|log|sine|cosine|tangent|reciprocal|inverse|opposite|negative|percent|%|sum|product|quotient)"
+)
+"""`the square root of 5`, `half of 5`: the number is not the answer, and nothing here calculates it."""
+
 _BOUND_BEFORE = re.compile(
     rf"(?:\bthan{_UP_TO}{{0,3}}|\bat\s+(?:least|most){_UP_TO}{{0,2}}|\bbetween{_UP_TO}{{0,2}}|\bup\s+to"
+    rf"|\b(?:twice|double|triple|thrice|half|{_OPERATION_OF}\s+of)(?:\s+(?:the|a|an|of))*"
     r"|\bexceed(?:s|ed|ing)?|(?:^|\b(?:is|be|just|slightly|well|far|bit|little|and|or)\s)\s*(?:above|below|over|under)"
-    rf"|(?<![-=])(?:{_RELATION})|[\w)}}\]]\s*[+/×÷·]){_NAME_THEN}[\s*_(]*$|[\w)]-$",
-    re.IGNORECASE,
+    rf"|(?<![-=])(?:{_RELATION})|[\w)}}\]]\s*[+/×÷·]){_NAME_THEN}[\s*_(]*$|[\w)]-$"
 )
 _BOUND_AFTER = re.compile(
     r"\s*(?:[a-zA-Z]+\s+){0,2}(?:(?:or|and)\s+(?:more|less|fewer|greater|higher|lower|larger|smaller|above|below"
-    r"|over|under|up)|or\s+(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)|at\s+(?:least|most))\b"
+    r"|over|under|up)|(?:squared|cubed|factorial|base|mod|modulo|to the power|choose)"
+    r"|(?:times|plus|minus|divided by|multiplied by)\s+(?:as|the|that|more|[a-z]\b)"
+    r"|or\s+(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)|at\s+(?:least|most))\b"
     rf"|\s*(?:{_RELATION})|\+(?![\s$]*[\d\\])",
     re.IGNORECASE,
 )
@@ -395,4 +448,4 @@ def _is_bounded(clause: str, group: list[_Item]) -> bool:
     """Return whether a sentence gives a bound or part of a formula: "at least 5", "5 or more", "2x + 5"."""
     start, end = group[0].start, group[-1].end
     before, after = clause[max(0, start - _AROUND) : start], clause[end : end + _AROUND]
-    return _BOUND_BEFORE.search(before) is not None or _BOUND_AFTER.match(after) is not None
+    return _BOUND_BEFORE.search(before.lower()) is not None or _BOUND_AFTER.match(after) is not None

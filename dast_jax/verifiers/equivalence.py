@@ -13,7 +13,16 @@ from typing import NamedTuple
 from dast_jax.verifiers.normalize import Number, clean, is_words, parse_number, text_key
 from dast_jax.verifiers.prose import is_prose
 
-__all__ = ["Comparison", "Tolerance", "compare_math", "compare_number", "numbers_equal", "split_parts"]
+__all__ = [
+    "Comparison",
+    "Tolerance",
+    "compare_math",
+    "compare_number",
+    "numbers_equal",
+    "right_side",
+    "split_parts",
+    "without_unit",
+]
 
 
 class Comparison(NamedTuple):
@@ -43,16 +52,21 @@ def compare_math(
     """
     left, right = clean(reference), clean(answer)
     if ("=" in left) != ("=" in right):
-        left, right = _NAMED.sub("", left), _NAMED.sub("", right)
+        left_value, right_value = right_side(left), right_side(right)
+        if left_value is None or right_value is None:
+            return _same_text(reference, answer) or Comparison(False, "an equation")
+        left, right = left_value, right_value
     if not right:
         return Comparison(False, "empty answer")
     a, b = parse_number(left), parse_number(right)
+    if a is not None and b is None:
+        right = without_unit(left, right)
+        b = parse_number(right)
     if a is not None and b is not None:
         return _numbers(a, b, percent, tolerance)
-    left_key, right_key = text_key(reference), text_key(answer)
-    if left_key == right_key:
-        return Comparison(True, "same text")
-    for different in (_sentence, _indexed, _colons, _brackets, _lists, _words, _letter_case):
+    if (same := _same_text(reference, answer)) is not None:
+        return same
+    for different in (_sentence, _indexed, _colons, _one_bracketed, _brackets, _lists, _words, _letter_case):
         verdict = different(left, right)
         if verdict is not None:
             return verdict
@@ -63,16 +77,27 @@ def compare_number(
     reference: str, answer: str, percent: str = "either", tolerance: Tolerance | None = None
 ) -> Comparison:
     """Compare two plain numbers; anything that is no plain number is different."""
-    a, b = parse_number(clean(reference)), parse_number(clean(answer))
+    left, right = right_side(clean(reference)) or "", right_side(clean(answer)) or ""
+    a, b = parse_number(left), parse_number(without_unit(left, right))
     if a is None or b is None:
         return Comparison(False, "not a plain number")
     return _numbers(a, b, percent, tolerance)
 
 
 def _numbers(a: Number, b: Number, percent: str, tolerance: Tolerance | None) -> Comparison:
-    if tolerance is None or a.percent != b.percent:
+    if tolerance is None:
         return Comparison(numbers_equal(a, b, percent), "exact numbers")
-    return Comparison(tolerance.allows(a.value, b.value), "numbers within the tolerance")
+    near = any(tolerance.allows(a.value, value) for value in _readings(a, b, percent))
+    return Comparison(near, "numbers within the tolerance")
+
+
+def _readings(a: Number, b: Number, percent: str) -> list[Fraction]:
+    """Return the values that `b` may have next to `a`, where only one of them has a percent sign."""
+    if a.percent == b.percent:
+        return [b.value]
+    scale = Fraction(100) if a.percent else Fraction(1, 100)
+    readings = {"fraction": [b.value * scale], "unit": [b.value]}
+    return readings.get(percent, [b.value * scale, b.value])
 
 
 def numbers_equal(a: Number, b: Number, percent: str = "either") -> bool:
@@ -85,8 +110,85 @@ def numbers_equal(a: Number, b: Number, percent: str = "either") -> bool:
     return as_fraction or as_unit
 
 
-_NAMED = re.compile(r"^\\?[A-Za-z](?:_\{?\w\}?)?\s*=\s*(?=[-+$\\.\d][^=]*$)")
-"""`x = ` before a number-like rest: one side may leave it out."""
+def _same_text(reference: str, answer: str) -> Comparison | None:
+    return Comparison(True, "same text") if text_key(reference) == text_key(answer) else None
+
+
+_EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)")
+_RELATION = re.compile(
+    r"[<>≤≥≠≡]|!=|:=|==|\\(?:leq?|geq?|neq?|lt|gt|equiv|Rightarrow|implies|to|iff|pmod|bmod)(?![a-zA-Z])"
+)
+_NAME = re.compile(
+    r"\\?[A-Za-z](?:_\{?\w+\}?)?'?|[A-Z]{2,4}|\\?[A-Za-z]+|(?:\\text|\\mathrm|\\operatorname)\s*\{[^{}]*\}"
+    r"|(?:m\s*)?\\(?:angle|triangle|overline|widehat|vec|mathbf|bar|hat|boldsymbol)\s*(?:\{\s*)?\\?[A-Za-z]{1,4}(?:\s*\})?"
+    r"|\|[A-Za-z]{1,3}\|"
+)
+_PRODUCT = re.compile(r"[a-z]{2}")
+_FUNCTION_VALUE = re.compile(r"\\?[A-Za-z]{1,4}(?:_\{?\w+\}?)?(?:\^\{?[-\w()]+\}?|'{1,3})?\s*\([^=]*\)")
+_VALUES = re.compile(r"\\(?:[dtc]?frac|sqrt|cdot|times|div|pi|left|right|text\s*\{[^{}]*\}|[,;! $%])")
+_OPERATION = re.compile(r"[+*/×÷·^!]|(?<=[\w)}])\s*-|\\(?:[dtc]?frac|sqrt|cdot|times|div)|\s-\s|\s+x\s+")
+
+
+def right_side(text: str) -> str | None:
+    """Return what an answer with `=` says the value is, or the answer without one; None for a true equation.
+
+    Only a name (`x = 5`), a function value (`f(2) = 5`) or a calculation (`2 + 3 = 5`) has its right side
+    as its value: `x^2 = 5` and `3 = 5` do not.
+    """
+    if "=" not in text:
+        return text
+    sides = [side.strip() for side in _EQUALS.split(text)]
+    if _RELATION.search(text) or len(sides) < 2 or not sides[-1] or ("," in sides[-1] and len(sides) > 2):
+        return None
+    return sides[-1] if all(_has_value(side) for side in sides[:-1]) else None
+
+
+def _has_value(side: str) -> bool:
+    if _NAME.fullmatch(side):
+        return _PRODUCT.fullmatch(side) is None
+    if _FUNCTION_VALUE.fullmatch(side):
+        return True
+    rest = _BETWEEN_NUMBERS.sub("", _VALUES.sub(" ", side))
+    return _OPERATION.search(side) is not None and not any(c.isalpha() for c in rest)
+
+
+_BETWEEN_NUMBERS = re.compile(r"(?<=\d)\s+[A-Za-z]{2,}\.?(?=\W|$)|(?<=\s)x(?=\s)")
+"""A unit after a number, and the `x` of a product."""
+
+
+_unit = """
+    m s g h L l N J W V A K C F Hz kHz MHz Pa kPa cm mm km nm kg mg ml mL dL ft in yd mi lb lbs oz hr hrs min
+    mins sec secs mph kph kmh cal kcal kJ kW kWh eV mol rad deg px KB MB GB TB € £ ¥ EUR USD GBP rupees
+    inches feet yards miles meters metres seconds minutes hours days weeks months years dollars cents euros
+    hour minute second day week month year meter metre mile foot inch yard person people unit units
+"""
+_SYMBOLS = "|".join(map(re.escape, sorted(_unit.split(), key=len, reverse=True)))
+_UNIT = rf"(?:{_SYMBOLS})(?:\^\{{?-?[1-3]\}}?|[23](?!\d))?"
+_WITH_UNIT = re.compile(
+    rf"(?P<number>[-+$£€]?[-\d\\][^a-zA-Z=,;]*(?:\\frac[^a-zA-Z=,;]*)?)"
+    rf"(?<![/^*·])(?:(?P<gap>\s*){_UNIT}(?:\s*(?:/|\bper\b|\\cdot|\*|·)\s*{_UNIT})*"
+    r"|\s*/\s*[a-zA-Z]{2,}|(?<!\s)(?P<attached>[a-z]{4,}))\.?"
+)
+
+
+_ONE_LETTER = re.compile(r"[a-zA-Z](?![a-zA-Z])")
+
+
+def without_unit(reference: str, answer: str) -> str:
+    """Return `answer` without its unit (`42 m/s`, `42 cm^2`, `10weeks`), where the reference is a number.
+
+    Next to digits a lone letter is a variable (`3t`), apart from them it is a unit (`3 m`).
+    """
+    if parse_number(reference) is None or (match := _WITH_UNIT.fullmatch(answer)) is None:
+        return answer
+    number = match["number"].strip()
+    unit = answer[match.end("number") :]
+    attached = match["gap"] == "" and answer[match.end("number") - 1] not in " ~"
+    if attached and _ONE_LETTER.match(unit):
+        return answer
+    word = match["attached"] or "units"
+    changes = parse_number(f"1 {word}") != Number(Fraction(1))  # `million`, `squared`
+    return answer if changes or parse_number(number) is None else number
 
 
 # --- what is certainly different though a parser may not see it -----------------------------------------
@@ -107,7 +209,7 @@ def _sentence(a: str, b: str) -> Comparison | None:
     return None
 
 
-_INDEXED = re.compile(r"(?<![a-zA-Z\\])\d\s*_")
+_INDEXED = re.compile(r"(?<![a-zA-Z\\^])\d\s*_")
 _COLON = re.compile(r"\d\s*:\s*\d")
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
@@ -131,6 +233,14 @@ def _colons(a: str, b: str) -> Comparison | None:
         _part_equal(x, y) is True or text_key(x) == text_key(y) for x, y in zip(parts_a, parts_b, strict=True)
     )
     return Comparison(same, "times or ratios")
+
+
+def _one_bracketed(a: str, b: str) -> Comparison | None:
+    """Compare a number with an interval, a tuple or a set (`[42,42]`): they differ."""
+    for number, other in ((a, b), (b, a)):
+        if parse_number(number) is not None and _bracketed(other) is not None:
+            return Comparison(False, "a number against several")
+    return None
 
 
 def _brackets(a: str, b: str) -> Comparison | None:

@@ -1,6 +1,7 @@
 """Finding the answer in a worked solution of a mathematical problem, and in a reference.
 
-The other families' extraction is in `words` and `lists`; `families` has the table of all.
+The other families' extraction is in `choice`, `words` and `lists`; `families` has the table of all. All of
+them read their marks with `marks`, and get what `response.graded_part` leaves of a response.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dast_jax.verifiers.clause import answer_of_clause, closing_display, last_in_prose
+from dast_jax.verifiers.clause import answer_of_clause, closing_display, only_candidate, sentence_end
 from dast_jax.verifiers.guard import looks_like_code
+from dast_jax.verifiers.marks import is_comment, marks, only_empty_boxes, weak_mark
+from dast_jax.verifiers.normalize import clean, parse_number
 from dast_jax.verifiers.prose import is_prose, without_bold
+from dast_jax.verifiers.response import join_thousands, one_spelling
 
-__all__ = ["Extraction", "closing_brace", "extract_math", "extract_reference", "last_boxed", "stated_texts"]
+__all__ = ["Extraction", "extract_math", "extract_reference", "last_sentence", "stated_texts"]
 
 _PROSE_TAIL = 4_000
-_BOXES_TRIED = 8
-_MARKER_SPAN = 150
+_BARE_TAIL = 20_000
+"""Characters of an unmarked response that are read; no bare answer is longer."""
+_MARK_SPAN = 150
 """Characters that hold any "answer to … is"."""
 
 
@@ -29,22 +34,30 @@ class Extraction:
     found: str
 
 
+_NOTHING = Extraction(None, "nothing")
+_CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
+"""GSM8K's annotations, `48/2 = <<48/2=24>>24`."""
+
+
 def extract_math(text: str) -> Extraction:
     """Return the final answer of a worked solution, or of a bare answer.
 
-    In this order: the last `\\boxed{}` whose braces match; what follows the last `####`; what follows the
-    last "answer is"; the text itself where it is no prose; the last number of prose.
+    In this order: at a mark (`marks.marks`); the text itself, or its last line, where it is no prose; the
+    only quantity of the last sentence. What is marked with an empty box or a blank has no answer.
     """
-    if (boxed := last_boxed(text)) is not None:
-        return Extraction(boxed, "boxed")
-    if (at := text.rfind("####")) >= 0 and (answer := answer_of_clause(text[at + 4 :])):
-        return Extraction(answer, "after ####")
-    for end in reversed([m.end() for m in _ANSWER_IS.finditer(text)]):
-        if answer := answer_of_clause(text[end : end + _PROSE_TAIL]):
-            return Extraction(answer, "answer is")
-    bare = text.strip()
-    if not bare:
-        return Extraction(None, "nothing")
+    for mark in marks(text):
+        rest = join_thousands(mark.rest[:_PROSE_TAIL])
+        if mark.enclosed:
+            return Extraction(_inside(rest), mark.found)
+        if mark.found == "answer is" and (is_comment(rest) or _opens_a_solution(rest)):
+            continue
+        if answer := answer_of_clause(rest):
+            return Extraction(answer, mark.found)
+    bare = join_thousands(text[-_BARE_TAIL:]).strip()
+    if not bare or only_empty_boxes(bare):
+        return _NOTHING
+    if len(text) > _BARE_TAIL:
+        return _from_prose(bare)
     if looks_like_code(bare):
         return Extraction(bare, "bare answer")
     if not is_prose(bare):
@@ -52,69 +65,88 @@ def extract_math(text: str) -> Extraction:
             return Extraction(shown, "bare answer")
         lines = bare.split("\n") if "\\begin" not in bare else [bare]
         return Extraction(lines[-1].strip(), "bare answer" if len(lines) == 1 else "last line")
-    number = last_in_prose(without_bold(bare[-_PROSE_TAIL:]).replace("{,}", ","))
-    return Extraction(number, "last number" if number is not None else "nothing")
+    return _from_prose(bare)
+
+
+def _inside(boxed: str) -> str:
+    """Return the answer in a box, where that holds a whole sentence (`\\text{The answer is 460}`)."""
+    if "nswer" not in boxed:
+        return boxed
+    words = re.sub(r"\\(?:text|mbox|mathrm)\s*\{([^{}]*)\}", r"\1", clean(boxed))
+    for mark in marks(words):
+        if not is_comment(mark.rest) and (answer := answer_of_clause(mark.rest)):
+            return answer
+    return boxed
+
+
+def _opens_a_solution(rest: str) -> bool:
+    """Return whether what follows `Answer:` is a worked solution in prose, not an answer and remarks."""
+    end = sentence_end(rest[:_PROSE_TAIL].lstrip(" \t:*="))
+    first, more = rest[: end + 1].strip(), rest[end + 2 : end + _PROSE_TAIL]
+    opening = _FIRST_WORDS.match(first)
+    return opening is not None and "=" in more and any(c.isdigit() for c in more)
+
+
+_FIRST_WORDS = re.compile(
+    r"[\s:*]*(?:First|Let|We|To|Since|There|If|He|She|They|In|On|Each|[A-Z][a-z]+ (?:has|had|sold|buys))\b"
+)
+
+
+def _from_prose(text: str) -> Extraction:
+    """Return the answer of unmarked prose: its last sentence, where that has exactly one candidate.
+
+    `42, because 6 times 7 is 42` opens with its answer instead.
+    """
+    if (opening := _OPENING.match(text)) is not None and parse_number(clean(opening[1])) is not None:
+        return Extraction(opening[1], "opens the response")
+    tail = without_bold(text[-_PROSE_TAIL:]).replace("{,}", ",")
+    sentence = last_sentence(_CALCULATOR.sub("", tail) if "<<" in tail else tail)
+    if sentence.rstrip("*\"') ").endswith(("?", "？")):
+        return _NOTHING
+    if (rest := weak_mark(sentence)) is not None:
+        if is_comment(rest):
+            return _NOTHING
+        if answer := answer_of_clause(rest):
+            return Extraction(answer, "result is")
+    answer = only_candidate(sentence)
+    return _NOTHING if answer is None else Extraction(answer, "last sentence")
+
+
+_OPENING = re.compile(r"([-$\d][\d.,/%]{0,20}?),?\s+(?:because|since)\b")
+
+
+def last_sentence(text: str) -> str:
+    """Return the last sentence of `text`, with its stop; lines end sentences, formulas hold them together."""
+    text = text.rstrip()
+    begin = max(text.rfind("\n\n"), len(text) - _SENTENCE, 0)
+    rest = text[begin:].lstrip()
+    if "\\" not in rest and "{" not in rest:
+        stops = [stop.end() for stop in _STOP.finditer(rest)]
+        return rest[stops[-1] :] if stops else rest
+    while (end := sentence_end(rest)) < len(rest) - 1 and (more := rest[end + 1 :].lstrip(" \t\n*\"')")):
+        rest = more
+    return rest
+
+
+_SENTENCE = 1_500
+_STOP = re.compile(r"(?:[.!?][*\"')]*\s+|\n\s*)(?=\S)")
 
 
 def extract_reference(text: str) -> str:
     """Return the reference answer: itself, or the marked answer of a whole reference solution."""
+    text = one_spelling(text)
     if "\\boxed" in text or "####" in text:
         return extract_math(text).answer or text.strip()
-    return text.strip()
+    return join_thousands(text).strip()
 
 
 def stated_texts(text: str, longest: int) -> Iterator[str]:
-    """Yield all that a response without a box says after its marker, up to `longest` characters.
-
-    That is what follows the last `####`, else each "answer is".
-    """
+    """Yield all that a response without a box says after its marks, up to `longest` characters."""
     if "boxed" in text:
         return
-    if (at := text.rfind("####")) >= 0:
-        starts, tail = [at + 4], text
-    else:
-        tail = text[-(longest + _MARKER_SPAN) :]
-        starts = [match.end() for match in _ANSWER_IS.finditer(tail)] if "answer" in tail.lower() else []
-    for start in starts:
-        if len(tail) - start <= longest:
-            yield tail[start:].lstrip(" \t\r\n:*=")
-
-
-# --- markers ----------------------------------------------------------------------------------------
-
-_BOXED = re.compile(r"\\f?boxed\s*\{")
-_ANSWER_IS = re.compile(
-    r"\banswers?\b(?:\s+(?:to|for|of|in)\s[^.\n]{0,80}?)?(?:\s*\*\*)?"
-    r"\s*(?:(?:is|are|would be|will be|must be)\b(?:\s*:)?|:)",
-    re.IGNORECASE,
-)
-
-
-def last_boxed(text: str) -> str | None:
-    """Return what the last non-empty `\\boxed{…}` with matched braces holds, None without one."""
-    if "boxed" not in text:
-        return None
-    starts = [m.end() for m in _BOXED.finditer(text)]
-    for start in reversed(starts[-_BOXES_TRIED:]):
-        close = closing_brace(text, start)
-        if close is not None and (inner := text[start:close].strip()):
-            return inner
-    return None
-
-
-def closing_brace(text: str, start: int) -> int | None:
-    """Return where the group that was opened just before `start` closes; escaped braces do not count."""
-    depth, at, end = 1, start, len(text)
-    while at < end:
-        char = text[at]
-        if char == "\\":
-            at += 2
-            continue
-        if char == "{":
-            depth += 1
-        elif char == "}":
-            depth -= 1
-            if depth == 0:
-                return at
-        at += 1
-    return None
+    tail = text if "####" in text else text[-(longest + _MARK_SPAN) :]
+    for mark in marks(tail):
+        if len(mark.rest) <= longest:
+            yield mark.rest.lstrip(" \t\r\n:*=")
+        if mark.found == "after ####":
+            return

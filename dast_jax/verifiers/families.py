@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from dast_jax.errors import UserError
 from dast_jax.options import nearest
-from dast_jax.verifiers import lists, words
+from dast_jax.verifiers import choice, lists, words
 from dast_jax.verifiers.equivalence import Comparison, Tolerance, compare_math, compare_number
 from dast_jax.verifiers.extract import Extraction, extract_math, extract_reference
 from dast_jax.verifiers.functions import FAMILY_NAMES, Functions, functions_of, names_code
@@ -70,7 +70,7 @@ def _plain(compare: Callable[[str, str, VerifierOptions], Comparison]) -> Compar
 FAMILIES: Mapping[str, Family] = {
     "math": Family(_math, _compare_math, extract_reference),
     "number": Family(_math, _compare_number, extract_reference),
-    "choice": Family(words.extract_choice, _plain(words.compare_choice)),
+    "choice": Family(choice.extract_choice, _plain(choice.compare_choice)),
     "yes_no": Family(words.extract_yes_no, _plain(words.compare_yes_no)),
     "label": Family(words.extract_label, _plain(words.compare_label)),
     "bool": Family(words.extract_bool, _plain(words.compare_bool)),

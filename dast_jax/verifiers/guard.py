@@ -59,6 +59,8 @@ def refuse_answer(answer: str, options: VerifierOptions) -> str | None:
 
 def looks_like_code(text: str) -> bool:
     """Return whether `text` holds a call or name that only a program has, such as a payload for `eval`."""
+    if "(" not in text and "__" not in text and "lambda" not in text and "import" not in text:
+        return False  # no pattern below matches without one of these
     return _CODE.search(text) is not None
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from dast_jax.verifiers.equivalence import Comparison, Tolerance, compare_math, split_parts
-from dast_jax.verifiers.extract import Extraction, last_boxed
+from dast_jax.verifiers.extract import Extraction
+from dast_jax.verifiers.marks import is_comment, marks, only_empty_boxes
 from dast_jax.verifiers.normalize import NUMBER, clean
 from dast_jax.verifiers.options import VerifierOptions
 from dast_jax.verifiers.prose import is_prose
@@ -13,11 +15,6 @@ from dast_jax.verifiers.prose import is_prose
 __all__ = ["as_tuple", "compare_list", "extract_list"]
 
 _TAIL = 4_000
-_MARKERS_TRIED = 8
-_MARKER = re.compile(
-    r"\b(?:answers?|lists?|solutions?|values?)\b[^.\n]{0,40}?(?:\s*\*\*)?\s*(?:(?:is|are)\b(?:\s*:)?|:)",
-    re.IGNORECASE,
-)
 _GROUP = re.compile(r"\\?\[[^\[\]]*\\?\]|\([^()]*,[^()]*\)|\\?\{[^{}]*,[^{}]*\}")
 _ITEM = rf"(?:-\s?)?(?:\\frac\{{\d+\}}\{{\d+\}}|\d+/\d+|{NUMBER})"
 _JOIN = r"(?:\s*,\s*(?:and\s+|or\s+)?|\s+and\s+|\s+or\s+)"
@@ -33,32 +30,61 @@ def extract_list(text: str, options: VerifierOptions) -> Extraction:
     value alone is a list of one.
     """
     text = text[-_TAIL:]
-    if (boxed := last_boxed(text)) is not None:
-        return Extraction(boxed, "boxed")
-    if (at := text.rfind("####")) >= 0 and (line := text[at + 4 :].strip().partition("\n")[0]):
-        return Extraction(_list_in(line) or line, "after ####")
-    for match in reversed(list(_MARKER.finditer(text))[-_MARKERS_TRIED:]):
-        line = text[match.end() :].lstrip(" \t\r\n:*=").partition("\n")[0]
+    for mark in marks(text):
+        if mark.enclosed:
+            return Extraction(mark.rest, mark.found)
+        line = mark.rest.lstrip(" \t\r\n:*=").partition("\n")[0]
+        if is_comment(line):
+            continue
         if (answer := _list_in(line) or _single(line)) is not None:
-            return Extraction(answer, "answer is")
+            return Extraction(answer, mark.found)
+        if _GROUP.search(line):
+            return Extraction(None, "nothing")
     bare = text.strip()
+    if only_empty_boxes(bare):
+        return Extraction(None, "nothing")
     if bare and not is_prose(bare) and "\n" not in bare:
         return Extraction(bare, "bare answer")
-    answer = _list_in(bare, last=True)
-    return Extraction(answer, "last list" if answer is not None else "nothing")
+    for line in reversed(bare.split("\n")):
+        if _GROUP.search(line) or _RUN.search(line):
+            answer = _list_in(line, last=True)
+            return Extraction(answer, "last list" if answer is not None else "nothing")
+    return Extraction(None, "nothing")
 
 
 def _list_in(text: str, *, last: bool = False) -> str | None:
-    """Return the first (or last) bracketed list of `text`, else its first (or last) run of numbers."""
+    """Return the one bracketed list, or else run of numbers, of a line, that it does not deny.
+
+    Of several the first counts (or the last), unless they are alternatives (`[0, 5] or [0, 2, 5]`) or a list
+    of lists.
+    """
     for pattern in (_GROUP, _RUN):
-        if found := [match.group() for match in pattern.finditer(text)]:
-            return found[-1 if last else 0]
+        found = [
+            m for m in pattern.finditer(text) if not _DENIED.search(text[max(0, m.start() - 40) : m.start()])
+        ]
+        if not found:
+            if pattern.search(text):
+                return None
+            continue
+        if any(_ALTERNATIVE.fullmatch(text[a.end() : b.start()]) for a, b in pairwise(found)):
+            return None
+        return found[-1 if last else 0].group()
     return None
+
+
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|cannot|neither|nor|except|rather than|instead of|other than)|n['’]t)"
+    r"(?:\s+(?:be|the|a|list|equal|to|is|simply|just))*[\s*$:]*$",
+    re.IGNORECASE,
+)
+_ALTERNATIVE = re.compile(
+    r"[\s*$]*(?:,|;|\bor\b|\band\b|,\s*(?:or|and)\b|/)?[\s*$]*(?:\b(?:maybe|perhaps|possibly)\b\s*)?"
+)
 
 
 def _single(line: str) -> str | None:
     line = line.strip().rstrip(".")
-    return line if line and not is_prose(line) else None
+    return line if line and not is_prose(line) and not _GROUP.search(line) else None
 
 
 def compare_list(

@@ -17,6 +17,8 @@ NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d*)?|\.\d+"
 
 _MAX_TEN_EXPONENT = 400
 
+_LETTERS = re.compile(r"\\(?:mathrm|text|operatorname)\s*\{\s*([ei])\s*\}")
+_APPROXIMATELY = re.compile(r"^\s*\$?\s*\\(?:approx|simeq|doteq)(?![a-zA-Z])\s*")
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _SPACING = re.compile(r"(?<!\\)\\[;: ]|\\q?quad\b|~|\s+")
 _THIN_SPACE = re.compile(r"\\!|(?<=\d)\\,(?=\d{3}(?!\d))|\{,\}(?=\d{3}(?!\d))")
@@ -75,6 +77,7 @@ def clean(text: str) -> str:
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
     text = text.replace("−", "-").replace("\\$", "$").replace("\\%", "%")
     if "\\" in text or "{" in text:
+        text = _respelled(text)
         text = _THIN_SPACE.sub("", text).replace("\\,", " ")
         text = _SIZES.sub("", text)
     text = _SPACING.sub(" ", text).strip()
@@ -99,6 +102,15 @@ def clean(text: str) -> str:
     while _is_group(text):
         text = text[1:-1].strip()
     return text
+
+
+def _respelled(text: str) -> str:
+    """Return `text` with one spelling for `\\mathrm{e}`, the empty set, and a value that is approximate."""
+    if "{e" in text or "{i" in text:
+        text = _LETTERS.sub(r"\1", text)
+    if "\\approx" in text or "eq" in text:
+        text = _APPROXIMATELY.sub("", text)
+    return text.replace("\\varnothing", "\\emptyset")
 
 
 def _strip_sentence_end(text: str) -> str:
@@ -145,6 +157,8 @@ def parse_number(text: str) -> Number | None:
     """
     if _PLAIN.fullmatch(text):
         return Number(Fraction(text))
+    if "\\overline" in text and (repeating := _REPEATING.fullmatch(text)) is not None:
+        return Number(_repeating(repeating))
     if len(text) > 1_000 or not any("0" <= c <= "9" for c in text):
         return None
     text = _DEGREES.sub("", text)
@@ -178,6 +192,19 @@ def parse_number(text: str) -> Number | None:
         value *= scale * more
     negative = "-" in (match["sign"], match["sign2"])
     return Number(-value if negative else value, percent or match["percent"] is not None)
+
+
+_REPEATING = re.compile(
+    r"(?P<sign>-?)(?P<whole>\d{0,50})\.(?P<fixed>\d{0,50})\\overline\s*\{?(?P<period>\d{1,50})\}?", re.ASCII
+)
+
+
+def _repeating(match: re.Match[str]) -> Fraction:
+    """Return the value of `0.1\\overline{6}`, one sixth."""
+    fixed, period = match["fixed"], match["period"]
+    head = int((match["whole"] or "0") + fixed)
+    value = Fraction(int(f"{head}{period}") - head, 10 ** len(fixed) * (10 ** len(period) - 1))
+    return -value if match["sign"] else value
 
 
 def _scale_of(words: list[str]) -> int | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from dast_jax.options import opt
 from dast_jax.verifiers.functions import check_functions
 
-__all__ = ["PERCENT_RULES", "VerifierOptions"]
+__all__ = ["BACKENDS", "PERCENT_RULES", "VerifierOptions"]
 
+BACKENDS = ("rules", "math_verify")
 PERCENT_RULES = ("either", "fraction", "unit")
 
 
@@ -16,6 +17,12 @@ PERCENT_RULES = ("either", "fraction", "unit")
 class VerifierOptions:
     """How answers are compared, and the limits of a comparison."""
 
+    backend: str = opt(
+        "rules",
+        "what judges math and number answers: the rules of docs/verification.md, or the library math-verify "
+        "alone (extraction included), for results comparable with papers",
+        choices=BACKENDS,
+    )
     percent: str = opt(
         "either",
         "what a percent sign means when the other side has none: 50% equals 0.5 (fraction), 50 (unit), "

@@ -275,6 +275,8 @@ class _Feeder:
         """Return what a reply `[id, outcome, reason, extracted]` says."""
         outcome, reason, extracted = reply[1], reply[2], reply[3]
         if self._limits.function is None:
+            if isinstance(outcome, str):  # math-verify's own verdict, on a whole response
+                return Verdict(VerdictKind(outcome), extracted, reason)
             return _verdict(outcome, reason, item.answer)
         if outcome == "unusable":
             return UserError(f"{self._limits.named}: {reason}")
@@ -320,6 +322,7 @@ class _Worker:
             "cpu_seconds": limits.cpu_seconds,
             "memory_mb": limits.memory_mb,
             "float_rounding": options.float_rounding,
+            "backend": options.backend,
             "function": limits.function,
             "functions": dict(limits.functions),
             "path": sys.path if limits.function else [],  # where this process would find the module

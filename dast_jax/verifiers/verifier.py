@@ -11,13 +11,14 @@ from types import TracebackType
 
 from dast_jax.records import Verdict, VerdictKind
 from dast_jax.verifiers.equivalence import Tolerance
-from dast_jax.verifiers.extract import stated_texts
+from dast_jax.verifiers.extract import extract_reference, stated_texts
 from dast_jax.verifiers.families import Task, read_task
 from dast_jax.verifiers.functions import functions_of
 from dast_jax.verifiers.guard import refuse_answer, refuse_text
-from dast_jax.verifiers.normalize import text_key
+from dast_jax.verifiers.normalize import clean, parse_number, text_key
 from dast_jax.verifiers.options import VerifierOptions
 from dast_jax.verifiers.pool import WorkerPool
+from dast_jax.verifiers.response import graded_part
 
 __all__ = ["Verifier"]
 
@@ -89,6 +90,8 @@ class Verifier:
         if asked.family is None:
             return self._call(asked, reference, prediction)
         family = asked.family
+        if self.options.backend == "math_verify" and asked.name in ("math", "number"):
+            return self._library(reference, prediction)
         if (
             asked.name in ("math", "number")
             and asked.tolerance is None
@@ -102,7 +105,7 @@ class Verifier:
             )
         if refused := self._refuse(reference, prediction):
             return refused
-        reference = family.reference(reference)
+        reference, prediction = family.reference(reference), graded_part(prediction)
         if reason := refuse_answer(reference, self.options):
             return Verdict(VerdictKind.INCORRECT, None, f"reference refused: {reason}")
         extraction = family.extract(prediction, self.options)
@@ -135,7 +138,8 @@ class Verifier:
         """
         longest = min(self.options.max_answer_chars, 2 * len(reference) + 20)
         whole = [prediction] if len(prediction) <= longest else []
-        for text in (*whole, *stated_texts(prediction, longest)):
+        is_number = parse_number(clean(reference)) is not None  # after a mark it is compared as a number
+        for text in (*whole, *(() if is_number else stated_texts(prediction, longest))):
             if (key := text_key(text)) and key == text_key(reference):
                 place = "bare answer" if text is prediction else "after a marker"
                 return Verdict(VerdictKind.CORRECT, text.strip(), f"{place}; same text")
@@ -154,6 +158,16 @@ class Verifier:
             while len(self._known) > self.options.cache_size:
                 self._known.popitem(last=False)
         return future
+
+    def _library(self, reference: str, prediction: str) -> Verdict | Future[Verdict]:
+        """Return math-verify's own verdict; what the guard refuses is refused here too."""
+        if refused := self._refuse(reference, prediction):
+            return refused
+        for name, text in (("reference", extract_reference(reference)), ("prediction", prediction)):
+            checked = text[-self.options.max_answer_chars :] if name == "prediction" else text
+            if reason := refuse_answer(checked, self.options):
+                return Verdict(VerdictKind.INCORRECT, None, f"{name} refused: {reason}")
+        return self._symbolic(extract_reference(reference), prediction, None)
 
     def _call(self, task: Task, reference: str, prediction: str) -> Verdict | Future[Verdict]:
         """Call the config's function on the pair in a worker; the first call waits for one to start."""

@@ -44,6 +44,8 @@ def main(argv: list[str]) -> int:
     try:
         if config["function"]:
             judge = _load_function(config["function"], config["functions"], config["path"])
+        elif config["backend"] == "math_verify":
+            judge = _load_math_verify(config["float_rounding"])
         else:
             judge = _load(config["float_rounding"])
     except (ImportError, _UnusableError) as error:
@@ -143,6 +145,8 @@ def _load(float_rounding: int) -> Judge:
     from math_verify import verify
     from math_verify.parser import parse_latex_cached
 
+    from dast_jax.verifiers.exact import certainly_different, equal_constants
+
     logging.disable(logging.CRITICAL)
     _close_eval()
     # Not its unit removal: it takes the variables c, d, g, h, l, m, o, s and t for units (`3t` for 3).
@@ -151,7 +155,7 @@ def _load(float_rounding: int) -> Judge:
     )
 
     def parse(text: str) -> Any:
-        return parse_latex_cached(normalize_latex(text, config=spelling))
+        return parse_latex_cached(normalize_latex(_latex(text), config=spelling))
 
     def equal(reference: str, answer: str, tolerance: Any = None) -> Outcome:
         parsed = []
@@ -163,13 +167,15 @@ def _load(float_rounding: int) -> Judge:
             except Exception:  # a grammar of this size fails in too many ways to name
                 return Outcome(False, f"the {name} cannot be read as mathematics")
         try:
-            same = verify(
-                parsed[:1],
-                parsed[1:],
-                float_rounding=float_rounding,
-                timeout_seconds=None,
-                raise_on_error=True,
-            )
+            same = equal_constants(parsed[0], parsed[1], float_rounding)
+            if same is None:
+                same = verify(
+                    parsed[:1],
+                    parsed[1:],
+                    float_rounding=float_rounding,
+                    timeout_seconds=None,
+                    raise_on_error=True,
+                ) and not certainly_different(parsed[0], parsed[1])
         except MemoryError:
             raise
         except Exception as error:
@@ -180,6 +186,83 @@ def _load(float_rounding: int) -> Judge:
 
     equal("x+1", "1+x")  # sympy imports parts of itself at first use
     return equal
+
+
+def _load_math_verify(float_rounding: int) -> Judge:
+    """Import math-verify, and return its own verdict on a reference and a whole response."""
+    import math_verify.parser
+    from math_verify import parse, verify
+
+    logging.disable(logging.CRITICAL)
+    _close_eval()
+    math_verify.parser.parse_expr = arithmetic
+
+    def equal(reference: str, response: str, tolerance: Any = None) -> Outcome:
+        gold = parse(reference, parsing_timeout=None)
+        if not any(hasattr(value, "args") for value in gold):  # as its authors advise for bare LaTeX
+            gold = parse(f"${reference}$", parsing_timeout=None) or gold
+        found = parse(response, parsing_timeout=None)
+        if not found:
+            return Outcome("no_answer", "math-verify finds no answer")
+        try:
+            same = verify(
+                gold, found, float_rounding=float_rounding, timeout_seconds=None, raise_on_error=True
+            )
+        except MemoryError:
+            raise
+        except Exception as error:
+            return Outcome("incorrect", f"math-verify failed ({type(error).__name__})", str(found[-1]))
+        return Outcome("correct" if same else "incorrect", "math-verify", str(found[-1])[:200])
+
+    equal("x+1", "$1+x$")
+    return equal
+
+
+def arithmetic(text: Any, *_: Any, **__: Any) -> Any:
+    """Return a sum, product or power of plain numbers and one-letter names as sympy has it; nothing is run.
+
+    Raises ValueError for any other text.
+    """
+    import ast
+
+    import sympy
+
+    operators = {ast.Add: "__add__", ast.Sub: "__sub__", ast.Mult: "__mul__", ast.Div: "__truediv__"}
+
+    def value(node: ast.expr) -> Any:
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            return sympy.Integer(node.value) if isinstance(node.value, int) else sympy.Float(str(node.value))
+        if isinstance(node, ast.Name):
+            return getattr(sympy, node.id) if node.id in _CONSTANTS else sympy.Symbol(node.id)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+            return -value(node.operand) if isinstance(node.op, ast.USub) else value(node.operand)
+        if isinstance(node, ast.BinOp) and type(node.op) in operators:
+            return getattr(value(node.left), operators[type(node.op)])(value(node.right))
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+            base, power = value(node.left), value(node.right)
+            if base.is_Number and power.is_Number and abs(power) <= _LARGEST_POWER:
+                return base**power
+        raise ValueError("only arithmetic of plain numbers is read from text")
+
+    try:
+        return value(ast.parse(str(text).strip(), mode="eval").body)
+    except (SyntaxError, RecursionError) as error:
+        raise ValueError("only arithmetic of plain numbers is read from text") from error
+
+
+_LARGEST_POWER = 1_000
+
+_FUNCTION = re.compile(r"(?<![\\a-zA-Z])(exp|ln|log|sin|cos|tan)(?=\s*\()")
+_POWER_THEN_INDEX = re.compile(r"([A-Za-z])\^(\{[^{}]*\}|\w)_(\{[^{}]*\}|\w)")
+_SIGNS = str.maketrans(
+    {"×": "\\times ", "·": "\\cdot ", "÷": "\\div ", "≤": "\\leq ", "≥": "\\geq ", "≠": "\\neq "}
+)
+
+
+def _latex(text: str) -> str:
+    """Return `text` in LaTeX where it is nearly that: `exp(9)`, `v^2_0`, `3×4`."""
+    text = _FUNCTION.sub(r"\\\1", text)
+    return _POWER_THEN_INDEX.sub(r"\1_\3^\2", text).translate(_SIGNS)
 
 
 def _near(reference: Any, answer: Any, amount: float, relative: bool) -> bool:

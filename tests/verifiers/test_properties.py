@@ -124,6 +124,6 @@ def test_an_answer_equals_itself_whatever_surrounds_it(n):
     for body in (
         f"First {n + 1}, then {n + 2}.\n#### {n}",
         f"From {n + 1}: \\boxed{{{n}}}",
-        f"{n + 1}, so {n}.",
+        f"From {n + 1} we go on.\nSo it is {n}.",
     ):
         assert extract_math(body).answer == str(n)

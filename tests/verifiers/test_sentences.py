@@ -100,7 +100,7 @@ PROSE = [
     ("5", "So it is not 5.", NO_ANSWER),
     ("6", "It is 6, not 5.", CORRECT),
     ("5", "It is 6, not 5.", INCORRECT),
-    ("6", "I think it is 5 or 6", INCORRECT),
+    ("6", "I think it is 5 or 6", NO_ANSWER),
     ("5", "so there are 5 apples and 3 pears left, the answer is 5", CORRECT),
     ("17", "Therefore, 24 - 7 = 17 students are not on the team.", CORRECT),
     ("90", "The answer is 90 minutes or 1.5 hours.", CORRECT),

@@ -46,7 +46,7 @@ EXTRACTED = [
     ("5", "She has **5** apples left.", CORRECT),
     ("5", r"I think it is \(5\).", CORRECT),
     ("-3", "the temperature is -3 degrees", CORRECT),
-    ("3", "it is 5-3 apples", CORRECT),  # not -3
+    ("3", "it is 5-3 apples", NO_ANSWER),  # a calculation or range, and not -3
     ("0.5", "it is .5 of them", CORRECT),
     ("1000000", "that is 1 million people", CORRECT),
     ("1", "that is 1 million people", INCORRECT),

@@ -1,0 +1,205 @@
+"""Answers that are the label of a choice: `B`, `(B)`, `option 2`, several as `A, C`.
+
+A label counts where a sentence points at it: enclosed (`(B)`), named (`option B`), opening what follows a
+mark, or said to be correct (`B is the best answer`). A capital anywhere else (`vitamin C`) is a word.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from dast_jax.verifiers.equivalence import Comparison
+from dast_jax.verifiers.extract import Extraction
+from dast_jax.verifiers.marks import is_comment, marks, only_empty_boxes
+from dast_jax.verifiers.normalize import clean
+from dast_jax.verifiers.options import VerifierOptions
+from dast_jax.verifiers.prose import without_bold
+
+__all__ = ["compare_choice", "extract_choice"]
+
+_TAIL = 4_000
+_SPAN = 300
+
+_NOUN = r"(?i:options?|choices?|letters?|answers?|statements?|alternatives?)"
+_ENCLOSED = r"[(\[{]\s*([A-Za-z1-9])\s*[)\]}]"
+_AFTER = r"(?=\s*$|\s*[).:,;/|&\]]|\s+(?:and|or|but|because|since|as|which|is|not)\b)"
+_BARE = rf"(?<![\w'’.$])([B-HJ-Z](?![\w'’^=+*])|A{_AFTER}|[a-hj]{_AFTER}|[1-9]{_AFTER})"
+_LABEL = rf"(?:{_ENCLOSED}|{_BARE}\)?)"
+_HEDGE = (
+    r"(?i:(?:(?:most|very|more)\s+)?(?:likely|probably|clearly|definitely|certainly|surely|obviously|simply|indeed"
+    r"|therefore|thus|still|for sure|in fact|just|either|between|best|both)|the|an?\s+(?=option|choice)"
+    r"|(?:correct|right|best)\s+(?=option|choice|answer))"
+)
+_HEAD = re.compile(rf"[\s*\"'_:]*(?:{_HEDGE}\s+)*(?:{_NOUN}\s+)?{_LABEL}")
+_UNSURE = r"(?i:\s+(?:maybe|perhaps|possibly|probably|even|else|both))*"
+_NEXT = re.compile(
+    rf"[\s*]*(?:,|/|\||;|&|(?i:\band/or\b|\band\b|\bor\b|,\s*and\b|,\s*or\b)|\((?i:or|and)\b|(?=[(\[]\s*[A-Z]\s*[)\]])"
+    rf"|(?<=[A-Z])\s+(?=[A-Z](?!\w)))"
+    rf"{_UNSURE}\s*(?:{_NOUN}\s+)?{_LABEL}"
+)
+_POINTED = re.compile(
+    rf"\b{_NOUN}\s+{_LABEL}|{_ENCLOSED}"
+    rf"|(?i:\b(?:choose|chose|pick|select|go with|it is|it['’]s|but|say|be|选)\s*){_BARE}"
+    rf"|{_BARE}(?=\s+(?i:is|are|must be|would be)\s+(?i:the\s+|not\s+|in)*"
+    r"(?i:correct|right|best|answer|wrong|false|true))"
+)
+_ALONE = re.compile(rf"[\s*\"'_]*(?:{_ENCLOSED}|([A-Za-z1-9]))\s*(?:[).:](?:\s.*)?)?[\s*\"'_.]*")
+_DENIED = re.compile(
+    r"(?i:\b(?:not|never|cannot|neither|nor|none|except|but not|all but|other than|rather than|instead of"
+    r"|without|unlike"
+    r"|(?:rule|ruled|ruling|eliminate[ds]?|eliminating|exclude[ds]?|excluding)(?:\s+out)?)|n['’]t)"
+    r"(?i:\s+(?:be|the|(?-i:an?)|that|it|is|likely|correct|right|answer|options?|choices?|either|of|out))*[\s*\"']*$"
+)
+_DENIED_AFTER = re.compile(
+    r"(?i:[\s*)]*(?:is|are|was|were|seems?|would be|must be|can|could|should|must)\s*"
+    r"(?:all\s+|also\s+|both\s+|clearly\s+)*"
+    r"(?:be\s+)?(?:not|n['’]t|wrong|incorrect|false|bad|impossible|ruled out|eliminated|excluded|discarded"
+    r"|rejected|out)\b)"
+    r"|(?i:[\s*)]*(?:isn|aren|can|wasn)['’]t\b)"
+)
+_REASON = re.compile(r"(?i:\b(?:because|since|as|whereas|while|although|though)\b)")
+_LINE = re.compile(r"^\s*(?:[(\[]\s*[A-Za-z]\s*[)\]]|[A-Z]\s*[).:])\s*\S", re.MULTILINE)
+_SENTENCES = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)\s+|\n+")
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
+_CONTINUED = re.compile(r"\n\s*(?=(?:or|and)\s)")
+_SEVERAL_LETTERS = re.compile(r"[A-J]{2,6}")
+
+
+def extract_choice(text: str, options: VerifierOptions) -> Extraction:
+    """Return the label of a choice, `A`–`Z` or `1`–`9`, in capitals; several joined ("A, B") are several.
+
+    In this order: at a mark, whose sentence decides, whatever was said before; the whole text where it is a
+    choice (`B`, `(B) palms`); the last sentence of prose that points at one (`(B)`, `option B`, `B is
+    correct`) and does not deny it; a first or last line that is a label. A choice by its text has no label.
+    """
+    text = _CONTINUED.sub(" ", without_bold(text[-_TAIL:])).replace("`", "").replace("|>", " ")
+    for mark in marks(text, choices=True):
+        span = mark.rest if mark.enclosed else _first_sentence(mark.rest[:_SPAN].lstrip(" \t\r\n:*="))
+        if not mark.enclosed and (not span.strip() or is_comment(span)):
+            continue
+        return Extraction(_in_span(clean(span)), mark.found)
+    if only_empty_boxes(text):
+        return Extraction(None, "nothing")
+    before, _, last = text.strip().rpartition("\n")
+    bare = clean(last)
+    if not before and (answer := _whole(bare)):
+        return Extraction(answer, "bare answer")
+    if (answer := _pointed_at(_without_options(text))) is not None:
+        return Extraction(answer, "last choice")
+    lines = text.strip().split("\n")
+    for line, place in ((bare, "last line"), (clean(lines[0]), "first line")):
+        if (place == "first line" or len(line) <= 12) and (match := _ALONE.fullmatch(line)):
+            rest = line[match.end(match.lastindex or 0) :]
+            if len(_LINE.findall(text)) <= 1 and (place == "last line" or rest[:1] in (")", ".", ":", "")):
+                return Extraction(_letter(match), place)
+    return Extraction(None, "nothing")
+
+
+def _first_sentence(text: str) -> str:
+    """Return the first sentence; a stop after a lone first letter (`B. palms`) does not end it."""
+    for end in _SENTENCE_END.finditer(text):
+        if end.start() > 1 or text[end.start()] == "\n":
+            return text[: end.start()]
+    return text
+
+
+def _whole(bare: str) -> str | None:
+    """Return the choice where it is the whole response: `B`, `(B) palms`, `option B`, `A and C`, `AC`."""
+    if _SEVERAL_LETTERS.fullmatch(bare) and list(bare) == sorted(set(bare)):
+        return ", ".join(bare)
+    if match := _ALONE.fullmatch(bare):
+        return _letter(match)
+    if match := _HEAD.match(bare):
+        letters, end = _joined(bare, match)
+        if not bare[end:].strip(" .)*]\"'"):
+            return ", ".join(letters)
+    return None
+
+
+def _in_span(span: str) -> str | None:
+    """Return the choice in what follows a mark: what it opens with, or else the labels it points at."""
+    if several := re.fullmatch(r"[(\[]\s*([A-Z](?:\s*,\s*[A-Z])+)\s*[)\]]", span):
+        return ", ".join(dict.fromkeys(re.findall("[A-Z]", several[1])))
+    if _SEVERAL_LETTERS.fullmatch(span) and list(span) == sorted(set(span)):
+        return ", ".join(span)
+    span = re.sub(r"\\(?:text|textbf|mathbf|mathrm|mbox)\s*\{([^{}]*)\}", r" \1 ", span)
+    head = _HEAD.match(span)
+    if head is None:
+        found = [label for label in _labels_in(span) if not label.denied]
+        return ", ".join(dict.fromkeys(label.letter for label in found)) or None
+    if _DENIED_AFTER.match(span[head.end() :]):
+        return None
+    return ", ".join(_joined(span, head)[0])
+
+
+def _joined(text: str, first: re.Match[str]) -> tuple[list[str], int]:
+    """Return the label of a match and those joined to it (`A or B`, `(A)(B)`), and where they end."""
+    letters, at = [_letter(first)], first.end()
+    while (match := _NEXT.match(text, at)) is not None:
+        letters.append(_letter(match))
+        at = match.end()
+    return list(dict.fromkeys(letters)), at
+
+
+class _Found(NamedTuple):
+    letter: str
+    denied: bool
+    start: int
+
+
+def _labels_in(sentence: str) -> list[_Found]:
+    """Return the labels that a sentence points at, in order, and whether it denies them.
+
+    A denial holds for all labels that follow it joined (`neither (A) nor (B)`, `(A) and (C) are wrong`).
+    """
+    found: list[_Found] = []
+    at = 0
+    while (match := _POINTED.search(sentence, at)) is not None:
+        letters, end = _joined(sentence, match)
+        denied = _DENIED.search(sentence[max(at, match.start() - 60) : match.start()]) is not None
+        denied = denied or _DENIED_AFTER.match(sentence[end : end + 60]) is not None
+        found += [_Found(letter, denied, match.start()) for letter in letters]
+        at = end
+    return found
+
+
+def _pointed_at(text: str) -> str | None:
+    """Return the choice of the last sentence that points at one and neither it nor a later one denies it.
+
+    Of `(B), because (A) is dry` only what comes before the reason counts.
+    """
+    later_denied: set[str] = set()
+    for sentence in reversed([part for part in _SENTENCES.split(text) if part.strip()]):
+        if sentence.rstrip().endswith("?"):
+            continue
+        labels = _labels_in(sentence)
+        reason = _REASON.search(sentence)
+        kept = [label for label in labels if not label.denied and label.letter not in later_denied]
+        first = [label for label in kept if reason is None or label.start < reason.start()]
+        if kept:
+            return ", ".join(dict.fromkeys(label.letter for label in first or kept))
+        later_denied |= {label.letter for label in labels}
+    return None
+
+
+def _without_options(text: str) -> str:
+    """Return `text` without a list of the options (`(A) x`, `(B) y`, a line each), which chooses none."""
+    if len(_LINE.findall(text)) < 2:
+        return text
+    return "\n".join(line for line in text.split("\n") if _LINE.match(line) is None)
+
+
+def _letter(match: re.Match[str]) -> str:
+    return next(group for group in match.groups() if group).upper()
+
+
+def compare_choice(reference: str, answer: str, options: VerifierOptions) -> Comparison:
+    """Return whether the labels are the same; `A` and `a` are, `A` and `1` are not."""
+    left, right = _labels(reference, options), _labels(answer, options)
+    return Comparison(left == right, "choices")
+
+
+def _labels(text: str, options: VerifierOptions) -> frozenset[str]:
+    found = extract_choice(text, options).answer if len(text) > 1 and "," not in text else text.strip()
+    return frozenset(part.strip().upper() for part in (found or text).split(","))

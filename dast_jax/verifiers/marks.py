@@ -1,0 +1,138 @@
+"""Where a response announces its answer: one grammar of marks for all families.
+
+\\boxed{42}    <answer>42</answer>    #### 42    The answer is 42.    **Answer:** 42    答案是42
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+__all__ = ["Mark", "closing_brace", "is_comment", "last_boxed", "marks", "only_empty_boxes", "weak_mark"]
+
+_BOXES_TRIED = 8
+_MARKS_TRIED = 8
+
+
+class Mark(NamedTuple):
+    """What kind of mark it is, and what it holds: the content of a box or tag, else all that follows it."""
+
+    found: str
+    rest: str
+    enclosed: bool
+
+
+_BOXED = re.compile(r"\\f?boxed\s*\{")
+_JSON = re.compile(
+    r"[\"'](?:final[_ ])?answer[\"']\s*:\s*(?:\"([^\"\n]{1,400})\"|(-?[\d.,]{0,40}\d))\s*[,}]", re.IGNORECASE
+)
+_IS = r"(?:is|are|was|would be|will be|must be|should be|comes? to|equals)\b(?:\s*[:：])?"
+_OTHER_LANGUAGES = (
+    r"\b(?:réponse|respuesta|risposta|Antwort|Lösung|resposta)\b(?:\s+(?:finale?|final))?\s*(?:est|es|è|ist|lautet|é|:)"
+    r"|(?:答案|答)\s*(?:应该)?(?:[:：]|是|为)|(?:故|应|所以)?选(?:择)?\s*[:：]?\s*(?=[(（]?[A-Za-z])"
+)
+_ASIDE = r"(?:\s*\([^()\n]{0,80}\)|,\s[^,.\n]{1,40},)?"
+_OF = r"(?:\s+(?:to|for|of|in)\s[^.\n]{0,80}?)?"
+_ANSWER = (
+    rf"\b(?:NOUNS)\b{_OF}{_ASIDE}(?:\s*\*\*)?\s*(?:{_IS}|[:：])"
+    r"|\bans(?:wer)?\s*[:：]|\banswer\s+(?=\\[(\[]|\$)|^[ \t]*A[:：]"
+)
+_ANSWER_NOUNS = r"answers?"
+_CHOICE_NOUNS = r"answers?|choices?|options?|labels?|verdict|conclusion"
+_MARKS = {
+    nouns: re.compile(_ANSWER.replace("NOUNS", nouns) + "|" + _OTHER_LANGUAGES, re.IGNORECASE | re.MULTILINE)
+    for nouns in (_ANSWER_NOUNS, _CHOICE_NOUNS)
+}
+_HINTS = ("answer", "ans:", "choice", "option", "label", "verdict", "conclusion", "a:", "a：", "答", "选")
+_HINTS_ELSEWHERE = ("réponse", "respuesta", "risposta", "antwort", "lösung", "resposta")
+"""Without one of these a text has no mark: they are searched faster than the patterns."""
+
+_WEAK = re.compile(rf"\b(?:the|our|final)\s+(?:result|solution)s?\s*(?:{_IS}|[:：])\s*", re.IGNORECASE)
+
+_COMMENT = re.compile(
+    r"[\s:*=]*(?:(?:also|indeed|therefore|thus|now|not|probably)\s+)*(?:in)?"
+    r"(?:correct|right|wrong|valid|reasonable|plausible|consistent|verified|confirmed|checked|true that)\b",
+    re.IGNORECASE,
+)
+"""`So this answer is correct.` comments on an answer and states none."""
+
+
+def marks(text: str, *, choices: bool = False) -> Iterator[Mark]:
+    """Yield the marks of `text`, the most reliable first: box, tag, `####`, then "answer is" from the last.
+
+    With `choices`, "the correct option is" and its like are marks too.
+    """
+    if (boxed := last_boxed(text)) is not None:
+        yield Mark("boxed", boxed, True)
+    if "<" in text and (tagged := _last_tag(text)) is not None:
+        yield Mark("answer tag", tagged, True)
+    if "nswer" in text and "{" in text and (pairs := _JSON.findall(text)):
+        yield Mark("answer tag", pairs[-1][0] or pairs[-1][1], True)
+    if (at := text.rfind("####")) >= 0:
+        yield Mark("after ####", text[at + 4 :], False)
+    lowered = text.lower()
+    if not any(hint in lowered for hint in _HINTS + _HINTS_ELSEWHERE):
+        return
+    pattern = _MARKS[_CHOICE_NOUNS if choices else _ANSWER_NOUNS]
+    for end in reversed([match.end() for match in pattern.finditer(text)][-_MARKS_TRIED:]):
+        yield Mark("answer is", text[end:], False)
+
+
+def _last_tag(text: str) -> str | None:
+    """Return what the last closed `<answer>` tag holds, None without one."""
+    lowered = text.lower()
+    end = lowered.rfind("</answer>")
+    start = lowered.rfind("<answer>", 0, max(end, 0))
+    return text[start + len("<answer>") : end].strip() if start >= 0 and len(lowered) == len(text) else None
+
+
+def weak_mark(sentence: str) -> str | None:
+    """Return what follows `the result is`, `the solution is`, which counts in the last sentence only."""
+    lowered = sentence.lower()
+    if "result" not in lowered and "solution" not in lowered:
+        return None
+    found = list(_WEAK.finditer(sentence))
+    return sentence[found[-1].end() :] if found else None
+
+
+def is_comment(rest: str) -> bool:
+    """Return whether what follows a mark comments on an answer instead of stating it."""
+    return _COMMENT.match(rest) is not None
+
+
+def only_empty_boxes(text: str) -> bool:
+    """Return whether `text` has an empty box and no other: it announces an answer and gives none."""
+    return (
+        "boxed" in text and re.search(r"\\f?boxed\s*\{\s*\}", text) is not None and last_boxed(text) is None
+    )
+
+
+def last_boxed(text: str) -> str | None:
+    """Return what the last non-empty `\\boxed{…}` with matched braces holds, None without one."""
+    if "boxed" not in text:
+        return None
+    starts = [m.end() for m in _BOXED.finditer(text)]
+    for start in reversed(starts[-_BOXES_TRIED:]):
+        close = closing_brace(text, start)
+        if close is not None and (inner := text[start:close].strip()):
+            return inner
+    return None
+
+
+def closing_brace(text: str, start: int) -> int | None:
+    """Return where the group that was opened just before `start` closes; escaped braces do not count."""
+    depth, at, end = 1, start, len(text)
+    while at < end:
+        char = text[at]
+        if char == "\\":
+            at += 2
+            continue
+        if char == "{":
+            depth += 1
+        elif char == "}":
+            depth -= 1
+            if depth == 0:
+                return at
+        at += 1
+    return None

@@ -1,0 +1,166 @@
+"""The part of a response that is graded, in one spelling, before any family reads it.
+
+Reasoning between `<think>` tags is not an answer, and neither is what a model writes after it went on to
+another problem. Characters that look alike or stand for LaTeX are spelled one way (`−3`, `x²`, `½`, `√3`).
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["graded_part", "join_thousands", "one_spelling"]
+
+# --- reasoning ----------------------------------------------------------------------------------------
+
+_OPEN = re.compile(r"<(think(?:ing)?|reasoning|thought)>", re.IGNORECASE)
+_CLOSE = re.compile(r"</(?:think(?:ing)?|reasoning|thought)>", re.IGNORECASE)
+
+
+def graded_part(text: str) -> str:
+    """Return `text` without reasoning and without further problems, in one spelling."""
+    if ">" in text and ("think" in text or "hought" in text or "reasoning" in text or "THINK" in text):
+        text = _without_reasoning(text)
+    return one_spelling(_own_problem(text))
+
+
+def _without_reasoning(text: str) -> str:
+    """Cut `<think>…</think>`, all before a lone `</think>` and after a lone `<think>`.
+
+    Chat templates may end with `<think>`: then the response holds only its end.
+    """
+    kept: list[str] = []
+    at, closed = 0, list(_CLOSE.finditer(text))
+    if not closed:
+        opened = _OPEN.search(text)
+        return text if opened is None else text[: opened.start()]
+    for close in closed:
+        opened = _OPEN.search(text, at, close.start())
+        if opened is None:
+            kept.clear()
+        else:
+            kept.append(text[at : opened.start()])
+        at = close.end()
+    rest = text[at:]
+    opened = _OPEN.search(rest)
+    kept.append(rest if opened is None else rest[: opened.start()])
+    return "".join(kept)
+
+
+# --- the next problem ---------------------------------------------------------------------------------
+
+_PROBLEM = re.compile(
+    r"^[ \t]*(?:#{1,3}[ \t]*)?(?:\*\*)?(?:Problem|Question|Exercise|Instruction|User|Human|Q|问题|题目)"
+    r"[ \t]*(?P<number>\d{1,4})?[ \t]*(?:\*\*)?[ \t]*[:：]"
+    r"|^[ \t]*#{1,4}[ \t]*(?:Problem|Question|Exercise|Instruction|User|Human)[ \t]*\d{0,4}[ \t]*$"
+    r"|^[ \t]*<\|(?:im_start|start_header_id)\|>\s*user",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def _own_problem(text: str) -> str:
+    """Cut `text` where it goes on with another problem (`\\n\\nProblem: …`).
+
+    A response that opens with the problem restates it; one that takes it apart counts its questions
+    (`Question 1: …`) before it announces an answer. After a colon (`To restate:`) nothing is cut.
+    """
+    steps = 0
+    if "\n" not in text or not any(hint in text for hint in _PROBLEM_HINTS):
+        return text
+    announced = _ANNOUNCED.search(text)
+    first = len(text) if announced is None else announced.start()
+    opening = len(text) - len(text.lstrip())
+    for match in _PROBLEM.finditer(text):
+        number = int(match["number"] or 0)
+        if number == steps + 1 and match.start() <= first:
+            steps = number
+        elif match.start() > opening and not text[: match.start()].endswith(_RESTATES):
+            return text[: match.start()].rstrip()
+    return text
+
+
+_RESTATES = tuple(colon + space for colon in ":：" for space in ("", "\n", "\n\n", " \n"))
+_PROBLEM_HINTS = (":", "：", "<|", "\n# ", "\n## ", "\n### ")
+"""Without one of these no header of a problem is there: they are searched faster than the pattern."""
+
+_ANNOUNCED = re.compile(r"boxed|####|\banswer|答案", re.IGNORECASE)
+
+
+# --- characters ---------------------------------------------------------------------------------------
+
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+_SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_SUBSCRIPT_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
+_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|[A-Za-z]))")
+_FRACTIONS = {
+    "½": "12", "⅓": "13", "⅔": "23", "¼": "14", "¾": "34", "⅕": "15", "⅖": "25", "⅗": "35", "⅘": "45",
+    "⅙": "16", "⅚": "56", "⅛": "18", "⅜": "38", "⅝": "58", "⅞": "78",
+}  # fmt: skip
+_SPELLINGS = (
+    {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full width
+    | dict.fromkeys("−‐‑‒–﹣", "-")
+    | dict.fromkeys("\u00a0\u2007\u2009\u202f\u3000", " ")
+    | dict.fromkeys("\u200b\u2060\ufeff", "")
+    | {"⁄": "/", "∕": "/", "。": ". ", "、": ", ", "∅": "\\emptyset ", "∞": "\\infty "}
+    | {"π": "\\pi ", "∪": "\\cup ", "∩": "\\cap ", "±": "\\pm ", "θ": "\\theta "}
+    | {char: f"\\frac{{{parts[0]}}}{{{parts[1]}}}" for char, parts in _FRACTIONS.items()}
+)
+_TABLE = str.maketrans(_SPELLINGS)
+
+
+def one_spelling(text: str) -> str:
+    """Return `text` with one character for all that mean the same, and LaTeX for mathematical ones."""
+    if text.isascii():
+        return text
+    text = _SUPERSCRIPT_RUN.sub(lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}", text)
+    text = _SUBSCRIPT_RUN.sub(lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}", text)
+    text = _ROOT.sub(lambda m: f"\\sqrt{{{m[1] or m[2] or m[3]}}}", text)
+    return text.translate(_TABLE)
+
+
+# --- quantities written in several words --------------------------------------------------------------
+
+_SPACED = re.compile(r"(?<![\w.,/^_{\\])\d{1,3}(?:(?: \d{3})+|(?:['’]\d{3})+)(?![\w'’/]|[.,]\d{3}(?!\d))")
+_GROUPS = re.compile(r"\d[ '’]\d{3}")
+_THIN = re.compile(r"(?<=\d),\\!\s*(?=\d{3}(?!\d))")
+_MINUS = re.compile(
+    r"(?P<before>[\w)}$%]\s+)?\b(?:minus|negative)\s+(?=\\?\$?\\?[\d.(]|\\(?:d|t)?frac|\\sqrt|\\pi)"
+)
+_HALF = re.compile(
+    r"(?P<whole>(?<![\w.,/])\d{1,9})\s+and\s+(?:a|one|1|three)[\s-]+(?P<part>half|third|quarters?|fourths?)\b"
+)
+_PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4}
+_BLANK = re.compile(r"(?<!\w)__+(?P<inner>[^_\s](?:[^_\n]{0,80}[^_\s])?)__+(?!\w)|(?<!\w)_{2,}(?!\w)")
+_CODE_TICKS = re.compile(r"`([^`\n]{1,60})`")
+
+
+def join_thousands(text: str) -> str:
+    """Return `text` with quantities in one word: `12 500`, `1'000`, `11,\\! 111`, `minus 3`, `3 and a half`.
+
+    Blanks and underlining (`___`, `__42__`) and code ticks go too.
+    """
+    if "__" in text:
+        text = _BLANK.sub(lambda m: m["inner"] or "", text)
+    if "`" in text:
+        text = _CODE_TICKS.sub(r"\1", text)
+    if ",\\!" in text:
+        text = _THIN.sub(",", text)
+    if _GROUPS.search(text):
+        text = _SPACED.sub(lambda m: re.sub("[ '’]", "", m[0]), text)
+    if "minus" in text or "egative" in text:
+        text = _MINUS.sub(_minus, text)
+    if " and " in text:
+        text = _HALF.sub(_mixed, text)
+    return text
+
+
+def _minus(match: re.Match[str]) -> str:
+    """`is minus 3` has a sign, `5 minus 3` an operator."""
+    before = match["before"] or ""
+    return f"{before}- " if before and not before[0].isalpha() else f"{before}-"
+
+
+def _mixed(match: re.Match[str]) -> str:
+    part = match["part"].rstrip("s")
+    top = 3 if "three" in match[0] else 1
+    return f"{match['whole']}\\frac{{{top}}}{{{_PARTS[part]}}}"
