@@ -113,6 +113,10 @@ def test_report_and_export_refuse_damage(copied: Path, tmp_path: Path, capsys) -
     assert export(["--run", str(copied), "--out", str(tmp_path / "none")]) == 2
     assert "was changed, though stage 01/train is done" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+    (copied / "summary.json").rename(tmp_path / "summary.json")
+    assert report(["--run", str(copied), "--out", str(tmp_path / "page.html")]) == 2
+    assert "summary.json is missing, though stages are done" in capsys.readouterr().err
+    (tmp_path / "summary.json").rename(copied / "summary.json")
     faults.damage(copied, "responses", "one bit flipped", random.Random(0))
     assert report(["--run", str(copied), "--out", str(tmp_path / "page.html")]) == 2
     assert "it was changed, though stage 00/sample is done" in capsys.readouterr().err
