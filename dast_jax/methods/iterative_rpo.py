@@ -7,7 +7,7 @@
 From the paper: K = 30, 10 pairs a query, β = 0.1, α = 1 (`training.beta`, `training.rpo_alpha`); the loss
 is `rpo` unless `training.preference_loss` says otherwise. [ours] Round 0 is SFT on the reference solutions
 (`warm_up`), where the paper starts from a chat model. A query whose trials are all correct or none correct
-has no pair; if all are so, there is nothing to train on in this round, and the policy is unchanged.
+has no pair; if all queries are so, there is nothing to train on in this round, and the policy is unchanged.
 """
 
 from __future__ import annotations

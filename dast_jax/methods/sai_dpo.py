@@ -21,8 +21,8 @@ A query's difficulty is what was last seen of it, in a probe or as drawn; of a q
 cluster's mean, so that it ranks between those that were solved and those that were not. A step is a line that
 is not blank. Tags are the data's own subjects, else those of the tagger (`tagger.endpoint`), else the query's
 text. Trials of probed queries that are drawn too are not sampled again. A query whose trials
-are all correct or all incorrect gives no pair; if all are so, there is nothing to train on in this round,
-and the policy is unchanged.
+are all correct or all incorrect gives no pair; if all queries are so, there is nothing to train on in this
+round, and the policy is unchanged.
 """
 
 from __future__ import annotations

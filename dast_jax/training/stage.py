@@ -136,6 +136,8 @@ def train_rows(
         else:
             if restored is not None:
                 log.warning("the training checkpoint belongs to other examples or options: starting again")
+                assert checkpoints is not None
+                checkpoints.clear()  # its later steps would keep this training's first from being saved
             if not donate:
                 params = jax.tree.map(jnp.copy, params)
         return _run(
