@@ -1,6 +1,7 @@
 """Training on pairs: packing, micro-batches, meshes, resume, and that it learns the preference."""
 
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -383,6 +384,9 @@ def test_a_checkpoint_of_another_reference_or_loss_is_not_used(tmp_path, caplog)
         {"reference": arbitrary_reference(seed=2)},
         {"options": dataclasses.replace(OPTIONS, beta=0.2)},
     ):
+        shutil.rmtree(tmp_path)  # a training that starts again removes what it does not use
+        with pytest.raises(InterruptedRunError):
+            run(checkpoints=TrainCheckpoints(tmp_path, seconds=1e9), on_step=interrupt)
         seen.clear()
         caplog.clear()
         run(checkpoints=TrainCheckpoints(tmp_path, seconds=1e9), on_step=note, **other)
