@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from dast_jax.metrics import stats
 from dast_jax.metrics.flops import Flops
 from dast_jax.records import LEVELS, FinishReason, Rollout, Verdict, VerdictKind
+from dast_jax.store.evaluation_results import EvalFile, SampleRow, SetEvaluation, VerdictCounts
 from dast_jax.store.response_log import ResponseLog
 from dast_jax.store.results import (
     BaseResult,
     DataFacts,
-    EvalFile,
     EvaluationSource,
     LevelShares,
     Manifest,
@@ -25,14 +25,11 @@ from dast_jax.store.results import (
     RoundResult,
     RoundSeconds,
     RunSession,
-    SampleRow,
     SamplingResult,
-    SetEvaluation,
     Summary,
     Total,
     TrainingResult,
     TrainingSource,
-    VerdictCounts,
     Work,
 )
 from dast_jax.store.typed_json import write_result

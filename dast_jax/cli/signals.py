@@ -32,7 +32,7 @@ def _in_gc_callback(frame: FrameType | None) -> bool:
 def catch_signals() -> Callable[[], None]:
     """Turn the first of the signals into an exception; a second one ends the process immediately.
 
-    SIGHUP stays ignored where it is: nohup does that, so that the work goes on when the terminal is closed.
+    SIGHUP stays ignored where it is: nohup does that, so that the work continues when the terminal is closed.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None

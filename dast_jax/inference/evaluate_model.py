@@ -7,7 +7,7 @@ from dast_jax.inference.open_model import open_model, open_queries
 from dast_jax.inference.options import EvaluateOptions
 from dast_jax.records import StageKey
 from dast_jax.runtime.progress import OnProgress, progress_of, silent
-from dast_jax.store.results import Metrics
+from dast_jax.store.evaluation_results import Metrics
 from dast_jax.verifiers import Verifier
 
 __all__ = ["evaluate_model"]

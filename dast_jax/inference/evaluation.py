@@ -15,7 +15,7 @@ import numpy as np
 from dast_jax.metrics import stats
 from dast_jax.records import FinishReason, Query, Rollout, SamplingStats, StageKey, Verdict, VerdictKind
 from dast_jax.runtime import interruption
-from dast_jax.store.results import SampleRow, SetEvaluation, VerdictCounts
+from dast_jax.store.evaluation_results import SampleRow, SetEvaluation, VerdictCounts
 
 if TYPE_CHECKING:
     from dast_jax.sampling.engine import Engine

@@ -16,7 +16,8 @@ from dast_jax.metrics.flops import Flops, sampling_flops
 from dast_jax.records import LEVELS, SamplingStats, StageKey
 from dast_jax.runtime.progress import progress_of
 from dast_jax.sampling.engine import Engine
-from dast_jax.store.results import EvalFile, EvaluationResult, SampleRow, SetEvaluation, SetLevels
+from dast_jax.store.evaluation_results import EvalFile, SampleRow, SetEvaluation, SetLevels
+from dast_jax.store.results import EvaluationResult
 
 __all__ = ["evaluate_base", "evaluate_round"]
 

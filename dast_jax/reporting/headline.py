@@ -10,7 +10,8 @@ from dast_jax.reporting.load import Point, RunData
 from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.numbers import number, percent, signed_points, tokens
 from dast_jax.reporting.page import card, cards, table
-from dast_jax.store.results import EvalEntry, Summary
+from dast_jax.store.evaluation_results import EvalEntry
+from dast_jax.store.results import Summary
 
 __all__ = [
     "accuracy_cell",

@@ -17,12 +17,11 @@ from dast_jax.errors import UserError
 from dast_jax.metrics.flops import Flops
 from dast_jax.metrics.stats import PairedDifference
 from dast_jax.records import LEVELS, VerdictKind
+from dast_jax.store.evaluation_results import EvalEntry, EvalFile
 from dast_jax.store.integrity import damaged_logs, find_damage
 from dast_jax.store.results import (
     BaseResult,
     DataFacts,
-    EvalEntry,
-    EvalFile,
     Manifest,
     RoundFlops,
     RoundResult,

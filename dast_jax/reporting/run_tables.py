@@ -19,7 +19,8 @@ from dast_jax.reporting.terminal import (
     print_tables,
 )
 from dast_jax.runtime.visible import visible
-from dast_jax.store.results import EvalEntry, Metrics, RoundResult, Summary
+from dast_jax.store.evaluation_results import EvalEntry, Metrics
+from dast_jax.store.results import RoundResult, Summary
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dast_jax.reporting.load import RunData
 from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.page import card, cards, section
-from dast_jax.store.results import SampleRow
+from dast_jax.store.evaluation_results import SampleRow
 
 __all__ = ["samples"]
 

@@ -21,7 +21,8 @@ from dast_jax.reporting.svg import (
     line_chart,
     stacked_bars,
 )
-from dast_jax.store.results import RoundResult, VerdictCounts
+from dast_jax.store.evaluation_results import VerdictCounts
+from dast_jax.store.results import RoundResult
 
 __all__ = ["configuration", "responses", "training", "training_data"]
 

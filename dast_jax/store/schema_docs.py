@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dast_jax.records import Json
-from dast_jax.store import comparison_results, results
+from dast_jax.store import comparison_results, evaluation_results, results
 from dast_jax.store.durable import write_text
 
 __all__ = ["documented", "filled"]
@@ -61,7 +61,8 @@ def _type_section(name: str) -> str:
 
 def _find(name: str) -> Any:
     """Return the type of this name."""
-    return getattr(results, name, None) or getattr(comparison_results, name)
+    modules = (results, evaluation_results, comparison_results)
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def _type_text(kind: Any) -> str:

@@ -28,7 +28,8 @@ from dast_jax.store.comparison_results import (
     SetAccuracy,
     Target,
 )
-from dast_jax.store.results import EvalEntry, EvalFile, RoundResult, Summary
+from dast_jax.store.evaluation_results import EvalEntry, EvalFile
+from dast_jax.store.results import RoundResult, Summary
 from dast_jax.store.typed_json import read_result
 
 __all__ = ["RunResult", "compare", "load_result"]

@@ -58,7 +58,7 @@ _PROBLEM = re.compile(
 
 
 def _own_problem(text: str) -> str:
-    """Cut `text` where it goes on with another problem (`\\n\\nProblem: …`).
+    """Cut `text` where it continues with another problem (`\\n\\nProblem: …`).
 
     A response that opens with the problem restates it; one that takes it apart counts its questions
     (`Question 1: …`) before it announces an answer. After a colon (`To restate:`) nothing is cut.

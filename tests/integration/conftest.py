@@ -13,21 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-SMALL = (
-    "data.limit=16",
-    "evaluation.limit=8",
-    "evaluation.max_new_tokens=48",
-    "sampling.max_new_tokens=48",
-    "sampling.slots=8",
-    "method.trials=5",
-    "method.max_trials=6",
-    "run.rounds=1",
-    "run.flush_responses=4",
-    "training.batch_size=4",
-    "training.checkpoint_seconds=0",
-    "logging.tensorboard=false",
-)
-"""A run of every stage in a few seconds; responses and training steps are written as often as possible."""
+from benchmarks.faults import SMALL
 
 
 def arguments(run_dir: Path, *overrides: str) -> list[str]:

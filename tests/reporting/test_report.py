@@ -22,7 +22,8 @@ from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.report import ReportOptions, render_report, write_report
 from dast_jax.reporting.run_tables import print_metrics, print_summary
 from dast_jax.reporting.terminal import WIDTH
-from dast_jax.store.results import Metrics, Summary, TrainingResult, VerdictCounts
+from dast_jax.store.evaluation_results import Metrics, VerdictCounts
+from dast_jax.store.results import Summary, TrainingResult
 from dast_jax.store.typed_json import read_result, to_json
 
 HOSTILE = (

@@ -29,15 +29,14 @@ from dast_jax.records import (
     VerdictKind,
 )
 from dast_jax.store import durable
+from dast_jax.store.evaluation_results import EvalFile, SetLevels
 from dast_jax.store.metrics_log import read_metrics
 from dast_jax.store.response_log import ResponseLog
 from dast_jax.store.results import (
     DataFacts,
-    EvalFile,
     EvaluationResult,
     EvaluationSource,
     RunFacts,
-    SetLevels,
     TrainedResult,
     TrainingResult,
     TrainingSource,

@@ -18,14 +18,15 @@ from hypothesis import strategies as st
 from dast_jax.errors import UserError
 from dast_jax.metrics.flops import Flops
 from dast_jax.records import Json
-from dast_jax.store import comparison_results, results
-from dast_jax.store.results import EvalFile, PreferenceResult, Summary, TrainingResult
+from dast_jax.store import comparison_results, evaluation_results, results
+from dast_jax.store.evaluation_results import EvalFile
+from dast_jax.store.results import PreferenceResult, Summary, TrainingResult
 from dast_jax.store.typed_json import from_json, read_result, to_json, write_result
 from tests.helpers_fake_run import make_run
 
 TYPES = [
     value
-    for module in (results, comparison_results)
+    for module in (results, evaluation_results, comparison_results)
     for value in vars(module).values()
     if dataclasses.is_dataclass(value)
 ]

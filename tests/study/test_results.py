@@ -20,10 +20,10 @@ from dast_jax.reporting.study_page import render_comparison
 from dast_jax.reporting.study_tables import print_comparison
 from dast_jax.reporting.terminal import WIDTH
 from dast_jax.store.comparison_results import Comparison, MissingRun, Target
+from dast_jax.store.evaluation_results import EvalEntry, VerdictCounts
 from dast_jax.store.results import (
     BaseResult,
     DataFacts,
-    EvalEntry,
     RoundFlops,
     RoundResult,
     RoundSeconds,
@@ -32,7 +32,6 @@ from dast_jax.store.results import (
     Total,
     TrainingResult,
     TrainingSource,
-    VerdictCounts,
     Work,
 )
 from dast_jax.study.results import RunResult, compare, load_result
