@@ -157,9 +157,11 @@ def make_run(
         device="1 x cpu",
         mesh={"data": 1, "fsdp": 1, "tensor": 1},
         data=DataFacts(
-            train=TrainingSource(source="train.jsonl", queries=256, skipped=()),
+            train=TrainingSource(source="train.jsonl", queries=256, skipped=(), digest="d"),
             evaluation={
-                n: EvaluationSource(source=f"{n}.jsonl", queries=s["n"], skipped=(), contaminated=0)
+                n: EvaluationSource(
+                    source=f"{n}.jsonl", queries=s["n"], skipped=(), digest="d", contaminated=0
+                )
                 for n, s in SETS.items()
             },
         ),

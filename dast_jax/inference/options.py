@@ -77,6 +77,12 @@ class EvaluationOptions(TrialOptions):
         min=0,
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.sets:
+            if not name or "/" in name or "\\" in name:
+                raise ValueError(f"sets: {name!r} is part of file names; use a name without / and \\")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:

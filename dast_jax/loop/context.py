@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from dast_jax.config import RunConfig
 from dast_jax.data.prompts import PromptBuilder
+from dast_jax.errors import UserError
 from dast_jax.loop.policy import BASE, Policy
-from dast_jax.loop.problems import Problems, load_problems
+from dast_jax.loop.problems import Problems, load_problems, queries_digest
 from dast_jax.records import Pool, SamplingStats, StageKey
 from dast_jax.runtime.profiling import ProfileWindow
 from dast_jax.runtime.progress import OnProgress, silent
@@ -28,6 +29,7 @@ __all__ = [
     "LENGTH",
     "Context",
     "Tools",
+    "check_same_data",
     "facts",
     "make_engine",
     "open_context",
@@ -115,19 +117,40 @@ def facts(context: Context) -> RunFacts:
         mesh=dict(context.policy.mesh.shape),
         data=DataFacts(
             train=TrainingSource(
-                source=problems.source, queries=len(problems.pool), skipped=tuple(problems.skipped)
+                source=problems.source,
+                queries=len(problems.pool),
+                skipped=tuple(problems.skipped),
+                digest=queries_digest(problems.pool.queries),
             ),
             evaluation={
                 name: EvaluationSource(
                     source=dataset.source,
                     queries=len(dataset.queries),
                     skipped=tuple(dataset.skipped),
+                    digest=queries_digest(dataset.queries),
                     contaminated=dataset.overlap,
                 )
                 for name, dataset in problems.evaluation.items()
             },
         ),
     )
+
+
+def check_same_data(before: RunFacts | None, now: RunFacts) -> None:
+    """Raise `UserError` where the run was started with other queries: its responses belong to those."""
+    if before is None:
+        return
+    sources = {"data.train": (before.data.train, now.data.train)}
+    for name, source in now.data.evaluation.items():
+        if name in before.data.evaluation:
+            sources[f"evaluation.sets.{name}"] = (before.data.evaluation[name], source)
+    for key, (old, new) in sources.items():
+        if old.digest != new.digest:
+            raise UserError(
+                f"{key}: {new.source} does not hold the queries that the run was started with "
+                f"({old.queries:,} then, {new.queries:,} now); restore the data, or start a new run in "
+                "another run.dir"
+            )
 
 
 def _device(policy: Policy) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +15,7 @@ from dast_jax.data.fitting import fitting_queries, named_ids
 from dast_jax.data.sources import load_queries
 from dast_jax.records import Pool, Query
 
-__all__ = ["EvaluationSet", "Problems", "load_problems"]
+__all__ = ["EvaluationSet", "Problems", "load_problems", "queries_digest"]
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,15 @@ def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
             name=name, source=source, queries=queries, skipped=too_long, overlap=overlap.count
         )
     return Problems(source=config.data.train, pool=Pool(train), skipped=skipped, evaluation=sets)
+
+
+def queries_digest(queries: Sequence[Query]) -> str:
+    """Return the SHA-256 of what queries hold and of their order, wherever they were read from."""
+    digest = hashlib.sha256()
+    for q in queries:
+        row = [q.id, q.question, q.answer, q.solution, q.level, q.task, *q.tags]
+        digest.update(json.dumps(row).encode())
+    return digest.hexdigest()
 
 
 _CLASSES = ("choice", "yes_no", "bool", "label")

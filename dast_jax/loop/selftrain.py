@@ -65,7 +65,10 @@ def _run_stages(config: RunConfig, store: RunStore, on_progress: OnProgress, too
         opened = context.open_context(
             config, store, verifier, tools=tools or context.Tools(), on_progress=on_progress
         )
-        store.annotate(context.facts(opened))
+        facts = context.facts(opened)
+        if store.stages:
+            context.check_same_data(store.facts, facts)
+        store.annotate(facts)
         if config.method.annotations:
             stage("base/annotate", annotation.annotate, opened)
         pool = annotation.annotated_pool(opened)

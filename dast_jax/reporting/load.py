@@ -224,7 +224,7 @@ def _nothing_yet(path: Path) -> Summary:
         model="",
         parameters=0,
         mesh={},
-        data=DataFacts(train=TrainingSource(source="", queries=0, skipped=()), evaluation={}),
+        data=DataFacts(train=TrainingSource(source="", queries=0, skipped=(), digest=""), evaluation={}),
         versions=manifest.sessions[-1].versions,
         device="",
         base=None,

@@ -181,6 +181,8 @@ class TrainingSource:
     """how many"""
     skipped: tuple[str, ...]
     """ids of queries whose prompt is too long"""
+    digest: str
+    """SHA-256 of the queries as they were read; a run that is resumed must find the same"""
 
 
 @dataclass(frozen=True, kw_only=True)

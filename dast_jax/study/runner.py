@@ -111,6 +111,8 @@ def _copy_base_evaluation(config: RunConfig, fingerprint: str, directories: Sequ
             shutil.copytree(directory / "rounds" / "base", target / "rounds" / "base", dirs_exist_ok=True)
             for name, entry in found.evaluation.items():
                 store.log_metrics("evaluation", round=-1, set=name, accuracy=entry.accuracy)
+            if other.facts is not None:
+                store.annotate(other.facts)  # the run compares its own data with those of the evaluation
             store.mark_done("base/evaluate", found, shared_from=directory.name)
         return
 

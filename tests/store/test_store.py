@@ -231,8 +231,10 @@ FACTS = RunFacts(
     parameters=7,
     mesh={"data": 1},
     data=DataFacts(
-        train=TrainingSource(source="d.jsonl", queries=3, skipped=("q7",)),
-        evaluation={"t": EvaluationSource(source="t.jsonl", queries=2, skipped=(), contaminated=1)},
+        train=TrainingSource(source="d.jsonl", queries=3, skipped=("q7",), digest="d"),
+        evaluation={
+            "t": EvaluationSource(source="t.jsonl", queries=2, skipped=(), digest="e", contaminated=1)
+        },
     ),
     device="1 x cpu",
 )

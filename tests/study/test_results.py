@@ -120,7 +120,7 @@ def hand_made(label: str, seed: int, rounds: list[tuple[list[int], int]], base: 
         model="m",
         parameters=7,
         mesh={},
-        data=DataFacts(train=TrainingSource(source="d", queries=4, skipped=()), evaluation={}),
+        data=DataFacts(train=TrainingSource(source="d", queries=4, skipped=(), digest="d"), evaluation={}),
         versions={},
         device="1 x cpu",
         base=BaseResult(evaluation=evaluated(base), length_ratio=None, seconds=1.0, flops=nothing),
