@@ -30,6 +30,7 @@ METHODS = {
     "star_acc": {},
     "adastar": {"batch": 2, "steps": 2},
     "sai_dpo": {"clusters": 3, "probe": 0.25, "trials": 3, "draw": 6},
+    "hs_star": {"budget": 6, "warm_up": False},
     "sft": {},
     "dpo": {"trials": 4},
     "b_star": {"trials": 2, "probe": 3, "temperatures": [0.7, 1.0]},
@@ -37,7 +38,7 @@ METHODS = {
 }
 """`dast` with `loss: sft` is what the other integration tests run."""
 
-PAIRS = ("dast", "sai_dpo", "dpo", "iterative_rpo")
+PAIRS = ("dast", "sai_dpo", "hs_star", "dpo", "iterative_rpo")
 SETTING = (
     "data.limit=8",
     "evaluation.limit=2",
@@ -55,7 +56,7 @@ SETTING = (
 def config(folder, name, *overrides, **method):
     mapping = load_yaml(config_path("quickstart"))
     mapping["method"] = {"name": name, **(method or METHODS[name])}
-    rounds = 0 if name in ("vrt", "rest_em", "dart_uniform", "star", "star_acc", "sft") else 1
+    rounds = 0 if name in ("vrt", "rest_em", "dart_uniform", "star", "star_acc", "sft", "hs_star") else 1
     overrides = (f"run.dir={folder}", f"run.rounds={rounds}", *SETTING, *overrides)
     return build_config(apply_overrides(mapping, overrides))
 
