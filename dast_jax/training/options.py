@@ -33,6 +33,12 @@ class TrainingOptions:
         min=0.0,
     )
     epochs: int = opt(1, help="passes over the round's training set", min=1)
+    max_steps: int = opt(
+        0,
+        help="most optimizer steps of a round's training, whatever its epochs would take; the learning "
+        "rate's schedule spans the steps that are made; 0 sets no limit",
+        min=0,
+    )
     batch_size: int = opt(32, help="packed rows per optimizer step", min=1)
     micro_batch_size: int = opt(
         0,

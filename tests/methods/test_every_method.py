@@ -79,6 +79,15 @@ SETTINGS = {
         "draw": 30,
         "band": "pairs",
     },
+    "sai_dpo_flat": {
+        "method": "sai_dpo",
+        "clusters": 4,
+        "probe": 0.2,
+        "trials": 4,
+        "draw": 30,
+        "weights": "flat",
+        "step_separators": [" "],
+    },
     "sai_dpo_cold": {
         "method": "sai_dpo",
         "clusters": 4,
@@ -303,6 +312,7 @@ def config(**method):
         ({"name": "dart_uniform", "trials": 8, "max_trials": 4}, ["max_trials", "4", "8"]),
         ({"name": "adastar", "alpha": "accuracy"}, ["method.alpha", "train_accuracy", "solved_share"]),
         ({"name": "b_star", "temperatures": []}, ["temperatures"]),
+        ({"name": "sai_dpo", "step_separators": [""]}, ["step_separators", "empty"]),
         ({"name": "hs_star", "budget": 2}, ["method.budget", "2", "pre_trials (3)"]),
     ],
 )

@@ -29,7 +29,7 @@ def verdict(policy, query, trial):
 
 
 def simulated(policy, pre, budget):
-    """The paper's two phases, query by query: its three sets, and how many trials a boundary query may get."""
+    """The paper's phases, query by query: its three sets, and the further trials of a boundary query."""
     easy, boundary, hard = set(), set(), set()
     spent = 0
     for query in range(N):
