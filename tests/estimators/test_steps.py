@@ -42,7 +42,7 @@ def test_steps_against_splitting_one_after_another(text):
 
 
 def test_steps_tell_the_embedded_problems_apart_where_lines_do_not():
-    """Every reference solution there has two lines; the calculations of the detailed ones follow the level."""
+    """Every reference solution there has two lines; the calculations of detailed ones follow the level."""
     source = "asset:problems/train.jsonl"
     pool = load_queries(source, options=DataOptions(train=source))
     assert {count_steps(query.solution, ("\n",)) for query in pool} == {2}
@@ -72,5 +72,5 @@ def test_each_query_is_counted_by_its_own_task():
     queries = [Query(id=str(i), question="q", answer="1", task=t) for i, t in enumerate(("number", "choice"))]
     responses = made(["a = b. c = d", "a = b. c = d"])
     assert steps_of(responses, queries).tolist() == [3, 2]
-    assert steps_of(responses, queries, (" ",)).tolist() == [7, 7]
+    assert steps_of(responses, queries, (" ",)).tolist() == [6, 6]
     assert np.argsort(estimate("self_aware", queries, responses).score).tolist() == [1, 0]
