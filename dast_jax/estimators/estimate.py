@@ -22,7 +22,7 @@ from jaxtyping import Float, Int8, Shaped
 
 from dast_jax.errors import UserError
 from dast_jax.estimators.levels import DEFAULT_CUTS, Cuts, fail_rate, levels_from_counts
-from dast_jax.estimators.steps import steps_of
+from dast_jax.estimators.step_count import steps_of
 from dast_jax.metrics.stats import sorted_levels
 from dast_jax.options import nearest
 from dast_jax.records import LEVELS, Query, Responses
@@ -195,7 +195,7 @@ class TrialSums:
         """Return SAI-DPO's difficulty as a rank in [0, 1]; NaN for a query without trials.
 
         Lexicographic: P@K (1 if one of the K trials is correct) before mean steps before mean length; lower
-        P@K, more steps and longer responses are harder. What a step is: `steps`.
+        P@K, more steps and longer responses are harder. What a step is: `step_count`.
         """
         seen = self.trials > 0
         score = np.full(len(seen), np.nan)

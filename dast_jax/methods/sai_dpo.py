@@ -20,7 +20,7 @@ are harder. Its formulas were not reachable; [ours] are these:
 
 A query's difficulty is what was last seen of it, in a probe or as drawn; of a query never sampled, its
 cluster's mean, so that it ranks between those that were solved and those that were not. What ends a step:
-`estimators.steps`. Tags are the data's own subjects, else the tagger's (`tagger.endpoint`), else the query's
+`estimators.step_count`. Tags are the data's own subjects, else the tagger's (`tagger.endpoint`), else the query's
 text. Trials of probed queries that are drawn too are not sampled again. A query whose trials are all correct
 or all incorrect gives no pair; if all queries are so, there is nothing to train on in this round, and the
 policy is unchanged.

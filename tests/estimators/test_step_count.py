@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dast_jax.data.options import DataOptions
 from dast_jax.data.sources import load_queries
 from dast_jax.estimators import estimate
-from dast_jax.estimators.steps import STEP_SEPARATORS, count_steps, separators_of, steps_of
+from dast_jax.estimators.step_count import STEP_SEPARATORS, count_steps, separators_of, steps_of
 from dast_jax.records import Query, Responses
 from dast_jax.verifiers.functions import FAMILY_NAMES
 
