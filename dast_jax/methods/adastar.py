@@ -135,7 +135,8 @@ class AdaStar(Tries):
         """[ours] Return how many new items to begin, by the yield so far; this changes waste, not results."""
         if lacking <= 0:
             return 0
-        wanted = min(math.ceil(lacking * (settled + 1) / (gained + 1)), max(lacking, settled))
+        most = 1 if self.options.collect == "first" else self.options.trials  # that an item can give
+        wanted = min(math.ceil(lacking * (settled + 1) / (gained + most)), max(-(-lacking // most), settled))
         return max(wanted - (self._begun - settled), 0)
 
     # --- what to train on ---

@@ -7,9 +7,10 @@
 From the paper: few-shot tries, rationalization, training restarted from the base model every round, for a
 number of steps that grows by 20 %. As AdaSTaR (arXiv 2505.16322) runs it: a second plain try of free answers
 (`rationalize`), β^t = 8·⌊40·1.2^(t−1)⌋ examples in round t; `beta: full` trains on all successes (STaR-Full).
-[ours] Every round tries the whole pool; solved means usable: a truncated response does not count. With all
-queries solved β^t of them are drawn, one response each; with none solved there is nothing to train on in this
-round, and the policy is unchanged.
+[ours] Every round tries the whole pool; solved means usable: a truncated response does not count.
+
+With all queries solved β^t of them are drawn, one response each; with none solved there is nothing to train
+on in this round, and the policy is unchanged.
 """
 
 from __future__ import annotations

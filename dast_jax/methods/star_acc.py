@@ -4,8 +4,10 @@
 
 The whole pool is tried up to K = 2 times each round, and β^t of the successes are trained on: the sampling
 that this wastes is what AdaSTaR saves. `beta: full` trains on all of them (STaR-Acc-Full), and with
-`trials: 5` it is STaR-Acc-Full-K. With all queries solved β^t of them are drawn, one response each; with
-none solved there is nothing to train on in this round, and the policy is unchanged.
+`trials: 5` it is STaR-Acc-Full-K.
+
+With all queries solved β^t of them are drawn, one response each; with none solved there is nothing to train
+on in this round, and the policy is unchanged.
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ def make_pool(n: int, *, solutions=None, levels=None, task="math") -> Pool:
                 question=f"what is {i}?",
                 answer=str(i),
                 task=task,
-                solution=f"reference {i} + 1 " + "x" * (i % 97) if solutions is None or solutions[i] else None,
+                solution=f"reference {i} + 1 " + "x" * (i % 97)
+                if solutions is None or solutions[i]
+                else None,
                 level=None if levels is None else f"Level {levels[i]}",
             )
             for i in range(n)

@@ -188,7 +188,8 @@ def test_state_carries_over_every_boundary(name, tmp_path):
         assert rows(training_set) == rows(whole_set)
         assert training_set.shortfall == whole_set.shortfall
         assert method.facts == whole.facts
-        for query, kind, trial in zip(*(column[-5:].tolist() for column in (own.query, own.kind, own.trial))):
+        columns = (own.query, own.kind, own.trial)
+        for query, kind, trial in zip(*(column[-5:].tolist() for column in columns), strict=True):
             block = block_of(kind, trial)
             assert method.exemplars(query, kind, block) == whole.exemplars(query, kind, block)
         state = kept(method)
