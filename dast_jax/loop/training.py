@@ -178,7 +178,9 @@ def _prompts_of(context: Context, queries: np.ndarray) -> dict[int, tuple[int, .
 def _reference(
     context: Context, options: TrainingOptions, round: int, pairs: list[PreferencePair], start: int
 ) -> tuple[np.ndarray | None, Flops]:
-    """Return the log-probabilities of the pairs under the policy that training starts from, and the FLOPs.
+    """Return the log-probabilities of the pairs under the reference policy, and the FLOPs.
+
+    It is the policy that training starts from, or M_0, as `training.reference` says.
 
     Computed once, stored with the pairs, and read from there when the stage is resumed.
     """
@@ -189,7 +191,7 @@ def _reference(
         policy = context.policy
         logprobs, scores = reference_logprobs(
             policy.graphdef,
-            policy.after(start),
+            policy.after(BASE if options.reference == "base" else start),
             pairs,
             options=options,
             pad_id=policy.tokenizer.pad_id,

@@ -180,7 +180,7 @@ class SaiDpo(Method):
         n, probe = len(self.pool), self._probe
         probed = self._sums(responses.take(np.flatnonzero(np.isin(responses.query, probe))))
         drawn = self._draw(probed)
-        chosen, rejected = candidates(responses, n, [self.seed, self.round])
+        chosen, rejected = candidates(responses, n, [self.seed, self.round], self.distinct)
         wanted = np.zeros(n, np.int64)
         wanted[drawn] = self.options.pairs
         pairs = draw_pairs(chosen, rejected, wanted)

@@ -79,6 +79,12 @@ class TrainingOptions:
         "simpo, which has none, is usually run at 2 or more",
         min=0.0,
     )
+    reference: str = opt(
+        "round_start",
+        help="the frozen reference policy of preference losses: that which the round's training starts from "
+        "(round_start), or M_0 (base)",
+        choices=("round_start", "base"),
+    )
     label_smoothing: float = opt(
         0.0,
         help="share of pairs assumed to be reversed; for sigmoid and rpo",
