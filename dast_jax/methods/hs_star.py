@@ -12,8 +12,9 @@ from boundary queries, min(c, r) of them, each text in one. The paper ranks resp
 model, counts a query whose responses are all correct (none correct) as easy (hard) only where that model
 agrees, and pairs the responses that it scores highest. [ours] There is no reward model here: the pass
 rate of the pre-samples alone decides, and pairs are drawn at random from distinct texts; a query gets at most
-`max_trials`; every round samples the whole pool, where theirs takes other queries each time; round 0 is SFT
-on the reference solutions (`warm_up`), theirs SFT on solutions that another model rewrote step by step.
+`max_trials`; every round samples the whole pool, where theirs takes other queries each time; `exemplars`,
+the same for all queries before pre-samples, where theirs are zero-shot; round 0 is SFT on the reference
+solutions (`warm_up`), theirs SFT on solutions that another model rewrote step by step.
 
 The middle pays here, where DAST gives most to the hard and the unsolved. The report shows easy, boundary
 and hard queries as easy, middle and unsolved. If all queries are solved, or none is, there is no boundary
@@ -110,7 +111,7 @@ class HsStar(Method):
         """Return the pre-samples; when all have finished, the boundary queries' further trials."""
         if self.warming_up or self._resampled:
             return Requests.none()
-        requests = estimate_requests(tally, self.options.pre_trials, self.plain)
+        requests = estimate_requests(tally, self.options.pre_trials, self.fixed)
         if requests is not None:
             return requests
         self._resampled = True
@@ -136,7 +137,7 @@ class HsStar(Method):
         self.levels = difficulty(correct_trials(responses, first, n), o.pre_trials)
         boundary = self.levels == MIDDLE
         own = responses.take(np.flatnonzero(boundary[responses.query]))
-        chosen, rejected = candidates(own, n, [self.seed, self.round])
+        chosen, rejected = candidates(own, n, [self.seed, self.round], self.distinct)
         pairs = draw_pairs(chosen, rejected, np.minimum(chosen.count, rejected.count))
         further = int(self._further(self.levels).sum())
         self.facts = {

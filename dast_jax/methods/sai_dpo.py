@@ -19,8 +19,8 @@ are harder. Its formulas were not reachable; [ours] are these:
     for any claim, as many queries are drawn with equal chances
 
 A query's difficulty is what was last seen of it, in a probe or as drawn; of a query never sampled, its
-cluster's mean, so that it ranks between those that were solved and those that were not. What ends a step:
-`estimators.step_count`. Tags are the data's own subjects, else the tagger's (`tagger.endpoint`), else the query's
+cluster's mean, so that it ranks between those that were solved and those that were not. `step_count` says
+what ends a step. Tags are the data's own subjects, else the tagger's (`tagger.endpoint`), else the query's
 text. Trials of probed queries that are drawn too are not sampled again. A query whose trials are all correct
 or all incorrect gives no pair; if all queries are so, there is nothing to train on in this round, and the
 policy is unchanged.
@@ -138,7 +138,7 @@ class SaiDpo(Method):
         if (tally.requested[probe] == 0).any():
             count = np.zeros(n, np.int64)
             count[probe] = trials
-            return numbered(count, tally, self.plain)
+            return numbered(count, tally, self.fixed)
         if (tally.finished[probe] < trials).any():
             return Requests.none()
         self._drawn = self._draw(self._sums(Responses.concatenate(self._probed)))
