@@ -129,7 +129,7 @@ class SaiDpo(Method):
         if (tally.requested[probe] == 0).any():
             count = np.zeros(n, np.int64)
             count[probe] = trials
-            return numbered(count, tally, self.plain)
+            return numbered(count, tally, self.fixed)
         if (tally.finished[probe] < trials).any():
             return Requests.none()
         self._drawn = self._draw(TrialSums.of(Responses.concatenate(self._probed), n))
