@@ -79,8 +79,8 @@ def _expressions(text: str) -> list[str]:
             held, apart = "", True
         elif kind == "letter" and match.start() == number_end:
             found[-1] += token
-        elif kind == "letter" and not joined:
-            held = token
+        elif kind == "letter" and (not joined or (apart and not held)):
+            joined, held = "", token
         else:
             operand = token if kind == "letter" else _number(token)
             if held and joined:

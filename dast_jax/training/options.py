@@ -112,6 +112,8 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         if self.beta <= 0:
             raise ValueError("beta must be more than 0: at 0 no preference changes the policy")
+        if self.reference == "base" and self.preference_loss == "simpo":
+            raise ValueError("reference=base does not apply to preference_loss=simpo, which has no reference")
         if self.label_smoothing and self.preference_loss in ("ipo", "simpo"):
             raise ValueError(
                 f"label_smoothing={self.label_smoothing} does not apply to "

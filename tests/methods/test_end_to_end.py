@@ -29,8 +29,8 @@ METHODS = {
     "rest_em": {"trials": 2},
     "dart_uniform": {"trials": 2, "target": 2, "max_trials": 3},
     "dart_prop2diff": {"trials": 2, "target": 2, "max_trials": 3, "warm_up": True},
-    "star": {"rationalize": "always"},
-    "star_acc": {},
+    "star": {"rationalize": "always", "batch": 2, "steps": 2},
+    "star_acc": {"beta": "full"},
     "adastar": {"batch": 2, "steps": 2},
     "sai_dpo": {"clusters": 3, "probe": 0.25, "trials": 3, "draw": 6},
     "hs_star": {"budget": 6, "warm_up": False},
@@ -100,7 +100,7 @@ def test_the_method_runs_through_the_loop(name, tmp_path, caplog):
     if name == "adastar":
         first, second = summary.rounds
         assert first.training.examples
-        assert second.method["alpha"] == first.training.accuracy
+        assert second.method["alpha"] == first.method["solved"] / first.method["tried"]
 
 
 def test_a_training_cut_by_max_steps_says_so(tmp_path, capsys):
@@ -179,6 +179,27 @@ def test_a_training_stage_that_is_run_again_ends_the_same(name, stage, tmp_path,
         ]
     assert [r.method for r in again.rounds] == [r.method for r in whole.rounds]
     assert [r.flops.train for r in again.rounds] == [r.flops.train for r in whole.rounds]
+
+
+@pytest.mark.parametrize("start", ["continue", "restart"])
+def test_the_reference_is_the_base_model_or_the_rounds_start(start, tmp_path):
+    """The pairs have other log-probabilities under M_0 than under M_1, where a restart begins with M_0."""
+    found = {}
+    for reference in ("round_start", "base"):
+        overrides = (f"training.reference={reference}", f"training.start={start}", "data.limit=6")
+        folder = tmp_path / reference
+        run(config(folder, "dpo", *overrides, trials=4))
+        store = RunStore.read(folder)
+        logprobs, _ = store.read_reference(1)
+        found[reference] = rows(store.read_training_set(1)), logprobs, first_step(folder, 1)
+    (ours, by_start, first), (theirs, by_base, other) = found["round_start"], found["base"]
+    assert ours == theirs
+    assert first["kl"] == pytest.approx(0, abs=1e-3)
+    if start == "restart":
+        np.testing.assert_array_equal(by_start, by_base)
+    else:
+        assert np.abs(by_start - by_base).max() > 0.1
+        assert abs(other["reward_margin"]) > 1e-3  # training does not start from the reference
 
 
 def test_start_is_the_methods_own_unless_said_otherwise(tmp_path):

@@ -332,6 +332,9 @@ def test_the_prompt_of_a_trial_is_that_of_an_estimate_a_try_or_a_sample(name):
                 assert np.array_equal(fixed, own.trial < ESTIMATES[name])
             elif name in ESTIMATES or kind in ("vrt", "rft", "rest_em", "dpo", "iterative_rpo", "b_star"):
                 assert not fixed.any()
+            elif kind == "sai_dpo" and round in own_rounds(name):
+                assert fixed.sum() == 8 * 4  # the probe
+                assert len(own) > fixed.sum()
             assert set(own.kind[~fixed].tolist()) <= {PromptKind.FEW_SHOT, PromptKind.MATCHED}
 
 
