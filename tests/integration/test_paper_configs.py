@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from dast_jax.config import RunConfig, build_config, config_dict, config_path, load_config, packaged_configs
+from dast_jax.data.options import DataOptions
+from dast_jax.data.sources import load_queries
 from dast_jax.loop.selftrain import run
 from dast_jax.options import load_yaml, parse_yaml
 from dast_jax.records import PreferenceSet
@@ -43,10 +48,11 @@ TINY = (
     "training.batch_size=2",
     "training.sequence_length=256",
     "training.max_steps=2",
+    "verifier.workers=1",
     "logging.tensorboard=false",
 )
 SMALL = {
-    "adastar": ("run.rounds=1", "method.batch=2", "method.steps=2"),
+    "adastar": ("run.rounds=0", "method.batch=2", "method.steps=2"),
     "dart_prop2diff": ("method.trials=2", "method.target=2", "method.max_trials=3", "method.exemplars=2"),
     "dart_uniform": ("method.trials=2", "method.target=2", "method.max_trials=3", "method.exemplars=2"),
     "dast": ("run.rounds=1", "method.trials=5", "method.max_trials=5", "method.exemplars=2"),
@@ -166,3 +172,31 @@ def test_what_the_papers_say_is_what_the_files_say():
     assert (adastar.sampling.temperature, adastar.sampling.top_p) == (1.0, 0.9)
     sai = load_config("papers/sai_dpo")
     assert (sai.method.probe, sai.method.trials, sai.method.draw) == (0.01, 8, 20_000)
+
+
+def test_the_lines_that_write_two_data_sets_into_one(tmp_path, monkeypatch):
+    """The code of docs/tasks.md, on two files of our own: what is read back is what each source held."""
+    docs = (
+        (Path(__file__).parents[2] / "docs" / "tasks.md").read_text().partition("### Two data sets as one")[2]
+    )
+    code = re.findall(r"```python\n(.*?)```", docs, re.S)[0]
+    monkeypatch.chdir(tmp_path)
+    gsm8k = {"question": "Ann has 2 pens and buys 3.", "answer": "She has 2+3 = <<2+3=5>>5.\n#### 5"}
+    math = {
+        "problem": "Half of a half?",
+        "solution": r"It is $\boxed{\frac{1}{4}}$.",
+        "level": "Level 2",
+        "type": "Algebra",
+    }
+    sources = []
+    for name, row in (("gsm8k.jsonl", gsm8k), ("math.jsonl", math)):
+        Path(name).write_text(json.dumps(row) + "\n")
+        sources.append(name)
+    assert re.search(r"^sources = .*$", code, re.M)[0].count("openai/gsm8k") == 1
+    exec(re.sub(r"^sources = .*$", f"sources = {sources}", code, count=1, flags=re.M), {})
+    written = load_config("papers/dast").data.train
+    apart = [q for name in sources for q in load_queries(name, options=DataOptions(train=name))]
+    together = load_queries(written, options=DataOptions(train=written))
+    assert [replace(q, source="") for q in together] == [replace(q, source="") for q in apart]
+    assert (together[0].answer, together[1].answer) == ("5", r"\frac{1}{4}")
+    assert together[1].tags == ("Algebra",)
