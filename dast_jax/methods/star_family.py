@@ -72,7 +72,8 @@ class Tries(Method):
 
     def beta(self, t: int) -> int:
         """Return β^t, the size of the training set of round t = 1, 2, …"""
-        return int(self.options.batch) * math.floor(self.options.steps * self.options.growth ** (t - 1))
+        steps: int = math.floor(self.options.steps * self.options.growth ** (t - 1))
+        return steps * int(self.options.batch)
 
     def tries(self, query: np.ndarray, tally: Tally) -> Requests:
         """Return one more trial of each `query` int [m]; a hint is for the last, and for what is unsolved."""
