@@ -64,12 +64,18 @@ class FinishReason(enum.StrEnum):
 
 
 class PromptKind(enum.IntEnum):
-    """How the policy is prompted with a query; a rationalized one shows its reference answer as a hint."""
+    """How the policy is prompted with a query.
+
+    Exemplars are drawn per query and block of trials, at random (few-shot) or by level and length (matched),
+    or are the same for all queries (fixed); a rationalized prompt shows fixed ones, and the reference
+    answer as a hint.
+    """
 
     ZERO_SHOT = 0
     FEW_SHOT = 1
     MATCHED = 2
     RATIONALIZED = 3
+    FIXED = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +201,8 @@ class Tally:
     """Counts per query for the stage under way, int32 [n_queries] each.
 
     `requested` and `finished` count trials; `correct` the correct ones among the finished; `usable`
-    the correct ones that were not cut off; `distinct` the usable ones whose normalized text had not been
-    seen for that query.
+    the correct ones that were not cut off; `distinct` the usable ones that differ from those seen before for
+    that query, as `Method.distinct` says.
     """
 
     requested: np.ndarray

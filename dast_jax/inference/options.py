@@ -130,7 +130,7 @@ class AgreementOptions:
     trials: int = opt(16, "K, the trials of each query", min=2)
     exemplars: int = opt(
         4,
-        "random reference solutions of other queries shown before each; 0, or none in the data: zero-shot",
+        "reference solutions shown before each query, the same for all; 0, or none in the data: zero-shot",
         min=0,
     )
     easy_cut: float = opt(DEFAULT_CUTS.easy, "sampled: easy from this pass rate up", min=0, max=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dast_jax.estimators.distinct import response_keys, usable
+from dast_jax.estimators.distinct import Distinct, usable
 from dast_jax.records import LEVELS, Pool, Responses, TrainingSet
 
 __all__ = [
@@ -57,20 +57,24 @@ def usable_rows(responses: Responses) -> np.ndarray:
 
 
 def distinct_rows(
-    responses: Responses, rows: np.ndarray | None = None, *, references_of: Pool | None = None
+    responses: Responses,
+    distinct: Distinct,
+    rows: np.ndarray | None = None,
+    *,
+    references_of: Pool | None = None,
 ) -> np.ndarray:
-    """Return those of `rows`, by default the usable ones, whose text is new for their query, int64 [m].
+    """Return those of `rows`, by default the usable ones, that are new for their query, int64 [m].
 
-    Of texts that are equal when normalized the first by (round, trial) is taken; the rows come ordered by
+    Of responses that are not `distinct` the first by (round, trial) is taken; the rows come ordered by
     (query, round, trial), whatever the order of `responses`. With `references_of`, the reference solutions of
-    that pool are trained on too, and a text that equals its query's, normalized, is not new.
+    that pool are trained on too, and a response that does not differ from its query's is not new.
     """
     rows = np.flatnonzero(usable(responses)) if rows is None else rows
-    key = response_keys(responses.text[rows])
-    if references_of is not None:
+    key = distinct.keys_of(responses, rows)
+    if references_of is not None and not distinct.never_equal:
         references = reference_set(references_of)
         has, own = np.zeros(len(references_of), bool), np.zeros(len(references_of), np.uint64)
-        has[references.query], own[references.query] = True, response_keys(references.text)
+        has[references.query], own[references.query] = True, distinct.keys(references.query, references.text)
         query = responses.query[rows]
         new = ~(has[query] & (own[query] == key))
         rows, key = rows[new], key[new]
@@ -85,10 +89,10 @@ def distinct_rows(
 
 
 def first_distinct(
-    responses: Responses, need: np.ndarray, *, references_of: Pool | None = None
+    responses: Responses, distinct: Distinct, need: np.ndarray, *, references_of: Pool | None = None
 ) -> np.ndarray:
     """Return the first `need` (int [n]) rows of `distinct_rows` of each query: row numbers int64 [m]."""
-    return first_rows(responses, distinct_rows(responses, references_of=references_of), need)
+    return first_rows(responses, distinct_rows(responses, distinct, references_of=references_of), need)
 
 
 def first_rows(responses: Responses, rows: np.ndarray, need: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dast_jax.metrics.stats import sorted_levels
 from dast_jax.records import LEVELS, VerdictKind
 from dast_jax.reporting.load import Point, points_of
-from dast_jax.reporting.numbers import tokens
+from dast_jax.reporting.numbers import out_of, tokens
 from dast_jax.reporting.terminal import (
     accuracy,
     count,
@@ -158,9 +158,10 @@ def _training_table(rounds: Sequence[RoundResult]) -> Table:
     for entry in rounds:
         trained = entry.training
         if trained is not None:
-            counts = (trained.examples, trained.reference_examples, trained.tokens, trained.steps)
+            counts = (trained.examples, trained.reference_examples, trained.tokens)
             loss = "–" if trained.final_loss is None else f"{trained.final_loss:.4f}"
-            table.add_row(f"round {entry.round}", *map(count, counts), loss)
+            steps = out_of(trained.steps, trained.planned_steps, count)
+            table.add_row(f"round {entry.round}", *map(count, counts), steps, loss)
     return table
 
 

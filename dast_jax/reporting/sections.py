@@ -10,7 +10,7 @@ from dast_jax.records import LEVELS, VerdictKind
 from dast_jax.reporting.layout import per_run, position, round_ticks, run_color, thin
 from dast_jax.reporting.load import RunData
 from dast_jax.reporting.markup import Html, text
-from dast_jax.reporting.numbers import number, percent
+from dast_jax.reporting.numbers import number, out_of, percent
 from dast_jax.reporting.page import card, cards, details, figure, section, table
 from dast_jax.reporting.svg import (
     Bars,
@@ -273,15 +273,19 @@ def _training_row(entry: RoundResult) -> list[object]:
     shown += map(_count, (sampled.trials, sampled.correct, sampled.tokens))
     if trained is None:
         return shown + ["–"] * 7
-    counts = (
-        trained.examples,
-        trained.reference_examples,
-        trained.skipped,
-        trained.tokens,
-        trained.response_tokens,
-        trained.steps,
-    )
-    return [*shown, *map(_count, counts), "–" if trained.final_loss is None else f"{trained.final_loss:.4f}"]
+    left_out = _count(trained.skipped)
+    if trained.unseen:
+        left_out += f", {_count(trained.unseen)} not reached"
+    return [
+        *shown,
+        _count(trained.examples),
+        _count(trained.reference_examples),
+        left_out,
+        _count(trained.tokens),
+        _count(trained.response_tokens),
+        out_of(trained.steps, trained.planned_steps, _count),
+        "–" if trained.final_loss is None else f"{trained.final_loss:.4f}",
+    ]
 
 
 def _work_table(run: RunData) -> Html:

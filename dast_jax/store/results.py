@@ -90,12 +90,16 @@ class TrainingResult:
     """how many of them are reference solutions (pairs that prefer one)"""
     skipped: int = 0
     """examples longer than a row"""
+    unseen: int = 0
+    """examples that no step used, because `training.max_steps` ended the first epoch"""
     rows: int = 0
     """packed rows"""
     steps: int = 0
     """optimizer steps"""
+    planned_steps: int = 0
+    """those of all epochs: more than `steps` where `training.max_steps` ended the training"""
     tokens: int = 0
-    """input tokens over all epochs"""
+    """input tokens over all steps"""
     padded_tokens: int = 0
     """the same with padding"""
     response_tokens: int = 0

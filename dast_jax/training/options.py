@@ -33,6 +33,12 @@ class TrainingOptions:
         min=0.0,
     )
     epochs: int = opt(1, help="passes over the round's training set", min=1)
+    max_steps: int = opt(
+        0,
+        help="most optimizer steps of a round's training, whatever its epochs would take; the learning "
+        "rate's schedule spans the steps that are made; 0 sets no limit",
+        min=0,
+    )
     batch_size: int = opt(32, help="packed rows per optimizer step", min=1)
     micro_batch_size: int = opt(
         0,
@@ -83,6 +89,12 @@ class TrainingOptions:
         "simpo, which has none, is usually run at 2 or more",
         min=0.0,
     )
+    reference: str = opt(
+        "round_start",
+        help="the frozen reference policy of preference losses: that which the round's training starts from "
+        "(round_start), or M_0 (base)",
+        choices=("round_start", "base"),
+    )
     label_smoothing: float = opt(
         0.0,
         help="share of pairs assumed to be reversed; for sigmoid and rpo",
@@ -112,6 +124,8 @@ class TrainingOptions:
             raise ValueError("beta must be more than 0: at 0 no preference changes the policy")
         if self.optimizer == "adafactor" and self.moment_dtype != "float32":
             raise ValueError("moment_dtype does not apply to optimizer=adafactor, which has no first moment")
+        if self.reference == "base" and self.preference_loss == "simpo":
+            raise ValueError("reference=base does not apply to preference_loss=simpo, which has no reference")
         if self.label_smoothing and self.preference_loss in ("ipo", "simpo"):
             raise ValueError(
                 f"label_smoothing={self.label_smoothing} does not apply to "
