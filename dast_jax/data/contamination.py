@@ -62,8 +62,8 @@ def normalize_question(text: str) -> str:
 class NgramOverlap:
     """How much of the test questions the training questions hold, by n-grams of `NGRAM` words.
 
-    `seen` are the test queries with at least the share `SEEN` of their n-grams in the training questions,
-    with that share; `mean_share` the mean share over the questions that have n-grams; `short` counts the others.
+    `seen` are the test queries with at least the share `SEEN` of their n-grams in the training questions, and
+    that share; `mean_share` is the mean of the questions that have n-grams, `short` counts the others.
     """
 
     seen: tuple[tuple[Query, float], ...]
@@ -74,10 +74,11 @@ class NgramOverlap:
         """Return one sentence for a warning, with the first five test queries named."""
         names = ", ".join(f"{query.id} ({share:.0%})" for query, share in self.seen[:5])
         count = len(self.seen)
+        one = count == 1
         return (
-            f"{count:,} question{'' if count == 1 else 's'} of {test} share{'s' if count == 1 else ''} at "
-            f"least {SEEN:.0%} of {'its' if count == 1 else 'their'} {NGRAM}-grams with questions of {train}: "
-            f"{names}{', …' if count > 5 else ''}"
+            f"{count:,} question{'' if one else 's'} of {test} share{'s' if one else ''} at least {SEEN:.0%} "
+            f"of {'its' if one else 'their'} {NGRAM}-grams with questions of {train}: {names}"
+            f"{', …' if count > 5 else ''}"
         )
 
 
@@ -88,7 +89,9 @@ def find_ngrams(train: Sequence[Query], test: Sequence[Query]) -> NgramOverlap:
     """
     own = [set(_ngrams(query.question)) for query in test]
     wanted = set().union(*own)
-    known = {gram for query in train for gram in _ngrams(query.question) if gram in wanted} if wanted else set()
+    known = (
+        {gram for query in train for gram in _ngrams(query.question) if gram in wanted} if wanted else set()
+    )
     shares = [len(grams & known) / len(grams) if grams else None for grams in own]
     rated = [share for share in shares if share is not None]
     return NgramOverlap(

@@ -88,9 +88,7 @@ def split_half(
     used = place < 2 * half
     correct = responses.correct[rows][used]
     even = place[used] % 2 == 0
-    sides = [
-        np.bincount(query[used][side & correct], minlength=n_queries)[sampled] for side in (even, ~even)
-    ]
+    sides = [np.bincount(query[used][side & correct], minlength=n_queries)[sampled] for side in (even, ~even)]
     levels = [levels_from_counts(side, half, cuts) for side in sides]
     correlation = _pearson(*sides)
     return Reliability(

@@ -1,11 +1,12 @@
 r"""Whether the steps of a response are right, where they can be checked exactly. It only counts.
 
 A correct answer may rest on a wrong step: a false positive that no comparison of answers can see.
-`steps_checker` returns a checker for the questions whose steps can be checked, and None for all others. So far
-these are arithmetic expressions, as `((7+12)*3)-5=?`: what a response writes is split at everything that is not
-part of an expression, and each part must be what some subexpression of the question becomes when operations in
-it are carried out, with operands in their order. `(19*3)-5`, `57-5`, `57` and `19` are right steps; `(20*3)-8` is
-not, though its value is that of the question. A number of the question on its own is no step.
+`steps_checker` returns a checker for questions whose steps can be checked, and None for all others. So far
+these are arithmetic expressions, as `((7+12)*3)-5=?`: what a response writes is split at everything that is
+not part of an expression, and each part must be what some subexpression of the question becomes when
+operations in it are carried out, with operands in their order. `(19*3)-5`, `57-5`, `57` and `19` are right
+steps; `(20*3)-8` is not, though its value is that of the question. A number of the question on its own is no
+step.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ def steps_checker(question: str) -> StepsChecker | None:
 
 def _written(text: str) -> list[str]:
     """Return what looks like an expression in `text`: runs of digits, operators and parentheses."""
-    parts = [part.rstrip(" \t+-*/").lstrip(" \t+*/") for run in _RUN.findall(text) for part in _BETWEEN.split(run)]
+    parts = [
+        part.rstrip(" \t+-*/").lstrip(" \t+*/") for run in _RUN.findall(text) for part in _BETWEEN.split(run)
+    ]
     return [part for part in parts if any(c.isdigit() for c in part)]
 
 

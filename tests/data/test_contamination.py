@@ -35,11 +35,18 @@ def test_no_overlap():
 def test_shares_of_ngrams_by_hand():
     train = queries("t", ["a b c d e f g h i j", "x b c d e f g h i y"])
     test = queries(
-        "e", ["A b, C d e f g h i j", "A b c d e f g h i j", "z b c d e f g h i j", "a b c d e f g h 1 2 3", "a b"]
+        "e",
+        [
+            "A b, C d e f g h i j",
+            "A b c d e f g h i j",
+            "z b c d e f g h i j",
+            "a b c d e f g h 1 2 3",
+            "a b",
+        ],
     )
     found = find_ngrams(train, test)
-    # e0: 11 words with the comma, 4 8-grams, of which only "c … j" is seen; e1: all 3; e2: "b … i" and "c … j"
-    # of 3; e3: "a … h" of 4; e4 has fewer than 8 words.
+    # e0: 11 words with the comma, 4 8-grams, of which only "c … j" is seen; e1: all 3; e2: 2 of 3
+    # ("b … i", "c … j"); e3: "a … h" of 4; e4 has fewer than 8 words.
     assert [(query.id, share) for query, share in found.seen] == [("e1", 1.0), ("e2", pytest.approx(2 / 3))]
     assert found.mean_share == pytest.approx((1 / 4 + 1 + 2 / 3 + 1 / 4) / 4)
     assert found.short == 1
@@ -50,7 +57,9 @@ def test_shares_of_ngrams_by_hand():
 
 
 def test_a_changed_number_is_seen_and_a_changed_calculation_is_not():
-    train = queries("t", ["Tom has 3 red apples and buys 14 more in the shop. How many does he have now in all?"])
+    train = queries(
+        "t", ["Tom has 3 red apples and buys 14 more in the shop. How many does he have now in all?"]
+    )
     test = queries(
         "e",
         [

@@ -22,6 +22,7 @@ from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.report import ReportOptions, render_report, write_report
 from dast_jax.reporting.run_tables import print_metrics, print_summary
 from dast_jax.reporting.terminal import WIDTH
+from dast_jax.store.analysis_results import LevelAccuracy
 from dast_jax.store.evaluation_results import Metrics, VerdictCounts
 from dast_jax.store.results import Summary, TrainingResult
 from dast_jax.store.typed_json import read_result, to_json
@@ -320,15 +321,15 @@ def test_command_writes_the_report(run, other, tmp_path, capsys):
         (lambda d: (d / "summary.json").write_text("[]") and d, "not readable as a JSON object"),
         (
             lambda d: (d / "summary.json").write_text('{"schema": "dast_jax.summary/1"}') and d,
-            "its schema is 'dast_jax.summary/1' and this version reads 'dast_jax.summary/2'",
+            "its schema is 'dast_jax.summary/1' and this version reads 'dast_jax.summary/3'",
         ),
         (
-            lambda d: (d / "summary.json").write_text('{"schema": "dast_jax.summary/2"}') and d,
+            lambda d: (d / "summary.json").write_text('{"schema": "dast_jax.summary/3"}') and d,
             "status: missing",
         ),
         (
             lambda d: (d / "manifest.json").write_text('{"schema": "dast_jax.run/1"}') and d,
-            "its schema is 'dast_jax.run/1' and this version reads 'dast_jax.run/3'",
+            "its schema is 'dast_jax.run/1' and this version reads 'dast_jax.run/4'",
         ),
     ],
 )
@@ -415,7 +416,10 @@ def test_metrics_table_shows_pass_and_majority():
         data="d",
         skipped=tuple(f"q{i}" for i in range(7)),
         **vars(stats.accuracy_entry([4, 0, 2], 4)),
-        by_level=stats.by_level([4, 0, 2], 4, ["1", "2", "2"]),
+        by_level={
+            level: LevelAccuracy(**vars(entry), mean_length=20.0)
+            for level, entry in stats.by_level([4, 0, 2], 4, ["1", "2", "2"]).items()
+        },
         verdicts=VerdictCounts(correct=6, incorrect=5, no_answer=1, timed_out=0),
         truncated=0,
         mean_length=3.0,

@@ -67,7 +67,13 @@ def test_a_wrong_value_is_found(a, b, said, sign):
 
 @pytest.mark.parametrize(
     ("text", "unreadable"),
-    [("+" * 20_000, 0), ("(" * 20_000 + "1", 1), ("9" * 20_000, 1), ("7 " * 20_000, 0), ("1+" * 20_000 + "1", 1)],
+    [
+        ("+" * 20_000, 0),
+        ("(" * 20_000 + "1", 1),
+        ("9" * 20_000, 1),
+        ("7 " * 20_000, 0),
+        ("1+" * 20_000 + "1", 1),
+    ],
 )
 def test_hostile_texts_are_read(text, unreadable):
     """Neither the stack nor the digits of a number grow with the response."""
