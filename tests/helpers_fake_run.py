@@ -279,6 +279,7 @@ def _analysis(r: int) -> RoundAnalysis:
             for name, n in counts.items()
         },
         by_label={},
+        newly_solved_hard=3 if r else 0,
         transitions=moved if r else {},
         reliability=None
         if r

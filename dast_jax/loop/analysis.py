@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dast_jax.estimators.levels import DEFAULT_CUTS, Cuts
+from dast_jax.estimators.levels import DEFAULT_CUTS, HARD, Cuts
 from dast_jax.estimators.reliability import UNKNOWN, Reliability, known_levels, split_half, transitions
 from dast_jax.records import LEVELS, Origin, Pool, PreferenceSet, PromptKind, Responses, TrainingSet
 from dast_jax.store.analysis_results import LevelProgress, LevelSource, OriginCount, RoundAnalysis, StepCounts
@@ -45,15 +45,14 @@ def analyze(
     if levels is None:
         table = _with_levels_of_trials(table, earlier, cuts)
     tables = [*earlier, table]
-    first = _first_levels(tables, n)
+    before, first = _first_levels(earlier, n), _first_levels(tables, n)
     groups = {name: first == i for i, name in enumerate(LEVELS)} | {"unknown": first == UNKNOWN}
     return table, RoundAnalysis(
         levels_from=_source(table),
         progress=_progress(tables, {name: mask for name, mask in groups.items() if mask.any()}),
         by_label=_progress(tables, _labels(pool)),
-        transitions=transitions(
-            _first_levels(earlier, n), known_levels(table.plain_correct, table.plain_trials, cuts)
-        ),
+        newly_solved_hard=int((_newly_solved(tables) & (before >= HARD)).sum()),
+        transitions=transitions(before, known_levels(table.plain_correct, table.plain_trials, cuts)),
         reliability=_reliability(table, earlier, own, cuts) if by_pass_rate else None,
         origin=_origins(training_set),
         frequency=_frequency(tables),
@@ -113,22 +112,29 @@ def _labels(pool: Pool) -> Mapping[str, np.ndarray]:
 
 def _progress(tables: Sequence[QueryTable], groups: Mapping[str, np.ndarray]) -> dict[str, LevelProgress]:
     """Return the reach of the last of the tables, by group of queries (bool [n])."""
-    now = tables[-1]
-    before = np.any([t.plain_correct > 0 for t in tables[:-1]], axis=0) if tables[:-1] else now.trials < 0
-    solved = before | (now.plain_correct > 0)
+    now, new = tables[-1], _newly_solved(tables)
+    solved = np.any([t.plain_correct > 0 for t in tables], axis=0)
     covered_so_far = np.any([t.own_rows > 0 for t in tables], axis=0)
     return {
         name: LevelProgress(
             queries=int(mask.sum()),
             sampled=int((now.trials > 0)[mask].sum()),
             solved=int(solved[mask].sum()),
-            newly_solved=int((solved & ~before)[mask].sum()),
+            newly_solved=int(new[mask].sum()),
             covered=int((now.own_rows > 0)[mask].sum()),
             covered_so_far=int(covered_so_far[mask].sum()),
             rows=int((now.own_rows + now.reference_rows)[mask].sum()),
         )
         for name, mask in groups.items()
     }
+
+
+def _newly_solved(tables: Sequence[QueryTable]) -> np.ndarray:
+    """Return which queries have their first correct response without a hint in the last table, bool [n]."""
+    new: np.ndarray = tables[-1].plain_correct > 0
+    for table in tables[:-1]:
+        new &= table.plain_correct == 0
+    return new
 
 
 def _frequency(tables: Sequence[QueryTable]) -> dict[str, int]:

@@ -110,6 +110,9 @@ class RoundAnalysis:
     """level → reach; `unknown` for queries without a level; only levels that occur"""
     by_label: dict[str, LevelProgress]
     """the same by the data's own labels; empty without any, or with more than 12"""
+    newly_solved_hard: int
+    """queries that were hard or unsolved by a level known before this round, and whose first correct response
+    is of this round"""
     transitions: dict[str, dict[str, int]]
     """first level → level under this round's policy M_t → queries, by the round's own trials without hints;
     `unknown` where there are too few; empty in the round of the first levels, and where no level is known"""
@@ -177,6 +180,6 @@ class Marginal:
     per_point: dict[str, float | None]
     """set → useful FLOPs per point of accuracy gained since then; null without a gain"""
     newly_solved: int
-    """hard and unsolved queries solved for the first time since then"""
+    """hard and unsolved queries solved for the first time since then (`newly_solved_hard` of the rounds)"""
     per_newly_solved: float | None
     """useful FLOPs per such query; null without one"""

@@ -151,10 +151,7 @@ class _Evaluated:
 
 def _marginal(entry: RoundResult, last: _Evaluated) -> tuple[Marginal | None, _Evaluated]:
     """Return what the work since the `last` evaluated policy has bought, and the last one from here on."""
-    progress = entry.analysis.progress if entry.analysis else {}
-    solved = last.newly_solved + sum(
-        progress[level].newly_solved for level in ("hard", "unsolved") if level in progress
-    )
+    solved = last.newly_solved + (entry.analysis.newly_solved_hard if entry.analysis else 0)
     if not entry.evaluation:
         return None, dataclasses.replace(last, newly_solved=solved)
     flops, before = entry.cumulative.flops, last.flops

@@ -97,7 +97,7 @@ def _operations(node: _Node) -> list[_Node]:
     return [node, *_operations(node[1]), *_operations(node[2])]
 
 
-def _numbers(node: _Node) -> set[_Node]:
+def _numbers(node: _Node) -> set[Fraction]:
     """Return the numbers that `node` is made of."""
     return {node} if isinstance(node, Fraction) else _numbers(node[1]) | _numbers(node[2])
 
