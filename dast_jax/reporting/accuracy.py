@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dast_jax.metrics.stats import Accuracy, Score, sorted_levels
+from dast_jax.reporting.cost import contamination_card
 from dast_jax.reporting.headline import (
     accuracy_cell,
     base_point,
@@ -32,7 +33,7 @@ def accuracy(runs: Sequence[RunData]) -> Html:
     return section(
         "Accuracy",
         cards([draw(runs, name) for name in sets for draw in (_accuracy_figure, _level_figure)]),
-        *[per_run(runs, run, _accuracy_table(run)) for run in runs],
+        *[per_run(runs, run, _accuracy_table(run), contamination_card(run)) for run in runs],
         note="Share of questions answered correctly; bands, error bars and brackets are 95 % intervals. "
         f"Base is the model before any training{_round_0_note(runs)}. Differences, in points, are paired by "
         "question.",

@@ -105,7 +105,7 @@ def test_page_shows_every_part_of_a_run_with_its_numbers(run):
     assert f"(+{after - before:.1f} points, paired 95 % interval {low:+.1f} to {high:+.1f})" in words
     for heading in (
         "Accuracy",
-        "Training data by level",
+        "Training data",
         "Responses",
         "Sample responses",
         "Training, time and work",
