@@ -30,6 +30,8 @@ def test_gsm8k_rows_go_through_the_whole_pipeline(tmp_path: Path, source: Path) 
         "sampling.max_new_tokens=16",
         "evaluation.max_new_tokens=16",
         "evaluation.length_probe=2",
+        "evaluation.probe=2",
+        "evaluation.probe_trials=1",
         "training.sequence_length=1024",
         "training.epochs=1",
     )

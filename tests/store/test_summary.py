@@ -71,7 +71,7 @@ def test_marginal_flops_since_the_last_evaluated_policy(tmp_path: Path) -> None:
     data = DataFacts(train=source, evaluation={})
     evaluations = [evaluated(a=0.52, b=0.25), evaluated(), evaluated(a=0.56, b=0.25)]
     with RunStore.open(run_settings(load_config(None, [*needed, "run.rounds=2"]))) as store:
-        store.annotate(RunFacts(parameters=7, mesh={}, data=data, device="cpu"))
+        store.annotate(RunFacts(parameters=7, model_digest="m", mesh={}, data=data, device="cpu"))
         store.mark_done("base/evaluate", evaluated(a=0.5, b=0.25))
         for number, newly_solved in enumerate((0, 3, 5)):
             built = BuildResult(level_shares=None, shortfall={}, method={}, analysis=analysis(newly_solved))
@@ -103,6 +103,7 @@ def test_contamination_is_part_of_the_facts(tmp_path: Path) -> None:
         store.annotate(
             RunFacts(
                 parameters=7,
+                model_digest="m",
                 mesh={},
                 data=DataFacts(train=train, evaluation={"s": source}),
                 device="cpu",
