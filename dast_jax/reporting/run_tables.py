@@ -41,6 +41,7 @@ def print_summary(summary: Summary, *, console: Console | None = None) -> None:
         _shares_table(summary.rounds),
         _shortfall_table(summary.rounds),
         _sampling_table(summary),
+        _probe_table(points),
         _training_table(summary.rounds),
         _seconds_table(points, summary),
     ]
@@ -152,6 +153,18 @@ def _sampling_table(summary: Summary) -> Table:
             count(sampling.tokens),
             "–" if ratio is None else f"{ratio:.2f}",
         )
+    return table
+
+
+def _probe_table(points: Sequence[Point]) -> Table:
+    """Return the pass rate of the probed queries with both prompts, policy by policy."""
+    columns = ("policy", "zero-shot", "tokens", "few-shot", "tokens")
+    table = make_table("The same training queries: pass rate, 95 % intervals; tokens of a response", *columns)
+    for point in points:
+        if point.probe:
+            entries = (point.probe.zero_shot, point.probe.few_shot)
+            cells = [(accuracy(e), tokens(e.mean_length if e else None)) for e in entries]
+            table.add_row(point.name, *cells[0], *cells[1])
     return table
 
 

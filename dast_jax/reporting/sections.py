@@ -54,7 +54,9 @@ def training_data(runs: Sequence[RunData]) -> Html:
             for run in runs
         ],
         note="Levels are the method's own estimate from the model's trials. Before: the original data. "
-        "After: the original data with the self-generated, verified responses.",
+        "After: the original data with the self-generated, verified responses."
+        if any(entry.level_shares for run in runs for entry in run.rounds)
+        else "",
         anchor="data",
     )
 

@@ -48,9 +48,10 @@ _Node: TypeAlias = "Fraction | tuple[str, _Node, _Node]"
 
 def steps_checker(question: str) -> StepsChecker | None:
     """Return what checks the steps of responses to `question`, or None where they cannot be checked."""
-    if not _QUESTION.fullmatch(question.strip()):
+    question = question.strip()
+    if len(question) > _LONGEST or not _QUESTION.fullmatch(question):
         return None
-    asked = _parse(question.strip().rstrip("?").rstrip().removesuffix("="))
+    asked = _parse(question.rstrip("?").rstrip().removesuffix("="))
     if asked is None or isinstance(asked, Fraction):
         return None
     parts, numbers = _operations(asked), _numbers(asked)

@@ -385,6 +385,7 @@ def test_summary_tables_fit_and_hold_the_numbers(run):
         "36.4 → 25.7",
         "14 hard, 12 unsolved",
         "length ratio",
+        "30.0 % [20.0, 40.0]    21.0",
         "warning: 2 training queries",
         "262 total",
     ):
