@@ -27,7 +27,9 @@ def probes(runs: Sequence[RunData]) -> Html:
         "The same queries under every policy",
         *parts,
         note="What a round samples is the method's choice, so its numbers do not compare across rounds. The "
-        "probe's do: the same training queries, trials and exemplars for every policy (evaluation.probe).",
+        "probe's do: the same training queries, trials and exemplars for every policy (evaluation.probe). "
+        "Curves of pass@k that meet at large k: the policy is surer of what the base model could do already; "
+        "a gain that stays there is something new.",
         anchor="probe",
     )
 
@@ -93,11 +95,7 @@ def _pass_figure(title: str, found: Sequence[tuple[Point, dict[str, Score]]]) ->
         for i, (point, by) in enumerate(shown)
     ]
     chart = line_chart(lines, title=title, ticks=[(math.log2(k), str(k)) for k in ks], x_name="k")
-    note = (
-        "Curves that meet at large k: the policy is surer of what the base model could do already; a gain "
-        "that stays there is something new."
-    )
-    return figure(title, chart, note)
+    return figure(title, chart)
 
 
 def _diversity(run: RunData, kind: str) -> Html:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dast_jax.metrics.stats import sorted_levels
+from dast_jax.metrics.stats import sorted_levels, wilson_interval
 from dast_jax.records import LEVELS
 from dast_jax.reporting.layout import per_run
 from dast_jax.reporting.load import RunData
@@ -12,7 +12,7 @@ from dast_jax.reporting.markup import Html
 from dast_jax.reporting.numbers import percent
 from dast_jax.reporting.page import card, cards, details, figure, section, table
 from dast_jax.reporting.svg import Bars, Segments, grouped_bars, stacked_bars
-from dast_jax.store.analysis_results import LevelProgress, RoundAnalysis
+from dast_jax.store.analysis_results import LevelProgress, RoundAnalysis, StepCounts
 
 __all__ = ["queries"]
 
@@ -159,10 +159,9 @@ def _steps_figure(found: Rounds) -> Html:
         Bars(
             label=f"round {number}",
             color=f"var(--r{i % 6})",
-            y=[
-                steps[v].false_positives / steps[v].checked if v in steps and steps[v].checked else None
-                for v in levels
-            ],
+            y=[_wrong_share(steps.get(v))[0] for v in levels],
+            low=[_wrong_share(steps.get(v))[1] for v in levels],
+            high=[_wrong_share(steps.get(v))[2] for v in levels],
         )
         for i, (number, steps) in enumerate(rounds)
     ]
@@ -172,5 +171,18 @@ def _steps_figure(found: Rounds) -> Html:
     checked = sum(s.checked for _, steps in rounds for s in steps.values())
     wrong = sum(s.false_positives for _, steps in rounds for s in steps.values())
     correct = sum(s.correct for _, steps in rounds for s in steps.values())
-    note = f"{wrong:,} of {checked:,} responses with readable steps; {correct:,} were correct."
+    note = (
+        f"{wrong:,} of {checked:,} correct responses that show readable steps; {correct - checked:,} "
+        "show none. Error bars are 95\u202f% intervals that take responses as independent."
+    )
     return figure("False positives: correct answer, wrong step", chart, note)
+
+
+def _wrong_share(steps: StepCounts | None) -> tuple[float | None, float | None, float | None]:
+    """Return the share of the checked responses with a wrong step, and its interval; None without any."""
+    if steps is None or not steps.checked:
+        return None, None, None
+    return (
+        steps.false_positives / steps.checked,
+        *wilson_interval(steps.false_positives, steps.checked),
+    )

@@ -12,7 +12,7 @@ from dast_jax.store.analysis_results import OriginCount
 
 __all__ = ["frequency_figure", "origin_figure"]
 
-_COLORS = ("var(--r0)", "var(--r5)", "var(--r1)", "var(--r3)", "var(--r2)", "var(--r4)")
+_COLORS = tuple(f"var(--r{i})" for i in range(6))
 
 
 def origin_figure(run: RunData) -> Html:

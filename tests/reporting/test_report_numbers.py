@@ -48,7 +48,7 @@ def test_reliability(words):
 
 def test_false_positives(words):
     assert "False positives: correct answer, wrong step" in words
-    assert "36 of 2,070 responses with readable steps; 2,100 were correct." in words
+    assert "36 of 2,070 correct responses that show readable steps; 30 show none." in words
 
 
 def test_origin_and_frequency_of_training_rows(words):
