@@ -46,6 +46,7 @@ SMALL: dict[str, dict[str, object]] = {
     "star": {"rationalize": "always", "steps": 40_000},
     "star_acc": {"rationalize": "always", "steps": 40_000},
     "adastar": {"steps": 12_500, "growth": 1.2},
+    "hs_star": {},
     "sai_dpo": {"draw": 200_000, "clusters": 64},
     "sft": {},
     "dpo": {"trials": 8},

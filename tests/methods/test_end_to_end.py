@@ -10,11 +10,14 @@ from transformers import AutoTokenizer
 
 from dast_jax.assets import resolve_path
 from dast_jax.config import build_config, config_path
+from dast_jax.data.sources import load_queries
 from dast_jax.errors import InterruptedRunError
 from dast_jax.loop import training as learning
 from dast_jax.loop.selftrain import run
 from dast_jax.options import apply_overrides, load_yaml
 from dast_jax.records import PreferenceSet
+from dast_jax.reporting.report import render_report
+from dast_jax.reporting.run_tables import print_summary
 from dast_jax.store.metrics_log import read_metrics
 from dast_jax.store.run_store import RunStore
 from dast_jax.training.preference import reference_logprobs
@@ -30,6 +33,7 @@ METHODS = {
     "star_acc": {"beta": "full"},
     "adastar": {"batch": 2, "steps": 2},
     "sai_dpo": {"clusters": 3, "probe": 0.25, "trials": 3, "draw": 6},
+    "hs_star": {"budget": 6, "warm_up": False},
     "sft": {},
     "dpo": {"trials": 4},
     "b_star": {"trials": 2, "probe": 3, "temperatures": [0.7, 1.0]},
@@ -37,11 +41,12 @@ METHODS = {
 }
 """`dast` with `loss: sft` is what the other integration tests run."""
 
-PAIRS = ("dast", "sai_dpo", "dpo", "iterative_rpo")
+PAIRS = ("dast", "sai_dpo", "hs_star", "dpo", "iterative_rpo")
 SETTING = (
     "data.limit=8",
     "evaluation.limit=2",
     "evaluation.length_probe=0",
+    "evaluation.probe=0",
     "evaluation.every_round=false",
     "sampling.max_new_tokens=32",
     "evaluation.max_new_tokens=32",
@@ -55,7 +60,7 @@ SETTING = (
 def config(folder, name, *overrides, **method):
     mapping = load_yaml(config_path("quickstart"))
     mapping["method"] = {"name": name, **(method or METHODS[name])}
-    rounds = 0 if name in ("vrt", "rest_em", "dart_uniform", "star", "star_acc", "sft") else 1
+    rounds = 0 if name in ("vrt", "rest_em", "dart_uniform", "star", "star_acc", "sft", "hs_star") else 1
     overrides = (f"run.dir={folder}", f"run.rounds={rounds}", *SETTING, *overrides)
     return build_config(apply_overrides(mapping, overrides))
 
@@ -97,6 +102,25 @@ def test_the_method_runs_through_the_loop(name, tmp_path, caplog):
         first, second = summary.rounds
         assert first.training.examples
         assert second.method["alpha"] == first.method["solved"] / first.method["tried"]
+
+
+def test_a_training_cut_by_max_steps_says_so(tmp_path, capsys):
+    settings = config(tmp_path / "run", "sft", "training.max_steps=1", "training.sequence_length=96")
+    summary = run(settings)
+    trained = summary.rounds[0].training
+    assert (trained.steps, trained.planned_steps > 1) == (1, True)
+    assert 0 < trained.unseen < 8
+    assert trained.examples == trained.reference_examples == 8 - trained.unseen
+    ids = [query.id for query in load_queries(settings.data.train, options=settings.data)]
+    (warning,) = [w for w in summary.warnings if "max_steps" in w]
+    expected = f"round 0: training.max_steps=1 ended the training before its {trained.planned_steps} steps; "
+    assert warning.startswith(f"{expected}{trained.unseen} of 8 examples were never used: ")
+    assert warning.split(": ")[-1].split(" and ")[0].split(", ")[0] in ids
+    print_summary(summary)
+    assert f"1 of {trained.planned_steps}" in capsys.readouterr().out
+    page = render_report([tmp_path / "run"])
+    assert f"1 of {trained.planned_steps}" in page
+    assert f"0, {trained.unseen} not reached" in page
 
 
 def first_step(folder, round):

@@ -91,6 +91,15 @@ SETTINGS = {
         "draw": 30,
         "band": "pairs",
     },
+    "sai_dpo_flat": {
+        "method": "sai_dpo",
+        "clusters": 4,
+        "probe": 0.2,
+        "trials": 4,
+        "draw": 30,
+        "weights": "flat",
+        "step_separators": [" "],
+    },
     "sai_dpo_cold": {
         "method": "sai_dpo",
         "clusters": 4,
@@ -99,6 +108,8 @@ SETTINGS = {
         "draw": 30,
         "warm_up": False,
     },
+    "hs_star": {},
+    "hs_star_cold": {"method": "hs_star", "boundary_trials": 8, "max_trials": 9, "warm_up": False},
     "sft": {},
     "dpo": {"trials": 6},
     "dpo_cold": {"method": "dpo", "trials": 6, "warm_up": False, "distinct": "none"},
@@ -138,7 +149,7 @@ def labelled_pool(n, **kwargs):
 
 def test_the_settings_cover_every_method():
     assert {s.get("method", name) for name, s in SETTINGS.items()} == set(METHODS)
-    assert len(METHODS) == 14
+    assert len(METHODS) == 15
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -207,7 +218,8 @@ def rows_of(responses):
 
 def own_rounds(name):
     """The rounds in which the method samples for itself, among 0..2."""
-    warm = SETTINGS[name].get("method", name) in ("dast", "rft", "dpo", "iterative_rpo", "sai_dpo", "b_star")
+    warms = ("dast", "rft", "dpo", "iterative_rpo", "sai_dpo", "b_star", "hs_star")
+    warm = SETTINGS[name].get("method", name) in warms
     return (1, 2) if SETTINGS[name].get("warm_up", warm) else (0, 1, 2)
 
 
@@ -393,6 +405,8 @@ def config(**method):
         ({"name": "rft", "distinct": "words"}, ["method.distinct", "by_task", "steps", "text", "none"]),
         ({"name": "star", "distinct": "text"}, ["method.distinct", "method.name is star"]),
         ({"name": "b_star", "temperatures": []}, ["temperatures"]),
+        ({"name": "sai_dpo", "step_separators": [""]}, ["step_separators", "empty"]),
+        ({"name": "hs_star", "budget": 2}, ["method.budget", "2", "pre_trials (3)"]),
     ],
 )
 def test_bad_options_are_refused(method, words):
@@ -421,7 +435,7 @@ def test_a_pool_too_small_for_sai_dpo_is_refused(options, words):
 
 
 @pytest.mark.parametrize(
-    "name", ["dast", "sft", "rft", "dpo", "sai_dpo", "iterative_rpo", "b_star", "dart_warm"]
+    "name", ["dast", "sft", "rft", "dpo", "sai_dpo", "hs_star", "iterative_rpo", "b_star", "dart_warm"]
 )
 def test_data_without_solutions_is_refused_where_round_zero_needs_them(name):
     with pytest.raises(UserError, match="none of its 30 queries has a reference solution"):
