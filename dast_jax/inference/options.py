@@ -70,6 +70,15 @@ class EvaluationOptions(TrialOptions):
         "label sets without levels by this number of trials of the base model; 0 leaves them unlabeled",
         min=0,
     )
+    probe: int = opt(
+        32,
+        "training queries sampled zero-shot and few-shot under every evaluated policy, for pass rates, "
+        "pass@k, levels and entropy that compare across rounds; 0 turns it off",
+        min=0,
+    )
+    probe_trials: int = opt(
+        4, "trials of each probed query, with either prompt; levels need 5 at least", min=1
+    )
     length_probe: int = opt(
         32,
         "training queries sampled twice, after long and after short exemplars, to check whether responses "

@@ -14,7 +14,7 @@ import numpy as np
 
 from dast_jax.estimators.distinct import Distinct, rejectable, usable
 from dast_jax.methods.training_sets import distinct_rows, rank_within
-from dast_jax.records import LEVELS, Pool, PreferenceSet, Responses, Tally
+from dast_jax.records import LEVELS, Origin, Pool, PreferenceSet, Responses, Tally
 
 __all__ = ["Candidates", "candidates", "draw_pairs", "quota_pairs", "trials_for_pairs", "trials_until_pairs"]
 
@@ -22,11 +22,12 @@ __all__ = ["Candidates", "candidates", "draw_pairs", "quota_pairs", "trials_for_
 class Candidates:
     """The texts of one side of the pairs, by query, in a random order drawn by the seed.
 
-    `query` int [m] sorted; `text` object [m]; `is_reference` bool [m].
+    `query` int [m] sorted; `text` object [m]; `is_reference` bool [m]; `origin` [m].
     """
 
-    def __init__(self, query: np.ndarray, text: np.ndarray, is_reference: np.ndarray, n_queries: int):
-        self.query, self.text, self.is_reference = query, text, is_reference
+    def __init__(self, query: np.ndarray, text: np.ndarray, origin: Origin, n_queries: int):
+        self.query, self.text, self.origin = query, text, origin
+        self.is_reference = origin.round < 0
         self.count = np.bincount(query, minlength=n_queries)
         self.first = np.cumsum(self.count) - self.count
 
@@ -36,8 +37,8 @@ class Candidates:
         new_query = np.concatenate([self.query[own], query])
         order = np.argsort(new_query, kind="stable")
         text = np.concatenate([self.text[own], solutions])[order]
-        is_reference = np.concatenate([self.is_reference[own], np.ones(len(query), bool)])[order]
-        return Candidates(new_query[order], text, is_reference, len(self.count))
+        origin = Origin.concatenate([self.origin.take(own), Origin.references(len(query))]).take(order)
+        return Candidates(new_query[order], text, origin, len(self.count))
 
 
 def candidates(
@@ -89,6 +90,8 @@ def draw_pairs(
         rejected=rejected.text[j],
         chosen_is_reference=chosen.is_reference[i],
         shortfall=shortfall,
+        chosen_origin=chosen.origin.take(i),
+        rejected_origin=rejected.origin.take(j),
     )
 
 
@@ -195,7 +198,7 @@ def _texts(
     shuffled = _mix(key[order] ^ _mix(query[order].astype(np.uint64) ^ salt))
     order = order[np.lexsort((shuffled, query[order]))]
     rows = rows[order]
-    return Candidates(responses.query[rows], responses.text[rows], np.zeros(len(rows), bool), n_queries)
+    return Candidates(responses.query[rows], responses.text[rows], Origin.of(responses, rows), n_queries)
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dast_jax.estimators.distinct import Distinct, usable
-from dast_jax.records import LEVELS, Pool, Responses, TrainingSet
+from dast_jax.records import LEVELS, Origin, Pool, Responses, TrainingSet
 
 __all__ = [
     "build_training_set",
@@ -25,7 +25,9 @@ def reference_set(pool: Pool) -> TrainingSet:
     """Return D_o: the reference solution of every query that has one."""
     query = np.flatnonzero([bool(q.solution) for q in pool.queries]).astype(np.int32)
     text = np.array([pool.queries[i].solution for i in query], dtype=object)
-    return TrainingSet(query=query, text=text, is_reference=np.ones(len(query), bool))
+    return TrainingSet(
+        query=query, text=text, is_reference=np.ones(len(query), bool), origin=Origin.references(len(query))
+    )
 
 
 def text_set(responses: Responses, rows: np.ndarray, shortfall: dict[str, int] | None = None) -> TrainingSet:
@@ -35,11 +37,12 @@ def text_set(responses: Responses, rows: np.ndarray, shortfall: dict[str, int] |
         text=responses.text[rows],
         is_reference=np.zeros(len(rows), bool),
         shortfall=shortfall or {},
+        origin=Origin.of(responses, rows),
     )
 
 
 def union(first: TrainingSet, second: TrainingSet) -> TrainingSet:
-    """Return both, ordered by query, with the second one's shortfall."""
+    """Return both, ordered by query, with the second one's shortfall; the origin is known if both are."""
     query = np.concatenate([first.query, second.query])
     order = np.argsort(query, kind="stable")
     return TrainingSet(
@@ -47,6 +50,9 @@ def union(first: TrainingSet, second: TrainingSet) -> TrainingSet:
         text=np.concatenate([first.text, second.text])[order],
         is_reference=np.concatenate([first.is_reference, second.is_reference])[order],
         shortfall=second.shortfall,
+        origin=None
+        if first.origin is None or second.origin is None
+        else Origin.concatenate([first.origin, second.origin]).take(order),
     )
 
 
@@ -150,12 +156,16 @@ def build_training_set(
         [np.repeat(references.text, reference_times), np.repeat(responses.text[rows], own_times)]
     )
     is_reference = np.arange(len(query)) < reference_times.sum()
+    origin = Origin.concatenate(
+        [Origin.references(int(reference_times.sum())), Origin.of(responses, np.repeat(rows, own_times))]
+    )
     order = np.argsort(query, kind="stable")
     return TrainingSet(
         query=query[order].astype(np.int32),
         text=text[order],
         is_reference=is_reference[order],
         shortfall={name: int(short[levels == i].sum()) for i, name in enumerate(LEVELS)},
+        origin=origin.take(order),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dast_jax.metrics.flops import Flops
 from dast_jax.metrics.stats import sorted_levels
 from dast_jax.records import LEVELS, VerdictKind
+from dast_jax.reporting.cost import marginal_card
 from dast_jax.reporting.layout import per_run, position, round_ticks, run_color, thin
 from dast_jax.reporting.load import RunData
 from dast_jax.reporting.markup import Html, text
@@ -21,6 +22,7 @@ from dast_jax.reporting.svg import (
     line_chart,
     stacked_bars,
 )
+from dast_jax.reporting.training_rows import frequency_figure, origin_figure
 from dast_jax.store.evaluation_results import VerdictCounts
 from dast_jax.store.results import RoundResult
 
@@ -38,12 +40,23 @@ _LOSS_POINTS = 300
 
 
 def training_data(runs: Sequence[RunData]) -> Html:
-    """Level shares of the training data before and after augmentation, and what was short."""
+    """Level shares before and after augmentation, what was short, where rows come from, and how often."""
     return section(
-        "Training data by level",
-        *[per_run(runs, run, cards([_shares_figure(run), _efficiency_figure(run)])) for run in runs],
+        "Training data",
+        *[
+            per_run(
+                runs,
+                run,
+                cards(
+                    [_shares_figure(run), _efficiency_figure(run), origin_figure(run), frequency_figure(run)]
+                ),
+            )
+            for run in runs
+        ],
         note="Levels are the method's own estimate from the model's trials. Before: the original data. "
-        "After: the original data with the self-generated, verified responses.",
+        "After: the original data with the self-generated, verified responses."
+        if any(entry.level_shares for run in runs for entry in run.rounds)
+        else "",
         anchor="data",
     )
 
@@ -69,6 +82,7 @@ def training(runs: Sequence[RunData]) -> Html:
                 cards([_loss_figure(run), _seconds_figure(run), _flops_figure(run)]),
                 _training_table(run),
                 _work_table(run),
+                marginal_card(run),
             )
             for run in runs
         ],

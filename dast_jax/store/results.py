@@ -13,6 +13,7 @@ from typing import Literal
 from dast_jax.metrics.flops import Flops
 from dast_jax.metrics.stats import PairedDifference
 from dast_jax.records import Json
+from dast_jax.store.analysis_results import Contamination, Marginal, ProbeResult, RoundAnalysis
 from dast_jax.store.evaluation_results import EvalEntry, VerdictCounts
 
 __all__ = [
@@ -59,6 +60,8 @@ class SamplingResult(VerdictCounts):
     """tokens sampled"""
     mean_length_by_level: dict[str, float | None]
     """level → mean tokens, null for a level without trials; empty for methods without levels"""
+    mean_entropy: float | None = None
+    """mean over the responses of their mean token entropy, in nats; null without responses"""
     notes: dict[str, int]
     """counts worth a warning, by name: `shortened_prompts` (prompts that lost exemplars to fit), a
     method's own"""
@@ -146,6 +149,8 @@ class BuildResult:
     """level → examples or pairs short of the quotas"""
     method: dict[str, Json]
     """what the method reports of the round"""
+    analysis: RoundAnalysis
+    """what the round did for the queries"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +172,8 @@ class EvaluationResult:
     paired: dict[str, PairedDifference]
     """set → accuracy of this round minus M_0's; empty for M_0"""
     length_ratio: float | None
+    """as in the summary"""
+    probe: ProbeResult | None = None
     """as in the summary"""
     flops: Flops
     """its cost"""
@@ -195,6 +202,8 @@ class EvaluationSource(TrainingSource):
 
     contaminated: int
     """questions that appear in the training data too"""
+    contamination: Contamination
+    """these, and those of which n-grams appear there"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +282,8 @@ class BaseResult:
     """set → evaluation"""
     length_ratio: float | None
     """as in a round"""
+    probe: ProbeResult | None = None
+    """as in a round"""
     seconds: float
     """of its evaluation"""
     flops: Flops
@@ -301,6 +312,12 @@ class RoundResult:
     """what the method reports of the round, see [below](#what-methods-report)"""
     length_ratio: float | None
     """mean length of responses after exemplars of the hard levels over that after short ones"""
+    analysis: RoundAnalysis | None = None
+    """what the round did for the queries; null until its training set is built"""
+    probe: ProbeResult | None = None
+    """training queries under the policy after the round; null where `evaluation.probe` is 0"""
+    marginal: Marginal | None = None
+    """what the work since the last evaluated policy has bought; null where the round is not evaluated"""
     seconds: RoundSeconds
     """by stage"""
     flops: RoundFlops
@@ -325,7 +342,7 @@ class Total:
 class Summary:
     """The result of a run, rewritten after every stage."""
 
-    schema: str = "dast_jax.summary/2"
+    schema: str = "dast_jax.summary/3"
     """version of this file"""
     status: Status
     """whether all rounds are done"""
@@ -390,7 +407,7 @@ class StageRecord:
 class Manifest:
     """The finished stages of a run: the file that resuming relies on."""
 
-    schema: str = "dast_jax.run/3"
+    schema: str = "dast_jax.run/4"
     """version of the run directory's layout"""
     created: str
     """time (UTC)"""

@@ -121,8 +121,9 @@ def train_rows(
     """Train for `options.epochs` over `rows`, or `options.max_steps`, with a fresh optimizer and schedule.
 
     `identity` is a digest of what decides the batches and the objective: a checkpoint with another
-    identity is not used. `params` stay valid unless `donate`. Returns the new parameters and the progress.
-    Raises as `trainer.train`.
+    identity is not used. `params` stay valid unless `donate`. Weights kept in bfloat16 are trained in
+    float32, where small updates are not lost, and rounded at the end. Returns the new parameters and the
+    progress. Raises as `trainer.train`.
     """
 
     def save(state: tuple[Any, Any], progress: Progress, now: bool) -> None:
@@ -131,6 +132,8 @@ def train_rows(
             checkpoints.save(progress.step, state, meta)
 
     with jax.set_mesh(mesh) if mesh is not None else contextlib.nullcontext():
+        kept = jax.tree.map(lambda x: x.dtype, params)
+        params = jax.tree.map(lambda x: x.astype(jnp.float32), params)  # the same array where it is float32
         opt_state = init_optimizer(options, params, mesh)
         progress = Progress()
         restored = None if checkpoints is None else checkpoints.restore((params, opt_state))
@@ -145,10 +148,11 @@ def train_rows(
                 checkpoints.clear()  # its later steps would keep this training's first from being saved
             if not donate:
                 params = jax.tree.map(jnp.copy, params)
-        return _run(
+        params, progress = _run(
             graphdef, (params, opt_state), progress, rows,
             objective=objective, options=options, seed=seed, mesh=mesh, save=save, on_step=on_step,
         )  # fmt: skip
+        return jax.tree.map(lambda x, dtype: x.astype(dtype), params, kept), progress
 
 
 def _planned_steps(rows: Rows, options: TrainingOptions) -> int:

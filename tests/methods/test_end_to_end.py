@@ -46,6 +46,7 @@ SETTING = (
     "data.limit=8",
     "evaluation.limit=2",
     "evaluation.length_probe=0",
+    "evaluation.probe=0",
     "evaluation.every_round=false",
     "sampling.max_new_tokens=32",
     "evaluation.max_new_tokens=32",
