@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 
-from dast_jax.assets import resolve_path
 from dast_jax.config import RunConfig
 from dast_jax.models.digest import model_digest
+from dast_jax.models.hub import resolve_model
 from dast_jax.models.load import LoadedModel, load_model
 from dast_jax.models.sharding import make_mesh
 from dast_jax.training.checkpoint import load_policy, save_policy
@@ -28,6 +28,7 @@ class Policy:
 
     def __init__(self, config: RunConfig, checkpoints: Path):
         self._model = config.model
+        self._folder = resolve_model(config.model.path)  # once: a branch on the hub may move
         self._checkpoints = checkpoints
         self.mesh = make_mesh(config.mesh)
         loaded = self._load_base()
@@ -42,7 +43,7 @@ class Policy:
 
     def base_digest(self) -> str:
         """Return the digest of the files that the base model is read from."""
-        return model_digest(resolve_path(self._model.path))
+        return model_digest(self._folder)
 
     @property
     def parameters(self) -> int:
@@ -77,7 +78,7 @@ class Policy:
     def _load_base(self) -> LoadedModel:
         model = self._model
         return load_model(
-            resolve_path(model.path),
+            self._folder,
             dtype=model.dtype,
             compute_dtype=model.compute_dtype,
             remat=model.remat,

@@ -70,7 +70,7 @@ class GGUFFile:
         self.path = Path(path)
         if not self.path.is_file():
             raise UserError(
-                f"model file {self.path} does not exist; give a Hugging Face folder or a .gguf file"
+                f"model file {self.path} does not exist; give a Hugging Face folder, a .gguf file or a hub id"
             )
         try:
             reader = BoundedReader(self.path)

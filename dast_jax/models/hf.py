@@ -23,6 +23,7 @@ from dast_jax.errors import UserError
 from dast_jax.models.checks import check_values, check_weights
 from dast_jax.models.hf_config import config_from_dict, config_to_dict, token_ids
 from dast_jax.models.llama import LlamaConfig, Params
+from dast_jax.models.model_files import INDEX, WEIGHTS, indexed_files, read_json
 from dast_jax.models.quantized import read_quantization
 from dast_jax.models.tensor_files import TensorFile
 from dast_jax.models.tokenizer import Tokenizer
@@ -64,7 +65,6 @@ LEAVES: dict[tuple[str, ...], str] = {
 }
 
 _SHARD_BYTES = 5_000_000_000
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 # --- one parameter ↔ the tensors of all layers ----------------------------------------------------
@@ -189,12 +189,12 @@ class Folder:
         self.path = Path(path)
         if not self.path.is_dir():
             raise UserError(
-                f"model folder {self.path} does not exist; give a Hugging Face folder or a .gguf file"
+                f"model folder {self.path} does not exist; give a Hugging Face folder, a .gguf file or a hub id"
             )
         config_file = file_within(self.path, "config.json")
         if not config_file.is_file():
             raise UserError(f"{self.path} has no config.json, so it is not a Hugging Face model folder")
-        data = _read_json(config_file)
+        data = read_json(config_file)
         self.config = config_from_dict(data, str(config_file))
         self._quantization = read_quantization(data, str(config_file))
         self._files = self._index()
@@ -203,7 +203,7 @@ class Folder:
         """Return the EOS ids of `generation_config.json`, if there is one."""
         file = file_within(self.path, "generation_config.json")
         try:
-            return token_ids(_read_json(file).get("eos_token_id")) if file.is_file() else ()
+            return token_ids(read_json(file).get("eos_token_id")) if file.is_file() else ()
         except (TypeError, ValueError) as error:
             raise UserError(f"{file}: eos_token_id holds something else than ids ({error})") from None
 
@@ -236,11 +236,11 @@ class Folder:
         return name in self._files
 
     def _index(self) -> dict[str, TensorFile]:
-        single, index = (file_within(self.path, name) for name in (_WEIGHTS, _INDEX))
+        single, index = (file_within(self.path, name) for name in (WEIGHTS, INDEX))
         if single.is_file():
             files = [single]
         elif index.is_file():
-            files = [file_within(self.path, name, named_in=_INDEX) for name in _indexed(index)]
+            files = [file_within(self.path, name, named_in=INDEX) for name in indexed_files(index)]
         else:
             raise UserError(
                 f"{self.path} has no model.safetensors (nor model.safetensors.index.json); "
@@ -255,29 +255,19 @@ class Folder:
         return found
 
 
-def _indexed(index: Path) -> list[str]:
-    """Return the names of the safetensors files that `index` lists; raise `UserError` for any other kind."""
-    weight_map = _read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise UserError(f"{index} has no weight_map of tensors and files; download the model again")
-    names = sorted(set(weight_map.values()))
-    for name in names:
-        if not name.endswith(".safetensors"):
-            raise UserError(
-                f"{index} names {name!r}, and only safetensors are read; save the model as safetensors"
-            )
-    return names
-
-
 def open_folder(path: str | os.PathLike[str]) -> Folder:
     """Return the opened folder; raise `UserError` if it is missing, incomplete or of an unsupported family."""
     return Folder(path)
 
 
 def save_model(
-    directory: str | os.PathLike[str], config: LlamaConfig, params: Params, tokenizer: Tokenizer | None = None
+    directory: str | os.PathLike[str],
+    config: LlamaConfig,
+    params: Params,
+    tokenizer: Tokenizer | None = None,
+    card: str | None = None,
 ) -> None:
-    """Write a folder that transformers and vLLM load: weights, configs, and the tokenizer if given.
+    """Write a folder that transformers and vLLM load: weights and configs; tokenizer and model card if given.
 
     Weights keep the dtype of `params`; above 5 GB they are split over several files. `config.json`
     comes last, each file by rename, so that an interrupted save is never taken for a model.
@@ -286,6 +276,8 @@ def save_model(
     directory.mkdir(parents=True, exist_ok=True)
     if tokenizer is not None:
         tokenizer.save(directory)
+    if card is not None:
+        (directory / "README.md").write_text(card, encoding="utf-8")
     flat = _flat(params)
     _write_tensors(directory, config, flat)
     dtype = str(np.dtype(flat["embedding",].get_value().dtype))
@@ -348,17 +340,6 @@ def _fetch(array: Any) -> np.ndarray:
 
         return np.asarray(multihost_utils.process_allgather(array, tiled=True))
     return np.asarray(array)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; raise `UserError` for what is not JSON, or is no object."""
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not valid JSON ({error}); download the model again") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{file} is not a JSON object; download the model again")
-    return data
 
 
 def _write_json(file: Path, data: dict[str, Any]) -> None:
