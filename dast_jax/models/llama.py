@@ -16,8 +16,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from dast_jax.models.attention import attention, decode_attention, matmul_precision
+from dast_jax.models.attention import attention, decode_attention
 from dast_jax.models.cache import KVCache, write
+from dast_jax.models.precision import matmul_precision
 from dast_jax.models.sharding import constrain
 
 __all__ = ["Graph", "KVCache", "Llama", "LlamaConfig", "Params", "RopeScaling", "rope_frequencies"]
@@ -237,9 +238,14 @@ class Llama(nnx.Module):
         tokens: Int[Array, "B T"],
         positions: Int[Array, "B T"],
         segment_ids: Int[Array, "B T"] | None = None,
+        parents: Int[Array, "B T"] | None = None,
     ) -> Float[Array, "B T D"]:
-        """Return the final-normed hidden states; attention is causal within a segment (0 = padding)."""
-        hidden, _ = self._forward(tokens, positions, segment_ids, keep_cache=False)
+        """Return the final-normed hidden states; attention is causal within a segment (0 = padding).
+
+        `parents` is the number of an earlier segment whose keys a token sees as well, 0 for none: that of the
+        prompt which several responses continue.
+        """
+        hidden, _ = self._forward(tokens, positions, segment_ids, parents, keep_cache=False)
         return hidden
 
     def prefill(
@@ -252,7 +258,7 @@ class Llama(nnx.Module):
         """
         batch, length = tokens.shape
         positions = jnp.broadcast_to(jnp.arange(length), (batch, length))
-        hidden, cache = self._forward(tokens, positions, None, keep_cache=True)
+        hidden, cache = self._forward(tokens, positions, None, None, keep_cache=True)
         assert cache is not None
         last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
         return last, cache
@@ -311,6 +317,7 @@ class Llama(nnx.Module):
         tokens: Int[Array, "B T"],
         positions: Int[Array, "B T"],
         segment_ids: Int[Array, "B T"] | None,
+        parents: Int[Array, "B T"] | None,
         *,
         keep_cache: bool,
     ) -> tuple[Float[Array, "B T D"], KVCache | None]:
@@ -327,7 +334,7 @@ class Llama(nnx.Module):
             q = constrain(q, "batch", "length", "heads", "head_dim")
             k = constrain(k, "batch", "length", "kv_heads", "head_dim")
             v = constrain(v, "batch", "length", "kv_heads", "head_dim")
-            x = layer.finish(x, attention(q, k, v, segment_ids))
+            x = layer.finish(x, attention(q, k, v, segment_ids, parents=parents))
             return x, ((jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2)) if keep_cache else None)
 
         if self.remat:

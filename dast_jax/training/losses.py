@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dast_jax.models.attention import matmul_precision
+from dast_jax.models.precision import matmul_precision
 
 __all__ = ["SFTMetrics", "TokenScores", "sft_loss", "token_logprobs"]
 
