@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-__all__ = ["attention", "decode_attention", "matmul_precision"]
+__all__ = ["attention", "matmul_precision"]
 
 _MASKED = -1e30  # finite, so that a row with nothing to attend to gives numbers, not NaN
 
@@ -35,27 +35,6 @@ def attention(
     scores = jnp.where(mask[:, None, None], scores, _MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
     out = jnp.einsum("bkgts,bskh->btkgh", weights, v, precision=precision)
-    return out.reshape(q.shape)
-
-
-def decode_attention(
-    q: Float[Array, "S N H"],
-    k: Float[Array, "S KV T H"],
-    v: Float[Array, "S KV T H"],
-    positions: Int[Array, " S"],
-) -> Float[Array, "S N H"]:
-    """Return the attention of one new token per slot to its cache entries 0 … positions (inclusive)."""
-    slots, heads, head_dim = q.shape
-    kv_heads, length = k.shape[1], k.shape[2]
-    grouped = q.reshape(slots, kv_heads, heads // kv_heads, head_dim)
-    precision = matmul_precision(q.dtype)
-    scores = jnp.einsum(
-        "skgh,skth->skgt", grouped, k, precision=precision, preferred_element_type=jnp.float32
-    ) * (head_dim**-0.5)
-    visible = jnp.arange(length)[None, :] <= positions[:, None]
-    scores = jnp.where(visible[:, None, None], scores, _MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    out = jnp.einsum("skgt,skth->skgh", weights, v, precision=precision)
     return out.reshape(q.shape)
 
 

@@ -27,7 +27,13 @@ class DecodingOptions:
     tick_steps: int = opt(16, "decode steps between two checks for finished responses", min=1)
     prefill_batch: int = opt(8, "prompts prefilled in one batch", min=1, changes_result=False)
     prompt_pool: int = opt(
-        0, "prompts kept prefilled for their next trials; 0 chooses by slots", min=0, changes_result=False
+        0, "prompts kept prefilled besides those in slots; 0 chooses", min=0, changes_result=False
+    )
+    group: int = opt(
+        0,
+        "slots that read one prompt together; 0 chooses by trials",
+        min=0,
+        changes_result=False,
     )
 
     def __post_init__(self) -> None:
@@ -49,8 +55,13 @@ class DecodingOptions:
 
     @property
     def pool_rows(self) -> int:
-        """Prompts kept prefilled: half as many as slots unless set, and at least two prefill batches."""
-        return self.prompt_pool or max(2 * self.prefill_batch, self.slots // 2)
+        """Prompts kept prefilled: one for each slot, and two prefill batches for the next unless set."""
+        return self.slots + (self.prompt_pool or 2 * self.prefill_batch)
+
+    @property
+    def rows_per_group(self) -> int:
+        """Slots that read one prompt together."""
+        return min(self.group or 8, self.slots)
 
 
 @dataclass(frozen=True, kw_only=True)
