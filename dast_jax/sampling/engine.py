@@ -28,6 +28,7 @@ from dast_jax.models.decode_attention import DecodeContext, Groups
 from dast_jax.models.llama import Graph, LlamaConfig, Params
 from dast_jax.models.sharding import constrain
 from dast_jax.records import StageKey
+from dast_jax.sampling.automatic import available_memory, choose_shapes
 from dast_jax.sampling.filters import Choice, choose
 from dast_jax.sampling.groups import group_slots
 from dast_jax.sampling.options import SamplingOptions
@@ -77,16 +78,27 @@ class Engine:
         options: SamplingOptions,
         mesh: Mesh | None = None,
     ):
-        """Use `params` in their layout; raise `UserError` where options and model do not fit together."""
+        """Use `params` in their layout; raise `UserError` where options and model do not fit together.
+
+        What `options` leave open is chosen (`sampling.automatic`); `self.options` has the numbers.
+        """
         model = nnx.merge(graphdef, params)
-        self.options = options
+        _check_positions(options, model.config)
+        self.options = options = choose_shapes(
+            options,
+            model.config,
+            model.dtype,
+            cpu=jax.default_backend() == "cpu",
+            memory=available_memory(mesh),
+        )
         self.tokenizer = tokenizer
         self.mesh = mesh
         self._graphdef = graphdef
         self._params: Params | None = params
         self._config: LlamaConfig = model.config
         self._dtype = model.dtype
-        self.max_prompt_length = _max_prompt_length(options, self._config)
+        positions = self._config.max_position_embeddings - options.max_new_tokens
+        self.max_prompt_length = min(options.buckets[-1], positions)
         # Ends a response: the tokenizer's EOS, whatever else the model's config names, and stop strings that
         # are special tokens, which are in no text (int32 [E]).
         ends = {*tokenizer.eos_ids, *self._config.eos_token_ids, *_stop_tokens(tokenizer, options.stop)}
@@ -141,8 +153,8 @@ class Engine:
         return next(b for b in self.options.buckets if b >= length)
 
     def prefill(self, bucket: int, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> None:
-        """Run up to `prefill_batch` prompts that fit `bucket`; prompts[i] goes to row rows[i]."""
-        batch = self.options.prefill_batch
+        """Run up to `prefill_rows(bucket)` prompts that fit `bucket`; prompts[i] goes to row rows[i]."""
+        batch = self.options.prefill_rows(bucket)
         tokens = np.zeros((batch, bucket), np.int32)
         lengths = np.ones(batch, np.int32)  # rows past the last prompt are computed and not kept
         for i, prompt in enumerate(prompts):
@@ -391,14 +403,12 @@ def _stop_tokens(tokenizer: _Tokenizer, stop: Sequence[str]) -> list[int]:
     return [special[text] for text in stop if text in special]
 
 
-def _max_prompt_length(options: SamplingOptions, config: LlamaConfig) -> int:
-    longest = config.max_position_embeddings - options.max_new_tokens
-    if longest < 1:
+def _check_positions(options: SamplingOptions, config: LlamaConfig) -> None:
+    if options.max_new_tokens >= config.max_position_embeddings:
         raise UserError(
             f"sampling.max_new_tokens: {options.max_new_tokens} leaves no space for a prompt in the model's "
             f"{config.max_position_embeddings} positions; lower it"
         )
-    return min(options.buckets[-1], longest)
 
 
 def _jit(function: Callable[..., Any], *, donate: tuple[int, ...], out: Any) -> Any:

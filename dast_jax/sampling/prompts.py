@@ -52,9 +52,8 @@ class PromptPool:
         missing = [key for key in dict.fromkeys(needed) if key not in self._rows]
         while missing:
             bucket = self._bucket(missing[0])
-            batch = [key for key in missing if self._bucket(key) == bucket][
-                : self._engine.options.prefill_batch
-            ]
+            most = self._engine.options.prefill_rows(bucket)
+            batch = [key for key in missing if self._bucket(key) == bucket][:most]
             self._free_rows(len(batch), rank, keep=len(dict.fromkeys(needed)))
             batch += self._fill_up(batch, bucket, upcoming, rank)
             self._prefill(bucket, batch)
@@ -65,7 +64,7 @@ class PromptPool:
         self, batch: list[PromptKey], bucket: int, upcoming: list[PromptKey], rank: dict[PromptKey, int]
     ) -> list[PromptKey]:
         """Return later prompts of the same bucket for the rest of the batch, as far as rows are idle."""
-        left = self._engine.options.prefill_batch - len(batch)
+        left = self._engine.options.prefill_rows(bucket) - len(batch)
         pending = sum(key not in self._rows for key in upcoming[: self._engine.options.pool_rows]) - len(
             batch
         )
@@ -104,7 +103,7 @@ class PromptPool:
         self.calls += 1
         self.prompts += len(batch)
         self.tokens += sum(map(len, prompts))
-        self.padded_tokens += bucket * self._engine.options.prefill_batch
+        self.padded_tokens += bucket * self._engine.options.prefill_rows(bucket)
 
     def _bucket(self, key: PromptKey) -> int:
         tokens = self._tokens.get(key)

@@ -419,11 +419,9 @@ def test_nothing_to_do(make_engine):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prompt_buckets": ()}, "prompt_buckets"),
         ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens"),
         ({"stop": ("",)}, "stop"),
         ({"top_p": 0.0}, "top_p"),
-        ({"prompt_pool": 2}, "prompt_pool"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):
