@@ -11,7 +11,14 @@ import numpy as np
 from dast_jax.errors import UserError
 from dast_jax.models.llama_config import LlamaConfig
 
-__all__ = ["check_config", "check_length", "check_tensors", "check_token_ids", "check_values", "check_weights"]
+__all__ = [
+    "check_config",
+    "check_length",
+    "check_tensors",
+    "check_token_ids",
+    "check_values",
+    "check_weights",
+]
 
 _SIZES = {
     "vocab_size": "vocab_size",

@@ -203,7 +203,9 @@ class GGUFFile:
             return replace(config, rope_scaling=RopeScaling(rope_type="linear", factor=factor))
         unknown = [key for key in _YARN_EXTRAS if f"{self._architecture}.rope.scaling.{key}" in self._fields]
         if unknown:
-            raise UserError(f"{self.path}: rope.scaling.{unknown[0]} is not supported; use the original folder")
+            raise UserError(
+                f"{self.path}: rope.scaling.{unknown[0]} is not supported; use the original folder"
+            )
         context = int(self._of("rope.scaling.original_context_length", config.max_position_embeddings))
         scaling = RopeScaling(rope_type="yarn", factor=factor, original_max_position_embeddings=context)
         return replace(config, rope_scaling=scaling)

@@ -92,9 +92,7 @@ def _no_rope_layers(data: Json, layers: int, where: str) -> tuple[int, ...]:
         interval = int(data.get("no_rope_layer_interval", 4))
         return tuple(range(interval - 1, min(layers, _MANY), interval)) if interval > 0 else ()
     if len(rotates) < layers:
-        raise UserError(
-            f"{where}: no_rope_layers has {len(rotates)} entries for {layers} layers; correct it"
-        )
+        raise UserError(f"{where}: no_rope_layers has {len(rotates)} entries for {layers} layers; correct it")
     return tuple(i for i in range(layers) if not rotates[i])
 
 
@@ -139,7 +137,9 @@ def _rope(data: Json, where: str) -> tuple[float, RopeScaling | None]:
         raise UserError(f"{where}: rope_parameters differ from layer to layer, which is not supported")
     partial = rope.get("partial_rotary_factor", data.get("partial_rotary_factor"))
     if partial not in (None, 1):
-        raise UserError(f"{where}: partial_rotary_factor is {partial}, but only whole heads can be rotated (1)")
+        raise UserError(
+            f"{where}: partial_rotary_factor is {partial}, but only whole heads can be rotated (1)"
+        )
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind == "default":
         return float(theta), None

@@ -187,33 +187,22 @@ class _Stage:
                 begun.append((i, response))
             else:
                 response.ticks_left = self._ticks(len(response.replay.tokens))
-        while begun:
-            wave = self._wave(begun)
-            begun = begun[len(wave) :]
-            self._insert(wave, begun)
+        if begun:
+            self._insert(begun)
 
-    def _wave(self, begun: list[tuple[int, _Response]]) -> list[tuple[int, _Response]]:
-        """Return the longest prefix of `begun` whose prompts fit into the pool together."""
-        prompts: set[tuple[int, int]] = set()
-        for n, (_, response) in enumerate(begun):
-            prompts.add((response.query, response.kind))
-            if len(prompts) > self._pool.size:
-                return begun[:n]
-        return begun
-
-    def _insert(self, wave: list[tuple[int, _Response]], rest: list[tuple[int, _Response]]) -> None:
-        needed = [(r.query, r.kind) for _, r in wave]
+    def _insert(self, begun: list[tuple[int, _Response]]) -> None:
+        needed = [(r.query, r.kind) for _, r in begun]
         if all(key in self._pool for key in needed):
-            ahead: list[tuple[int, int]] = []
+            rows = self._pool.rows(needed, [])
         else:
-            ahead = [(r.query, r.kind) for _, r in rest] + self._upcoming()
-        rows = self._pool.rows(needed, ahead)
+            held = {(r.query, r.kind) for r in self._slots if r is not None and r.replay is None}
+            rows = self._pool.rows(needed, self._upcoming(), held)
         self._engine.insert(
-            [i for i, _ in wave],
+            [i for i, _ in begun],
             [rows[key] for key in needed],
-            [r.query for _, r in wave],
-            [r.trial for _, r in wave],
-            [r.temperature for _, r in wave],
+            [r.query for _, r in begun],
+            [r.trial for _, r in begun],
+            [r.temperature for _, r in begun],
         )
 
     def _upcoming(self) -> list[tuple[int, int]]:

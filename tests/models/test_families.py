@@ -161,7 +161,10 @@ def test_the_parameters_of_a_family_are_split_over_a_mesh(name):
         ({"architectures": ["Qwen2ForSequenceClassification"]}, "Qwen2ForSequenceClassification"),
         ({"architectures": ["LlamaForCausalLM"]}, "this is LlamaForCausalLM"),
         ({"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2}, "1 of 3 layers have"),
-        ({"rope_parameters": {"rope_type": "longrope", "factor": 2.0}}, r"rope type 'longrope' is not .*yarn"),
+        (
+            {"rope_parameters": {"rope_type": "longrope", "factor": 2.0}},
+            r"rope type 'longrope' is not .*yarn",
+        ),
         ({"rope_parameters": {"rope_type": "yarn"}}, "the yarn rope scaling lacks factor"),
         ({"rope_parameters": {"rope_type": "dynamic"}}, "the dynamic rope scaling lacks factor"),
         ({"rope_parameters": {"rope_type": "yarn", "factor": -1.0}}, "must be positive"),

@@ -21,8 +21,8 @@ from dast_jax.models.gguf import open_gguf
 from dast_jax.models.gguf_reader import BoundedReader
 from dast_jax.models.gguf_tokenizer import build_tokenizer
 from dast_jax.models.hf import save_model
-from dast_jax.models.rope import rope_frequencies
 from dast_jax.models.load import load_model
+from dast_jax.models.rope import rope_frequencies
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
 FLOAT32 = gguf.GGMLQuantizationType.F32

@@ -16,7 +16,16 @@ import transformers
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from reference.llama_cases import CASES, GREEDY, GREEDY_PROMPTS, GREEDY_TOKENS, KEPT, hf_config, inputs, weights
+from reference.llama_cases import (
+    CASES,
+    GREEDY,
+    GREEDY_PROMPTS,
+    GREEDY_TOKENS,
+    KEPT,
+    hf_config,
+    inputs,
+    weights,
+)
 
 
 def reference_model(name: str) -> transformers.PreTrainedModel:
