@@ -96,9 +96,7 @@ def _sums(done: _Pass, weights: Array) -> tuple[Array, Array]:
     return -jnp.sum(weights * done.logprob), jnp.sum(weights * done.top)
 
 
-def _nll_forward(
-    hidden: Array, unembed: Array, targets: Array, weights: Array, chunk: int
-) -> tuple[Any, Any]:
+def _nll_forward(hidden: Array, unembed: Array, targets: Array, weights: Array, chunk: int) -> tuple[Any, Any]:
     done = _passes(hidden, unembed, targets, weights, chunk, -weights)
     return _sums(done, weights), (done.at_hidden, done.at_unembed, targets, weights)
 
@@ -141,9 +139,7 @@ def _passes(
     columns = partition_spec(unembed.shape, (None, "vocab"), mesh)
     axes = _Axes(_names(rows, 0), _names(columns, 1))
     outputs = _Pass(rows, rows, rows, rows, None)
-    outputs = (
-        outputs._replace(at_unembed=columns) if coefficients is not None else outputs._replace(at_hidden=None)
-    )
+    outputs = outputs._replace(at_unembed=columns) if coefficients is not None else outputs._replace(at_hidden=None)
     done: _Pass = jax.shard_map(
         functools.partial(_rows, chunk=chunk, axes=axes),
         in_specs=(rows, columns, rows, rows, *(None if x is None else rows for x in optional)),
@@ -181,9 +177,7 @@ def _rows(
     positions = batch * length
     size = batch * min(chunk, length)
     order = jnp.argsort(weights.reshape(-1) == 0, stable=True)
-    place = (
-        jnp.zeros_like(order).at[order].set(jnp.arange(positions))
-    )  # where each position comes in the order
+    place = jnp.zeros_like(order).at[order].set(jnp.arange(positions))  # where each position comes in the order
     order = jnp.pad(order, (0, -positions % size))
     chunks = (jnp.sum(weights != 0) + size - 1) // size
 
