@@ -1,8 +1,9 @@
 """Llama and its relatives in Flax NNX: one module tree, parameters stacked on a leading `layers` axis.
 
-What the families differ in (biases, norms of queries and keys, layers without rotary positions) is in the
-config; `families.py` has the list. The layers run as one `jax.lax.scan`, so that compile time does not grow with depth. Parameters are
-kept in `param_dtype` and cast to `dtype` where they are used; norms, softmax and logits are float32.
+What the families differ in (biases, norms of queries and keys, layers without rotary positions, a sliding
+window) is in the config; `families.py` has the list. The layers run as one `jax.lax.scan`, so that compile
+time does not grow with depth. Parameters are kept in `param_dtype` and cast to `dtype` where they are used;
+norms, softmax and logits are float32.
 """
 
 from __future__ import annotations
@@ -133,9 +134,7 @@ class Layer(nnx.Module):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def project(
-    x: Float[Array, "*rows inputs"], kernel: Float[Array, "*inputs outputs"], inputs: int
-) -> Float[Array, "*rows outputs"]:
+def project(x: Float[Array, "..."], kernel: Float[Array, "..."], inputs: int) -> Float[Array, "..."]:
     """Return x · kernel over the last `inputs` axes of x, the first ones of the kernel.
 
     Its gradients are those of the product, with the kernel's written as xᵀ · gradient: as the transpose of
@@ -240,6 +239,7 @@ class Llama(nnx.Module):
         graphdef, _ = nnx.split(self.layers)
         layers = self.layer_slices() if layers is None else layers
         turns = rotations(positions, self.config)
+        reach = self.config.sliding_window
         x = self._embed(tokens)
         keys, values = [], []
         # Unrolled: a scan over layers would have to stack the caches, and to copy a slice of them per layer.
@@ -249,7 +249,7 @@ class Llama(nnx.Module):
             new_k, new_v = write(window.k[i], window.v[i], k, v, step)
             keys.append(new_k)
             values.append(new_v)
-            x = layer.finish(x, decode_attention(q, context, i, new_k, new_v, step))
+            x = layer.finish(x, decode_attention(q, context, i, new_k, new_v, step, reach))
         return self.norm(x), Window(tuple(keys), tuple(values))
 
     def unembed(self) -> Float[Array, "D V"]:
@@ -299,7 +299,15 @@ class Llama(nnx.Module):
             q = constrain(q, "batch", "length", "heads", "head_dim")
             k = constrain(k, "batch", "length", "kv_heads", "head_dim")
             v = constrain(v, "batch", "length", "kv_heads", "head_dim")
-            x = layer.finish(x, attention(q, k, v, segment_ids, parents=parents))
+            x = layer.finish(x, attention(
+                q,
+                k,
+                v,
+                segment_ids,
+                parents=parents,
+                positions=positions if parents is not None else None,  # else those of the row are as good
+                window=self.config.sliding_window,
+            ))
             return x, ((jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2)) if keep_cache else None)
 
         if self.remat:

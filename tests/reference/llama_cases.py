@@ -1,4 +1,4 @@
-"""Small models of every family and shape that matters, with weights that follow from a seed: no torch, no files."""
+"""Small models of every family and shape that matters, with weights from a seed: no torch, no files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LENGTH = 16
 KEPT = (0, 7, 14, 15)
 """Places in the row whose logits are kept as reference."""
 
-GREEDY = ("yarn", "mistral", "qwen2_tied_yarn", "qwen3", "smollm3")
+GREEDY = ("mistral_window", "qwen2_tied_yarn", "qwen3", "smollm3")
 GREEDY_PROMPTS = ((5,), (7, 3, 90, 12, 44), (9, 8, 7, 6, 5, 4, 3, 20, 21, 22, 23), tuple(range(30, 46)))
 GREEDY_TOKENS = 20
 """Cases, prompts and numbers of new tokens whose greedy continuations are kept."""
@@ -121,6 +121,7 @@ CASES: dict[str, tuple[dict[str, Any], float, dict[str, Any] | None, int]] = {
     "dynamic": ({"num_key_value_heads": 2}, 1e4, {"rope_type": "dynamic", "factor": 2.0}, 2000),
     "yarn": ({"num_key_value_heads": 2, "max_position_embeddings": 256}, 1e4, _yarn(4.0), 200),
     "mistral": (_family("mistral", "MistralForCausalLM", head_dim=24, sliding_window=None), 1e6, None, 100),
+    "mistral_window": (_family("mistral", "MistralForCausalLM", sliding_window=6), 1e4, None, 100),
     "qwen2": (_QWEN2, 1e6, None, 100),
     "qwen2_tied_yarn": (
         _QWEN2 | {"tie_word_embeddings": True},
