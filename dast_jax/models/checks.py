@@ -77,8 +77,8 @@ def check_length(config: LlamaConfig, length: int, key: str) -> None:
     scaling = config.rope_scaling
     if scaling is not None and scaling.rope_type == "dynamic" and length > config.max_position_embeddings:
         raise UserError(
-            f"{key}: {length} is more than the model's {config.max_position_embeddings} positions, and beyond "
-            "them its dynamic rope scaling changes with the length, which is not supported; lower it"
+            f"{key}: {length} is more than the model's {config.max_position_embeddings} positions, and "
+            "beyond them its dynamic rope scaling changes with the length, which is not supported; lower it"
         )
 
 

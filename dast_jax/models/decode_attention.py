@@ -155,7 +155,7 @@ def _suffix(
     stored: Int[Array, " S"],
     out: Int[Array, " S"] | None,
 ) -> _Softmax:
-    """Return `before` continued over the `stored` positions of each slot's own response, but the first `out`."""
+    """Return `before` continued over each slot's `stored` own positions, except the first `out`."""
     slots, block = q.shape[0], k.shape[-1]
     together = _together(slots, slots, alone=_SLOTS_TOGETHER)
 

@@ -30,7 +30,7 @@ def model_digest(path: str | os.PathLike[str]) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the files of a model, in order: in the hub's cache, to which others may add, only what is read."""
+    """Return the files of a model, in order; in the hub's cache, where others add some, only those read."""
     if folder.parent.name != "snapshots":
         return sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES)
     index = folder / INDEX

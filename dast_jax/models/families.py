@@ -1,7 +1,7 @@
 """The families of models that are read, as transformers names them, and what is fixed in each.
 
-`llama.py` computes all of them, from the fields of `LlamaConfig`. What `config.json` leaves out has the value that
-the family's configuration class in transformers gives it, `defaults` here.
+`llama.py` computes all of them, from the fields of `LlamaConfig`. What `config.json` leaves out has the value
+that the family's configuration class in transformers gives it, `defaults` here.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Family:
     """A `model_type` of transformers.
 
     `attention_bias` says whether q, k and v (and not o) have a bias; None: the key `attention_bias` does, for
-    all four. `qk_norm`: queries and keys are normalized for each head. `windows` says where the sliding window
-    comes from: `always` the key `sliding_window`, `switched` if `use_sliding_window` is set. `no_rope`: some layers
-    rotate nothing, by the key `no_rope_layers`.
+    all four. `qk_norm`: queries and keys are normalized for each head. `windows`: there is a sliding window
+    where the key `sliding_window` has one (`always`), or if `use_sliding_window` is set too (`switched`).
+    `no_rope`: some layers rotate nothing, by the key `no_rope_layers`.
     """
 
     model_type: str
@@ -108,7 +108,7 @@ def family_of(data: Mapping[str, Any], where: str) -> Family:
         name = str(architectures[0]) if architectures else str(kind)
         supported = "; ".join(f"{f.architecture} ({f.models})" for f in FAMILIES.values())
         raise UserError(
-            f"{where}: this is {name} (model_type {kind!r}), which is not supported; choose another model.path "
-            f"(supported are {supported})"
+            f"{where}: this is {name} (model_type {kind!r}), which is not supported; choose another "
+            f"model.path (supported are {supported})"
         )
     return family

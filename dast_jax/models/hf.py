@@ -189,7 +189,8 @@ class Folder:
         self.path = Path(path)
         if not self.path.is_dir():
             raise UserError(
-                f"model folder {self.path} does not exist; give a Hugging Face folder, a .gguf file or a hub id"
+                f"model folder {self.path} does not exist; give a Hugging Face folder, a .gguf file "
+                "or a hub id"
             )
         config_file = file_within(self.path, "config.json")
         if not config_file.is_file():
@@ -256,7 +257,7 @@ class Folder:
 
 
 def open_folder(path: str | os.PathLike[str]) -> Folder:
-    """Return the opened folder; raise `UserError` if it is missing, incomplete or of an unsupported family."""
+    """Return the opened folder; raise `UserError` if it is missing, incomplete or not supported."""
     return Folder(path)
 
 

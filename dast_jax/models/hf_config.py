@@ -43,7 +43,8 @@ def config_from_dict(data: Json, where: str) -> LlamaConfig:
         ) from None
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise UserError(
-            f"{where}: a value is not what the config.json of a {family.architecture} has ({error}); correct it"
+            f"{where}: a value is not what the config.json of a {family.architecture} has ({error}); "
+            "correct it"
         ) from None
     check_config(config, where)
     return config
@@ -97,7 +98,7 @@ def _no_rope_layers(data: Json, layers: int, where: str) -> tuple[int, ...]:
 
 
 _MANY = 10_000
-"""Layers that no model has: a damaged config may name billions, which `check_config` and the tensors refuse."""
+"""More layers than any model has: a damaged config may name billions, which is refused later."""
 
 
 def _sliding_window(data: Json, family: Family, layers: int, where: str) -> int | None:
@@ -118,8 +119,8 @@ def _sliding_window(data: Json, family: Family, layers: int, where: str) -> int 
             return None
         if with_window < layers:
             raise UserError(
-                f"{where}: {with_window} of {layers} layers have a sliding window, which is supported only where "
-                "all have one; set use_sliding_window to false if sequences stay within "
+                f"{where}: {with_window} of {layers} layers have a sliding window, which is supported only "
+                "where all have one; set use_sliding_window to false if sequences stay within "
                 f"{window} tokens, or use another model"
             )
     return int(window)
@@ -145,7 +146,8 @@ def _rope(data: Json, where: str) -> tuple[float, RopeScaling | None]:
         return float(theta), None
     if kind not in _ROPE_KEYS:
         raise UserError(
-            f"{where}: rope type {kind!r} is not supported ({', '.join(ROPE_KINDS[:-1])} and {ROPE_KINDS[-1]} are)"
+            f"{where}: rope type {kind!r} is not supported ({', '.join(ROPE_KINDS[:-1])} and "
+            f"{ROPE_KINDS[-1]} are)"
         )
     return float(theta), _scaling(kind, rope, data, where)
 

@@ -22,9 +22,9 @@ _LEFT_IN_PLACE = (".gguf", ".safetensors", ".json", ".bin")
 def resolve_model(text: str | Path) -> Path:
     """Return the folder or .gguf file that `model.path` names, fetching a hub model that is not there yet.
 
-    A path that exists comes first, then `asset:NAME`, then the hub: only the files that are read are fetched, the
-    weights as safetensors, into the hub's own cache; with `HF_HUB_OFFLINE=1` nothing is. A path that is none of
-    these is returned as it is. Raises `UserError` for a hub model that cannot be fetched.
+    A path that exists comes first, then `asset:NAME`, then the hub: only the files that are read are fetched,
+    the weights as safetensors, into the hub's own cache; with `HF_HUB_OFFLINE=1` nothing is. A path that is
+    none of these is returned as it is. Raises `UserError` for a hub model that cannot be fetched.
     """
     path = resolve_path(text)
     hub = _HUB_ID.fullmatch(str(text))

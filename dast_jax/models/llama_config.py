@@ -9,10 +9,10 @@ __all__ = ["LlamaConfig", "RopeScaling"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RopeScaling:
-    """How rotary frequencies are stretched for long contexts; `rope.rope_frequencies` says what each kind does.
+    """How rotary frequencies are stretched for long contexts; `rope.rope_frequencies` says what each does.
 
-    `rope_type` is `linear`, `dynamic`, `yarn` or `llama3`. The two limits of frequencies are those of `llama3`;
-    what follows `original_max_position_embeddings`, which both have, is of `yarn`.
+    `rope_type` is `linear`, `dynamic`, `yarn` or `llama3`. The two limits of frequencies are those of
+    `llama3`; what follows `original_max_position_embeddings`, which both have, is of `yarn`.
     """
 
     rope_type: str
@@ -30,8 +30,8 @@ class RopeScaling:
 class LlamaConfig:
     """Shape and constants of a model, in this package's own names (`hf_config.py` translates).
 
-    `family` is the Hugging Face `model_type`, which decides how the model is exported; what is computed follows
-    from the other fields alone. `attention_bias` is of q, k and v. `no_rope_layers` are the numbers of
+    `family` is the Hugging Face `model_type`, which decides how the model is exported; what is computed
+    follows from the other fields alone. `attention_bias` is of q, k and v. `no_rope_layers` are the numbers of
     the layers whose queries and keys are not rotated. With `sliding_window`, a token sees that many
     tokens, itself included.
     """

@@ -33,7 +33,8 @@ def model_card(base: str, config: LlamaConfig, *, method: str, round: int) -> st
             "",
             f"# {PurePath(shown.partition('@')[0]).name}, trained by {method}",
             "",
-            f"`{name if hub else shown}`{at} after round {round} of self-training with dast_jax, method `{method}`.",
+            f"`{name if hub else shown}`{at} after round {round} of self-training with dast_jax,",
+            f"method `{method}`.",
             f"Architecture: {architecture}.",
             "",
             "```python",
@@ -43,7 +44,7 @@ def model_card(base: str, config: LlamaConfig, *, method: str, round: int) -> st
             'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
             "```",
             "",
-            "The license is that of the base model and of the data it was trained on.",
+            "See the base model and the training data for the terms of use.",
             "",
         ]
     )

@@ -84,7 +84,7 @@ def _yarn(
 
 
 def attention_factor(scaling: RopeScaling | None) -> float:
-    """Return what cosines and sines are multiplied by: other than 1 in YaRN, 0.1 ln(factor) + 1 by default."""
+    """Return what multiplies cosines and sines: other than 1 in YaRN only, 0.1 ln(factor) + 1 by default."""
     if scaling is None or scaling.rope_type != "yarn":
         return 1.0
     if scaling.attention_factor is not None:

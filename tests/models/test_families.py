@@ -1,4 +1,4 @@
-"""What distinguishes the families: defaults, rope kinds, tensors, greedy tokens, export, and what is refused."""
+"""What distinguishes the families: defaults, rope kinds, tensors, greedy tokens, export, refusals."""
 
 from __future__ import annotations
 
@@ -154,8 +154,8 @@ def test_the_parameters_of_a_family_are_split_over_a_mesh(name):
         (
             {"model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"]},
             r"Gemma3ForCausalLM \(model_type 'gemma3_text'\), which is not supported; choose another "
-            r"model\.path \(supported are LlamaForCausalLM \(.*\); MistralForCausalLM .*; Qwen2ForCausalLM .*; "
-            r"Qwen3ForCausalLM .*; SmolLM3ForCausalLM",
+            r"model\.path \(supported are LlamaForCausalLM \(.*\); MistralForCausalLM .*; "
+            r"Qwen2ForCausalLM .*; Qwen3ForCausalLM .*; SmolLM3ForCausalLM",
         ),
         ({"model_type": "mixtral", "architectures": ["MixtralForCausalLM"]}, "MixtralForCausalLM"),
         ({"architectures": ["Qwen2ForSequenceClassification"]}, "Qwen2ForSequenceClassification"),
