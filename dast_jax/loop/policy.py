@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from dast_jax.config import RunConfig
+from dast_jax.models.checks import check_length
 from dast_jax.models.digest import model_digest
 from dast_jax.models.hub import resolve_model
 from dast_jax.models.load import LoadedModel, load_model
@@ -33,6 +34,7 @@ class Policy:
         self.mesh = make_mesh(config.mesh)
         loaded = self._load_base()
         self.config = loaded.config
+        check_length(loaded.config, config.training.sequence_length, "training.sequence_length")
         self.graphdef = loaded.graphdef
         self.tokenizer = loaded.tokenizer
         self._params: Any = loaded.params

@@ -31,7 +31,7 @@ class LlamaConfig:
     """Shape and constants of a model, in this package's own names (`hf_config.py` translates).
 
     `family` is the Hugging Face `model_type`, which decides how the model is exported; what is computed
-    follows from the other fields alone. `attention_bias` is of q, k and v. `no_rope_layers` are the numbers of
+    follows from the other fields alone. `attention_bias` is of q, k, v. `no_rope_layers` are the numbers of
     the layers whose queries and keys are not rotated. With `sliding_window`, a token sees that many
     tokens, itself included.
     """
