@@ -58,7 +58,7 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
     params: Any = load_policy(store.path / "checkpoints" / f"round_{round:02d}", like)
     if options.dtype != "kept":
         params = jax.tree.map(lambda x: x.astype(options.dtype), params)
-    card = model_card(model.path, config, method=run_config.method.name, round=round)
+    card = model_card(model.path, config, method=run_config.method_name, round=round)
     save_model(out, config, params, tokenizer, card)
     return round
 
