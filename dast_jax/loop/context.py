@@ -187,7 +187,7 @@ def _with_kept_shapes(options: SamplingOptions, store: RunStore) -> SamplingOpti
 def _evaluation_sampling(
     config: RunConfig, sampling: SamplingOptions, prompts: PromptBuilder, problems: Problems
 ) -> SamplingOptions:
-    """Return the shapes of `sampling` without the buckets that only few-shot prompts need, and small groups."""
+    """Return the shapes of `sampling` without buckets that only few-shot prompts need, and small groups."""
     options = config.evaluation.sampling(sampling)
     questions = [q.question for s in problems.evaluation.values() for q in s.queries]
     longest = max((len(prompts.build(question, ())) for question in questions), default=0)
