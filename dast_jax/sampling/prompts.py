@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dast_jax.errors import UserError
 from dast_jax.sampling.engine import Engine
 
-__all__ = ["PromptPool"]
+__all__ = ["PromptKey", "PromptPool"]
 
 PromptKey = tuple[int, int]
 """(query, prompt kind)"""
