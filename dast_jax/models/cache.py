@@ -37,7 +37,8 @@ __all__ = [
 PROMPT_BLOCK = 128
 """Prompt positions that one iteration of decode attention reads."""
 
-_SUFFIX_BLOCK = 64
+_SUFFIX_BLOCKS = {"cpu": 16}
+"""Response positions that one iteration reads, by platform: copies, on CPU, cost more than iterations."""
 
 
 class KVCache(NamedTuple):
@@ -70,7 +71,7 @@ class Window(NamedTuple):
 
 def suffix_block(window: int) -> int:
     """Return the positions in a block of suffixes, a multiple of `window`: a window lies in one block."""
-    return window * -(-_SUFFIX_BLOCK // window)
+    return window * -(-_SUFFIX_BLOCKS.get(jax.default_backend(), 64) // window)
 
 
 def empty_prompts(layers: int, rows: int, kv_heads: int, length: int, head_dim: int, dtype: Any) -> Prompts:

@@ -389,7 +389,8 @@ def test_greedy_tokens_on_four_devices_are_those_on_one(tiny, shape):
     assert engine.compilations() == {"prefill": 2, "insert": 1, "decode": 1}
     slots, pool = engine._state
     rows, heads = 8 // (shape.get("data", 1) * shape.get("fsdp", 1)), 2 // shape.get("tensor", 1)
-    assert {s.data.shape for s in slots.cache.k[0].addressable_shards} == {(1, rows, heads, 12, 64)}
+    shards = slots.cache.k[0].addressable_shards
+    assert {s.data.shape for s in shards} == {(2, rows, heads, 12, 16)}
     assert {s.data.shape[2] for s in pool.cache.k[0].addressable_shards} == {heads}
 
 
