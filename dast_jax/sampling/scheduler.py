@@ -32,7 +32,10 @@ class RequestSource(Protocol):
     def next(self, tick: int) -> Requests:
         """Return the requests to queue now, possibly none. Called once at the beginning of every tick."""
 
-    def prompt(self, query: int, kind: int) -> Sequence[int]:
+    def block(self, kind: int, trial: int) -> int:
+        """Return which block of its query's trials of this kind a trial is in; a block shares its prompt."""
+
+    def prompt(self, query: int, kind: int, block: int) -> Sequence[int]:
         """Return the token ids of the prompt: at least one, at most `Engine.max_prompt_length`."""
 
     def finished(self, responses: list[Rollout], tick: int) -> None:
@@ -209,7 +212,7 @@ class _Stage:
         )
 
     def _prompt(self, query: int, trial: int, kind: int) -> PromptKey:
-        return query, kind
+        return query, kind, self._source.block(kind, trial)
 
     def _upcoming(self) -> list[PromptKey]:
         """Return the prompts of the requests at the head of the queue, without trials to be replayed."""
@@ -317,7 +320,11 @@ class StaticRequests:
             kind=np.full(n * self._trials, self._kind, np.int8),
         )
 
-    def prompt(self, query: int, kind: int) -> Sequence[int]:
+    def block(self, kind: int, trial: int) -> int:
+        """Return 0: all trials of a query share its prompt."""
+        return 0
+
+    def prompt(self, query: int, kind: int, block: int) -> Sequence[int]:
         """Return the prompt of `query`, whatever the kind."""
         return self._prompts[query]
 
