@@ -28,6 +28,7 @@ __all__ = [
     "EVALUATE",
     "LABEL",
     "LENGTH",
+    "PROBE",
     "Context",
     "Tools",
     "check_same_inputs",
@@ -40,6 +41,9 @@ __all__ = [
 
 COLLECT, LENGTH, LABEL, EVALUATE = range(4)
 """The sampling stages within a round, as numbers that enter the noise; evaluation set i is `EVALUATE` + i."""
+
+PROBE = 2**20
+"""The stage of the zero-shot probe, above all evaluation sets; the few-shot one is the next."""
 
 
 def make_engine(policy: Policy, options: SamplingOptions) -> Engine:
@@ -132,7 +136,8 @@ def facts(context: Context) -> RunFacts:
                     queries=len(dataset.queries),
                     skipped=tuple(dataset.skipped),
                     digest=queries_digest(dataset.queries),
-                    contaminated=dataset.overlap,
+                    contaminated=len(dataset.contamination.exact),
+                    contamination=dataset.contamination,
                 )
                 for name, dataset in problems.evaluation.items()
             },
@@ -196,7 +201,7 @@ def _with_kept_shapes(options: SamplingOptions, store: RunStore) -> SamplingOpti
 def _evaluation_sampling(
     config: RunConfig, sampling: SamplingOptions, prompts: PromptBuilder, problems: Problems
 ) -> SamplingOptions:
-    """Return the shapes of `sampling` without the buckets that only few-shot prompts need, and small groups."""
+    """Return the shapes of `sampling` without buckets that only few-shot prompts need, and small groups."""
     options = config.evaluation.sampling(sampling)
     questions = [q.question for s in problems.evaluation.values() for q in s.queries]
     longest = max((len(prompts.build(question, ())) for question in questions), default=0)

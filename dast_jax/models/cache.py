@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from dast_jax.models.sharding import on_one_cpu
+
 __all__ = [
     "PROMPT_BLOCK",
     "KVCache",
@@ -35,7 +37,8 @@ __all__ = [
 PROMPT_BLOCK = 128
 """Prompt positions that one iteration of decode attention reads."""
 
-_SUFFIX_BLOCK = 64
+_SUFFIX_BLOCKS = {"cpu": 16}
+"""Response positions that one iteration reads, by platform: copies, on CPU, cost more than iterations."""
 
 
 class KVCache(NamedTuple):
@@ -68,7 +71,7 @@ class Window(NamedTuple):
 
 def suffix_block(window: int) -> int:
     """Return the positions in a block of suffixes, a multiple of `window`: a window lies in one block."""
-    return window * -(-_SUFFIX_BLOCK // window)
+    return window * -(-_SUFFIX_BLOCKS.get(jax.default_backend(), 64) // window)
 
 
 def empty_prompts(layers: int, rows: int, kv_heads: int, length: int, head_dim: int, dtype: Any) -> Prompts:
@@ -137,23 +140,35 @@ def write(
 
 def append(suffixes: Suffixes, window: Window, stored: Int[Array, " S"]) -> Suffixes:
     """Return `suffixes` with each slot's window behind its `stored` positions (a multiple of the window)."""
+    width, block = window.k[0].shape[-1], suffixes.k[0].shape[-1]
+    if not on_one_cpu():
+        slots = jnp.arange(len(stored))[:, None]
+        at = stored[:, None] + jnp.arange(width)
+        return Suffixes(
+            tuple(
+                to.at[at // block, slots, :, :, at % block].set(jnp.moveaxis(new, -1, 1).astype(to.dtype))
+                for to, new in zip(suffixes.k, window.k, strict=True)
+            ),
+            tuple(
+                to.at[at // block, slots, :, at % block].set(jnp.moveaxis(new, 2, 1).astype(to.dtype))
+                for to, new in zip(suffixes.v, window.v, strict=True)
+            ),
+        )
 
-    def place(
-        to: Float[Array, "NB S KV X Y"], new: Float[Array, "S KV x y"], axis: int
-    ) -> Float[Array, "NB S KV X Y"]:
-        size = to.shape[axis]
+    # A loop over slots: XLA for CPU makes one over every position out of the scatter.
+    def one(slot: Int[Array, ""], to: Suffixes) -> Suffixes:
+        at = stored[slot]
 
-        def one(
-            to: Float[Array, "NB KV X Y"], new: Float[Array, "KV x y"], at: Int[Array, ""]
-        ) -> Float[Array, "NB KV X Y"]:
-            start = [at // size, 0, 0, 0]
-            start[axis - 1] = at % size
-            return jax.lax.dynamic_update_slice(to, new[None].astype(to.dtype), start)
+        def place(to: Float[Array, "NB S KV X Y"], new: Float[Array, "S KV x y"], axis: int) -> Array:
+            row = jax.lax.dynamic_slice_in_dim(new, slot, 1, axis=0)[None].astype(to.dtype)
+            start = [at // block, slot, 0, 0, 0]
+            start[axis] = at % block
+            return jax.lax.dynamic_update_slice(to, row, start)
 
-        placed: Array = jax.vmap(one, in_axes=(1, 0, 0), out_axes=1)(to, new, stored)
-        return placed
+        return Suffixes(
+            tuple(place(array, new, 4) for array, new in zip(to.k, window.k, strict=True)),
+            tuple(place(array, new, 3) for array, new in zip(to.v, window.v, strict=True)),
+        )
 
-    return Suffixes(
-        tuple(place(to, new, 4) for to, new in zip(suffixes.k, window.k, strict=True)),
-        tuple(place(to, new, 3) for to, new in zip(suffixes.v, window.v, strict=True)),
-    )
+    placed: Suffixes = jax.lax.fori_loop(0, len(stored), one, suffixes)
+    return placed

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dast_jax.models.cache import Prompts, Suffixes
 from dast_jax.models.precision import matmul_precision
-from dast_jax.models.sharding import constrain
+from dast_jax.models.sharding import constrain, on_one_cpu
 
 __all__ = ["DecodeContext", "Groups", "decode_attention"]
 
@@ -227,7 +227,5 @@ def _nothing(q: Float[Array, "*rows H"]) -> _Softmax:
 
 def _together(count: int, wanted: int, *, alone: int) -> int:
     """Return how many of `count` to compute at once: a divisor, at most `alone` on one CPU device."""
-    mesh = jax.sharding.get_abstract_mesh()
-    one_cpu = jax.default_backend() == "cpu" and (mesh.empty or mesh.size == 1)
-    most = min(count, alone if one_cpu else wanted)
+    most = min(count, alone if on_one_cpu() else wanted)
     return max(n for n in range(1, most + 1) if count % n == 0)

@@ -20,7 +20,15 @@ from jax.sharding import PartitionSpec as P
 from dast_jax.errors import UserError
 from dast_jax.models.options import MeshOptions
 
-__all__ = ["LOGICAL_AXES", "constrain", "make_mesh", "param_shardings", "partition_spec", "shard_params"]
+__all__ = [
+    "LOGICAL_AXES",
+    "constrain",
+    "make_mesh",
+    "on_one_cpu",
+    "param_shardings",
+    "partition_spec",
+    "shard_params",
+]
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
@@ -98,6 +106,12 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
     return pinned
 
 
+def on_one_cpu() -> bool:
+    """Return whether what is traced now will run on one CPU device."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return jax.default_backend() == "cpu" and (mesh.empty or mesh.size == 1)
+
+
 def _is_variable(leaf: Any) -> bool:
     return hasattr(leaf, "get_metadata")
 
@@ -114,6 +128,8 @@ def param_shardings(params: Any, mesh: Mesh) -> Any:
             return NamedSharding(mesh, P())
         logical = leaf.get_metadata().get("logical_axes")
         value = leaf.get_value()
+        if not hasattr(value, "ndim"):  # what optax masks out of a part of an optimizer's state
+            return leaf
         if logical is None or value.ndim != len(logical):
             sharding = NamedSharding(mesh, P())
         else:

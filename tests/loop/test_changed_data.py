@@ -34,6 +34,7 @@ def config(folder: Path, rounds: int):
             f"data.train={folder / 'train.jsonl'}",
             f"evaluation.sets={{test: {folder / 'test.jsonl'}}}",
             "evaluation.length_probe=0",
+            "evaluation.probe=0",
             "method={name: sft}",
             "sampling.max_new_tokens=16",
             "sampling.slots=4",
