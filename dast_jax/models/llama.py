@@ -178,12 +178,8 @@ class Layer(nnx.Module):
         attention_bias, mlp_bias = c.attention_bias, c.mlp_bias
         self.attention_norm = RMSNorm((layers, d), ("layers", "embed"), c.rms_norm_eps, param_dtype)
         self.q = linear(1, (d, n, h), ("embed", "heads", "head_dim"), (2, 3), attention_bias)
-        self.k = linear(
-            1, (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), attention_bias
-        )
-        self.v = linear(
-            1, (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), attention_bias
-        )
+        self.k = linear(1, (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), attention_bias)
+        self.v = linear(1, (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), attention_bias)
         self.o = linear(2, (n, h, d), ("heads", "head_dim", "embed"), (3,), attention_bias)
         self.mlp_norm = RMSNorm((layers, d), ("layers", "embed"), c.rms_norm_eps, param_dtype)
         self.gate = linear(1, (d, f), ("embed", "mlp"), (2,), mlp_bias)
@@ -208,9 +204,7 @@ class Layer(nnx.Module):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def project(
-    x: Float[Array, "*rows inputs"], kernel: Float[Array, "*inputs outputs"], inputs: int
-) -> Float[Array, "*rows outputs"]:
+def project(x: Float[Array, "..."], kernel: Float[Array, "..."], inputs: int) -> Float[Array, "..."]:
     """Return x · kernel over the last `inputs` axes of x, the first ones of the kernel.
 
     Its gradients are those of the product, with the kernel's written as xᵀ · gradient: as the transpose of

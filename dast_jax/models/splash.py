@@ -1,4 +1,4 @@
-"""Splash attention, the TPU kernel of `jax.experimental.pallas`: attention whose blocks skip what is masked."""
+"""Splash attention, the TPU kernel in `jax.experimental.pallas`, which skips blocks that are masked."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def splash_attention(
 ) -> Float[Array, "B T N H"]:
     """Return causal attention within segments; a window is measured in positions of the row.
 
-    That is the same as in positions of the text, since without parents a segment is one text. `interpret` runs
-    the kernel without a TPU, for tests.
+    That is the same as in positions of the text, since without parents a segment is one text. `interpret`
+    runs the kernel without a TPU, for tests.
     """
     length, heads, width = q.shape[1:]
     kernel = _kernel(length, heads, window, interpret)
