@@ -197,3 +197,39 @@ def test_the_tpu_kernel_computes_the_same(window):
     want = both(lambda q, k, v: dense_jax(q, k, v, rows, window))
     for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("chips", ["v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
+def test_it_compiles_for_tpus_with_the_kernel_and_little_memory(chips, monkeypatch):
+    """8,192 tokens and 16 heads a chip: one array of scores would be 4.3 GB."""
+    pytest.importorskip(
+        "libtpu", reason="libtpu, the TPU compiler, is not installed (pip install libtpu==0.0.42)"
+    )
+    for name, value in {
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_ACCELERATOR_TYPE": f"{chips.split(':')[0]}-4",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    from jax.experimental import topologies
+
+    devices = np.array(topologies.get_topology_desc(chips, "tpu").devices).reshape(1, 2, 2)
+    mesh = jax.sharding.Mesh(
+        devices, ("data", "fsdp", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 3
+    )
+
+    def loss(q, k, v, segments):
+        return attention(q, k, v, segments).astype(jnp.float32).sum()
+
+    def struct(shape, dtype, spec):
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=jax.NamedSharding(mesh, spec))
+
+    split = jax.P("fsdp", None, "tensor")
+    q, k = (struct((2, 8192, n, 128), jnp.bfloat16, split) for n in (32, 8))
+    segments = struct((2, 8192), jnp.int32, jax.P("fsdp"))
+    with jax.set_mesh(mesh):
+        step = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+        compiled = step.trace(q, k, k, segments).lower(lowering_platforms=("tpu",)).compile()
+    assert "tpu_custom_call" in compiled.as_text()
+    assert compiled.memory_analysis().temp_size_in_bytes < 0.3e9
