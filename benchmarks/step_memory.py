@@ -114,9 +114,7 @@ def main() -> None:
             dense = temporary_bytes(config, batch, options, objective if pairs else DenseSFT())
         make_train_step_cache_clear()
         ratios[name] = round(ours / dense, 3)
-        print(
-            f"{name}: {ours / 1e9:.2f} GB of temporaries; with all logits and scores {dense / 1e9:.2f} GB"
-        )
+        print(f"{name}: {ours / 1e9:.2f} GB of temporaries; with all logits and scores {dense / 1e9:.2f} GB")
     result = {
         "benchmark": "step_memory",
         "ratio": ratios,

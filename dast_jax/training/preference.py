@@ -316,7 +316,16 @@ def _with_double_rows(options: TrainingOptions, mesh: Mesh | None) -> TrainingOp
 def _identity(rows: PackedPairs, objective: PreferenceObjective, options: TrainingOptions, seed: int) -> str:
     """Return a digest of what decides the batches and the loss; another stage's checkpoints do not match."""
     digest = hashlib.sha256()
-    shape = [repr(objective), seed, options.epochs, options.batch_size, options.sequence_length, rows.pad_id]
+    layout = "prompts shared"  # the rows of a checkpoint must be these
+    shape = [
+        layout,
+        repr(objective),
+        seed,
+        options.epochs,
+        options.batch_size,
+        options.sequence_length,
+        rows.pad_id,
+    ]
     digest.update(json.dumps(shape).encode())
     digest.update(rows.reference.tobytes())
     for pair in rows.pairs:
