@@ -180,12 +180,15 @@ def _rows(
     batch, length, width = hidden.shape
     positions = batch * length
     size = batch * min(chunk, length)
-    order = jnp.argsort(weights.reshape(-1) == 0, stable=True)
+    present = weights != 0
+    if coefficients is not None:  # the last chunk may reach positions without weight
+        coefficients = jnp.where(present, coefficients, 0.0)
+    order = jnp.argsort(~present.reshape(-1), stable=True)
     place = (
         jnp.zeros_like(order).at[order].set(jnp.arange(positions))
     )  # where each position comes in the order
     order = jnp.pad(order, (0, -positions % size))
-    chunks = (jnp.sum(weights != 0) + size - 1) // size
+    chunks = (jnp.sum(present) + size - 1) // size
 
     def ordered(x: Array | None) -> Array | None:
         return None if x is None else x.reshape(positions, *x.shape[2:])[order]
@@ -219,8 +222,6 @@ def _rows(
         at_hidden = jax.lax.psum(at_hidden, axes.vocabulary)
     if at_unembed is not None and axes.rows:
         at_unembed = jax.lax.psum(at_unembed, axes.rows)
-    # The last chunk may reach positions without weight, and a position that was not computed has 0 anyway.
-    present = weights != 0
     return _Pass(
         jnp.where(present, restored(done.logprob), 0.0),
         present & restored(done.top),

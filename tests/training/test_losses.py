@@ -68,6 +68,19 @@ def test_tokens_without_weight_contribute_exactly_nothing(data):
     assert metrics == metrics_again
 
 
+def test_positions_without_weight_are_not_scored_and_get_no_gradient(data):
+    """Not even where the last chunk reaches them, and what is made of their score has a gradient."""
+    hidden, unembed, targets, weights = data
+    scored = lambda h, w: token_logprobs(h, w, targets, 4, weights)  # noqa: E731
+    scores = scored(hidden, unembed)
+    assert not np.asarray(scores.logprob)[np.asarray(weights) == 0].any()
+    made = lambda h, w: jnp.sum(jnp.sin(scored(h, w).logprob))  # noqa: E731
+    plainly = lambda h, w: jnp.sum(weights * jnp.sin(token_logprobs(h, w, targets, 21).logprob))  # noqa: E731
+    grads = jax.grad(made, argnums=(0, 1))(hidden, unembed)
+    for got, want in zip(grads, jax.grad(plainly, argnums=(0, 1))(hidden, unembed), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+
+
 def biggest_vocabulary_array(function, *args):
     """The number of elements of the largest array with a vocabulary axis anywhere in the program."""
     sizes = [0]
