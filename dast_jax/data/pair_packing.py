@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from dast_jax.data.packing import Batch, best_fit, padding_row
 from dast_jax.records import PreferencePair
@@ -64,16 +64,23 @@ class PackedPairs:
         }
 
     @property
+    def sizes(self) -> Int[np.ndarray, "rows 2"]:
+        """Of each row, the input tokens that are not padding, and the tokens that carry weight."""
+        sizes = np.zeros((len(self), 2), np.int64)
+        for row, members in enumerate(self.members):
+            own = [self.pairs[i] for i in members]
+            sizes[row] = sum(map(_places, own)), sum(len(pair.chosen) + len(pair.rejected) for pair in own)
+        return sizes
+
+    @property
     def tokens(self) -> int:
         """Input tokens that are not padding; a pair's prompt counts once."""
-        return sum(_places(self.pairs[i]) for row in self.members for i in row)
+        return int(self.sizes[:, 0].sum())
 
     @property
     def response_tokens(self) -> int:
         """Tokens that carry weight, of chosen and rejected responses."""
-        return sum(
-            len(self.pairs[i].chosen) + len(self.pairs[i].rejected) for row in self.members for i in row
-        )
+        return int(self.sizes[:, 1].sum())
 
 
 def _fill(row: Batch, start: int, segment: int, pair: PreferencePair) -> int:
