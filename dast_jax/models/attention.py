@@ -35,8 +35,8 @@ def attention(
     only those less than that many `positions` back (positions in the row where None). Segment 0 is
     padding, whose result is finite and otherwise undefined.
 
-    How it is computed depends on the platform of the mesh: splash attention on TPU, cuDNN's flash attention on
-    GPU, each where shapes and types allow, and otherwise blocks in plain XLA; nowhere an array of
+    How it is computed depends on the platform of the mesh: splash attention on TPU, cuDNN's flash attention
+    on GPU, each where shapes and types allow, and otherwise blocks in plain XLA; nowhere an array of
     length × length in float32. Under `jax.set_mesh`, each device computes its own rows and heads.
     """
     rows = Rows(segment_ids, parents, positions if window is not None else None)

@@ -88,7 +88,8 @@ def blockwise_attention(
     length, groups = q.shape[1], q.shape[2] // k.shape[2]
     block = min(block, -(-length // 8) * 8)
     plan = _Plan(block, groups, window, together)
-    out = _attend(*(_pad(x, block) for x in (q, k, v)), Rows(*(_pad(x, block) for x in rows)), plan)
+    padded = jax.tree.map(lambda x: _pad(jnp.asarray(x), block), (q, k, v, rows))
+    out = _attend(*padded, plan)
     return out[:, :length]
 
 
@@ -238,10 +239,8 @@ def _range(numbers: Int[Array, "blocks R block"]) -> tuple[Array, Array]:
     return low, jnp.max(jnp.where(present, numbers, -1), axis=-1)
 
 
-def _pad(x: Array | None, block: int) -> Array | None:
-    """Return `x` [B, T, ...] with T padded by zeros to whole blocks."""
-    if x is None or not -x.shape[1] % block:
-        return x
+def _pad(x: Float[Array, "B T ..."] | Int[Array, "B T"], block: int) -> Array:
+    """Return `x` with T padded by zeros to whole blocks."""
     return jnp.pad(x, ((0, 0), (0, -x.shape[1] % block)) + ((0, 0),) * (x.ndim - 2))
 
 

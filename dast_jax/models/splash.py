@@ -1,8 +1,7 @@
-"""Splash attention, the TPU kernel of `jax.experimental.pallas`: attention whose blocks skip what is masked."""
+"""Splash attention, the TPU kernel in `jax.experimental.pallas`, which skips blocks that are masked."""
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -32,8 +31,8 @@ def splash_attention(
 ) -> Float[Array, "B T N H"]:
     """Return causal attention within segments; a window is measured in positions of the row.
 
-    That is the same as in positions of the text, since without parents a segment is one text. `interpret` runs
-    the kernel without a TPU, for tests.
+    That is the same as in positions of the text, since without parents a segment is one text. `interpret`
+    runs the kernel without a TPU, for tests.
     """
     length, heads, width = q.shape[1:]
     kernel = _kernel(length, heads, window, interpret)
@@ -48,7 +47,6 @@ def splash_attention(
     return attended
 
 
-@functools.lru_cache(maxsize=16)
 def _kernel(length: int, heads: int, window: int | None, interpret: bool) -> Any:
     """Return the kernel (q [N, T, H], k and v [KV, T, H], segments) → [N, T, H] of these shapes."""
     # Imported where it is needed: on the other platforms Pallas would only cost time at the start.
@@ -73,7 +71,4 @@ def _kernel(length: int, heads: int, window: int | None, interpret: bool) -> Any
         block_q_dq=block,
         block_kv_dq=block,
     )
-    with jax.ensure_compile_time_eval():  # the tables of blocks are constants of every program
-        return make_splash_mha_single_device(
-            MultiHeadMask([one] * heads), block_sizes=sizes, interpret=interpret
-        )
+    return make_splash_mha_single_device(MultiHeadMask([one] * heads), block_sizes=sizes, interpret=interpret)

@@ -4,7 +4,7 @@ Logits exist only for one chunk, so the array of positions × vocabulary never d
 a weight have any: the others (prompts, padding) are sorted behind them, and the loop ends before.
 
 On a mesh, the unembedding is gathered once, before the loop, and its gradient is summed over devices once,
-after it. The compiler would do both in every chunk: hence loops written per device, and the gradients by hand.
+after it. The compiler would do both in every chunk: hence loops per device, and gradients by hand.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def weighted_nll(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Return −Σ w log p(target), in nats, and Σ w over the targets than which no logit is larger.
 
-    As `target_scores`, but the gradient of this sum is known up to its factor when the logits are: the forward
-    pass computes both, and no logits are computed twice.
+    As `target_scores`, but the gradient of this sum is known up to its factor when the logits are: the
+    forward pass computes both, and no logits are computed twice.
     """
     done = _passes(hidden, unembed, targets, weights, chunk)
     return _sums(done, weights)
@@ -96,7 +96,9 @@ def _sums(done: _Pass, weights: Array) -> tuple[Array, Array]:
     return -jnp.sum(weights * done.logprob), jnp.sum(weights * done.top)
 
 
-def _nll_forward(hidden: Array, unembed: Array, targets: Array, weights: Array, chunk: int) -> tuple[Any, Any]:
+def _nll_forward(
+    hidden: Array, unembed: Array, targets: Array, weights: Array, chunk: int
+) -> tuple[Any, Any]:
     done = _passes(hidden, unembed, targets, weights, chunk, -weights)
     return _sums(done, weights), (done.at_hidden, done.at_unembed, targets, weights)
 
@@ -127,8 +129,8 @@ def _passes(
 ) -> _Pass:
     """Return the pass over all positions, arrays [B, T, ...], each device going over its own rows.
 
-    With `coefficients`, also the gradients of Σ coefficient · log p(target): that of `hidden` in its dtype, and
-    that of `unembed` in its own. `normalizer` is that of an earlier pass.
+    With `coefficients`, also the gradients of Σ coefficient · log p(target): that of `hidden` in its dtype,
+    and that of `unembed` in its own. `normalizer` is that of an earlier pass.
     """
     mesh = jax.sharding.get_abstract_mesh()
     whole = constrain(unembed.astype(hidden.dtype), None, "vocab")
@@ -139,7 +141,9 @@ def _passes(
     columns = partition_spec(unembed.shape, (None, "vocab"), mesh)
     axes = _Axes(_names(rows, 0), _names(columns, 1))
     outputs = _Pass(rows, rows, rows, rows, None)
-    outputs = outputs._replace(at_unembed=columns) if coefficients is not None else outputs._replace(at_hidden=None)
+    outputs = (
+        outputs._replace(at_unembed=columns) if coefficients is not None else outputs._replace(at_hidden=None)
+    )
     done: _Pass = jax.shard_map(
         functools.partial(_rows, chunk=chunk, axes=axes),
         in_specs=(rows, columns, rows, rows, *(None if x is None else rows for x in optional)),
@@ -176,10 +180,15 @@ def _rows(
     batch, length, width = hidden.shape
     positions = batch * length
     size = batch * min(chunk, length)
-    order = jnp.argsort(weights.reshape(-1) == 0, stable=True)
-    place = jnp.zeros_like(order).at[order].set(jnp.arange(positions))  # where each position comes in the order
+    present = weights != 0
+    if coefficients is not None:  # the last chunk may reach positions without weight
+        coefficients = jnp.where(present, coefficients, 0.0)
+    order = jnp.argsort(~present.reshape(-1), stable=True)
+    place = (
+        jnp.zeros_like(order).at[order].set(jnp.arange(positions))
+    )  # where each position comes in the order
     order = jnp.pad(order, (0, -positions % size))
-    chunks = (jnp.sum(weights != 0) + size - 1) // size
+    chunks = (jnp.sum(present) + size - 1) // size
 
     def ordered(x: Array | None) -> Array | None:
         return None if x is None else x.reshape(positions, *x.shape[2:])[order]
@@ -213,8 +222,6 @@ def _rows(
         at_hidden = jax.lax.psum(at_hidden, axes.vocabulary)
     if at_unembed is not None and axes.rows:
         at_unembed = jax.lax.psum(at_unembed, axes.rows)
-    # The last chunk may reach positions without weight, and a position that was not computed has 0 anyway.
-    present = weights != 0
     return _Pass(
         jnp.where(present, restored(done.logprob), 0.0),
         present & restored(done.top),

@@ -48,7 +48,8 @@ def token_logprobs(
     """Return the scores of `targets` under softmax(hidden @ unembed).
 
     `hidden` is in the compute dtype; `chunk` is the number of positions per row whose logits exist at
-    one time. The product accumulates in float32. Positions where `weights` are 0 are not computed: 0 and False.
+    one time. The product accumulates in float32. Positions where `weights` are 0 are not computed: they
+    have 0 and False.
     """
     weights = jnp.ones(targets.shape, jnp.float32) if weights is None else weights.astype(jnp.float32)
     return TokenScores(*target_scores(hidden, unembed, targets, weights, chunk))

@@ -86,7 +86,7 @@ def ours(q, k, v, rows, window, block, together):
         weights = 1.0 if rows.segments is None else (rows.segments > 0)[..., None, None]
         return jnp.sum(jnp.sin(out) * weights), out
 
-    return *jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(q, k, v),
+    return (*jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(q, k, v),)
 
 
 @functools.partial(jax.jit, static_argnums=4)
@@ -96,7 +96,7 @@ def expected(q, k, v, rows, window):
         weights = 1.0 if rows.segments is None else (rows.segments > 0)[..., None, None]
         return jnp.sum(jnp.sin(out) * weights), out
 
-    return *jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(q, k, v),
+    return (*jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(q, k, v),)
 
 
 def check(q, k, v, rows, window=None, block=8, together=False):
@@ -140,7 +140,9 @@ def test_responses_see_their_prompt_but_not_each_other():
 
 def test_no_array_of_length_squared_exists():
     q, k, v = inputs(512, batch=1)
-    jaxpr = jax.make_jaxpr(lambda *a: jax.grad(lambda *b: blockwise_attention(*b, Rows()).sum(), (0, 1, 2))(*a))
+    jaxpr = jax.make_jaxpr(
+        lambda *a: jax.grad(lambda *b: blockwise_attention(*b, Rows()).sum(), (0, 1, 2))(*a)
+    )
     text = str(jaxpr(q, k, v))
     assert "512,64" not in text.replace(" ", "")
     assert "512,512" not in text
@@ -159,8 +161,8 @@ def test_blocks_that_no_query_sees_are_not_computed():
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 2), (4, 1), (3, 3)])
 def test_a_mesh_computes_the_same(heads, kv_heads):
-    """Rows and heads are split over the mesh; one key head is copied for the query heads, three stay whole."""
-    rows = Rows(*(np.stack([x] * 4) for x in packed((9, 7, 4), 24, {2})))
+    """Rows and heads are split over the mesh; one key head is copied for the queries, three stay whole."""
+    rows = Rows(*(jnp.stack([x] * 4) for x in packed((9, 7, 4), 24, {2})))
     q, k, v = inputs(24, batch=4, heads=heads, kv_heads=kv_heads)
 
     @jax.jit
@@ -189,7 +191,45 @@ def test_the_tpu_kernel_computes_the_same(window):
         loss = lambda q, k, v: jnp.sum(jnp.sin(attend(q, k, v)) * weights)  # noqa: E731
         return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(q, k, v)
 
-    got = both(lambda q, k, v: splash_attention(q, k, v, jnp.asarray(segments), window=window, interpret=True))
+    got = both(
+        lambda q, k, v: splash_attention(q, k, v, jnp.asarray(segments), window=window, interpret=True)
+    )
     want = both(lambda q, k, v: dense_jax(q, k, v, rows, window))
     for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("chips", ["v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
+def test_it_compiles_for_tpus_with_the_kernel_and_little_memory(chips, monkeypatch):
+    """8,192 tokens and 16 heads a chip: one array of scores would be 4.3 GB."""
+    pytest.importorskip(
+        "libtpu", reason="libtpu, the TPU compiler, is not installed (pip install libtpu==0.0.42)"
+    )
+    for name, value in {
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_ACCELERATOR_TYPE": f"{chips.split(':')[0]}-4",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    from jax.experimental import topologies
+
+    devices = np.array(topologies.get_topology_desc(chips, "tpu").devices).reshape(1, 2, 2)
+    mesh = jax.sharding.Mesh(
+        devices, ("data", "fsdp", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 3
+    )
+
+    def loss(q, k, v, segments):
+        return attention(q, k, v, segments).astype(jnp.float32).sum()
+
+    def struct(shape, dtype, spec):
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=jax.NamedSharding(mesh, spec))
+
+    split = jax.P("fsdp", None, "tensor")
+    q, k = (struct((2, 8192, n, 128), jnp.bfloat16, split) for n in (32, 8))
+    segments = struct((2, 8192), jnp.int32, jax.P("fsdp"))
+    with jax.set_mesh(mesh):
+        step = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+        compiled = step.trace(q, k, k, segments).lower(lowering_platforms=("tpu",)).compile()
+    assert "tpu_custom_call" in compiled.as_text()
+    assert compiled.memory_analysis().temp_size_in_bytes < 0.3e9
