@@ -25,6 +25,8 @@ _AROUND = 80
 
 def answer_of_clause(text: str) -> str | None:
     """Return the answer at the start of `text`, which follows a marker; None where there is none."""
+    if (word := text[:_TAIL].strip(" \t\r\n:*=")).isalnum():
+        return word
     text = without_bold(text[:_TAIL]).lstrip(" \t\r\n:*=")  # Markdown's bold and colons after the marker
     clause = text[: sentence_end(text)].strip().rstrip("*").rstrip()
     if not clause or looks_like_code(clause):
@@ -191,7 +193,7 @@ def only_candidate(sentence: str) -> str | None:
     if not items or _has_other_digits(sentence, items):
         return None
     groups = _groups(sentence, items)
-    if len(groups) > 1 and _HINT.search(sentence) is None:
+    if len(groups) > 1 and not any([hint in sentence for hint in _DENIAL_HINTS]):
         return None  # nothing denies all but one
     lowered = sentence.lower()
     if _COMPARED.search(lowered) or _UNDECIDED.search(lowered):
@@ -208,9 +210,10 @@ def only_candidate(sentence: str) -> str | None:
     return None if group[0].is_formula and _SEVERAL.search(text) else text
 
 
-_HINT = re.compile(
-    r"not|n['’]t|never|nor|none|without|except|unlike|other than|instead|is (?:wrong|incorrect|false)"
-)
+_DENIAL_HINTS = (
+    "not", "n't", "n’t", "never", "nor", "none", "without", "except", "unlike", "other than", "instead",
+    "is wrong", "is incorrect", "is false",
+)  # fmt: skip
 
 _COMPARED = re.compile(
     r"\b(?:more|less|fewer|greater|larger|smaller|higher|lower) than\b|\bbetween\b|\bat (?:least|most)\b"
@@ -230,7 +233,9 @@ def _has_other_digits(sentence: str, items: list[_Item]) -> bool:
         rest.append(sentence[at : item.start])
         at = item.end
     rest.append(sentence[at:])
-    return any(_MATHEMATICS.search(_TEXT_COMMAND.sub(" ", part)) for part in rest)
+    if "\\" in sentence:
+        rest = [_TEXT_COMMAND.sub(" ", part) for part in rest]
+    return _MATHEMATICS.search(" ".join(rest)) is not None
 
 
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}")

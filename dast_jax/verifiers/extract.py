@@ -121,6 +121,7 @@ def last_sentence(text: str) -> str:
     begin = max(text.rfind("\n\n"), len(text) - _SENTENCE, 0)
     rest = text[begin:].lstrip()
     if "\\" not in rest and "{" not in rest:
+        rest = rest[rest.rfind("\n") + 1 :].lstrip()
         stops = [stop.end() for stop in _STOP.finditer(rest)]
         return rest[stops[-1] :] if stops else rest
     while (end := sentence_end(rest)) < len(rest) - 1 and (more := rest[end + 1 :].lstrip(" \t\n*\"')")):
@@ -129,7 +130,7 @@ def last_sentence(text: str) -> str:
 
 
 _SENTENCE = 1_500
-_STOP = re.compile(r"(?:[.!?][*\"')]*\s+|\n\s*)(?=\S)")
+_STOP = re.compile(r"[.!?][*\"')]*\s+(?=\S)")
 
 
 def extract_reference(text: str) -> str:

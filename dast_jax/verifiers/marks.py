@@ -44,8 +44,10 @@ _MARKS = {
     nouns: re.compile(_ANSWER.replace("NOUNS", nouns) + "|" + _OTHER_LANGUAGES, re.IGNORECASE | re.MULTILINE)
     for nouns in (_ANSWER_NOUNS, _CHOICE_NOUNS)
 }
-_HINTS = ("answer", "ans:", "choice", "option", "label", "verdict", "conclusion", "a:", "a：", "答", "选")
-_HINTS_ELSEWHERE = ("réponse", "respuesta", "risposta", "antwort", "lösung", "resposta")
+_HINTS = (
+    "answer", "a:", "ans", "choice", "option", "label", "verdict", "conclusion", "a：", "答", "选",
+    "réponse", "respuesta", "risposta", "antwort", "lösung", "resposta",
+)  # fmt: skip
 """Without one of these a text has no mark: they are searched faster than the patterns."""
 
 _WEAK = re.compile(rf"\b(?:the|our|final)\s+(?:result|solution)s?\s*(?:{_IS}|[:：])\s*", re.IGNORECASE)
@@ -63,16 +65,19 @@ def marks(text: str, *, choices: bool = False) -> Iterator[Mark]:
 
     With `choices`, "the correct option is" and its like are marks too.
     """
-    if (boxed := last_boxed(text)) is not None:
+    if "{" in text and (boxed := last_boxed(text)) is not None:
         yield Mark("boxed", boxed, True)
-    if "<" in text and (tagged := _last_tag(text)) is not None:
+    if "</" in text and (tagged := _last_tag(text)) is not None:
         yield Mark("answer tag", tagged, True)
-    if "nswer" in text and "{" in text and (pairs := _JSON.findall(text)):
+    if "{" in text and "nswer" in text and (pairs := _JSON.findall(text)):
         yield Mark("answer tag", pairs[-1][0] or pairs[-1][1], True)
     if (at := text.rfind("####")) >= 0:
         yield Mark("after ####", text[at + 4 :], False)
     lowered = text.lower()
-    if not any(hint in lowered for hint in _HINTS + _HINTS_ELSEWHERE):
+    for hint in _HINTS:  # a loop, and no generator: this is run on every response
+        if hint in lowered:
+            break
+    else:
         return
     pattern = _MARKS[_CHOICE_NOUNS if choices else _ANSWER_NOUNS]
     for end in reversed([match.end() for match in pattern.finditer(text)][-_MARKS_TRIED:]):

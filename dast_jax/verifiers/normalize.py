@@ -84,23 +84,24 @@ def clean(text: str) -> str:
     if text.count("$") > 2:
         text = _FORMULAS.sub(", ", text)
     text = _strip_sentence_end(text)
-    for opening, closing in _DELIMITERS:
-        inner = text[len(opening) : len(text) - len(closing)]
-        if (
-            len(text) > len(opening) + len(closing)
-            and text.startswith(opening)
-            and text.endswith(closing)
-            and opening not in inner
-            and closing not in inner
-        ):
-            text = _strip_sentence_end(inner.strip())
-            break
-    if text.startswith("$") and (unit := _MATH_AND_UNIT.fullmatch(text)) is not None:
-        text = f"{unit[1].strip()} {unit[2]}"
-    while (whole := _WHOLE_TEXT.fullmatch(text)) is not None:
-        text = whole.group(1).strip()
-    while _is_group(text):
+    if text[:1] in ("$", "\\"):
+        text = _without_delimiters(text)
+        if text[:1] == "$" and (unit := _MATH_AND_UNIT.fullmatch(text)) is not None:
+            text = f"{unit[1].strip()} {unit[2]}"
+        while (whole := _WHOLE_TEXT.fullmatch(text)) is not None:
+            text = whole.group(1).strip()
+    while text[:1] == "{" and _is_group(text):
         text = text[1:-1].strip()
+    return text
+
+
+def _without_delimiters(text: str) -> str:
+    for opening, closing in _DELIMITERS:
+        if not (text.startswith(opening) and text.endswith(closing)):
+            continue
+        inner = text[len(opening) : len(text) - len(closing)]
+        if len(text) > len(opening) + len(closing) and opening not in inner and closing not in inner:
+            return _strip_sentence_end(inner.strip())
     return text
 
 
