@@ -16,6 +16,7 @@ from dast_jax.verifiers.marks import is_comment, marks, only_empty_boxes, weak_m
 from dast_jax.verifiers.normalize import clean, parse_number
 from dast_jax.verifiers.prose import is_prose, without_bold
 from dast_jax.verifiers.response import join_thousands, one_spelling
+from dast_jax.verifiers.stance import introduces, refutes, states
 
 __all__ = ["Extraction", "extract_math", "extract_reference", "last_sentence", "stated_texts"]
 
@@ -47,14 +48,16 @@ def extract_math(text: str) -> Extraction:
     """
     for mark in marks(text):
         rest = join_thousands(mark.rest[:_PROSE_TAIL])
+        if not mark.states_answer():
+            return _NOTHING
         if mark.enclosed:
             return Extraction(_inside(rest), mark.found)
-        if mark.found == "answer is" and (is_comment(rest) or _opens_a_solution(rest)):
+        if mark.found == "answer is" and _opens_a_solution(rest):
             continue
         if answer := answer_of_clause(rest):
             return Extraction(answer, mark.found)
     bare = join_thousands(text[-_BARE_TAIL:]).strip()
-    if not bare or only_empty_boxes(bare):
+    if not bare or only_empty_boxes(bare) or bare[-1] in "?？":
         return _NOTHING
     if len(text) > _BARE_TAIL:
         return _from_prose(bare)
@@ -74,7 +77,7 @@ def _inside(boxed: str) -> str:
         return boxed
     words = re.sub(r"\\(?:text|mbox|mathrm)\s*\{([^{}]*)\}", r"\1", clean(boxed))
     for mark in marks(words):
-        if not is_comment(mark.rest) and (answer := answer_of_clause(mark.rest)):
+        if answer := answer_of_clause(mark.rest):
             return answer
     return boxed
 
@@ -101,7 +104,7 @@ def _from_prose(text: str) -> Extraction:
         return Extraction(opening[1], "opens the response")
     tail = without_bold(text[-_PROSE_TAIL:]).replace("{,}", ",")
     sentence = last_sentence(_CALCULATOR.sub("", tail) if "<<" in tail else tail)
-    if sentence.rstrip("*\"') ").endswith(("?", "？")):
+    if not states("", sentence, marked=False) or refutes(sentence):
         return _NOTHING
     if (rest := weak_mark(sentence)) is not None:
         if is_comment(rest):
@@ -130,7 +133,7 @@ def last_sentence(text: str) -> str:
 
 
 _SENTENCE = 1_500
-_STOP = re.compile(r"[.!?][*\"')]*\s+(?=\S)")
+_STOP = re.compile(r"(?<![Ff]ig)(?<!\bEq)(?<!\bNo)[.!?][*\"')]*\s+(?=\S)")
 
 
 def extract_reference(text: str) -> str:
@@ -146,8 +149,8 @@ def stated_texts(text: str, longest: int) -> Iterator[str]:
     if "boxed" in text:
         return
     tail = text if "####" in text else text[-(longest + _MARK_SPAN) :]
-    for mark in marks(tail):
-        if len(mark.rest) <= longest:
+    for mark in marks(tail, comments=True):
+        if len(mark.rest) <= longest and introduces(mark.before):
             yield mark.rest.lstrip(" \t\r\n:*=")
         if mark.found == "after ####":
             return

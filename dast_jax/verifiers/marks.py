@@ -9,18 +9,37 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from dast_jax.verifiers.stance import states
+
 __all__ = ["Mark", "closing_brace", "is_comment", "last_boxed", "marks", "only_empty_boxes", "weak_mark"]
 
+_SENTENCE = 300
+_SENTENCE_END = re.compile(r"[.!?？](?=[\s*]|$)|\n")
 _BOXES_TRIED = 8
 _MARKS_TRIED = 8
 
 
 class Mark(NamedTuple):
-    """What kind of mark it is, and what it holds: the content of a box or tag, else all that follows it."""
+    """What kind of mark it is, and what it holds: the content of a box or tag, else all that follows it.
+
+    `before` is what its sentence says before it.
+    """
 
     found: str
     rest: str
     enclosed: bool
+    before: str = ""
+
+    def states_answer(self) -> bool:
+        """Return whether the sentence of the mark states an answer, and does not only suppose or ask for one."""
+        rest = self.rest[:_SENTENCE]
+        if not self.enclosed:
+            rest = rest.lstrip(" \t\r\n:*=")
+            if not self.before and rest.isalnum():
+                return True
+            if (end := _SENTENCE_END.search(rest, 1)) is not None:
+                rest = rest[: end.end()]
+        return states(self.before, rest)
 
 
 _BOXED = re.compile(r"\\f?boxed\s*\{")
@@ -60,10 +79,11 @@ _COMMENT = re.compile(
 """`So this answer is correct.` comments on an answer and states none."""
 
 
-def marks(text: str, *, choices: bool = False) -> Iterator[Mark]:
+def marks(text: str, *, choices: bool = False, comments: bool = False) -> Iterator[Mark]:
     """Yield the marks of `text`, the most reliable first: box, tag, `####`, then "answer is" from the last.
 
-    With `choices`, "the correct option is" and its like are marks too.
+    With `choices`, "the correct option is" and its like are marks too; with `comments`, so is what only
+    comments on an answer.
     """
     if "{" in text and (boxed := last_boxed(text)) is not None:
         yield Mark("boxed", boxed, True)
@@ -80,8 +100,16 @@ def marks(text: str, *, choices: bool = False) -> Iterator[Mark]:
     else:
         return
     pattern = _MARKS[_CHOICE_NOUNS if choices else _ANSWER_NOUNS]
-    for end in reversed([match.end() for match in pattern.finditer(text)][-_MARKS_TRIED:]):
-        yield Mark("answer is", text[end:], False)
+    for start, end in reversed([match.span() for match in pattern.finditer(text)][-_MARKS_TRIED:]):
+        rest = text[end:]
+        if comments or not is_comment(rest):
+            begin = max(text.rfind(stop, max(0, start - _SENTENCE), start) for stop in _STOPS)
+            before = text[max(begin + 1, start - _SENTENCE) : start]
+            would = "would " if "would" in lowered[start:end] else ""  # "had they left, the answer would be 5"
+            yield Mark("answer is", rest, False, would + before)
+
+
+_STOPS = ("\n", ". ", "! ", "? ", ".\"", ".$")
 
 
 def _last_tag(text: str) -> str | None:

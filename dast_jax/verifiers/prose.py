@@ -46,7 +46,7 @@ _BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=\S)([^*\n]{1,200})(?<=\S)\*\*(?![\w*])
 _BOLD_END = re.compile(r"(?<=[\w)\]}%$])\*\*(?=\s+[A-Za-z]{2}|[\s.,;:!?]*$)")
 """The end of a bold span that began before the text."""
 
-_SCALE = r"(?:\s+(?:hundred|thousand|million|billion|trillion)\b)?"
+_SCALE = r"(?:\s+(?:hundred|thousand|million|billion|trillion|lakh|crore)\b)?"
 PROSE_NUMBER = re.compile(
     # Not inside a name, a power, a product, an index or another number.
     r"(?<![\w^*/_\\.{])(?<!\d,)(?<!\d:)"

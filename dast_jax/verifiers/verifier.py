@@ -152,6 +152,8 @@ class Verifier:
         whole = [prediction] if len(prediction) <= longest else []
         is_number = parse_number(clean(reference)) is not None  # after a mark it is compared as a number
         for text in (*whole, *(() if is_number else stated_texts(prediction, longest))):
+            if text.rstrip().endswith("?") and not reference.endswith("?"):
+                continue
             if (key := text_key(text)) and key == text_key(reference):
                 place = "bare answer" if text is prediction else "after a marker"
                 return Verdict(VerdictKind.CORRECT, text.strip(), f"{place}; same text")
