@@ -23,6 +23,7 @@ __all__ = ["Extraction", "extract_math", "extract_reference", "last_sentence", "
 _PROSE_TAIL = 4_000
 _BARE_TAIL = 20_000
 """Characters of an unmarked response that are read; no bare answer is longer."""
+_SHORT = 40
 _MARK_SPAN = 150
 """Characters that hold any "answer to … is"."""
 
@@ -47,6 +48,8 @@ def extract_math(text: str) -> Extraction:
     only quantity of the last sentence. What is marked with an empty box or a blank has no answer.
     """
     for mark in marks(text):
+        if len(mark.rest) < _SHORT and not (mark.enclosed or mark.before) and (word := mark.rest.strip()).isalnum():
+            return Extraction(word, mark.found)  # `#### 18`
         rest = join_thousands(mark.rest[:_PROSE_TAIL])
         if not mark.states_answer():
             return _NOTHING
@@ -104,15 +107,15 @@ def _from_prose(text: str) -> Extraction:
         return Extraction(opening[1], "opens the response")
     tail = without_bold(text[-_PROSE_TAIL:]).replace("{,}", ",")
     sentence = last_sentence(_CALCULATOR.sub("", tail) if "<<" in tail else tail)
-    if not states("", sentence, marked=False) or refutes(sentence):
-        return _NOTHING
     if (rest := weak_mark(sentence)) is not None:
-        if is_comment(rest):
+        if is_comment(rest) or not states("", sentence, marked=False) or refutes(sentence):
             return _NOTHING
         if answer := answer_of_clause(rest):
             return Extraction(answer, "result is")
     answer = only_candidate(sentence)
-    return _NOTHING if answer is None else Extraction(answer, "last sentence")
+    if answer is None or not states("", sentence, marked=False) or refutes(sentence):
+        return _NOTHING
+    return Extraction(answer, "last sentence")
 
 
 _OPENING = re.compile(r"([-$\d][\d.,/%]{0,20}?),?\s+(?:because|since)\b")

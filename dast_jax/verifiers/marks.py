@@ -64,9 +64,10 @@ _MARKS = {
     for nouns in (_ANSWER_NOUNS, _CHOICE_NOUNS)
 }
 _HINTS = (
-    "answer", "a:", "ans", "choice", "option", "label", "verdict", "conclusion", "a：", "答", "选",
+    "answer", "a:", "ans:", "a：", "ans：", "答", "选",
     "réponse", "respuesta", "risposta", "antwort", "lösung", "resposta",
 )  # fmt: skip
+_CHOICE_HINTS = (*_HINTS, "choice", "option", "label", "verdict", "conclusion")
 """Without one of these a text has no mark: they are searched faster than the patterns."""
 
 _WEAK = re.compile(rf"\b(?:the|our|final)\s+(?:result|solution)s?\s*(?:{_IS}|[:：])\s*", re.IGNORECASE)
@@ -94,7 +95,7 @@ def marks(text: str, *, choices: bool = False, comments: bool = False) -> Iterat
     if (at := text.rfind("####")) >= 0:
         yield Mark("after ####", text[at + 4 :], False)
     lowered = text.lower()
-    for hint in _HINTS:  # a loop, and no generator: this is run on every response
+    for hint in _CHOICE_HINTS if choices else _HINTS:  # a loop, and no generator: this is run on every response
         if hint in lowered:
             break
     else:

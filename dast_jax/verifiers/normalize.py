@@ -42,7 +42,7 @@ _SCALES = {
     "crore": 10**7,
 }
 _changing = """
-    squared cubed factorial modulo mod base choose point fold tops max min maximum minimum upwards onwards upward
+    squared cubed factorial modulo mod base choose point fold tops max maximum minimum upwards onwards upward
     onward halves thirds fourths fifths sixths sevenths eighths ninths tenths elevenths twelfths hundredths
     thousandths millionths dozens hundreds thousands millions billions trillions lakhs crores score gross k mn bn mln
     below dozen

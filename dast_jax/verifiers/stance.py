@@ -103,9 +103,9 @@ def states(before: str, sentence: str, *, marked: bool = True) -> bool:
     after = (_MONTH.sub("", sentence) if "May" in sentence else sentence).lower()
     if not marked and _IMPERATIVE.match(after) and not _CALCULATES.search(after):
         return False
-    if " " in after or "\n" in after:
+    if not _asserts(after, marked=marked):
         reason = _REASON.search(after, 1)
-        if not _asserts(after if reason is None else after[: reason.start()], marked=marked):
+        if reason is None or not _asserts(after[: reason.start()], marked=marked):
             return False
     return introduces(before)
 
