@@ -28,14 +28,16 @@ _AFTER = r"(?=\s*$|\s*[).:,;/|&\]]|\s+(?:and|or|but|because|since|as|which|is|no
 _BARE = rf"(?<![\w'’.$])([B-HJ-Z](?![\w'’^=+*]|-[a-z])|A{_AFTER}|[a-hj]{_AFTER}|[1-9]{_AFTER})"
 _LABEL = rf"(?:{_ENCLOSED}|{_BARE}\)?)"
 _HEDGE = (
-    r"(?i:(?:(?:most|very|more)\s+)?(?:likely|probably|clearly|definitely|certainly|surely|obviously|simply|indeed"
+    r"(?i:(?:(?:most|very|more)\s+)?(?:likely|probably|clearly|definitely|certainly|surely|obviously"
+    r"|simply|indeed"
     r"|therefore|thus|still|for sure|in fact|just|either|between|best|both)|the|an?\s+(?=option|choice)"
     r"|(?:correct|right|best)\s+(?=option|choice|answer))"
 )
 _HEAD = re.compile(rf"[\s*\"'_:]*(?:{_HEDGE}\s+)*(?:{_NOUN}\s+)?{_LABEL}")
 _UNSURE = r"(?i:\s+(?:maybe|perhaps|possibly|probably|even|else|both))*"
 _NEXT = re.compile(
-    rf"[\s*]*(?:,|/|\||;|&|(?i:\band/or\b|\band\b|\bor\b|,\s*and\b|,\s*or\b)|\((?i:or|and)\b|(?=[(\[]\s*[A-Z]\s*[)\]])"
+    rf"[\s*]*(?:,|/|\||;|&|(?i:\band/or\b|\band\b|\bor\b|,\s*and\b|,\s*or\b)|\((?i:or|and)\b"
+    rf"|(?=[(\[]\s*[A-Z]\s*[)\]])"
     rf"|(?<=[A-Z])\s+(?=[A-Z](?!\w)))"
     rf"{_UNSURE}\s*(?:{_NOUN}\s+)?{_LABEL}"
 )
@@ -47,12 +49,13 @@ _POINTED = re.compile(
 )
 _ALONE = re.compile(rf"[\s*\"'_]*(?:{_ENCLOSED}|([A-Za-z1-9]))\s*(?:[).:](?:\s.*)?)?[\s*\"'_.]*")
 _MENTIONED = re.compile(
-    r"(?:^|\W)(?:(?:consider|look|start|begin|tempt|thought|next|now)\w*(?:\s+(?:at|with|by|of|is|to|the|an?|options?|choices?))*"
+    r"(?:^|\W)(?:(?:consider|look|start|begin|tempt|thought|next|now)\w*(?:\s+(?:at|with|by|of|is|to|the"
+    r"|an?|options?|choices?))*"
     r"|figure|table|case|part|step|section|appendix|equation|before|after|opposite(?: to| of)?|next to"
     r"|contradicts|excludes)[\s*\"'(]*$",
     re.IGNORECASE,
 )
-"""What ends so only mentions the label that follows: `consider (B)`, `see Figure (B)`, `the one after (B)`."""
+"""What ends so only mentions the label after it: `consider (B)`, `see Figure (B)`, `the one after (B)`."""
 _REASON = re.compile(r"(?i:\b(?:because|since|as|whereas|while|although|though)\b)")
 _LINE = re.compile(r"^\s*(?:[(\[]\s*[A-Za-z]\s*[)\]]|[A-Z]\s*[).:])\s*\S", re.MULTILINE)
 _SENTENCES = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)\s+|\n+")

@@ -199,7 +199,7 @@ def only_candidate(sentence: str) -> str | None:
     if not items or _has_other_digits(sentence, items):
         return None
     groups = _groups(sentence, items)
-    if len(groups) > 1 and not any([hint in sentence for hint in _DENIAL_HINTS]):
+    if len(groups) > 1 and not any(hint in sentence for hint in _DENIAL_HINTS):
         return None  # nothing denies all but one
     if _COMPARED.search(sentence.lower()):
         return None
@@ -388,7 +388,8 @@ def _distinct(group: list[_Item]) -> list[str]:
 
 _NAME_THEN = r"(?:[\s*_\"'“($]+[a-zA-Z](?:_\w)?\s*=)?"
 _DENIAL = re.compile(
-    rf"(?:\b(?:{NEGATIVES})|n['’]t)(?:[\s*_\"'“(]+(?:{FILLERS}|near|nearly|close)\b)*+{_NAME_THEN}[\s*_\"'“($]*$"
+    rf"(?:\b(?:{NEGATIVES})|n['’]t)(?:[\s*_\"'“(]+(?:{FILLERS}|near|nearly"
+    rf"|close)\b)*+{_NAME_THEN}[\s*_\"'“($]*$"
 )
 _DENIED_AFTER = re.compile(
     r"\s*(?:[a-zA-Z]+\s+)?(?:is|was|are|were)(?:\s+(?:wrong|incorrect|false|impossible)|(?:\s+not|n['’]t)\s+"
@@ -419,9 +420,13 @@ _OPERATION_OF = (
     r"|factors?|divisors?|max(?:imum)?|min(?:imum)?|upwards?|excess|short|shy)"
 )
 """`the square root of 5`, `half of 5`: the number is not the answer, and nothing here calculates it."""
-_COUNT = r"(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred|thousand|half|thirds?|quarters?)"
+_COUNT = (
+    r"(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred"
+    r"|thousand|half|thirds?|quarters?)"
+)
 _LABELED = (
-    r"(?:steps?|fig(?:ure)?|table|lines?|eqn?|equations?|pages?|section|chapter|theorem|lemma|corollary|proposition"
+    r"(?:steps?|fig(?:ure)?|table|lines?|eqn?|equations?|pages?|section|chapter|theorem|lemma|corollary"
+    r"|proposition"
     r"|problem|question|exercise|example|case|part|row|column|item|option|method|appendix|formula|rule|stage)"
 )
 """`step 5`, `Figure 5`: a label is no quantity."""
@@ -430,21 +435,27 @@ _BOUND_BEFORE = re.compile(
     rf"(?:\bthan{_UP_TO}{{0,3}}|\bat\s+(?:least|most){_UP_TO}{{0,2}}|\bbetween{_UP_TO}{{0,2}}|\bup\s+to"
     rf"|\b(?:twice|double|triple|thrice|half|{_OPERATION_OF}\s+of)(?:\s+(?:the|a|an|of))*"
     rf"|\b(?:almost|nearly|beyond|past|before|after|within|from|until|since|minus|negative)"
-    rf"|\b{_COUNT}\s+(?:over|in|of|out of|times|plus|divided by|multiplied by)|\b(?:divisible by|proportional to|congruent to)"
+    rf"|\b{_COUNT}\s+(?:over|in|of|out of|times|plus|divided by|multiplied by)|\b(?:divisible by"
+    rf"|proportional to|congruent to)"
     rf"|\bas\s+(?:many|much|few|little|high|low)\s+as|\b{_LABELED}\.?[\s#*:]*"
-    r"|\bexceed(?:s|ed|ing)?|(?:^|\b(?:is|be|just|slightly|well|far|bit|little|and|or)\s)\s*(?:above|below|over|under)"
+    r"|\bexceed(?:s|ed|ing)?|(?:^|\b(?:is|be|just|slightly|well|far|bit|little|and|or)\s)\s*(?:above"
+    r"|below|over|under)"
     rf"|(?<![-=])(?:{_RELATION})|[\w)}}\]]\s*[+/×÷·]){_NAME_THEN}[\s*_(#]*$|[\w)]-$"
 )
 _BOUND_AFTER = re.compile(
-    r"\s*(?:[a-zA-Z]+\s+){0,2}(?:(?:or|and)\s+(?:more|less|fewer|greater|higher|lower|larger|smaller|above|below"
+    r"\s*(?:[a-zA-Z]+\s+){0,2}(?:(?:or|and)\s+(?:more|less|fewer|greater|higher|lower|larger|smaller"
+    r"|above|below"
     r"|over|under|up|so|thereabouts)|to the (?:power|square|cube|second|third|\w+th)"
     r"|(?:times|plus|minus|divided by|multiplied by)\s+(?:as|the|that|more|change|[a-z]\b)"
     r"|or\s+(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)|at\s+(?:least|most)"
     r"|(?:below|under|above)\s+(?:zero|par|average))\b"
-    rf"|\s*(?:%|percent)?\s*(?:out\s+of\s+(?:the\s+|every\s+)?(?:\$?\d|{_COUNT})|(?:of|in|over|per)\s+(?:the\s+|every\s+)?\$?\d)"
+    rf"|\s*(?:%|percent)?\s*(?:out\s+of\s+(?:the\s+|every\s+)?(?:\$?\d|{_COUNT})|(?:of|in|over"
+    rf"|per)\s+(?:the\s+|every\s+)?\$?\d)"
     r"|[\s%]*(?:more|less|fewer|greater|off)\s+than\s+(?:that|it|[a-z]\b|\$?\d)|\s+on[.,]?$"
-    r"|\s+and\s+(?:(?:an?|one|two|three|some)\s+\w*\s*(?:bit|half|thirds?|quarters?|fourths?|fifths?|tenths?)|something|over)\b"
-    r"|\s*\(?\s*(?:in\s+)?(?:base|mod)\b|\s+quarters?\s+of\b|\s+(?:square\s+)?roots?\s+(?:of\s+)?\d|-?(?:digits?|fold)\b|\s*\.?\)\s+[A-Z][a-z]"
+    r"|\s+and\s+(?:(?:an?|one|two|three|some)\s+\w*\s*(?:bit|half|thirds?|quarters?|fourths?|fifths?"
+    r"|tenths?)|something|over)\b"
+    r"|\s*\(?\s*(?:in\s+)?(?:base|mod)\b|\s+quarters?\s+of\b|\s+(?:square\s+)?roots?\s+(?:of\s+)?\d"
+    r"|-?(?:digits?|fold)\b|\s*\.?\)\s+[A-Z][a-z]"
     rf"|\s*(?:{_RELATION})|\+(?![\s$]*[\d\\])",
     re.IGNORECASE,
 )

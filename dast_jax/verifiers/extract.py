@@ -48,9 +48,14 @@ def extract_math(text: str) -> Extraction:
     only quantity of the last sentence. What is marked with an empty box or a blank has no answer.
     """
     for mark in marks(text):
-        if len(mark.rest) < _SHORT and not (mark.enclosed or mark.before) and (word := mark.rest.strip()).isalnum():
+        if (
+            len(mark.rest) < _SHORT
+            and not (mark.enclosed or mark.before)
+            and (word := mark.rest.strip()).isalnum()
+        ):
             return Extraction(word, mark.found)  # `#### 18`
-        rest = join_thousands(mark.rest[:_PROSE_TAIL])
+        rest = mark.rest[:_PROSE_TAIL]
+        rest = join_thousands(_CALCULATOR.sub("", rest) if "<<" in rest else rest)
         if not mark.states_answer():
             return _NOTHING
         if mark.enclosed:

@@ -48,7 +48,9 @@ def extract_list(text: str, options: VerifierOptions) -> Extraction:
         return Extraction(bare, "bare answer")
     for line in reversed(bare.split("\n")):
         if _GROUP.search(line) or _RUN.search(line):
-            answer = _list_in(line, last=True) if states("", line, marked=False) and not refutes(line) else None
+            answer = (
+                _list_in(line, last=True) if states("", line, marked=False) and not refutes(line) else None
+            )
             return Extraction(answer, "last list" if answer is not None else "nothing")
     return Extraction(None, "nothing")
 

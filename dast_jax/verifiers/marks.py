@@ -31,7 +31,7 @@ class Mark(NamedTuple):
     before: str = ""
 
     def states_answer(self) -> bool:
-        """Return whether the sentence of the mark states an answer, and does not only suppose or ask for one."""
+        """Return whether the sentence of the mark states an answer, and does not suppose or ask for one."""
         rest = self.rest[:_SENTENCE]
         if not self.enclosed:
             rest = rest.lstrip(" \t\r\n:*=")
@@ -48,7 +48,8 @@ _JSON = re.compile(
 )
 _IS = r"(?:is|are|was|would be|will be|must be|should be|comes? to|equals)\b(?:\s*[:：])?"
 _OTHER_LANGUAGES = (
-    r"\b(?:réponse|respuesta|risposta|Antwort|Lösung|resposta)\b(?:\s+(?:finale?|final))?\s*(?:est|es|è|ist|lautet|é|:)"
+    r"\b(?:réponse|respuesta|risposta|Antwort|Lösung|resposta)\b(?:\s+(?:finale?|final))?\s*(?:est|es|è"
+    r"|ist|lautet|é|:)"
     r"|(?:答案|答)\s*(?:应该)?(?:[:：]|是|为)|(?:故|应|所以)?选(?:择)?\s*[:：]?\s*(?=[(（]?[A-Za-z])"
 )
 _ASIDE = r"(?:\s*\([^()\n]{0,80}\)|,\s[^,.\n]{1,40},)?"
@@ -95,7 +96,9 @@ def marks(text: str, *, choices: bool = False, comments: bool = False) -> Iterat
     if (at := text.rfind("####")) >= 0:
         yield Mark("after ####", text[at + 4 :], False)
     lowered = text.lower()
-    for hint in _CHOICE_HINTS if choices else _HINTS:  # a loop, and no generator: this is run on every response
+    for hint in (
+        _CHOICE_HINTS if choices else _HINTS
+    ):  # a loop, and no generator: this is run on every response
         if hint in lowered:
             break
     else:
@@ -106,11 +109,13 @@ def marks(text: str, *, choices: bool = False, comments: bool = False) -> Iterat
         if comments or not is_comment(rest):
             begin = max(text.rfind(stop, max(0, start - _SENTENCE), start) for stop in _STOPS)
             before = text[max(begin + 1, start - _SENTENCE) : start]
-            would = "would " if "would" in lowered[start:end] else ""  # "had they left, the answer would be 5"
+            would = (
+                "would " if "would" in lowered[start:end] else ""
+            )  # "had they left, the answer would be 5"
             yield Mark("answer is", rest, False, would + before)
 
 
-_STOPS = ("\n", ". ", "! ", "? ", ".\"", ".$")
+_STOPS = ("\n", ". ", "! ", "? ", '."', ".$")
 
 
 def _last_tag(text: str) -> str | None:

@@ -44,11 +44,12 @@ _SCALES = {
 _changing = """
     squared cubed factorial modulo mod base choose point fold tops max maximum minimum upwards onwards upward
     onward halves thirds fourths fifths sixths sevenths eighths ninths tenths elevenths twelfths hundredths
-    thousandths millionths dozens hundreds thousands millions billions trillions lakhs crores score gross k mn bn mln
+    thousandths millionths dozens hundreds thousands millions billions trillions lakhs crores score
+    gross k mn bn mln
     below dozen
 """
 CHANGING = frozenset(_changing.split())
-"""Words that change the number before them: `5 squared`, `5 tenths`, `5 dozen` (of eggs, or 60 eggs?), `5 below zero`."""
+"""Words that change the number before them: `5 squared`, `5 tenths`, `5 dozen` (or 60?), `5 below zero`."""
 _joining = """
     pi sqrt sin cos tan cot sec csc log ln exp and or to times plus minus over by of out half third quarter
     quarters infinity inf more less fewer than not if where when for negative at least most about above under

@@ -1,8 +1,8 @@
 """Whether a sentence states its answer or only entertains it: one vocabulary for all families.
 
 A sentence that supposes, asks, doubts or quotes an answer states none: "if x were 2, the answer would be 5",
-"it could be (B)", "some would say yes", "is it [1, 2]?". A reason after the answer does not count ("5, because
-if each had 2 ...").
+"it could be (B)", "some would say yes", "is it [1, 2]?". A reason after the answer does not count
+("5, because if each had 2 ...").
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import re
 __all__ = ["DENIED", "DENIED_AFTER", "FILLERS", "NEGATIVES", "introduces", "refutes", "states"]
 
 _open = """
-    if unless whether suppose supposing assume assuming imagine provided maybe perhaps possibly might may could
-    doubt doubtful wonder unsure guess depends depending unknown unclear undetermined uncertain undecided
+    if unless whether suppose supposing assume assuming imagine provided maybe perhaps possibly might may
+    could doubt doubtful wonder unsure guess depends depending unknown unclear undetermined
+    uncertain undecided
     supposedly allegedly hypothetically otherwise mistake misconception guessing unlikely
 """
 OPEN_WORDS = frozenset(_open.split())
@@ -23,20 +24,26 @@ _WORD = re.compile(r"[a-z]+")
 _WITH_OTHERS = re.compile(
     r"(?:\b(?:not|never|hardly)|n['’]t)\s+(?:be\s+|quite\s+|at all\s+)*"
     r"(?:sure|certain|clear|correct|right|necessarily|possible to|enough information|it\b)"
-    r"|(?:\b(?:not|cannot|impossible to|hard to|wrong to)|n['’]t)\s+(?:be\s+)?(?:know|think|believe|say|tell|determined?|decide)"
+    r"|(?:\b(?:not|cannot|impossible to|hard to|wrong to)|n['’]t)\s+(?:be\s+)?(?:know|think|believe|say"
+    r"|tell|determined?|decide)"
     r"|\blet(?:['’]s| us)\s+(?:say|try|check|consider|look|test|start)"
-    r"|\b(?:some|many|most|few|people|students|others|one|you)(?:\s+(?:people|students|would|will|can|often))*"
+    r"|\b(?:some|many|most|few|people|students|others|one|you)(?:\s+(?:people|students|would|will|can"
+    r"|often))*"
     r"\s+(?:say|think|believe|choose|pick|argue|claim|answer|call)s?\b"
     r"|\b(?:said|thought|believed|claimed|supposed|assumed) to be\b"
-    r"|\b(?:would|should) have been\b|\banswers?\s+(?:can|could|should)\b|\b(?:in|for) (?:some|certain|most) cases\b|\bat a guess\b"
-    r"|\b(?:and|or) something else\b|\baccording to (?:some|many)\b|\bno way (?:that|the|it)\b|\b(?:it is|it['’]s|is) (?:false|wrong|untrue) (?:that|to)\b|\bor\s+(?:something|else|another|maybe|not)\b"
+    r"|\b(?:would|should) have been\b|\banswers?\s+(?:can|could|should)\b|\b(?:in|for) (?:some|certain"
+    r"|most) cases\b|\bat a guess\b"
+    r"|\b(?:and|or) something else\b|\baccording to (?:some|many)\b|\bno way (?:that|the|it)\b"
+    r"|\b(?:it is|it['’]s|is) (?:false|wrong|untrue) (?:that|to)\b|\bor\s+(?:something|else|another"
+    r"|maybe|not)\b"
     r"|\b(?:which|that|this|it|but) is (?:wrong|incorrect|false|untrue)\b"
     r"|\bbut (?:it|this|that) (?:is not|isn['’]t)[.!]?\s*$|\bwhen\b.{0,60}\bwhen\b|\bright\s*\?"
 )
 """Several words that leave it open; searched for where one of `_HINTS` is in the sentence."""
 
 _HINTS = (
-    "not", "n't", "n’t", "let", "cannot", "some", "many", "most", "people", "students", "others", "one ", "you",
+    "not", "n't", "n’t", "let", "cannot", "some", "many", "most", "people", "students", "others",
+    "one ", "you",
     " to be", "been", "cases", "guess", "way", "wrong", "false", " or ", "impossible", "hard", "is incorrect",
     "when", "few", "answer can", "answer should", "untrue",
 )  # fmt: skip
@@ -44,37 +51,45 @@ _WOULD = re.compile(r"\bwould\b.*\b(?:were|had|without|only)\b|\b(?:were|had|wit
 _REASON = re.compile(r"[\s,;:(]+(?:because|since|as|whereas|while|although|though|even)\b")
 
 NEGATIVES = (
-    r"not|never|hardly|neither|nor|none|cannot|without|except|unlike|rather than|instead of|other than|no longer"
-    r"|far from|(?:any|every)thing but|all but|avoid(?:ing)?|(?:rul|eliminat|exclud|discard|reject)(?:es?|ed|ing|s)?(?: out)?"
+    r"not|never|hardly|neither|nor|none|cannot|without|except|unlike|rather than|instead of|other than"
+    r"|no longer"
+    r"|far from|(?:any|every)thing but|all but|avoid(?:ing)?|(?:rul|eliminat|exclud|discard"
+    r"|reject)(?:es?|ed|ing|s)?(?: out)?"
 )
-DENIAL = re.compile(rf"(?:\b(?:{NEGATIVES}|doubt(?:ful)?)|n['’]t)\b")
+_DENIAL = re.compile(rf"(?:\b(?:{NEGATIVES}|doubt(?:ful)?)|n['’]t)\b")
 _fillers = """
-    equal equals to exactly simply just merely be been being the number value list really actually only about by
-    given as quite necessarily always likely both either of in out at for any answer possible even yet precisely
-    equivalent correct right true final actual supposed meant think believe say claim expect choose pick select
-    option options choice choices with go that it this they is are was were
+    equal equals to exactly simply just merely be been being the number value list really actually only about
+    by given as quite necessarily always likely both either of in out at for any answer possible even yet
+    precisely equivalent correct right true final actual supposed meant think believe say claim expect choose
+    pick select option options choice choices with go that it this they is are was were
 """
 FILLERS = "(?-i:an?)|" + "|".join(_fillers.split())
 """Words between a denial and what it denies: `not really equal to 5`, `never choose option (B)`."""
-DENIED = re.compile(rf"(?:\b(?:{NEGATIVES}|no)|n['’]t)(?:[\s*_\"'“($:]+(?:{FILLERS})\b)*+[\s*_\"'“($:]*$", re.IGNORECASE)
+DENIED = re.compile(
+    rf"(?:\b(?:{NEGATIVES}|no)|n['’]t)(?:[\s*_\"'“($:]+(?:{FILLERS})\b)*+[\s*_\"'“($:]*$", re.IGNORECASE
+)
 """What ends so denies the label, list or word that follows it."""
 _ADVERBS = r"(?:all\s+|also\s+|both\s+|clearly\s+|certainly\s+)*"
 DENIED_AFTER = re.compile(
-    rf"[\s*)\"'_$\]]*(?:(?:is|are|was|were|seems?|looks?|would be|must be|can|could|should|must)\s*{_ADVERBS}(?:be\s+)?"
-    r"(?:not|n['’]t|wrong|incorrect|untrue|bad|impossible|(?:ruled|left) out|eliminated|excluded|discarded|rejected|out"
+    rf"[\s*)\"'_$\]]*(?:(?:is|are|was|were|seems?|looks?|would be|must be|can|could|should"
+    rf"|must)\s*{_ADVERBS}(?:be\s+)?"
+    r"(?:not|n['’]t|wrong|incorrect|untrue|bad|impossible|(?:ruled|left) out|eliminated|excluded"
+    r"|discarded|rejected|out"
     r"|tempting|plausible|possible|unlikely|less likely|irrelevant|a distractor|too\s+\w+)\b"
     r"|(?:isn|aren|can|wasn|doesn|don|won)['’]t\b|does not\b|do not\b|fails?\b|contradicts?\b|makes? no\b)",
     re.IGNORECASE,
 )
 """What begins so denies the label, list or word before it: `(B) is wrong`, `5 does not work`."""
 _REFUTED = re.compile(
-    r"\b(?:is|are|was|were|be)\s+(?:\w+ly\s+)?(?:wrong|incorrect|untrue|impossible|excluded|(?:ruled|left) out|eliminated"
+    r"\b(?:is|are|was|were|be)\s+(?:\w+ly\s+)?(?:wrong|incorrect|untrue|impossible|excluded|(?:ruled"
+    r"|left) out|eliminated"
     r"|rejected|discarded|too\s+(?:large|small|big|many|much|few|high|low))\b"
     r"|\b(?:does not|doesn['’]t|do not|don['’]t)\s+(?:work|fit|follow|hold|satisfy|count)\b|\bfails\b"
     r"|\b(?:is|are|was|were) not[.!]?$|\b(?:is|are|was|were)n['’]t[.!]?$"
 )
 _IMPERATIVE = re.compile(
-    r"\W*(?:(?:now|so|then|next|first)\b\W*)?(?:(?:i|we|he|she|they) want(?:s|ed)?|let|try|consider|check|see|look|start|round|test|imagine|avoid)\b"
+    r"\W*(?:(?:now|so|then|next|first)\b\W*)?(?:(?:i|we|he|she|they) want(?:s|ed)?|let|try|consider"
+    r"|check|see|look|start|round|test|imagine|avoid)\b"
 )
 _CALCULATES = re.compile(r"\d[a-z\s%)]*=\s*\$?\s*-?[\d.]")
 _TURN = re.compile(r"[,;:—–(]|\b(?:but|so|then|hence|thus|therefore)\b")
@@ -100,7 +115,7 @@ def states(before: str, sentence: str, *, marked: bool = True) -> bool:
     sentence = sentence.rstrip(" \t\r\n*_\"')]}$")
     if sentence.endswith(("?", "？")):
         return False
-    after = (_MONTH.sub("", sentence) if "May" in sentence else sentence).lower()
+    after = _lowered(sentence)
     if not marked and _IMPERATIVE.match(after) and not _CALCULATES.search(after):
         return False
     if not _asserts(after, marked=marked):
@@ -114,13 +129,16 @@ def introduces(before: str) -> bool:
     """Return whether what a sentence says before a mark lets the mark state an answer."""
     if not before or before.isspace():
         return True
-    before = before.lower()
+    before = _lowered(before)
     if not _asserts(before) or _NOT_THE.search(before):
         return False
-    denial = None
-    for denial in DENIAL.finditer(before):
-        pass
-    return denial is None or _TURN.search(before, denial.end()) is not None or _sure(before)
+    denials = list(_DENIAL.finditer(before))
+    return not denials or _TURN.search(before, denials[-1].end()) is not None or _sure(before)
+
+
+def _lowered(text: str) -> str:
+    """Return `text` in lower case, without the month of May."""
+    return (_MONTH.sub("", text) if "May" in text else text).lower()
 
 
 _PREMISES = frozenset(["if", "could", "assuming", "otherwise"])

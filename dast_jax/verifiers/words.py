@@ -55,8 +55,10 @@ def _sentences(text: str) -> list[str]:
 # --- yes or no, true or false -------------------------------------------------------------------------
 
 _TRUTH = re.compile(
-    r"(?<![\w-])(?P<no>(?:(?:\w+n['’]t|not|nor|neither|never|hardly|cannot|no longer|far from|anything but)\s+)(?:be\s+)?)?(?P<word>yes|no|true|false)(?![\w-])"
-    r"(?!\s+(?:more|less|fewer|one|longer|other|better|evidence|reason|effect|way|doubt|answer|such|idea|need)\b)",
+    r"(?<![\w-])(?P<no>(?:(?:\w+n['’]t|not|nor|neither|never|hardly|cannot|no longer|far from"
+    r"|anything but)\s+)(?:be\s+)?)?(?P<word>yes|no|true|false)(?![\w-])"
+    r"(?!\s+(?:more|less|fewer|one|longer|other|better|evidence|reason|effect|way|doubt|answer|such|idea"
+    r"|need)\b)",
     re.IGNORECASE,
 )
 """`no` before such a word is a determiner: `no more than 5`, `no evidence`."""
@@ -74,7 +76,8 @@ _CLAIM = re.compile(
     re.IGNORECASE,
 )
 _BOTH = re.compile(
-    r"(?<![\w-])(?:yes|no|true|false)[\s*,.;/\"']*(?:\b(?:and|or)\b\s*)?[*\"']*(?:yes|no|true|false)(?![\w-])[\s.!*]*$",
+    r"(?<![\w-])(?:yes|no|true|false)[\s*,.;/\"']*(?:\b(?:and|or)\b\s*)?[*\"']*(?:yes|no|true"
+    r"|false)(?![\w-])[\s.!*]*$",
     re.IGNORECASE,
 )
 
