@@ -148,7 +148,8 @@ class SFT:
         work = dataclasses.replace(self._work.part(CHECKED_EXAMPLES), per_step=CHECKED_EXAMPLES)
         model, _ = _load(work)
         losses = _Losses()
-        trainer = self._trainer(model, work).with_training_hooks(losses)
+        trainer = self._trainer(model, work)
+        trainer.with_training_hooks(losses)
         trainer.train(list(self._batches(work, 64)) * 2)
         trainer.close()  # writes, and so reports, the last step
         return losses.seen
