@@ -31,7 +31,9 @@ def peer_python(peer: str) -> str:
     packages = PACKAGES[peer.removesuffix("-shared")]
     if all(importlib.util.find_spec(module) for module in packages):
         return sys.executable
-    folder = cache_folder() / f"venv-{peer.removesuffix('-shared')}-{sys.version_info[0]}{sys.version_info[1]}"
+    folder = (
+        cache_folder() / f"venv-{peer.removesuffix('-shared')}-{sys.version_info[0]}{sys.version_info[1]}"
+    )
     python = folder / "bin" / "python"
     done = folder / ".installed"
     if not done.exists():

@@ -14,7 +14,9 @@ def machine_name(cores: int = 0) -> str:
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        models = [line.split(":", 1)[1] for line in info.read_text().splitlines() if line.startswith("model name")]
+        models = [
+            line.split(":", 1)[1] for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         name = models[0].strip() if models else name
     total = len(os.sched_getaffinity(0))
     return f"{name}, {cores or total} of {total} cores"

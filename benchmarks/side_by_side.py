@@ -48,11 +48,15 @@ class Comparison:
 
 def parse(benchmark: str, doc: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the arguments of a command."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{benchmark}", description=doc.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{benchmark}", description=doc.splitlines()[0]
+    )
     parser.add_argument("--peer", required=True, choices=SIDES[benchmark][1:])
     parser.add_argument("--model", default="5m", choices=MODELS)
     parser.add_argument("--pairs", type=int, default=5, help="alternating runs of each side")
-    parser.add_argument("--size", type=int, default=0, help="prompts, examples or pairs; 0: as many as the docs say")
+    parser.add_argument(
+        "--size", type=int, default=0, help="prompts, examples or pairs; 0: as many as the docs say"
+    )
     parser.add_argument("--cores", type=int, default=1, help="CPU cores that a side may use")
     parser.add_argument("--setting", type=json.loads, help="JSON: the peer's setting, instead of the best")
     parser.add_argument("--our-setting", type=json.loads, help="JSON: ours, instead of the best")
@@ -115,7 +119,9 @@ class _Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.name}: its process ended with {self._process.wait()}; see its output above")
+            raise SystemExit(
+                f"{self.name}: its process ended with {self._process.wait()}; see its output above"
+            )
         answer: dict[str, Any] = json.loads(line)
         return answer
 

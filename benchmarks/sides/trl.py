@@ -104,7 +104,10 @@ class SFT:
             rows = sum(len(p.prompt) + len(p.chosen) for p in work.examples) / work.max_length
             step = max(1, round(rows / work.steps / micro))
         rows_data = [
-            {"input_ids": [*p.prompt, *p.chosen], "completion_mask": [0] * len(p.prompt) + [1] * len(p.chosen)}
+            {
+                "input_ids": [*p.prompt, *p.chosen],
+                "completion_mask": [0] * len(p.prompt) + [1] * len(p.chosen),
+            }
             for p in work.examples
         ]
         options = _arguments(work, micro, gradient_accumulation_steps=step, **packing) | more

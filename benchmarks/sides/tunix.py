@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import optax
 from flax import nnx
 from tunix.generate.sampler import CacheConfig, Sampler
+from tunix.models.llama3 import model
 from tunix.models.llama3.model import Llama3, ModelConfig
 from tunix.models.llama3.params import create_model_from_safe_tensors
 from tunix.sft import peft_trainer
@@ -22,10 +24,11 @@ from tunix.sft.hooks import TrainingHooks
 from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
 from benchmarks.sides import Setting
-from benchmarks.work import Pair, Tokens, Work
+from benchmarks.work import Tokens, Work
 
 __all__ = ["DPO", "SFT", "Sampling"]
 
+_APPLY_ROPE = model.apply_rope
 CHECKED_PROMPTS, CHECKED_TOKENS, CHECKED_EXAMPLES = 8, 32, 8
 
 
@@ -43,6 +46,8 @@ def _load(work: Work) -> tuple[Llama3, ModelConfig]:
         norm_eps=data["rms_norm_eps"],
         weight_tying=data["tie_word_embeddings"],
     )
+    # Tunix 0.1.5 leaves rope_theta out where it rotates, and takes its default of 1,000,000 for every model.
+    model.apply_rope = functools.partial(_APPLY_ROPE, rope_theta=config.rope_theta)
     return create_model_from_safe_tensors(work.model, config, dtype=jnp.float32), config
 
 
@@ -146,17 +151,17 @@ class SFT:
     def check(self) -> list[float]:
         """Return the losses of two steps."""
         work = dataclasses.replace(self._work.part(CHECKED_EXAMPLES), per_step=CHECKED_EXAMPLES)
-        model, _ = _load(work)
+        fresh, _ = _load(work)
         losses = _Losses()
-        trainer = self._trainer(model, work)
+        trainer = self._trainer(fresh, work)
         trainer.with_training_hooks(losses)
         trainer.train(list(self._batches(work, 64)) * 2)
         trainer.close()  # writes, and so reports, the last step
         return losses.seen
 
-    def _trainer(self, model: Any, work: Work) -> Any:
+    def _trainer(self, policy: Any, work: Work) -> Any:
         config = _training_config(peft_trainer.TrainingConfig)
-        trainer = peft_trainer.PeftTrainer(model, optax.adam(work.learning_rate), config)
+        trainer = peft_trainer.PeftTrainer(policy, optax.adam(work.learning_rate), config)
         return trainer.with_gen_model_input_fn(_model_input)
 
     def _batches(self, work: Work, multiple: int) -> Iterator[Any]:
@@ -220,15 +225,17 @@ class DPO(SFT):
         super().__init__(work)
         self._reference, _ = _load(work)
 
-    def _trainer(self, model: Any, work: Work) -> Any:
+    def _trainer(self, policy: Any, work: Work) -> Any:
         config = _training_config(dpo_trainer.DPOTrainingConfig, beta=work.beta)
-        return dpo_trainer.DPOTrainer(model, self._reference, optax.adam(work.learning_rate), config)
+        return dpo_trainer.DPOTrainer(policy, self._reference, optax.adam(work.learning_rate), config)
 
     def _batches(self, work: Work, multiple: int) -> Iterator[Any]:
         rows = sorted(work.examples, key=lambda p: len(p.prompt) + max(len(p.chosen), len(p.rejected)))
         for start in range(0, len(rows), work.per_step):
             part = rows[start : start + work.per_step]
-            part += part[-1:] * (work.per_step - len(part))  # its programs have one shape; a masked row is NaN
+            part += part[-1:] * (
+                work.per_step - len(part)
+            )  # its programs have one shape; a masked row is NaN
             prompts = _padded([p.prompt for p in part], multiple, left=True)
             width = max(max(len(p.chosen), len(p.rejected)) for p in part)
             chosen = _padded([p.chosen for p in part], multiple, width=width)

@@ -30,14 +30,20 @@ def test_facts_are_those_of_transformers():
         assert getattr(PLAIN, name) == getattr(WHOLE, name), name
 
 
-@given(st.lists(st.text(max_size=60) | st.sampled_from(["3+4=?\nA: ", " 12 <|end|> so", "é <|pad|>"]), min_size=1))
+@given(
+    st.lists(
+        st.text(max_size=60) | st.sampled_from(["3+4=?\nA: ", " 12 <|end|> so", "é <|pad|>"]), min_size=1
+    )
+)
 @settings(max_examples=60, deadline=None)
 def test_encodes_and_decodes_as_transformers(texts):
     ids = PLAIN.encode_batch(texts)
     assert ids == WHOLE.encode_batch(texts) == [PLAIN.encode(text) for text in texts]
     for row in ids:
         for skip in (True, False):
-            assert PLAIN.decode([*row, 0, 1], skip_special=skip) == WHOLE.decode([*row, 0, 1], skip_special=skip)
+            assert PLAIN.decode([*row, 0, 1], skip_special=skip) == WHOLE.decode(
+                [*row, 0, 1], skip_special=skip
+            )
 
 
 def test_saves_what_transformers_saves(tmp_path):

@@ -22,7 +22,9 @@ raise SystemExit(main([]))
 def _run(home: Path, **environment: str) -> str:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XDG_", "XLA_"))}
     clean |= {"HOME": str(home), "JAX_PLATFORMS": "cpu"} | environment
-    found = subprocess.run([sys.executable, "-c", CODE], env=clean, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", CODE], env=clean, capture_output=True, text=True, check=True
+    )
     return found.stdout.strip()
 
 
