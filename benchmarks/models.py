@@ -24,8 +24,8 @@ def model_folder(name: str) -> Path:
 def _save_5m(folder: Path) -> None:
     """Write a Llama of 5 million random weights and 4,096 tokens, of which 64 end a response.
 
-    Its unembedding is scaled so that logits have a standard deviation of about 2.5, as a trained model's: with
-    fresh weights all tokens would be about equally probable, and top-p would keep nearly all.
+    Its unembedding is scaled so that logits have a standard deviation of about 2.5, as a trained model's:
+    with fresh weights all tokens would be about equally probable, and top-p would keep nearly all.
     """
     import jax
     from flax import nnx

@@ -1,10 +1,10 @@
 """Ours and a peer on the same machine, alternating: the ratio of their rates, with its spread.
 
-Each side is a process that stays alive and is asked, in turn, to do the work once. A rate is useful units per
-CPU second of its process (user and system time of all threads), so that other load on the machine, which delays
-both, does not count; the ratio by wall clock is reported too. Compilation and warm-up are not in the rates and
-are reported. Before that, each side is run at its candidate settings on a part of the work and keeps the best,
-and both must compute the same numbers.
+Each side is a process that stays alive and is asked, in turn, to do the work once. A rate is useful units
+per CPU second of its process (user and system time of all threads), so that other load on the machine, which
+delays both, does not count; the ratio by wall clock is reported too. Compilation and warm-up are not in the
+rates and are reported. Before that, both must compute the same numbers, and each side is run at its candidate
+settings on a part of the work and keeps the best.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The process of one side: `python -m benchmarks.worker SIDE WORK.json CORES`; a line in, a line out.
 
-Commands are JSON lines on stdin: {"do": "check"}, {"do": "tune", "part": 16}, {"do": "run", "setting": {…}} and
-{"do": "quit"}. Answers are JSON lines on stdout, with the CPU seconds of the whole process (all its threads) and
-the wall seconds that the command took. What a library prints goes to stderr.
+Commands are JSON lines on stdin: {"do": "check"}, {"do": "tune", "part": 16}, {"do": "run", "setting": {…}}
+and {"do": "quit"}. Answers are JSON lines on stdout, with the CPU seconds of the whole process (all its
+threads) and the wall seconds that the command took. What a library prints goes to stderr.
 """
 
 from __future__ import annotations

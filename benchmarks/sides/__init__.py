@@ -1,8 +1,8 @@
-"""Ours and the peers, each behind the same four calls.
+"""Ours and the peers, each behind the same calls.
 
-A side is made from a `Work`. `candidates` are the settings that it may be run at; `run(setting, work)` does the
-work once and returns its useful units; `check` returns numbers that must be the same on every side. Only the
-modules of the peer itself are imported, in the process that runs it.
+A side is made from a `Work`. `candidates` are the settings that it may be run at; `run(setting, work)` does
+the work once and returns its useful units; `check` returns numbers that must be the same on every side. Only
+the modules of the peer itself are imported, in the process that runs it.
 """
 
 from __future__ import annotations

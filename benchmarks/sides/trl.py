@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer and DPOTrainer in float32, with what they offer against padding: sorted lengths, or packing."""
+"""TRL's SFTTrainer and DPOTrainer in float32, against padding with sorted lengths, or packed."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class DPO(SFT):
         trainer.train_dataset = _with_reference(trainer, data)
 
     def _trainer(self, setting: Setting, work: Work, **more: Any) -> Any:
-        """Return a trainer as `precompute_ref_log_probs` leaves it, but for the pass itself, which `run` does."""
+        """Return a trainer as `precompute_ref_log_probs` leaves it, but for its pass, which `run` does."""
         micro = int(setting["micro_batch"])
         # Sorted by length, so that a batch has little padding; both texts of a pair are in one batch.
         pairs = sorted(work.examples, key=lambda p: len(p.prompt) + max(len(p.chosen), len(p.rejected)))

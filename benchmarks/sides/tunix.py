@@ -233,9 +233,7 @@ class DPO(SFT):
         rows = sorted(work.examples, key=lambda p: len(p.prompt) + max(len(p.chosen), len(p.rejected)))
         for start in range(0, len(rows), work.per_step):
             part = rows[start : start + work.per_step]
-            part += part[-1:] * (
-                work.per_step - len(part)
-            )  # its programs have one shape; a masked row is NaN
+            part += part[-1:] * (work.per_step - len(part))  # programs have one shape
             prompts = _padded([p.prompt for p in part], multiple, left=True)
             width = max(max(len(p.chosen), len(p.rejected)) for p in part)
             chosen = _padded([p.chosen for p in part], multiple, width=width)

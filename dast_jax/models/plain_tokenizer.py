@@ -1,8 +1,8 @@
 """A plain `tokenizer.json` without transformers, whose import takes longer than sampling a first response.
 
 It stands for `transformers.PreTrainedTokenizerFast` where that adds nothing to what the file says: no chat
-template, no tokens beside the file's, no settings that change how text is read. Whatever is asked of it beyond
-encoding and decoding is answered by the transformers tokenizer, loaded then.
+template, no tokens beside the file's, no settings that change how text is read. Whatever is asked of it
+beyond encoding and decoding is answered by the transformers tokenizer, loaded then.
 """
 
 from __future__ import annotations
