@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,23 +71,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="a tiny model, in seconds also on a CPU")
     parser.add_argument("--work", nargs="+", default=["sft", "dpo", "sampling"], help="which")
     parser.add_argument("--no-peer", action="store_true", help="leave transformers and torch out")
+    parser.add_argument("--only-peer", action="store_true", help="tokens per second of the peer alone")
     args = parser.parse_args(argv)
     size = TINY if args.tiny else LLAMA_1B
     works: dict[str, Callable[[Size], dict[str, Any]]] = {"sft": _sft, "dpo": _dpo, "sampling": _sampling}
-    peers: dict[str, Callable[[Size], float]] = {"sft": _peer_sft, "sampling": _peer_sampling}
+    if args.only_peer:
+        print(json.dumps({name: PEERS[name](size) for name in args.work if name in PEERS}))
+        return
+    # The peer comes first, in a process of its own: each side has the card's memory for itself.
+    theirs = {} if args.no_peer else _peer(args.tiny, args.work)
     for name in args.work:
         found = works[name](size)
-        if name in peers and not args.no_peer:
-            theirs = peers[name](size)
-            found |= {"peer": "transformers", "peer_tokens_per_s": round(theirs, 1)}
-            found["ratio"] = round(found["tokens_per_s"] / theirs, 3)
+        if name in theirs:
+            found |= {"peer": "transformers", "peer_tokens_per_s": round(theirs[name], 1)}
+            found["ratio"] = round(found["tokens_per_s"] / theirs[name], 3)
         print(json.dumps({"benchmark": f"gpu.{name}", **found}), flush=True)
+
+
+def _peer(tiny: bool, work: Sequence[str]) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.gpu", "--only-peer", "--work", *work]
+    command += ["--tiny"] if tiny else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    rates: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return rates
 
 
 # --- ours ---------------------------------------------------------------------------------------------
 
 
-def _model(size: Size) -> tuple[Any, Any, Any, int]:
+def _model(size: Size, remat: bool = False) -> tuple[Any, Any, Any, int]:
     """Return config, graph, random bfloat16 parameters on the device, and the number of weights."""
     import jax
     import jax.numpy as jnp
@@ -107,15 +121,12 @@ def _model(size: Size) -> tuple[Any, Any, Any, int]:
         eos_token_ids=(1,),
     )
     dtype = jnp.dtype("bfloat16")
-    make = jax.jit(
-        lambda: nnx.split(
-            Llama(config, dtype=dtype, param_dtype=dtype, remat=True, rngs=nnx.Rngs(0)), nnx.Param, ...
-        )[1]
-    )
-    graphdef, _ = nnx.split(
-        nnx.eval_shape(lambda: Llama(config, dtype=dtype, param_dtype=dtype, remat=True, rngs=nnx.Rngs(0)))
-    )
-    params = make()
+
+    def make() -> Llama:
+        return Llama(config, dtype=dtype, param_dtype=dtype, remat=remat, rngs=nnx.Rngs(0))
+
+    graphdef, _ = nnx.split(nnx.eval_shape(make))
+    params = jax.jit(lambda: nnx.split(make())[1])()
     return config, graphdef, params, sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
@@ -162,11 +173,23 @@ def _dpo(size: Size) -> dict[str, Any]:
 
 
 def _train(size: Size, options: Any, objective: Any, host: Any, tokens: int) -> dict[str, Any]:
+    """Return the rate of a step; activations are recomputed only where the card has too little memory."""
+    try:
+        return _steps(size, options, objective, host, tokens, remat=False)
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+    return _steps(size, options, objective, host, tokens, remat=True)
+
+
+def _steps(
+    size: Size, options: Any, objective: Any, host: Any, tokens: int, *, remat: bool
+) -> dict[str, Any]:
     import jax
 
     from dast_jax.training.step import init_optimizer, make_train_step, put_batch
 
-    _, graphdef, params, weights = _model(size)
+    _, graphdef, params, weights = _model(size, remat)
     batch = put_batch(host, options)
     state = params, init_optimizer(options, params)
     step = make_train_step(graphdef, options, None, objective)
@@ -181,7 +204,8 @@ def _train(size: Size, options: Any, objective: Any, host: Any, tokens: int) -> 
     return {
         **_facts(median, tokens, flops),
         "compile_s": round(seconds[0] - median, 1),
-        "loss": float(metrics.loss),
+        "loss": round(float(metrics.loss), 4),
+        "remat": remat,
     }
 
 
@@ -344,8 +368,19 @@ def _peer_sft(size: Size) -> float:
     """Return tokens/s of a step on the same number of examples of one length: no padding on its side."""
     import torch
 
+    try:
+        return _peer_steps(size, checkpointing=False)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+    return _peer_steps(size, checkpointing=True)
+
+
+def _peer_steps(size: Size, *, checkpointing: bool) -> float:
+    import torch
+
     model, device = _torch_model(size)
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=device == "cuda")
     rows = size.rows * size.length // size.example
@@ -385,6 +420,9 @@ def _peer_sampling(size: Size) -> float:
 
         rates.append(size.prompts * size.trials * size.new / _timed(run, 1, device))
     return float(max(rates))
+
+
+PEERS: dict[str, Callable[[Size], float]] = {"sft": _peer_sft, "sampling": _peer_sampling}
 
 
 if __name__ == "__main__":
