@@ -29,7 +29,7 @@ __all__ = [
     "LENGTH",
     "Context",
     "Tools",
-    "check_same_data",
+    "check_same_inputs",
     "facts",
     "make_engine",
     "open_context",
@@ -113,6 +113,7 @@ def facts(context: Context) -> RunFacts:
     problems = context.problems
     return RunFacts(
         parameters=context.policy.parameters,
+        model_digest=context.policy.base_digest(),
         device=_device(context.policy),
         mesh=dict(context.policy.mesh.shape),
         data=DataFacts(
@@ -136,10 +137,18 @@ def facts(context: Context) -> RunFacts:
     )
 
 
-def check_same_data(before: RunFacts | None, now: RunFacts) -> None:
-    """Raise `UserError` where the run was started with other queries: its responses belong to those."""
+def check_same_inputs(before: RunFacts | None, now: RunFacts, config: RunConfig) -> None:
+    """Raise `UserError` where the run was started from another model or with other queries.
+
+    Its responses belong to those.
+    """
     if before is None:
         return
+    if before.model_digest != now.model_digest:
+        raise UserError(
+            f"model.path: the files of {config.model.path} are not those that the run was started from; "
+            "restore them, or start a new run in another run.dir"
+        )
     sources = {"data.train": (before.data.train, now.data.train)}
     for name, source in now.data.evaluation.items():
         if name in before.data.evaluation:

@@ -209,6 +209,8 @@ class RunFacts:
 
     parameters: int
     """weights of the model, embeddings included"""
+    model_digest: str
+    """SHA-256 of the files that the base model is read from"""
     device: str
     """`"1 x cpu (2 CPU cores)"`: count, platform, kind"""
     mesh: dict[str, int]

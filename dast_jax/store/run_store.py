@@ -12,10 +12,8 @@ that is not is redone from the responses and checkpoints that are there, with th
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import logging
-import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,22 +35,11 @@ from dast_jax.store.response_log import ResponseLog
 from dast_jax.store.results import Manifest, RunFacts, RunSession, StageRecord
 from dast_jax.store.settings import RunSettings
 from dast_jax.store.typed_json import from_json, read_result, to_json, write_result
+from dast_jax.version import installed_versions
 
 __all__ = ["RunStore"]
 
 T = TypeVar("T")
-
-_PACKAGES = (
-    "dast_jax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "transformers",
-    "numpy",
-    "math-verify",
-)
 
 _ANNOTATIONS = "annotations.parquet"
 
@@ -465,13 +452,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _session() -> RunSession:
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return RunSession(started=_now(), versions=versions)
+    return RunSession(started=_now(), versions=installed_versions())
 
 
 def _now() -> str:

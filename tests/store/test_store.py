@@ -229,6 +229,7 @@ def test_an_empty_log_has_empty_columns(tmp_path) -> None:
 
 FACTS = RunFacts(
     parameters=7,
+    model_digest="m",
     mesh={"data": 1},
     data=DataFacts(
         train=TrainingSource(source="d.jsonl", queries=3, skipped=("q7",), digest="d"),
