@@ -10,6 +10,7 @@ from dast_jax.loop.context import COLLECT, Context, rest, stage_key
 from dast_jax.loop.round_requests import RoundRequests
 from dast_jax.methods.base import Method
 from dast_jax.metrics.flops import sampling_flops
+from dast_jax.metrics.speed import Speed, sampling_speed
 from dast_jax.records import LEVELS, FinishReason, Responses, SamplingStats, VerdictKind
 from dast_jax.runtime.progress import progress_of
 from dast_jax.store.results import SampledResult, SamplingResult
@@ -27,10 +28,9 @@ def collect(context: Context, method: Method, round: int, carried: Responses) ->
     _warn(round, shortened, requests.hints_left_out)
     responses = context.store.response_log(round).responses()
     notes = {"shortened_prompts": shortened, "hints_left_out": requests.hints_left_out}
-    return SampledResult(
-        sampling=_sampling_result(responses, method.levels, notes),
-        flops=sampling_flops(context.policy.parameters, cost),
-    )
+    flops = sampling_flops(context.policy.parameters, cost)
+    speed = sampling_speed(cost, flops, context.policy.weight_bytes, context.policy.peak)
+    return SampledResult(sampling=_sampling_result(responses, method.levels, notes, speed), flops=flops)
 
 
 def _sample(
@@ -82,7 +82,7 @@ def _warn(round: int, shortened: int, hints_left_out: int) -> None:
 
 
 def _sampling_result(
-    responses: Responses, levels: np.ndarray | None, notes: dict[str, int]
+    responses: Responses, levels: np.ndarray | None, notes: dict[str, int], speed: Speed
 ) -> SamplingResult:
     by_verdict = np.bincount(responses.verdict, minlength=len(VerdictKind)).tolist()
     mean_length: dict[str, float | None] = {}
@@ -99,4 +99,5 @@ def _sampling_result(
         tokens=int(responses.length.sum()),
         mean_length_by_level=mean_length,
         notes=notes,
+        speed=speed,
     )

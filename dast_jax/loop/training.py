@@ -15,6 +15,7 @@ from dast_jax.loop.context import Context
 from dast_jax.loop.policy import BASE
 from dast_jax.methods.base import Method
 from dast_jax.metrics.flops import Flops, scoring_flops, training_flops
+from dast_jax.metrics.speed import Speed, training_speed
 from dast_jax.records import PreferencePair, PreferenceSet, SFTExample, TrainingSet
 from dast_jax.runtime.progress import progress_of
 from dast_jax.store.results import PreferenceResult, TrainedResult, TrainingResult
@@ -105,10 +106,9 @@ def _learn(
     _warn_of_skipped(context, round, training_set, result.stats.skipped)
     policy.put(result.params, round)
     checkpoints.clear()
-    return TrainedResult(
-        training=_training_result(result.stats, references),
-        flops=training_flops(policy.parameters, result.stats) + scoring,
-    )
+    flops, stats = training_flops(policy.parameters, result.stats), result.stats
+    speed = training_speed(stats, stats.seconds, stats.device_seconds, flops, policy.peak)
+    return TrainedResult(training=_training_result(stats, references, speed), flops=flops + scoring)
 
 
 def _warn_of_skipped(
@@ -178,7 +178,7 @@ def _reference(
     return kept
 
 
-def _training_result(stats: TrainStats, references: int) -> TrainingResult:
+def _training_result(stats: TrainStats, references: int, speed: Speed) -> TrainingResult:
     preference = None
     if isinstance(stats, PreferenceStats):
         preference = PreferenceResult(
@@ -202,4 +202,5 @@ def _training_result(stats: TrainStats, references: int) -> TrainingResult:
         accuracy=stats.accuracy,
         seconds=stats.seconds,
         preference=preference,
+        speed=speed,
     )

@@ -36,6 +36,9 @@ _PEAKS = {
 }
 
 
-def peak_of(device_kind: str) -> Peak | None:
-    """Return the peaks of a device by its `device_kind`; None for one that is not in the table."""
-    return _PEAKS.get(device_kind)
+def peak_of(device_kind: str, count: int = 1) -> Peak | None:
+    """Return the peaks of `count` devices by their `device_kind`; None for one that is not in the table."""
+    one = _PEAKS.get(device_kind)
+    if one is None:
+        return None
+    return Peak(flops=count * one.flops, bandwidth=count * one.bandwidth, source=one.source)

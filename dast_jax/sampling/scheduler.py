@@ -142,7 +142,8 @@ class _Stage:
         options = engine.options
         self.queue = _Queue()
         self._trials = self._replayed = self._generated_tokens = 0
-        self._slot_steps = self._used_slot_steps = 0
+        self._slot_steps = self._used_slot_steps = self._decode_steps = 0
+        self._device_seconds = 0.0
         self._engine = engine
         self._source = source
         self._slots: list[_Response | None] = [None] * options.slots
@@ -171,7 +172,9 @@ class _Stage:
             ticks=ticks,
             slot_steps=self._slot_steps,
             used_slot_steps=self._used_slot_steps,
+            decode_steps=self._decode_steps,
             seconds=seconds,
+            device_seconds=self._device_seconds,
         )
 
     # --- filling --------------------------------------------------------------------------------------
@@ -207,6 +210,7 @@ class _Stage:
             ahead: list[tuple[int, int]] = []
         else:
             ahead = [(r.query, r.kind) for _, r in rest] + self._upcoming()
+        begin = time.monotonic()
         rows = self._pool.rows(needed, ahead)
         self._engine.insert(
             [i for i, _ in wave],
@@ -215,6 +219,7 @@ class _Stage:
             [r.trial for _, r in wave],
             [r.temperature for _, r in wave],
         )
+        self._device_seconds += time.monotonic() - begin
 
     def _upcoming(self) -> list[tuple[int, int]]:
         """Return the prompts of the requests at the head of the queue, without trials to be replayed."""
@@ -229,8 +234,12 @@ class _Stage:
     def decode(self) -> list[Rollout]:
         """Run one tick, free the slots that have finished, and return their responses in slot order."""
         live = np.array([slot is not None and slot.replay is None for slot in self._slots])
+        begin = time.monotonic()
         output = self._engine.decode(live) if live.any() else None
-        self._slot_steps += 0 if output is None else output.steps * len(live)
+        self._device_seconds += time.monotonic() - begin
+        steps = 0 if output is None else output.steps
+        self._decode_steps += steps
+        self._slot_steps += steps * len(live)
         finished = []
         for i, slot in enumerate(self._slots):
             if slot is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dast_jax.metrics.flops import Flops
+from dast_jax.metrics.speed import Speed
 from dast_jax.metrics.stats import PairedDifference
 from dast_jax.records import Json
 from dast_jax.store.evaluation_results import EvalEntry, VerdictCounts
@@ -62,6 +63,8 @@ class SamplingResult(VerdictCounts):
     notes: dict[str, int]
     """counts worth a warning, by name: `shortened_prompts` (prompts that lost exemplars to fit), a
     method's own"""
+    speed: Speed | None = None
+    """how fast they were sampled"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +113,8 @@ class TrainingResult:
     """time in the training steps"""
     preference: PreferenceResult | None = None
     """of training on pairs; null on examples"""
+    speed: Speed | None = None
+    """how fast the training steps were; null where there was none"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,7 +326,7 @@ class Total:
 class Summary:
     """The result of a run, rewritten after every stage."""
 
-    schema: str = "dast_jax.summary/2"
+    schema: str = "dast_jax.summary/3"
     """version of this file"""
     status: Status
     """whether all rounds are done"""
@@ -386,7 +391,7 @@ class StageRecord:
 class Manifest:
     """The finished stages of a run: the file that resuming relies on."""
 
-    schema: str = "dast_jax.run/3"
+    schema: str = "dast_jax.run/4"
     """version of the run directory's layout"""
     created: str
     """time (UTC)"""

@@ -320,15 +320,15 @@ def test_command_writes_the_report(run, other, tmp_path, capsys):
         (lambda d: (d / "summary.json").write_text("[]") and d, "not readable as a JSON object"),
         (
             lambda d: (d / "summary.json").write_text('{"schema": "dast_jax.summary/1"}') and d,
-            "its schema is 'dast_jax.summary/1' and this version reads 'dast_jax.summary/2'",
+            "its schema is 'dast_jax.summary/1' and this version reads 'dast_jax.summary/3'",
         ),
         (
-            lambda d: (d / "summary.json").write_text('{"schema": "dast_jax.summary/2"}') and d,
+            lambda d: (d / "summary.json").write_text('{"schema": "dast_jax.summary/3"}') and d,
             "status: missing",
         ),
         (
             lambda d: (d / "manifest.json").write_text('{"schema": "dast_jax.run/1"}') and d,
-            "its schema is 'dast_jax.run/1' and this version reads 'dast_jax.run/3'",
+            "its schema is 'dast_jax.run/1' and this version reads 'dast_jax.run/4'",
         ),
     ],
 )
