@@ -177,6 +177,8 @@ def _alternate(work: Work, ours: _Worker, theirs: _Worker, args: argparse.Namesp
     cpu, wall, rates = [], [], ([], [])
     for number in range(args.pairs):
         a, b = (side.ask(do="run", setting=s) for side, s in zip(sides, settings, strict=True))
+        if min(a["cpu"], b["cpu"]) < 0.01:
+            raise SystemExit("a side did its work in no time: it cannot have done it")
         cpu.append(a["units"] / a["cpu"] / (b["units"] / b["cpu"]))
         wall.append(a["units"] / a["wall"] / (b["units"] / b["wall"]))
         for found, answer in zip(rates, (a, b), strict=True):

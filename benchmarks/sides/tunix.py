@@ -143,7 +143,9 @@ class SFT:
     def run(self, setting: Setting, work: Work) -> int:
         """Train for one epoch; later runs go on with the same trainer, whose programs are compiled."""
         if str(setting) not in self._trainers:
-            self._trainers[str(setting)] = self._trainer(self._model, work)
+            trainer = self._trainer(self._model, work)
+            trainer.is_managed_externally = True  # else a second `train` skips as many batches as it has seen
+            self._trainers[str(setting)] = trainer
         self._trainers[str(setting)].train(list(self._batches(work, int(setting["padded_to"]))))
         jax.block_until_ready(nnx.state(self._model))
         return len(work.examples)
