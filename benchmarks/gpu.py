@@ -233,10 +233,9 @@ def _sampling(size: Size) -> dict[str, Any]:
         stats = sample(engine, StaticRequests(requests, trials=size.trials), key=StageKey(0, number))
         seconds.append(time.perf_counter() - start)
     median = statistics.median(seconds[1:])
-    steps = stats.slot_steps / options.slots
     context = size.prompt + size.new / 2
     cache = 2 * 2 * config.num_layers * config.num_kv_heads * config.head_dim * context
-    needed = 2 * weights * steps + cache * stats.generated_tokens
+    needed = 2 * weights * stats.decode_steps + cache * stats.generated_tokens
     found = _facts(median, stats.generated_tokens, 2 * weights * stats.generated_tokens)
     copy = _copy_bandwidth(size)
     return {

@@ -106,6 +106,7 @@ class _Worker:
     def __init__(self, process: subprocess.Popen[str], name: str):
         self._process = process
         self.name = name
+        self.candidates: list[dict[str, Any]] = self.read()["candidates"]
 
     def ask(self, **command: Any) -> dict[str, Any]:
         """Send a command and return the answer; raise where the process has ended."""
@@ -151,9 +152,7 @@ def _worker(python: str, side: str, file: Path, cores: Sequence[int]) -> Iterato
         env=environment,
     )
     try:
-        worker = _Worker(process, side)
-        worker.read()
-        yield worker
+        yield _Worker(process, side)
     finally:
         process.kill()
         process.wait()
@@ -165,6 +164,8 @@ def _alternate(work: Work, ours: _Worker, theirs: _Worker, args: argparse.Namesp
     settings, warm_ups = [], []
     for side, fixed in zip(sides, (args.our_setting, args.setting), strict=True):
         setting, seconds = fixed, 0.0
+        if setting is None and len(side.candidates) == 1:
+            setting = side.candidates[0]
         if setting is None:
             tuned = side.ask(do="tune", part=max(1, work.size // 4))
             setting, seconds = tuned["setting"], tuned["cpu"]

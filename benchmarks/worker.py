@@ -48,7 +48,7 @@ def main() -> None:
                 return {"units": side.run(command["setting"], part)}
         raise ValueError(f"no command {command['do']!r}")
 
-    print(json.dumps({"ready": side_name}), file=out, flush=True)
+    print(json.dumps({"candidates": list(side.candidates)}), file=out, flush=True)
     for line in sys.stdin:
         command = json.loads(line)
         if command["do"] == "quit":

@@ -47,7 +47,7 @@ class _Model:
 class Sampling(_Model):
     """The sampler."""
 
-    candidates: Sequence[Setting] = ({"slots": 16}, {"slots": 32}, {"slots": 64})
+    candidates: Sequence[Setting] = ({"slots": 0},)  # 0: chosen, as for a user, like all other shapes
 
     def __init__(self, work: Work):
         super().__init__(work)
@@ -55,10 +55,8 @@ class Sampling(_Model):
         self._runs = 0
 
     def _engine(self, **options: Any) -> Engine:
-        longest = max(len(prompt) for prompt in self.work.prompts)
-        sampling = SamplingOptions(prompt_buckets=(*range(128, longest, 128), longest), **options)
         tokenizer = _NoText(self.work.eos)
-        return Engine(self.graphdef, self.params, tokenizer=tokenizer, options=sampling)
+        return Engine(self.graphdef, self.params, tokenizer=tokenizer, options=SamplingOptions(**options))
 
     def run(self, setting: Setting, work: Work) -> int:
         """Sample every trial of every prompt; a run differs from the last one in its noise."""

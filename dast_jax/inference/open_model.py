@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from dast_jax.assets import resolve_path
@@ -44,9 +45,8 @@ def open_model(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOptions
     loaded = load_model(
         resolve_path(model.path), dtype=model.dtype, compute_dtype=model.compute_dtype, mesh=devices
     )
-    engine = Engine(
-        loaded.graphdef, loaded.params, tokenizer=loaded.tokenizer, options=sampling, mesh=devices
-    )
+    options = dataclasses.replace(sampling, group=sampling.group or min(8, sampling.trials))
+    engine = Engine(loaded.graphdef, loaded.params, tokenizer=loaded.tokenizer, options=options, mesh=devices)
     return OpenModel(engine=engine, tokenizer=loaded.tokenizer)
 
 

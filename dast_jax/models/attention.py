@@ -11,10 +11,9 @@ from jaxtyping import Array, Float, Int
 
 from dast_jax.models import splash
 from dast_jax.models.blockwise import Rows, blockwise_attention, visible
-from dast_jax.models.precision import matmul_precision
 from dast_jax.models.sharding import partition_spec
 
-__all__ = ["attention", "decode_attention"]
+__all__ = ["attention"]
 
 _MASKED = -1e30  # finite, so that a row with nothing to attend to gives numbers, not NaN
 _CPU_BLOCK, _BLOCK = 64, 128  # positions in a block of plain XLA, on CPU and elsewhere
@@ -93,24 +92,3 @@ def _platform(mesh: jax.sharding.AbstractMesh) -> str:
         device = default if isinstance(default, jax.Device) else jax.devices(default)[0]
     platform: str = device.platform
     return "gpu" if platform in ("cuda", "rocm") else platform
-
-
-def decode_attention(
-    q: Float[Array, "S N H"],
-    k: Float[Array, "S KV T H"],
-    v: Float[Array, "S KV T H"],
-    positions: Int[Array, " S"],
-) -> Float[Array, "S N H"]:
-    """Return the attention of one new token per slot to its cache entries 0 … positions (inclusive)."""
-    slots, heads, head_dim = q.shape
-    kv_heads, length = k.shape[1], k.shape[2]
-    grouped = q.reshape(slots, kv_heads, heads // kv_heads, head_dim)
-    precision = matmul_precision(q.dtype)
-    scores = jnp.einsum(
-        "skgh,skth->skgt", grouped, k, precision=precision, preferred_element_type=jnp.float32
-    ) * (head_dim**-0.5)
-    visible = jnp.arange(length)[None, :] <= positions[:, None]
-    scores = jnp.where(visible[:, None, None], scores, _MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    out = jnp.einsum("skgt,skth->skgh", weights, v, precision=precision)
-    return out.reshape(q.shape)

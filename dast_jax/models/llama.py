@@ -17,8 +17,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from dast_jax.models.attention import attention, decode_attention
-from dast_jax.models.cache import KVCache, write
+from dast_jax.models.attention import attention
+from dast_jax.models.cache import KVCache, Window, write
+from dast_jax.models.decode_attention import DecodeContext, decode_attention
 from dast_jax.models.precision import matmul_precision
 from dast_jax.models.sharding import constrain
 
@@ -278,8 +279,7 @@ class Llama(nnx.Module):
     ) -> tuple[Float[Array, "B D"], KVCache]:
         """Run right-padded prompts and return the hidden states at `lengths - 1` and the cache.
 
-        Cache entries at and past a prompt's length come from padding; `decode` overwrites each before
-        it is first attended to.
+        Cache entries at and past a prompt's length come from padding; `decode` never attends to them.
         """
         batch, length = tokens.shape
         positions = jnp.broadcast_to(jnp.arange(length), (batch, length))
@@ -297,27 +297,30 @@ class Llama(nnx.Module):
         self,
         tokens: Int[Array, " S"],
         positions: Int[Array, " S"],
-        cache: KVCache,
+        context: DecodeContext,
+        window: Window,
+        step: Int[Array, ""],
         layers: list[Params] | None = None,
-    ) -> tuple[Float[Array, "S D"], KVCache]:
-        """Run one step for every slot: write k and v at `positions`, attend to entries ≤ `positions`.
+    ) -> tuple[Float[Array, "S D"], Window]:
+        """Run step `step` of a tick for every slot: attend to `context` and the window so far, this included.
 
         `layers` are the `layer_slices`, where a loop has taken them once for all its steps. Returns the
-        final-normed hidden states and the updated cache (in place, if donated or looped over).
+        final-normed hidden states and the window with the step's keys and values (in place where XLA may).
         """
         graphdef, _ = nnx.split(self.layers)
         layers = self.layer_slices() if layers is None else layers
         rotations = _rotations(positions, self.config)
         x = self._embed(tokens)
         keys, values = [], []
-        # Unrolled: a scan over layers would have to stack the cache, and to copy a slice of it per layer.
-        for i, (params, old_k, old_v) in enumerate(zip(layers, cache.k, cache.v, strict=True)):
+        # Unrolled: a scan over layers would have to stack the caches, and to copy a slice of them per layer.
+        for i, params in enumerate(layers):
             layer = nnx.merge(graphdef, params)
             q, k, v = layer.qkv(x, rotations)
-            keys.append(write(old_k, k, positions))
-            values.append(write(old_v, v, positions))
-            x = layer.finish(x, decode_attention(q, keys[i], values[i], positions))
-        return self.norm(x), KVCache(tuple(keys), tuple(values))
+            new_k, new_v = write(window.k[i], window.v[i], k, v, step)
+            keys.append(new_k)
+            values.append(new_v)
+            x = layer.finish(x, decode_attention(q, context, i, new_k, new_v, step))
+        return self.norm(x), Window(tuple(keys), tuple(values))
 
     def unembed(self) -> Float[Array, "D V"]:
         """Return the output matrix: the transposed embedding where tied."""

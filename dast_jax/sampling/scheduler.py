@@ -20,7 +20,7 @@ import numpy as np
 from dast_jax.records import FinishReason, Requests, Rollout, SamplingStats, StageKey
 from dast_jax.runtime import interruption
 from dast_jax.sampling.engine import Engine, TickOutput
-from dast_jax.sampling.prompts import PromptPool
+from dast_jax.sampling.prompts import PromptKey, PromptPool
 from dast_jax.sampling.stopping import StopStrings
 
 __all__ = ["RequestSource", "SamplingStats", "StaticRequests", "sample"]
@@ -56,6 +56,7 @@ class _Response:
     query: int
     trial: int
     kind: int
+    prompt: PromptKey
     temperature: float | None
     replay: Rollout | None = None
     ticks_left: int = 0
@@ -184,47 +185,41 @@ class _Stage:
         free = [i for i, slot in enumerate(self._slots) if slot is None]
         begun: list[tuple[int, _Response]] = []
         for i, (query, trial, kind, temperature) in zip(free, self.queue.pop(len(free)), strict=False):
-            response = _Response(query, trial, kind, temperature, replay=self._source.known(query, trial))
+            known = self._source.known(query, trial)
+            prompt = self._prompt(query, trial, kind)
+            response = _Response(query, trial, kind, prompt, temperature, replay=known)
             self._slots[i] = response
             if response.replay is None:
                 begun.append((i, response))
             else:
                 response.ticks_left = self._ticks(len(response.replay.tokens))
-        while begun:
-            wave = self._wave(begun)
-            begun = begun[len(wave) :]
-            self._insert(wave, begun)
+        if begun:
+            self._insert(begun)
 
-    def _wave(self, begun: list[tuple[int, _Response]]) -> list[tuple[int, _Response]]:
-        """Return the longest prefix of `begun` whose prompts fit into the pool together."""
-        prompts: set[tuple[int, int]] = set()
-        for n, (_, response) in enumerate(begun):
-            prompts.add((response.query, response.kind))
-            if len(prompts) > self._pool.size:
-                return begun[:n]
-        return begun
-
-    def _insert(self, wave: list[tuple[int, _Response]], rest: list[tuple[int, _Response]]) -> None:
-        needed = [(r.query, r.kind) for _, r in wave]
-        if all(key in self._pool for key in needed):
-            ahead: list[tuple[int, int]] = []
-        else:
-            ahead = [(r.query, r.kind) for _, r in rest] + self._upcoming()
+    def _insert(self, begun: list[tuple[int, _Response]]) -> None:
         begin = time.monotonic()
-        rows = self._pool.rows(needed, ahead)
+        needed = [r.prompt for _, r in begun]
+        if all(key in self._pool for key in needed):
+            rows = self._pool.rows(needed, [])
+        else:
+            held = {r.prompt for r in self._slots if r is not None and r.replay is None}
+            rows = self._pool.rows(needed, self._upcoming(), held)
         self._engine.insert(
-            [i for i, _ in wave],
+            [i for i, _ in begun],
             [rows[key] for key in needed],
-            [r.query for _, r in wave],
-            [r.trial for _, r in wave],
-            [r.temperature for _, r in wave],
+            [r.query for _, r in begun],
+            [r.trial for _, r in begun],
+            [r.temperature for _, r in begun],
         )
         self._device_seconds += time.monotonic() - begin
 
-    def _upcoming(self) -> list[tuple[int, int]]:
+    def _prompt(self, query: int, trial: int, kind: int) -> PromptKey:
+        return query, kind
+
+    def _upcoming(self) -> list[PromptKey]:
         """Return the prompts of the requests at the head of the queue, without trials to be replayed."""
         return [
-            (query, kind)
+            self._prompt(query, trial, kind)
             for query, trial, kind, _ in self.queue.peek(self._look_ahead)
             if self._source.known(query, trial) is None
         ]
