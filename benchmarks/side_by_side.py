@@ -27,7 +27,7 @@ from benchmarks.machine import machine_name
 from benchmarks.sides import SIDES
 from benchmarks.work import MODELS, Work
 
-__all__ = ["Comparison", "compare", "parse", "result_line"]
+__all__ = ["Comparison", "compare", "parse", "result_line", "same_numbers"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -160,7 +160,7 @@ def _worker(python: str, side: str, file: Path, cores: Sequence[int]) -> Iterato
 
 def _alternate(work: Work, ours: _Worker, theirs: _Worker, args: argparse.Namespace) -> Comparison:
     sides = ours, theirs
-    _same_numbers(work, *(side.ask(do="check")["check"] for side in sides))
+    same_numbers(work, *(side.ask(do="check")["check"] for side in sides))
     settings, warm_ups = [], []
     for side, fixed in zip(sides, (args.our_setting, args.setting), strict=True):
         setting, seconds = fixed, 0.0
@@ -201,7 +201,7 @@ def _alternate(work: Work, ours: _Worker, theirs: _Worker, args: argparse.Namesp
     )
 
 
-def _same_numbers(work: Work, ours: Sequence[float], theirs: Sequence[float]) -> None:
+def same_numbers(work: Work, ours: Sequence[float], theirs: Sequence[float]) -> None:
     """Raise where the sides do not compute the same: greedy tokens, or losses before and after a step."""
     if work.name == "sampling":
         same = sum(a == b for a, b in zip(ours, theirs, strict=False))
