@@ -60,8 +60,10 @@ def _sample(
             if context.profile:
                 context.profile.step("sample")
 
+        context.sampler.on_compile = lambda text: update(requests.counts[1], info=text)
         key = stage_key(context.config.run.seed, round, COLLECT)
         cost = context.sample(context.sampler, requests, key=key, progress=on_tick)
+        context.sampler.on_compile = None
         requested, finished, correct = requests.counts
         update(finished, total=requested, info=f"{correct} correct")
     if context.profile:
