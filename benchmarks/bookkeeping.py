@@ -43,9 +43,10 @@ SMALL: dict[str, dict[str, object]] = {
     "rest_em": {"trials": 8},
     "dart_uniform": {"trials": 8, "target": 4, "max_trials": 12},
     "dart_prop2diff": {"trials": 8, "target": 6, "max_trials": 12},
-    "star": {"rationalize": "always"},
-    "star_acc": {"rationalize": "always"},
+    "star": {"rationalize": "always", "steps": 40_000},
+    "star_acc": {"rationalize": "always", "steps": 40_000},
     "adastar": {"steps": 12_500, "growth": 1.2},
+    "hs_star": {},
     "sai_dpo": {"draw": 200_000, "clusters": 64},
     "sft": {},
     "dpo": {"trials": 8},
@@ -122,7 +123,7 @@ def play(
     with clock("begin"):
         carried = method.begin(RoundStart(round, history, 0.8 if round else None))
     with clock("tally"):
-        counter = TallyCounter(len(pool), carried)
+        counter = TallyCounter(len(pool), carried, distinct=method.distinct)
     parts = [nothing]
     while True:
         with clock("requests"):

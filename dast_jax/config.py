@@ -141,37 +141,43 @@ def build_config(mapping: Mapping[str, Any]) -> RunConfig:
 def config_path(name: str | Path) -> Path:
     """Return the file that `--config NAME` refers to: a path, else a packaged config.
 
-    Both `quickstart` and `configs/quickstart.yaml` find the packaged one from any folder.
+    Both `papers/dast` and `configs/papers/dast.yaml` find the packaged one from any folder.
     Raises `UserError` that offers the nearest packaged name.
     """
-    return _find(name, packaged_configs(), (Path(), Path("configs")))
+    return _find(name, packaged_configs(), ("configs",))
 
 
 def study_path(name: str | Path) -> Path:
     """As `config_path`, for studies: `quickstart` is the packaged `configs/studies/quickstart.yaml`."""
-    folders = (Path(), Path("studies"), Path("configs/studies"))
-    return _find(name, packaged_configs("studies"), folders)
+    return _find(name, packaged_configs("studies"), ("studies", "configs/studies"))
 
 
 def packaged_configs(below: str = "") -> dict[str, Path]:
-    """Name → file of the configs that come with the package; those of studies are `below` "studies"."""
+    """Name → file of the configs that come with the package; those of studies are `below` "studies".
+
+    The name of one in a folder of its own has that folder before it, as `papers/dast`.
+    """
     package = Path(__file__).parent
     for folder in (package / "configs", package.parent / "configs"):  # installed; in a checkout
-        found = {p.stem: p for p in sorted((folder / below).glob("*.yaml"))}
+        files = sorted((folder / below).rglob("*.yaml"))
+        found = {p.relative_to(folder / below).with_suffix("").as_posix(): p for p in files}
         if found:
-            return found
+            return {name: p for name, p in found.items() if not name.startswith("studies/")}
     return {}
 
 
-def _find(name: str | Path, packaged: Mapping[str, Path], folders: Sequence[Path]) -> Path:
+def _find(name: str | Path, packaged: Mapping[str, Path], folders: Sequence[str]) -> Path:
+    """Return the file `name`, else the packaged config of that name, which may be below one of `folders`."""
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    if path.parent in folders and path.suffix in ("", ".yaml") and path.stem in packaged:
-        return packaged[path.stem]
+    wanted = path.as_posix().removesuffix(".yaml")
+    for prefix in ("", *(f"{folder}/" for folder in folders)):
+        if wanted.startswith(prefix) and (found := packaged.get(wanted.removeprefix(prefix))):
+            return found
     if path.is_dir():
         raise UserError(f"{name}: is a folder; name a YAML file")
-    raise UserError(f"{name}: no such config file{nearest(path.stem, packaged)}")
+    raise UserError(f"{name}: no such config file{nearest(wanted, packaged)}")
 
 
 def _split_method(mapping: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ __all__ = [
     "Exemplar",
     "FinishReason",
     "Json",
+    "Origin",
     "Pool",
     "PreferencePair",
     "PreferenceSet",
@@ -64,12 +65,18 @@ class FinishReason(enum.StrEnum):
 
 
 class PromptKind(enum.IntEnum):
-    """How the policy is prompted with a query; a rationalized one shows its reference answer as a hint."""
+    """How the policy is prompted with a query.
+
+    Exemplars are drawn per query and block of trials, at random (few-shot) or by level and length (matched),
+    or are the same for all queries (fixed); a rationalized prompt shows fixed ones, and the reference
+    answer as a hint.
+    """
 
     ZERO_SHOT = 0
     FEW_SHOT = 1
     MATCHED = 2
     RATIONALIZED = 3
+    FIXED = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +202,8 @@ class Tally:
     """Counts per query for the stage under way, int32 [n_queries] each.
 
     `requested` and `finished` count trials; `correct` the correct ones among the finished; `usable`
-    the correct ones that were not cut off; `distinct` the usable ones whose normalized text had not been
-    seen for that query.
+    the correct ones that were not cut off; `distinct` the usable ones that differ from those seen before for
+    that query, as `Method.distinct` says.
     """
 
     requested: np.ndarray
@@ -304,17 +311,59 @@ class PreferencePair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where training texts come from, in columns of equal length n: round and trial int32, kind int8.
+
+    A response sampled in round t is one of M_t. All three are −1 for a reference solution.
+    """
+
+    round: np.ndarray
+    trial: np.ndarray
+    kind: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.round)
+
+    @classmethod
+    def of(cls, responses: Responses, rows: np.ndarray) -> Origin:
+        """Return the origin of the responses in `rows` (positions or a boolean mask)."""
+        return cls(
+            round=responses.round[rows].astype(np.int32),
+            trial=responses.trial[rows].astype(np.int32),
+            kind=responses.kind[rows].astype(np.int8),
+        )
+
+    @classmethod
+    def references(cls, n: int) -> Origin:
+        """Return the origin of `n` reference solutions."""
+        return cls(
+            round=np.full(n, -1, np.int32), trial=np.full(n, -1, np.int32), kind=np.full(n, -1, np.int8)
+        )
+
+    def take(self, index: np.ndarray) -> Origin:
+        """Return the rows at `index` (positions or a boolean mask)."""
+        return Origin(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    @staticmethod
+    def concatenate(parts: Sequence[Origin]) -> Origin:
+        """Return all rows of `parts`, in order; at least one part is needed."""
+        return Origin(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Origin)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSet:
     """What to train on, as a method chose it: texts by query, before tokenization.
 
     `query` int32 [n]; `text` object [n], the response to train on; `is_reference` bool [n] marks
-    reference solutions. `shortfall` says, per level name, how many examples the quotas lacked.
+    reference solutions. `shortfall` says, per level name, how many examples the quotas lacked. `origin` says
+    where each text comes from; None where the method does not say.
     """
 
     query: np.ndarray
     text: np.ndarray
     is_reference: np.ndarray
     shortfall: dict[str, int] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def __len__(self) -> int:
         return len(self.query)
@@ -326,7 +375,8 @@ class PreferenceSet:
 
     `query` int32 [n]; `chosen` and `rejected` object [n], the preferred response and the other one;
     `chosen_is_reference` bool [n] marks pairs that prefer a reference solution. `shortfall` says, per
-    level name, how many pairs the quotas lacked.
+    level name, how many pairs the quotas lacked. `chosen_origin` and `rejected_origin` say where the texts
+    come from; None where the method does not say.
     """
 
     query: np.ndarray
@@ -334,6 +384,8 @@ class PreferenceSet:
     rejected: np.ndarray
     chosen_is_reference: np.ndarray
     shortfall: dict[str, int] = field(default_factory=dict)
+    chosen_origin: Origin | None = None
+    rejected_origin: Origin | None = None
 
     def __len__(self) -> int:
         return len(self.query)

@@ -10,9 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dast_jax.estimators.reliability import Reliability
 from dast_jax.metrics import stats
 from dast_jax.metrics.flops import Flops
 from dast_jax.records import LEVELS, FinishReason, Rollout, Verdict, VerdictKind
+from dast_jax.store.analysis_results import (
+    Contamination,
+    LevelAccuracy,
+    LevelProgress,
+    Marginal,
+    OriginCount,
+    ProbeEntry,
+    ProbeResult,
+    RoundAnalysis,
+    StepCounts,
+)
 from dast_jax.store.evaluation_results import EvalFile, SampleRow, SetEvaluation, VerdictCounts
 from dast_jax.store.response_log import ResponseLog
 from dast_jax.store.results import (
@@ -133,6 +145,9 @@ def make_run(
                 shortfall={"easy": 0, "middle": 0, "hard": 7 * r, "unsolved": 12 * bool(r)},
                 method={},
                 length_ratio=1.62 - 0.08 * r if done else None,
+                analysis=_analysis(r),
+                probe=_probe(r) if done else None,
+                marginal=_marginal(r) if done else None,
                 seconds=RoundSeconds(
                     sample=31.5 + 4 * r,
                     build=0.2,
@@ -160,7 +175,17 @@ def make_run(
             train=TrainingSource(source="train.jsonl", queries=256, skipped=(), digest="d"),
             evaluation={
                 n: EvaluationSource(
-                    source=f"{n}.jsonl", queries=s["n"], skipped=(), digest="d", contaminated=0
+                    source=f"{n}.jsonl",
+                    queries=s["n"],
+                    skipped=(),
+                    digest="d",
+                    contaminated=1,
+                    contamination=Contamination(
+                        exact=(f"{n}-0{evil}",),
+                        ngrams={f"{n}-0{evil}": 1.0, f"{n}-9": 0.625},
+                        mean_share=0.021,
+                        short=7,
+                    ),
                 )
                 for n, s in SETS.items()
             },
@@ -168,6 +193,7 @@ def make_run(
         base=BaseResult(
             evaluation={n: e.entry for n, e in base_eval.items()},
             length_ratio=1.71,
+            probe=_probe(-1),
             seconds=20.4,
             flops=evaluation_flops,
         ),
@@ -197,7 +223,10 @@ def _evaluation(
             accuracy=overall.accuracy,
             interval=overall.interval,
             n=overall.n,
-            by_level=stats.by_level(correct, 1, labels),
+            by_level={
+                label: LevelAccuracy(**vars(entry), mean_length=30.0 + i)
+                for i, (label, entry) in enumerate(stats.by_level(correct, 1, labels).items())
+            },
             verdicts=VerdictCounts(
                 correct=n - wrong,
                 incorrect=wrong - int(wrong * 0.12) - 1,
@@ -218,6 +247,83 @@ def _evaluation(
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / "eval.json", EvalFile(sets=sets, samples=tuple(samples), length_ratio=1.6))
     return sets
+
+
+def _analysis(r: int) -> RoundAnalysis:
+    """Numbers that follow from the round alone."""
+    counts = {"easy": 93, "middle": 98, "hard": 42, "unsolved": 23}
+    moved = {
+        "easy": {"easy": 80 + r, "middle": 9, "hard": 1, "unsolved": 0, "unknown": 3 - r},
+        "middle": {"easy": 30, "middle": 40, "hard": 8, "unsolved": 2, "unknown": 18},
+        "hard": {"easy": 5, "middle": 15, "hard": 12, "unsolved": 4, "unknown": 6},
+        "unsolved": {"easy": 0, "middle": 3, "hard": 5, "unsolved": 11, "unknown": 4},
+    }
+    origin = [OriginCount(part="example", policy=None, prompt="reference", rows=256)]
+    if r:
+        origin += [
+            OriginCount(part="example", policy="M_0", prompt="few_shot", rows=310),
+            OriginCount(part="example", policy=f"M_{r}", prompt="matched", rows=246 + 31 * r),
+        ]
+    return RoundAnalysis(
+        levels_from="method",
+        progress={
+            name: LevelProgress(
+                queries=n,
+                sampled=n,
+                solved=n - 14 + 3 * r if name == "unsolved" else n,
+                newly_solved=3 if name == "unsolved" else 0,
+                covered=n // 2 if r else 0,
+                covered_so_far=n // 2 + r if r else 0,
+                rows=n * (1 + r),
+            )
+            for name, n in counts.items()
+        },
+        by_label={},
+        newly_solved_hard=3 if r else 0,
+        transitions=moved if r else {},
+        reliability=None
+        if r
+        else Reliability(
+            queries=256, trials=4, same_level=0.71, kappa=0.53, correlation=0.8, reliability=0.889
+        ),
+        origin=tuple(origin),
+        frequency={"0": 0, "1": 256 if not r else 11, "2": 0 if not r else 245},
+        steps={"easy": StepCounts(correct=700, checked=690, false_positives=12, unreadable=3)},
+    )
+
+
+def _probe(r: int) -> ProbeResult:
+    def entry(accuracy: float, length: float) -> ProbeEntry:
+        pass_at = {
+            str(k): stats.Score(accuracy=1 - (1 - accuracy) ** k, interval=(0.1, 0.99)) for k in (1, 2, 4, 8)
+        }
+        return ProbeEntry(
+            accuracy=accuracy,
+            interval=(accuracy - 0.1, accuracy + 0.1),
+            n=32,
+            mean_length=length,
+            pass_at=pass_at,
+            mean_entropy=0.4 - 0.05 * r,
+            distinct_correct=2.5 + 0.1 * r,
+        )
+
+    return ProbeResult(
+        trials=8,
+        zero_shot=entry(0.3 + 0.1 * (r + 1), 21.0),
+        few_shot=entry(0.45 + 0.02 * (r + 1), 23.0),
+        transitions={} if r < 0 else _analysis(r + 1).transitions,
+        solved=None if r < 0 else 3,
+        lost=None if r < 0 else 1,
+    )
+
+
+def _marginal(r: int) -> Marginal:
+    return Marginal(
+        flops=Flops(useful=5e11, padded=6e11),
+        per_point={"in_domain": 1.25e11, "out_of_domain": None},
+        newly_solved=3,
+        per_newly_solved=5e11 / 3,
+    )
 
 
 def _sample(name: str, i: int, level: str, correct: bool, evil: str) -> SampleRow:
@@ -280,5 +386,6 @@ def _sampling(path: Path, round_: int, rng: np.random.Generator, evil: str) -> S
         truncated=14,
         tokens=int(length.sum()),
         mean_length_by_level={name: float(length[level[query] == i].mean()) for i, name in enumerate(LEVELS)},
+        mean_entropy=0.5,
         notes={},
     )

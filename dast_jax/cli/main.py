@@ -12,6 +12,7 @@ from dast_jax.cli.arguments import Arguments
 from dast_jax.cli.command import command
 from dast_jax.errors import UserError
 from dast_jax.options import nearest
+from dast_jax.version import installed_versions
 
 __all__ = ["COMMANDS", "main"]
 
@@ -44,12 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @command
 def _about(argv: Sequence[str] | None) -> None:
-    """Handle everything but subcommands: no arguments, `--help`, `--print-completion`, an unknown name."""
+    """Handle everything but subcommands: no arguments, `--help`, `--version`, completion, an unknown name."""
     first, *rest = argv or ("",)
     if not first:
         print(_FIRST_STEPS)
     elif first in ("-h", "--help"):
         print(_help())
+    elif first == "--version":
+        print("\n".join(f"{name} {version}" for name, version in installed_versions().items()))
     elif first.partition("=")[0] == "--print-completion":
         shell = rest[0] if rest else first.partition("=")[2]
         if shell not in _SHELLS:
@@ -67,6 +70,7 @@ def _help() -> str:
     lines += [
         "",
         "dast-jax COMMAND --help lists a command's flags and keys; python -m dast_jax.COMMAND does the same.",
+        "dast-jax --version prints the versions that results depend on, for reports of bugs.",
         f"dast-jax --print-completion {{{','.join(_SHELLS)}}} prints a completion script for that shell.",
     ]
     return "\n".join(lines)

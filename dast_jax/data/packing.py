@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -22,6 +22,7 @@ __all__ = [
     "fill",
     "pack",
     "padding_row",
+    "row_visits",
     "steps_per_epoch",
 ]
 
@@ -74,14 +75,23 @@ class PackedRows:
         return padding_row(self.sequence_length, self.pad_id)
 
     @property
+    def sizes(self) -> Int[np.ndarray, "rows 2"]:
+        """Of each row, the input tokens that are not padding, and the tokens that carry weight."""
+        sizes = np.zeros((len(self), 2), np.int64)
+        for row, members in enumerate(self.members):
+            own = [self.examples[i] for i in members]
+            sizes[row] = sum(map(_places, own)), sum(len(example.response) for example in own)
+        return sizes
+
+    @property
     def tokens(self) -> int:
         """Input tokens that are not padding."""
-        return sum(_places(self.examples[i]) for row in self.members for i in row)
+        return int(self.sizes[:, 0].sum())
 
     @property
     def response_tokens(self) -> int:
         """Tokens that carry weight."""
-        return sum(len(self.examples[i].response) for row in self.members for i in row)
+        return int(self.sizes[:, 1].sum())
 
 
 def padding_row(sequence_length: int, pad_id: int) -> Batch:
@@ -182,12 +192,27 @@ def batches(rows: Rows, *, batch_size: int, epochs: int, seed: int) -> grain.Dat
     padding = [rows.padding()] * missing
     passes: list[grain.MapDataset] = []
     for epoch in range(epochs):
-        key = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-        passes.append(grain.MapDataset.source(rows).shuffle(seed=key))
+        passes.append(_shuffled(rows, seed, epoch))
         if missing:
             passes.append(grain.MapDataset.source(padding))
     dataset = grain.MapDataset.concatenate(passes).batch(batch_size)
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)))
+
+
+def row_visits(rows: int, *, batch_size: int, seed: int, steps: int) -> Int[np.ndarray, " rows"]:
+    """Return how often each of so many rows is in the first `steps` batches of `batches`."""
+    passes, more = divmod(steps, -(-rows // batch_size))
+    visits = np.full(rows, passes, np.int64)
+    order = _shuffled(range(rows), seed, passes)
+    for place in range(min(more * batch_size, rows)):
+        visits[order[place]] += 1
+    return visits
+
+
+def _shuffled(rows: Any, seed: int, epoch: int) -> grain.MapDataset:
+    """Return the rows (or their numbers) in the order of one pass."""
+    key = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    return grain.MapDataset.source(rows).shuffle(seed=key)
 
 
 def _places(example: SFTExample) -> int:

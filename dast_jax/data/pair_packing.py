@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from dast_jax.data.packing import Batch, best_fit, fill, padding_row
 from dast_jax.records import PreferencePair
@@ -56,16 +56,23 @@ class PackedPairs:
         return row | {"reference": np.zeros((most, 2), np.float32), "pairs": np.zeros(most, np.float32)}
 
     @property
+    def sizes(self) -> Int[np.ndarray, "rows 2"]:
+        """Of each row, the input tokens that are not padding, and the tokens that carry weight."""
+        sizes = np.zeros((len(self), 2), np.int64)
+        for row, members in enumerate(self.members):
+            own = [self.pairs[i] for i in members]
+            sizes[row] = sum(map(_places, own)), sum(len(pair.chosen) + len(pair.rejected) for pair in own)
+        return sizes
+
+    @property
     def tokens(self) -> int:
         """Input tokens that are not padding."""
-        return sum(_places(self.pairs[i]) for row in self.members for i in row)
+        return int(self.sizes[:, 0].sum())
 
     @property
     def response_tokens(self) -> int:
         """Tokens that carry weight, of chosen and rejected responses."""
-        return sum(
-            len(self.pairs[i].chosen) + len(self.pairs[i].rejected) for row in self.members for i in row
-        )
+        return int(self.sizes[:, 1].sum())
 
 
 def row_length(pairs: Sequence[PreferencePair], text_length: int) -> int:

@@ -12,8 +12,8 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Integer, Real
 
-from dast_jax.estimators.distinct import normalize_text
 from dast_jax.estimators.estimate import Estimate
+from dast_jax.estimators.steps import normalize_text
 from dast_jax.records import LEVELS, Responses
 
 __all__ = [

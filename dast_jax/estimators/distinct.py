@@ -1,43 +1,80 @@
-"""Which responses count: those to train on, those to reject, and texts that differ from each other."""
+"""Which responses count: those to train on, those to reject, and those that differ from each other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import re
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
 from jaxtyping import Bool, Integer, UInt64
 
+from dast_jax.estimators.steps import chain_of, without_repeated_answers
 from dast_jax.records import FinishReason, Responses, VerdictKind
 
 __all__ = [
+    "DISTINCT",
+    "STEP_TASKS",
+    "Distinct",
+    "DistinctCounter",
     "DistinctResponses",
-    "DistinctTexts",
-    "normalize_text",
     "rejectable",
-    "response_key",
-    "response_keys",
     "usable",
 ]
 
+DISTINCT = ("by_task", "steps", "text", "none")
+"""What makes a response different from another one of its query, as options take it."""
 
-def normalize_text(text: str) -> str:
-    """Return `text` with case and white space normalized; responses equal in this are not distinct."""
-    return " ".join(text.casefold().split())
-
-
-def response_key(text: str) -> str:
-    """Return a short digest of the normalized text; equal ones of a query are not distinct."""
-    return _digest(text).hex()
+STEP_TASKS = ("math", "number")
+"""The task families whose solutions are compared by their steps under `by_task`."""
 
 
-def response_keys(texts: Iterable[str]) -> UInt64[np.ndarray, " n"]:
-    """Return the digests of `response_key` as numbers."""
-    return np.frombuffer(b"".join(map(_digest, texts)), dtype=">u8").astype(np.uint64)
+class Distinct:
+    """Which responses to the same query are different from each other.
+
+    `steps` compares numbers and operators in order (`steps.chain_of`), and the text where there are none;
+    `text` compares the text without case and white space; stating the answer once more makes no difference
+    to either. With `none` every response is different. `by_task` is `steps` for `STEP_TASKS`, else `text`.
+    """
+
+    def __init__(self, how: str = "text", tasks: Sequence[str] = ()):
+        """Take `how` (one of `DISTINCT`) and, for `by_task`, the task of every query."""
+        self.never_equal = how == "none"
+        if how == "by_task":
+            families = {task: re.split(r"~|±|\+-", task)[0] in STEP_TASKS for task in set(tasks)}
+            self._by_steps = np.array([families[task] for task in tasks], bool)
+        else:
+            self._by_steps = np.full(1, how == "steps")
+
+    def keys(
+        self, query: Integer[np.ndarray, " m"], text: Sequence[str] | np.ndarray
+    ) -> UInt64[np.ndarray, " m"]:
+        """Return a number for each of the texts [m]; those of a query that are equal are not different."""
+        by_steps = self._by_steps[query] if len(self._by_steps) > 1 else np.repeat(self._by_steps, len(query))
+        found = b"".join(map(_digest, text, by_steps.tolist()))
+        return np.frombuffer(found, dtype=">u8").astype(np.uint64)
+
+    def key(self, query: int, text: str) -> int:
+        """Return what `keys` returns for one text."""
+        by_steps = self._by_steps[query] if len(self._by_steps) > 1 else self._by_steps[0]
+        return int.from_bytes(_digest(text, bool(by_steps)), "big")
+
+    def keys_of(self, responses: Responses, rows: Integer[np.ndarray, " m"]) -> UInt64[np.ndarray, " m"]:
+        """Return the keys of the responses in `rows`; all different with `none`."""
+        if self.never_equal:
+            rounds, trials = responses.round[rows].astype(np.uint64), responses.trial[rows].astype(np.uint64)
+            names: np.ndarray = (rounds << np.uint64(32)) | trials
+            return names
+        return self.keys(responses.query[rows], responses.text[rows])
 
 
-def _digest(text: str) -> bytes:
-    return blake2b(normalize_text(text).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+@functools.lru_cache(maxsize=4096)  # a response is looked at several times, mostly soon after it arrived
+def _digest(text: str, by_steps: bool) -> bytes:
+    """Return 8 bytes that are equal for texts that are not different."""
+    chain = chain_of(text) if by_steps else ""
+    content = "\0" + chain if chain else without_repeated_answers(text)
+    return blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def usable(responses: Responses) -> Bool[np.ndarray, " n"]:
@@ -66,43 +103,55 @@ def _whole(responses: Responses) -> Bool[np.ndarray, " n"]:
     return whole
 
 
-class DistinctTexts:
-    """Counts the different normalized texts of each query as they come: `count`, int [n], in place."""
+class DistinctCounter:
+    """Counts the `distinct` responses of each query as they come: `count`, int [n], in place."""
 
-    def __init__(self, count: np.ndarray):
+    def __init__(self, count: np.ndarray, distinct: Distinct):
         self.count = count
+        self._distinct = distinct
         self._seen = _KeySet()
 
     def know(self, query: np.ndarray, text: np.ndarray) -> None:
         """Take the texts [m] of the queries [m] as seen, without counting them."""
-        self._seen.add_many(_text_keys(query, text))
+        if not self._distinct.never_equal:
+            self._seen.add_many(self._keys(query, text))
 
     def add(self, query: np.ndarray, text: np.ndarray) -> None:
         """Count those of the texts [m] of the queries [m] that are new."""
-        new = query[self._seen.add_many(_text_keys(query, text))]
+        every = self._distinct.never_equal
+        new = query if every else query[self._seen.add_many(self._keys(query, text))]
         self.count += np.bincount(new, minlength=len(self.count)).astype(self.count.dtype)
 
     def add_one(self, query: int, text: str) -> None:
         """Count one text if it is new."""
-        key = int.from_bytes(_digest(text), "big") ^ (query * _GOLDEN & _WORD)
-        self.count[query] += self._seen.add(key)
+        if self._distinct.never_equal:
+            self.count[query] += 1
+        else:
+            key = self._distinct.key(query, text) ^ (query * _GOLDEN & _WORD)
+            self.count[query] += self._seen.add(key)
+
+    def _keys(self, query: np.ndarray, text: np.ndarray) -> UInt64[np.ndarray, " m"]:
+        """Return one key per (query, what its texts are compared by)."""
+        keys: np.ndarray = self._distinct.keys(query, text) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
+        return keys
 
 
 class DistinctResponses:
-    """Counts each query's different texts to train on, `usable`, and to reject, `rejectable`; int64 [n]."""
+    """Counts each query's distinct responses: `usable` to train on, `rejectable` to reject; int64 [n]."""
 
-    def __init__(self, n_queries: int, *, count_rejectable: bool):
-        self._usable = DistinctTexts(np.zeros(n_queries, np.int64))
-        self._rejectable = DistinctTexts(np.zeros(n_queries, np.int64)) if count_rejectable else None
+    def __init__(self, n_queries: int, distinct: Distinct, *, count_rejectable: bool):
+        self._usable = DistinctCounter(np.zeros(n_queries, np.int64), distinct)
+        rejectable = DistinctCounter(np.zeros(n_queries, np.int64), distinct)
+        self._rejectable = rejectable if count_rejectable else None
 
     @property
     def usable(self) -> np.ndarray:
-        """Different usable texts of each query so far."""
+        """Distinct usable responses of each query so far."""
         return self._usable.count
 
     @property
     def rejectable(self) -> np.ndarray:
-        """Different rejectable texts of each query so far."""
+        """Distinct rejectable responses of each query so far."""
         assert self._rejectable is not None, "they are not counted"
         return self._rejectable.count
 
@@ -117,12 +166,6 @@ class DistinctResponses:
         if self._rejectable is not None:
             rows = rejectable(responses)
             self._rejectable.add(responses.query[rows], responses.text[rows])
-
-
-def _text_keys(query: Integer[np.ndarray, " m"], text: np.ndarray) -> UInt64[np.ndarray, " m"]:
-    """Return one key per (query, normalized text)."""
-    keys: np.ndarray = response_keys(text) ^ (query.astype(np.uint64) * np.uint64(_GOLDEN))
-    return keys
 
 
 _WORD = 2**64 - 1

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int8, Shaped
 
 from dast_jax.errors import UserError
 from dast_jax.estimators.levels import DEFAULT_CUTS, Cuts, fail_rate, levels_from_counts
+from dast_jax.estimators.step_count import steps_of
 from dast_jax.metrics.stats import sorted_levels
 from dast_jax.options import nearest
 from dast_jax.records import LEVELS, Query, Responses
@@ -34,7 +35,6 @@ __all__ = [
     "Rater",
     "TrialSums",
     "check_rated",
-    "count_steps",
     "estimate",
     "levels_by_rank",
     "rank_quantiles",
@@ -96,7 +96,7 @@ def estimate(
     if name == "label":
         return _ranked(name, _label_scores(queries), shares)
     assert responses is not None
-    sums = TrialSums.of(responses, len(queries))
+    sums = TrialSums.of(responses, queries)
     seen = sums.trials > 0
     if name == "sampled":
         score = np.where(seen, fail_rate(sums.correct, sums.trials), np.nan)
@@ -176,10 +176,10 @@ class TrialSums:
     entropy: np.ndarray
 
     @classmethod
-    def of(cls, responses: Responses, n: int) -> TrialSums:
-        """Sum over `responses`, which may be in any order."""
-        query = responses.query
-        steps = np.fromiter(map(count_steps, responses.text), np.int64, len(responses))
+    def of(cls, responses: Responses, queries: Sequence[Query], separators: Sequence[str] = ()) -> TrialSums:
+        """Sum over the `responses` to `queries`, in any order; steps end at `separators`, else by task."""
+        query, n = responses.query, len(queries)
+        steps = steps_of(responses, queries, separators)
         # Floats are added in order of (query, round, trial), as their sum depends on the order.
         order = np.lexsort((responses.trial, responses.round, query))
         entropy = np.nan_to_num(responses.entropy.astype(np.float64))
@@ -195,7 +195,7 @@ class TrialSums:
         """Return SAI-DPO's difficulty as a rank in [0, 1]; NaN for a query without trials.
 
         Lexicographic: P@K (1 if one of the K trials is correct) before mean steps before mean length; lower
-        P@K, more steps and longer responses are harder. [ours] a step is a line that is not blank.
+        P@K, more steps and longer responses are harder. What a step is: `step_count`.
         """
         seen = self.trials > 0
         score = np.full(len(seen), np.nan)
@@ -207,11 +207,6 @@ class TrialSums:
                 self.length[seen] / trials,
             )
         return score
-
-
-def count_steps(text: str) -> int:
-    """[ours] The steps of a response: its lines that are not blank."""
-    return sum(1 for line in text.splitlines() if line.strip())
 
 
 # --- from labels and the judge ------------------------------------------------------------------------

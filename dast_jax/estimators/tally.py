@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dast_jax.estimators.distinct import DistinctTexts, usable
+from dast_jax.estimators.distinct import Distinct, DistinctCounter, usable
 from dast_jax.records import Requests, Responses, Tally
 
 __all__ = ["TallyCounter"]
@@ -16,10 +16,13 @@ class TallyCounter:
     The counts after a set of responses do not depend on their order.
     """
 
-    def __init__(self, n_queries: int, carried: Responses | None = None):
-        """Begin the counts of `n_queries` queries with the `carried` responses of earlier rounds."""
+    def __init__(self, n_queries: int, carried: Responses | None = None, *, distinct: Distinct | None = None):
+        """Begin the counts of `n_queries` queries with the `carried` responses of earlier rounds.
+
+        `distinct` says which responses are new (`Method.distinct`); by default those with a new text.
+        """
         self.tally = Tally.zeros(n_queries)
-        self._distinct = DistinctTexts(self.tally.distinct)
+        self._distinct = DistinctCounter(self.tally.distinct, distinct or Distinct())
         if carried is not None and len(carried):
             self.tally.requested += np.bincount(carried.query, minlength=n_queries).astype(np.int32)
             self.add(carried)

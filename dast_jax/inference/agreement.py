@@ -55,7 +55,7 @@ def sample_trials(
             model.engine,
             data.queries,
             [
-                data.prompts.build(query.question, bank.draw(i, options.exemplars))
+                data.prompts.build(query.question, bank.fixed(i, options.exemplars))
                 for i, query in enumerate(data.queries)
             ],
             verifier=verifier,

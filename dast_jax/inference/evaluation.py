@@ -15,6 +15,7 @@ import numpy as np
 from dast_jax.metrics import stats
 from dast_jax.records import FinishReason, Query, Rollout, SamplingStats, StageKey, Verdict, VerdictKind
 from dast_jax.runtime import interruption
+from dast_jax.store.analysis_results import LevelAccuracy
 from dast_jax.store.evaluation_results import SampleRow, SetEvaluation, VerdictCounts
 
 if TYPE_CHECKING:
@@ -89,14 +90,13 @@ def summarize(outcome: Outcome, labels: Sequence[str | None]) -> SetEvaluation:
     rollouts = [rollout for row in outcome.rollouts for rollout in row]
     kinds = Counter(v.kind for row in outcome.verdicts for v in row)
     lengths = [len(rollout.tokens) for rollout in rollouts]
-    labelled = [i for i, label in enumerate(labels) if label is not None]
     overall = stats.accuracy_entry(correct, trials)
     pass_at, majority_at = _of_several_trials(outcome)
     return SetEvaluation(
         accuracy=overall.accuracy,
         interval=overall.interval,
         n=overall.n,
-        by_level=stats.by_level(correct[labelled], trials, [str(labels[i]) for i in labelled]),
+        by_level=_by_level(outcome, labels),
         verdicts=VerdictCounts(**{str(kind): kinds[kind] for kind in VerdictKind}),
         truncated=sum(rollout.finish_reason is FinishReason.LENGTH for rollout in rollouts),
         mean_length=float(np.mean(lengths)) if lengths else 0.0,
@@ -106,6 +106,20 @@ def summarize(outcome: Outcome, labels: Sequence[str | None]) -> SetEvaluation:
         ids=tuple(query.id for query in outcome.queries),
         correct=tuple(correct.tolist()),
     )
+
+
+def _by_level(outcome: Outcome, labels: Sequence[str | None]) -> dict[str, LevelAccuracy]:
+    """Return the accuracy and the mean length of each level, over the queries that have a label."""
+    lengths = [float(np.mean([len(r.tokens) for r in row])) for row in outcome.rollouts]
+    return {
+        level: LevelAccuracy(
+            **vars(entry),
+            mean_length=float(
+                np.mean([n for n, label in zip(lengths, labels, strict=True) if label == level])
+            ),
+        )
+        for level, entry in stats.by_level(outcome.correct, outcome.trials, labels).items()
+    }
 
 
 def _of_several_trials(outcome: Outcome) -> tuple[dict[str, stats.Score], dict[str, stats.Score]]:

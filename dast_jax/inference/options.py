@@ -70,6 +70,15 @@ class EvaluationOptions(TrialOptions):
         "label sets without levels by this number of trials of the base model; 0 leaves them unlabeled",
         min=0,
     )
+    probe: int = opt(
+        32,
+        "training queries sampled zero-shot and few-shot under every evaluated policy, for pass rates, "
+        "pass@k, levels and entropy that compare across rounds; 0 turns it off",
+        min=0,
+    )
+    probe_trials: int = opt(
+        4, "trials of each probed query, with either prompt; levels need 5 at least", min=1
+    )
     length_probe: int = opt(
         32,
         "training queries sampled twice, after long and after short exemplars, to check whether responses "
@@ -130,7 +139,7 @@ class AgreementOptions:
     trials: int = opt(16, "K, the trials of each query", min=2)
     exemplars: int = opt(
         4,
-        "random reference solutions of other queries shown before each; 0, or none in the data: zero-shot",
+        "reference solutions shown before each query, the same for all; 0, or none in the data: zero-shot",
         min=0,
     )
     easy_cut: float = opt(DEFAULT_CUTS.easy, "sampled: easy from this pass rate up", min=0, max=1)

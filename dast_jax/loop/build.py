@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from dast_jax.estimators.levels import level_shares
+from dast_jax.estimators.levels import DEFAULT_CUTS, level_shares
+from dast_jax.loop.analysis import analyze
 from dast_jax.loop.context import Context
 from dast_jax.methods.base import Method, RoundStart, restore, state_of
 from dast_jax.records import PreferenceSet, Responses, TrainingSet
@@ -53,11 +54,25 @@ def build(context: Context, method: Method, round: int, carried: Responses) -> B
     store.write_training_set(round, pool, training_set)
     store.write_arrays(_state_path(round), state_of(method))
     levels = method.levels
+    table, analysis = analyze(
+        pool,
+        [store.read_difficulty(earlier) for earlier in range(round)],
+        own,
+        training_set,
+        levels,
+        cuts=getattr(method.options, "cuts", DEFAULT_CUTS),
+        by_pass_rate=getattr(method.options, "estimator", "sampled") == "sampled",
+    )
+    store.write_difficulty(round, pool, table)
     shares = None
     if levels is not None:
-        store.write_difficulty(round, pool, levels, own)
         shares = LevelShares(before=level_shares(levels), after=level_shares(levels, training_set.query))
-    return BuildResult(level_shares=shares, shortfall=dict(training_set.shortfall), method=dict(method.facts))
+    return BuildResult(
+        level_shares=shares,
+        shortfall=dict(training_set.shortfall),
+        method=dict(method.facts),
+        analysis=analysis,
+    )
 
 
 def _training_accuracy(store: RunStore, round: int) -> float:

@@ -27,9 +27,10 @@ __all__ = [
     "EVALUATE",
     "LABEL",
     "LENGTH",
+    "PROBE",
     "Context",
     "Tools",
-    "check_same_data",
+    "check_same_inputs",
     "facts",
     "make_engine",
     "open_context",
@@ -39,6 +40,9 @@ __all__ = [
 
 COLLECT, LENGTH, LABEL, EVALUATE = range(4)
 """The sampling stages within a round, as numbers that enter the noise; evaluation set i is `EVALUATE` + i."""
+
+PROBE = 2**20
+"""The stage of the zero-shot probe, above all evaluation sets; the few-shot one is the next."""
 
 
 def make_engine(policy: Policy, options: SamplingOptions) -> Engine:
@@ -113,6 +117,7 @@ def facts(context: Context) -> RunFacts:
     problems = context.problems
     return RunFacts(
         parameters=context.policy.parameters,
+        model_digest=context.policy.base_digest(),
         device=_device(context.policy),
         mesh=dict(context.policy.mesh.shape),
         data=DataFacts(
@@ -128,7 +133,8 @@ def facts(context: Context) -> RunFacts:
                     queries=len(dataset.queries),
                     skipped=tuple(dataset.skipped),
                     digest=queries_digest(dataset.queries),
-                    contaminated=dataset.overlap,
+                    contaminated=len(dataset.contamination.exact),
+                    contamination=dataset.contamination,
                 )
                 for name, dataset in problems.evaluation.items()
             },
@@ -136,10 +142,18 @@ def facts(context: Context) -> RunFacts:
     )
 
 
-def check_same_data(before: RunFacts | None, now: RunFacts) -> None:
-    """Raise `UserError` where the run was started with other queries: its responses belong to those."""
+def check_same_inputs(before: RunFacts | None, now: RunFacts, config: RunConfig) -> None:
+    """Raise `UserError` where the run was started from another model or with other queries.
+
+    Its responses belong to those.
+    """
     if before is None:
         return
+    if before.model_digest != now.model_digest:
+        raise UserError(
+            f"model.path: the files of {config.model.path} are not those that the run was started from; "
+            "restore them, or start a new run in another run.dir"
+        )
     sources = {"data.train": (before.data.train, now.data.train)}
     for name, source in now.data.evaluation.items():
         if name in before.data.evaluation:

@@ -10,12 +10,14 @@ from dast_jax.loop.context import EVALUATE, LABEL, LENGTH, Context, rest, stage_
 from dast_jax.loop.length_probe import length_ratio
 from dast_jax.loop.policy import BASE
 from dast_jax.loop.problems import EvaluationSet
+from dast_jax.loop.query_probe import probe, probe_counts, probe_result
 from dast_jax.methods.base import Method
 from dast_jax.metrics import stats
 from dast_jax.metrics.flops import Flops, sampling_flops
 from dast_jax.records import LEVELS, SamplingStats, StageKey
 from dast_jax.runtime.progress import progress_of
 from dast_jax.sampling.engine import Engine
+from dast_jax.store.analysis_results import ProbeCounts, ProbeResult
 from dast_jax.store.evaluation_results import EvalFile, SampleRow, SetEvaluation, SetLevels
 from dast_jax.store.results import EvaluationResult
 
@@ -32,7 +34,7 @@ def evaluate_base(context: Context, method: Method) -> EvaluationResult:
 def evaluate_round(context: Context, method: Method, round: int) -> EvaluationResult:
     """Evaluate the policy that the round's training produced."""
     if round != context.config.run.rounds and not context.config.evaluation.every_round:
-        return EvaluationResult(evaluation={}, paired={}, length_ratio=None, flops=Flops())
+        return EvaluationResult(evaluation={}, paired={}, length_ratio=None, probe=None, flops=Flops())
     return _evaluate_policy(context, method, round)
 
 
@@ -58,16 +60,18 @@ def _evaluate_policy(context: Context, method: Method, round: int) -> Evaluation
         cost += outcome.sampling
         context.store.log_metrics("evaluation", round=round, set=name, accuracy=entries[name].accuracy)
     rest(context.evaluator)
-    ratio, probe = _length_ratio(context, method, round)
+    ratio, length_cost = _length_ratio(context, method, round)
+    found, probe, probe_cost = _probe(context, round, title)
     context.store.write_result(
         f"rounds/{'base' if round == BASE else f'{round:02d}'}/eval.json",
-        EvalFile(sets=entries, samples=tuple(rows), length_ratio=ratio),
+        EvalFile(sets=entries, samples=tuple(rows), length_ratio=ratio, probe=found),
     )
     return EvaluationResult(
         evaluation={name: entry.entry for name, entry in entries.items()},
         paired={} if round == BASE else _paired(context, entries),
         length_ratio=ratio,
-        flops=sampling_flops(context.policy.parameters, cost + probe),
+        probe=probe,
+        flops=sampling_flops(context.policy.parameters, cost + length_cost + probe_cost),
     )
 
 
@@ -110,6 +114,21 @@ def _length_ratio(context: Context, method: Method, round: int) -> tuple[float |
     )
     rest(context.sampler)
     return found
+
+
+def _probe(
+    context: Context, round: int, title: str
+) -> tuple[ProbeCounts | None, ProbeResult | None, SamplingStats]:
+    """Return the probe's counts, its numbers against M_0's, and what sampling cost."""
+    context.sampler.set_params(context.policy.after(round))
+    probed = probe(context, round, title)
+    rest(context.sampler)
+    if probed is None:
+        return None, None, SamplingStats()
+    base = None
+    if round != BASE:
+        base = context.store.read_result(EvalFile, "rounds/base/eval.json").probe
+    return probe_counts(probed), probe_result(probed, base), probed.cost
 
 
 def _labels(context: Context, dataset: EvaluationSet) -> list[str | None]:

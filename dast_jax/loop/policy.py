@@ -9,6 +9,7 @@ import jax
 
 from dast_jax.assets import resolve_path
 from dast_jax.config import RunConfig
+from dast_jax.models.digest import model_digest
 from dast_jax.models.load import LoadedModel, load_model
 from dast_jax.models.sharding import make_mesh
 from dast_jax.training.checkpoint import load_policy, save_policy
@@ -38,6 +39,10 @@ class Policy:
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), loaded.params
         )
         self._round: int | None = BASE
+
+    def base_digest(self) -> str:
+        """Return the digest of the files that the base model is read from."""
+        return model_digest(resolve_path(self._model.path))
 
     @property
     def parameters(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -10,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dast_jax.config import RunConfig
-from dast_jax.data.contamination import find_overlap
+from dast_jax.data.contamination import find_ngrams, find_overlap
 from dast_jax.data.fitting import fitting_queries, named_ids
 from dast_jax.data.sources import load_queries
 from dast_jax.records import Pool, Query
+from dast_jax.store.analysis_results import Contamination
 
 __all__ = ["EvaluationSet", "Problems", "load_problems", "queries_digest"]
 
@@ -22,13 +24,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSet:
-    """A named test set; `overlap` counts its questions that also appear in the training pool."""
+    """A named test set; `contamination` names its questions that also appear in the training pool."""
 
     name: str
     source: str
     queries: tuple[Query, ...]
     skipped: tuple[str, ...]
-    overlap: int
+    contamination: Contamination
 
     @property
     def labelled(self) -> bool:
@@ -49,9 +51,9 @@ class Problems:
 def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
     """Load the sets that `config` names. `fits(question)` says whether the zero-shot prompt is short enough.
 
-    Overlong queries are skipped and named in a warning, and so are test questions that also appear in the
-    training data; so is training data with hardly more than one answer. Raises `UserError` when
-    nothing is left.
+    Warnings name overlong queries, which are skipped, test questions that also appear in the training data,
+    as a whole or in most of their n-grams, and training data with hardly more than one answer. Raises
+    `UserError` when nothing is left.
     """
     functions = config.verifier.functions
     train, skipped = fitting_queries(
@@ -64,11 +66,9 @@ def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
         limited = config.data.for_evaluation(limit=config.evaluation.limit)
         loaded = load_queries(source, options=limited, functions=functions)
         queries, too_long = fitting_queries(loaded, fits, source)
-        overlap = find_overlap(train, queries)
-        if overlap.count:
-            log.warning("evaluation.sets.%s: %s", name, overlap.message(config.data.train, source))
+        contamination = _contamination(train, queries, name, (config.data.train, source))
         sets[name] = EvaluationSet(
-            name=name, source=source, queries=queries, skipped=too_long, overlap=overlap.count
+            name=name, source=source, queries=queries, skipped=too_long, contamination=contamination
         )
     return Problems(source=config.data.train, pool=Pool(train), skipped=skipped, evaluation=sets)
 
@@ -80,6 +80,25 @@ def queries_digest(queries: Sequence[Query]) -> str:
         row = [q.id, q.question, q.answer, q.solution, q.level, q.task, *q.tags]
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
+
+
+def _contamination(
+    train: Sequence[Query], test: Sequence[Query], name: str, sources: tuple[str, str]
+) -> Contamination:
+    """Return which test questions appear in the training data, and warn of them; of each once."""
+    overlap, ngrams = find_overlap(train, test), find_ngrams(train, test)
+    exact = {query.id: None for query, _ in overlap.pairs}
+    if exact:
+        log.warning("evaluation.sets.%s: %s", name, overlap.message(*sources))
+    in_part = dataclasses.replace(ngrams, seen=tuple((q, s) for q, s in ngrams.seen if q.id not in exact))
+    if in_part.seen:
+        log.warning("evaluation.sets.%s: %s", name, in_part.message(*sources))
+    return Contamination(
+        exact=tuple(exact),
+        ngrams={query.id: share for query, share in ngrams.seen},
+        mean_share=ngrams.mean_share,
+        short=ngrams.short,
+    )
 
 
 _CLASSES = ("choice", "yes_no", "bool", "label")

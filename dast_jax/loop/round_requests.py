@@ -16,6 +16,7 @@ from dast_jax.data.hints import hinted
 from dast_jax.data.prompts import PromptTooLongError
 from dast_jax.estimators.tally import TallyCounter
 from dast_jax.methods.base import Method
+from dast_jax.methods.exemplars import block_of
 from dast_jax.records import (
     Exemplar,
     FinishReason,
@@ -62,7 +63,7 @@ class RoundRequests:
         self._verifier = verifier
         self._log = log
         self._stored = log.stored()
-        self._counter = TallyCounter(len(pool), carried)
+        self._counter = TallyCounter(len(pool), carried, distinct=method.distinct)
         self._carried = len(carried)
         self._in_flight = 0
         self._unsettled: deque[tuple[int, Rollout, Future[Verdict]]] = deque()
@@ -83,9 +84,13 @@ class RoundRequests:
         self._exhausted = not (len(requests) or self._in_flight or self._unsettled)
         return requests
 
-    def prompt(self, query: int, kind: int) -> tuple[int, ...]:
-        """Return the token ids of the prompt that the method wants for this query."""
-        return self._prompt(query, kind)
+    def block(self, kind: int, trial: int) -> int:
+        """Return which block of the query's trials this one is in: they are shown the same exemplars."""
+        return block_of(kind, trial)
+
+    def prompt(self, query: int, kind: int, block: int) -> tuple[int, ...]:
+        """Return the token ids of the prompt that the method wants for a block of this query's trials."""
+        return self._prompt(query, kind, block)
 
     def finished(self, responses: list[Rollout], tick: int) -> None:
         """Send the responses to the verifier; a stored one already has its verdict."""
@@ -109,9 +114,10 @@ class RoundRequests:
         """Return whether the method wants nothing more and nothing is outstanding."""
         return self._exhausted
 
-    def _build(self, query: int, kind: int) -> tuple[int, ...]:
+    def _build(self, query: int, kind: int, block: int) -> tuple[int, ...]:
         """Build the prompt; a rationalized one shows the query's reference answer as a hint."""
-        asked, exemplars = self._pool.queries[query], self._method.exemplars(query, kind)
+        asked = self._pool.queries[query]
+        exemplars = self._method.exemplars(query, kind, block)
         if kind == PromptKind.RATIONALIZED:
             try:
                 return self._build_prompt(hinted(asked), exemplars)

@@ -10,6 +10,7 @@ from dast_jax.loop.context import COLLECT, Context, rest, stage_key
 from dast_jax.loop.round_requests import RoundRequests
 from dast_jax.methods.base import Method
 from dast_jax.metrics.flops import sampling_flops
+from dast_jax.metrics.stats import mean_entropy
 from dast_jax.records import LEVELS, FinishReason, Responses, SamplingStats, VerdictKind
 from dast_jax.runtime.progress import progress_of
 from dast_jax.store.results import SampledResult, SamplingResult
@@ -98,5 +99,6 @@ def _sampling_result(
         truncated=int((responses.finish == tuple(FinishReason).index(FinishReason.LENGTH)).sum()),
         tokens=int(responses.length.sum()),
         mean_length_by_level=mean_length,
+        mean_entropy=mean_entropy(responses.entropy),
         notes=notes,
     )

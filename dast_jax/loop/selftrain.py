@@ -67,7 +67,7 @@ def _run_stages(config: RunConfig, store: RunStore, on_progress: OnProgress, too
         )
         facts = context.facts(opened)
         if store.stages:
-            context.check_same_data(store.facts, facts)
+            context.check_same_inputs(store.facts, facts, config)
         store.annotate(facts)
         if config.method.annotations:
             stage("base/annotate", annotation.annotate, opened)

@@ -97,16 +97,17 @@ def _learn(
         pairs = _pairs(context, training_set)
         reference, scoring = _reference(context, options, round, pairs, start)
         result = train_preferences(policy.graphdef, policy.take(start), pairs, reference, **common)
-        references = int(training_set.chosen_is_reference.sum())
+        is_reference = training_set.chosen_is_reference
     else:
         examples = _examples(context, training_set)
         result = train_examples(policy.graphdef, policy.take(start), examples, **common)
-        references = int(training_set.is_reference.sum())
+        is_reference = training_set.is_reference
     _warn_of_skipped(context, round, training_set, result.stats.skipped)
+    _warn_of_cut(context, round, training_set, result.stats)
     policy.put(result.params, round)
     checkpoints.clear()
     return TrainedResult(
-        training=_training_result(result.stats, references),
+        training=_training_result(result.stats, is_reference),
         flops=training_flops(policy.parameters, result.stats) + scoring,
     )
 
@@ -126,6 +127,27 @@ def _warn_of_skipped(
         "pairs" if isinstance(training_set, PreferenceSet) else "examples",
         context.config.training.sequence_length,
         named_ids(context.pool.queries[training_set.query[i]].id for i in skipped),
+    )
+
+
+def _warn_of_cut(
+    context: Context, round: int, training_set: TrainingSet | PreferenceSet, stats: TrainStats
+) -> None:
+    """Log that `training.max_steps` ended the training, and name the queries of what no step used."""
+    if stats.steps == stats.planned_steps:
+        return
+    cut = f"round {round}: training.max_steps={stats.steps} ended the training before its "
+    cut += f"{stats.planned_steps} steps"
+    if not stats.unseen:
+        log.info("%s; each example was used at least once", cut)
+        return
+    log.warning(
+        "%s; %d of %d %s were never used: %s",
+        cut,
+        len(stats.unseen),
+        len(training_set),
+        "pairs" if isinstance(training_set, PreferenceSet) else "examples",
+        named_ids(context.pool.queries[training_set.query[i]].id for i in stats.unseen),
     )
 
 
@@ -156,7 +178,9 @@ def _prompts_of(context: Context, queries: np.ndarray) -> dict[int, tuple[int, .
 def _reference(
     context: Context, options: TrainingOptions, round: int, pairs: list[PreferencePair], start: int
 ) -> tuple[np.ndarray | None, Flops]:
-    """Return the log-probabilities of the pairs under the policy that training starts from, and the FLOPs.
+    """Return the log-probabilities of the pairs under the reference policy, and the FLOPs.
+
+    It is the policy that training starts from, or M_0, as `training.reference` says.
 
     Computed once, stored with the pairs, and read from there when the stage is resumed.
     """
@@ -167,7 +191,7 @@ def _reference(
         policy = context.policy
         logprobs, scores = reference_logprobs(
             policy.graphdef,
-            policy.after(start),
+            policy.after(BASE if options.reference == "base" else start),
             pairs,
             options=options,
             pad_id=policy.tokenizer.pad_id,
@@ -178,7 +202,10 @@ def _reference(
     return kept
 
 
-def _training_result(stats: TrainStats, references: int) -> TrainingResult:
+def _training_result(stats: TrainStats, is_reference: np.ndarray) -> TrainingResult:
+    """Return the statistics as they are stored; `is_reference` bool [m] says what the set's rows are."""
+    trained = np.ones(len(is_reference), bool)
+    trained[[*stats.skipped, *stats.unseen]] = False
     preference = None
     if isinstance(stats, PreferenceStats):
         preference = PreferenceResult(
@@ -190,10 +217,12 @@ def _training_result(stats: TrainStats, references: int) -> TrainingResult:
         )
     return TrainingResult(
         examples=stats.examples,
-        reference_examples=references,
+        reference_examples=int(is_reference[trained].sum()),
         skipped=len(stats.skipped),
+        unseen=len(stats.unseen),
         rows=stats.rows,
         steps=stats.steps,
+        planned_steps=stats.planned_steps,
         tokens=stats.tokens,
         padded_tokens=stats.padded_tokens,
         response_tokens=stats.response_tokens,

@@ -20,7 +20,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from dast_jax.methods.allocation import numbered
-from dast_jax.methods.base import Method, MethodOptions, RoundStart, exemplars_option, warm_up_option
+from dast_jax.methods.base import (
+    Method,
+    MethodOptions,
+    RoundStart,
+    distinct_option,
+    exemplars_option,
+    warm_up_option,
+)
 from dast_jax.methods.training_sets import distinct_rows, reference_set, text_set
 from dast_jax.options import opt
 from dast_jax.records import Pool, Requests, Responses, Tally, TrainingSet
@@ -40,6 +47,7 @@ class Options(MethodOptions):
     enough: int = opt(
         6, "n*, the number of distinct correct responses beyond which more do not raise the score", min=1
     )
+    distinct: str = distinct_option()
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(True)
 
@@ -106,7 +114,7 @@ class BStar(Method):
         scores = []
         for i in range(len(self._temperatures)):
             own = mine.take(np.flatnonzero(at == i))
-            distinct = np.bincount(own.query[distinct_rows(own)], minlength=len(self.pool))
+            distinct = np.bincount(own.query[distinct_rows(own, self.distinct)], minlength=len(self.pool))
             scores.append(balance_score(distinct[self._probe], self.options.trials, self.options.enough))
         return scores
 
@@ -122,4 +130,4 @@ class BStar(Method):
             "temperature": self._temperatures[best],
             "balance_scores": dict(zip(map(str, self._temperatures), scores, strict=True)),
         }
-        return text_set(own, distinct_rows(own))
+        return text_set(own, distinct_rows(own, self.distinct))

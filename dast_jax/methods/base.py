@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from dast_jax.errors import UserError
+from dast_jax.estimators.distinct import DISTINCT, Distinct
 from dast_jax.methods.annotations import Annotation
 from dast_jax.methods.exemplars import ExemplarBank
 from dast_jax.options import opt
@@ -30,6 +31,7 @@ __all__ = [
     "MethodFacts",
     "MethodOptions",
     "RoundStart",
+    "distinct_option",
     "exemplars_option",
     "require_references",
     "restore",
@@ -98,6 +100,9 @@ class Method(ABC):
     facts: MethodFacts
     """What the report shows of the round; complete once its training set has been built."""
 
+    distinct: Distinct
+    """Which responses to a query are different: what `options.distinct` says, else `by_task`."""
+
     def __init__(self, pool: Pool, options: Any, seed: int):
         self.pool = pool
         self.options: Any = options
@@ -105,7 +110,9 @@ class Method(ABC):
         self.round = 0
         self.levels = None
         self.facts = {}
-        self._random_exemplars: ExemplarBank | None = None
+        tasks = [query.task for query in pool.queries]
+        self.distinct = Distinct(getattr(options, "distinct", "by_task"), tasks)
+        self._references: ExemplarBank | None = None
         if getattr(options, "warm_up", False):
             require_references(pool, "method.warm_up trains on in round 0; set method.warm_up=false, or")
 
@@ -118,7 +125,7 @@ class Method(ABC):
         """
         self.round = round.number
         self.facts = {}
-        self._random_exemplars = None
+        self._references = None
         return Responses.none()
 
     @abstractmethod
@@ -133,23 +140,35 @@ class Method(ABC):
     def training_set(self, responses: Responses) -> TrainingSet | PreferenceSet:
         """Return what to train on after this round, from its verified responses: the carried and its own."""
 
-    def exemplars(self, query: int, kind: int) -> tuple[Exemplar, ...]:
+    def exemplars(self, query: int, kind: int, block: int = 0) -> tuple[Exemplar, ...]:
         """Return solved problems to show before `query`, never the query itself; empty for zero-shot.
 
-        By default these are random reference solutions of other queries, with their answers as hints where
-        the query is hinted.
+        By default these are reference solutions of other queries: random ones, drawn for this block of the
+        query's trials (`exemplars.block_of`), or the fixed ones, with their answers as hints where the
+        query is hinted. They must not depend on anything else that may differ between two calls.
         """
         if kind == PromptKind.ZERO_SHOT:
             return ()
-        if self._random_exemplars is None:
-            self._random_exemplars = ExemplarBank.of_references(self.pool, seed=self.seed, round=self.round)
+        if self._references is None:
+            self._references = ExemplarBank.of_references(self.pool, seed=self.seed, round=self.round)
         count = getattr(self.options, "exemplars", 0)
-        return self._random_exemplars.draw(query, count, hinted=kind == PromptKind.RATIONALIZED)
+        if kind in (PromptKind.FIXED, PromptKind.RATIONALIZED):
+            return self._references.fixed(query, count, hinted=kind == PromptKind.RATIONALIZED)
+        return self._references.draw(query, count, block=block)
 
     @property
     def plain(self) -> PromptKind:
         """The prompt of an ordinary trial: few-shot, or zero-shot without `options.exemplars`."""
-        return PromptKind.FEW_SHOT if getattr(self.options, "exemplars", 0) else PromptKind.ZERO_SHOT
+        return self.shown(PromptKind.FEW_SHOT)
+
+    @property
+    def fixed(self) -> PromptKind:
+        """The prompt of a trial that measures difficulty: the exemplars of all queries, if there are any."""
+        return self.shown(PromptKind.FIXED)
+
+    def shown(self, kind: PromptKind) -> PromptKind:
+        """Return `kind`, a prompt with exemplars, or zero-shot where `options.exemplars` is 0."""
+        return kind if getattr(self.options, "exemplars", 0) else PromptKind.ZERO_SHOT
 
     @property
     def warming_up(self) -> bool:
@@ -170,11 +189,21 @@ def restore(method: Method, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def exemplars_option() -> Any:
-    """Declare the option `exemplars` as most methods have it.
+    """Declare the option `exemplars` of every method that samples; [ours] 4.
 
-    [ours] Exemplars are random reference solutions of others, in every round, as for DAST's levels.
+    0 makes every prompt zero-shot: estimates, samples, and hinted ones, which then show the hint alone.
     """
-    return opt(4, "random reference solutions shown before the query; 0 samples zero-shot", min=0)
+    return opt(4, "solved problems shown before a sampled query; 0 samples everything zero-shot", min=0)
+
+
+def distinct_option(default: str = "by_task") -> Any:
+    """Declare the option `distinct`; [ours] by default, steps where the task is one that has them."""
+    return opt(
+        default,
+        "what makes a response new for its query: its steps (numbers and operators in order), its text, none "
+        "(every one is new), or by_task: steps for the tasks math and number, else text",
+        choices=DISTINCT,
+    )
 
 
 def warm_up_option(default: bool) -> Any:

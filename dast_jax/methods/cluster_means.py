@@ -1,10 +1,29 @@
-"""Means over clusters of queries: how often the policy fails, and what is assumed for queries never seen."""
+"""What was last seen of each query, and means over clusters: how often the policy fails in each of them, and
+what is assumed of queries never seen."""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["cluster_errors", "filled_by_cluster"]
+from dast_jax.estimators.estimate import TrialSums
+
+__all__ = ["cluster_errors", "filled_by_cluster", "last_seen"]
+
+
+def last_seen(before: np.ndarray, sums: TrialSums, queries: np.ndarray) -> np.ndarray:
+    """Return what was last seen of each query, float32 [4, n]: `before`, with `queries` as `sums` has them.
+
+    The rows are P@K (1 where a trial was correct), the pass rate, and mean steps and tokens.
+    """
+    last = before.copy()
+    trials, correct = sums.trials[queries], sums.correct[queries]
+    last[:, queries] = (
+        correct > 0,
+        correct / trials,
+        sums.steps[queries] / trials,
+        sums.length[queries] / trials,
+    )
+    return last
 
 
 def cluster_errors(cluster: np.ndarray, fail: np.ndarray, clusters: int, kappa: float) -> np.ndarray:

@@ -9,8 +9,9 @@
 From the paper: fail rate, the targets, the cap, the reuse. The authors' code stops when there are more
 correct ones than the target, one too many; here a query stops at exactly its target, counted in the order
 of its trials, whatever was in flight. [ours] K; fail rates stay those of the first estimate
-(`re_estimate`); duplicates are recognized by normalized text; with `warm_up` round 0 estimates with the base
-model, trains on the reference solutions, and its trials count toward round 1.
+(`re_estimate`), estimated behind the same exemplars for all queries; duplicates do not count (`distinct`);
+with `warm_up` round 0 estimates with the base model, trains on the reference solutions, and its trials count
+toward round 1.
 """
 
 from __future__ import annotations
@@ -22,10 +23,17 @@ import numpy as np
 
 from dast_jax.estimators.levels import levels_from_counts
 from dast_jax.methods.allocation import numbered, top_up
-from dast_jax.methods.base import Method, MethodOptions, RoundStart, exemplars_option, warm_up_option
+from dast_jax.methods.base import (
+    Method,
+    MethodOptions,
+    RoundStart,
+    distinct_option,
+    exemplars_option,
+    warm_up_option,
+)
 from dast_jax.methods.coverage import coverage
 from dast_jax.methods.level_estimate import correct_trials, estimate_requests, of_estimate
-from dast_jax.methods.training_sets import distinct_rows, first_rows, reference_set, text_set, usable_rows
+from dast_jax.methods.training_sets import distinct_rows, first_rows, reference_set, text_set
 from dast_jax.options import opt
 from dast_jax.records import LEVELS, Pool, Requests, Responses, Tally, TrainingSet
 
@@ -45,7 +53,7 @@ class DartOptions(MethodOptions):
     max_trials: int = opt(
         512, "n_max, the maximum trials per query and round, the estimate's included", min=1
     )
-    drop_duplicates: bool = opt(True, "responses whose normalized text repeats an earlier one's do not count")
+    distinct: str = distinct_option()
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(False)
 
@@ -85,15 +93,14 @@ class Dart(Method):
     def requests(self, tally: Tally, news: Responses) -> Requests:
         """Return K trials of every query first; when all have finished, those that lead to the targets."""
         if self._estimating:
-            requests = estimate_requests(tally, self.options.trials, self.plain)
+            requests = estimate_requests(tally, self.options.trials, self.fixed)
             if requests is not None:
                 return requests
             self._estimate(tally.correct)
         if self.warming_up:
             return Requests.none()
-        found = tally.distinct if self.options.drop_duplicates else tally.usable
-        deficit = np.maximum(self._targets() - found, 0)
-        return numbered(top_up(deficit, found, tally, self.options.max_trials), tally, self.plain)
+        deficit = np.maximum(self._targets() - tally.distinct, 0)
+        return numbered(top_up(deficit, tally.distinct, tally, self.options.max_trials), tally, self.plain)
 
     def _estimate(self, solved: np.ndarray) -> None:
         """Take the estimate; `levels` are for the report, the targets follow the fail rates."""
@@ -117,8 +124,7 @@ class Dart(Method):
             return reference_set(self.pool)
         levels, targets = self.levels, self._targets()
         assert levels is not None
-        rows = distinct_rows(responses) if self.options.drop_duplicates else usable_rows(responses)
-        rows = first_rows(responses, rows, targets)
+        rows = first_rows(responses, distinct_rows(responses, self.distinct), targets)
         kept = np.bincount(responses.query[rows], minlength=n)
         self.facts = {"coverage": coverage(self.pool, levels, kept, targets)}
         short = targets - kept

@@ -1,6 +1,6 @@
 """DAST: difficulty-aware self-training, arXiv 2503.09029.
 
-    estimate   K few-shot trials per query by M_0; levels easy / middle / hard / unsolved by pass rate
+    estimate   K trials per query by M_0, behind the same exemplars; levels easy / middle / hard / unsolved
     round 0    train on D_o, the reference solutions
     round t    quota per query by level (DAST-P); sample each query, shown exemplars of its own level
                (DAST-L), until its quota of correct responses, distinct from each other and from its
@@ -12,9 +12,10 @@ sampled until its correct and incorrect responses make its quota of different pa
 `proportion` and `length` switch the two parts off: both on is DAST-S, one of them on is DAST-P or DAST-L,
 both off is plain rejection sampling (or plain DPO). From the paper: four levels from few-shot trials of the
 initial policy, fixed during self-training; round 0 on D_o, later rounds on D_a ∪ D_o; more responses for
-harder levels; exemplars of the query's own level control the length. The paper gives no numbers for K, the
-cut points or the quotas, nor how exemplars and pairs are drawn: everything marked [ours] below and in
-the options is this package's choice. How levels are estimated: `level_estimate`.
+harder levels; exemplars of the query's own level control the length. K, the cut points, the quotas and how
+exemplars and pairs are drawn are [ours]. How levels are estimated: `level_estimate`. With `reuse_estimate`
+M_0's trials count toward round 1, where easy and middle queries then need hardly any others: compare P, L and
+pairs without it. `training.start` and `training.reference` can be M_0 every round, as in the authors' code.
 
 With all queries solved every level is easy and all have the same quota; with none solved DAST-S trains on
 the reference solutions alone, and DAST-D on pairs of reference solutions and incorrect responses.
@@ -32,9 +33,9 @@ from dast_jax.estimators.distinct import DistinctResponses
 from dast_jax.estimators.levels import UNSOLVED
 from dast_jax.methods import level_estimate
 from dast_jax.methods.allocation import level_quotas, numbered, top_up
-from dast_jax.methods.base import Method, RoundStart, require_references
+from dast_jax.methods.base import Method, RoundStart, distinct_option, exemplars_option, require_references
 from dast_jax.methods.exemplars import ExemplarBank
-from dast_jax.methods.pairs import quota_pairs, trials_for_pairs, trials_until_pairs
+from dast_jax.methods.pairs import quota_pairs, trials_for_pairs
 from dast_jax.methods.training_sets import build_training_set, first_distinct, reference_set, trials_used
 from dast_jax.options import opt
 from dast_jax.records import (
@@ -67,22 +68,21 @@ class Options(level_estimate.LevelOptions):
         choices=LEVELS,
         min=1,
     )
-    max_repeats: int = opt(
-        4, "maximum times that one text or pair may appear for a query, to fill a quota", min=1
-    )
+    max_repeats: int = opt(4, "maximum uses of one text or pair of a query, to fill its quota", min=1)
     max_trials: int = opt(
         64, "maximum trials per query and round, those reused from the level estimate included", min=1
     )
-    exemplars: int = opt(4, "exemplars in a few-shot prompt", min=0)
+    reuse_estimate: bool = opt(True, "round 1 counts M_0's trials, instead of only sampling afresh from M_1")
+    distinct: str = distinct_option()
+    exemplars: int = exemplars_option()
     loss: str = opt("sft", "sft (DAST-S) or dpo (DAST-D)", choices=("sft", "dpo"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_trials < self.trials:
-            raise UserError(
-                f"method.max_trials: {self.max_trials} is less than method.trials ({self.trials}), "
-                "whose trials count toward it; raise it"
-            )
+        counted = self.reuse_estimate or self.re_estimate == "every_round"
+        if counted and self.max_trials < self.trials:
+            message = "method.max_trials: {} is less than method.trials ({}), which count toward it; raise it"
+            raise UserError(message.format(self.max_trials, self.trials))
 
 
 class Dast(Method):
@@ -95,24 +95,27 @@ class Dast(Method):
         super().__init__(pool, options, seed)
         require_references(pool, "DAST trains on in round 0;")
         level_estimate.check_estimate(pool, options)
+        if options.length and not options.exemplars:
+            log.warning("method.length has no effect with method.exemplars=0, which samples zero-shot")
         self.used: np.ndarray | None = None  # how many of each query's trials the last round made use of
         self.has_reference = np.array([bool(query.solution) for query in pool.queries])
 
     # --- which queries to sample next, and with which prompt ---
 
     def begin(self, round: RoundStart) -> Responses:
-        """Carry over the trials of the estimate to round 1, unless it makes its own estimate."""
+        """Carry over the trials of the estimate to round 1, if they are reused there."""
         super().begin(round)
         last = round.history(self.round - 1) if self.round else Responses.none()
         self._solved = last if self.used is None else last.take(last.trial < self.used[last.query])
         self._matched: ExemplarBank | None = None
         self._estimating = self.round == 0 or self.options.re_estimate == "every_round"
         self._trials: list[Responses] = []  # of the estimate, where it looks at more than counts
-        carried = last if self.round == 1 and not self._estimating else Responses.none()
-        self._found = DistinctResponses(len(self.pool), count_rejectable=self.options.loss == "dpo")
-        if self.round and self.options.loss == "sft":  # an example that repeats its reference is not new
-            references = reference_set(self.pool)
-            self._found.know(references.query, references.text)
+        reused = self.round == 1 and self.options.reuse_estimate and not self._estimating
+        carried = last if reused else Responses.none()
+        n, pairs = len(self.pool), self.options.loss == "dpo"
+        self._found = DistinctResponses(n, self.distinct, count_rejectable=pairs)
+        if self.round and not pairs:  # an example that repeats its reference is not new
+            self._found.know((references := reference_set(self.pool)).query, references.text)
         self._found.add(carried)
         return carried
 
@@ -124,7 +127,7 @@ class Dast(Method):
         if self._estimating:
             if options.estimator != "sampled":
                 self._trials.append(news)
-            requests = level_estimate.estimate_requests(tally, options.trials, PromptKind.FEW_SHOT)
+            requests = level_estimate.estimate_requests(tally, options.trials, self.fixed)
             if requests is not None:
                 return requests
             self._estimate(tally.correct, self._trials)
@@ -132,34 +135,31 @@ class Dast(Method):
             return Requests.none()
         quotas, found = self.quotas(), self._found.usable
         if options.loss == "dpo":
-            rejectable, by_reference = self._found.rejectable, self._by_reference()
-            more = trials_for_pairs(quotas, found, rejectable, tally, by_reference, options.max_trials)
+            bad, by_reference = self._found.rejectable, self._by_reference()
+            more = trials_for_pairs(quotas, found, bad, tally, by_reference, options.max_trials)
         else:
             deficit = np.maximum(quotas - self.has_reference - found, 0)
             more = top_up(deficit, found, tally, options.max_trials)
-        return numbered(more, tally, PromptKind.MATCHED if options.length else PromptKind.FEW_SHOT)
+        return numbered(more, tally, self.shown(PromptKind.MATCHED) if options.length else self.plain)
 
-    def exemplars(self, query: int, kind: int) -> tuple[Exemplar, ...]:
-        """Return random reference solutions (few-shot), or solved problems of the query's level (matched)."""
+    def exemplars(self, query: int, kind: int, block: int = 0) -> tuple[Exemplar, ...]:
+        """Return solved problems of the query's level (matched), or reference solutions."""
         if kind == PromptKind.MATCHED:
-            return self._bank().draw(query, self.options.exemplars)
-        return super().exemplars(query, kind)
+            return self._bank().draw(query, self.options.exemplars, block=block)
+        return super().exemplars(query, kind, block)
 
     def _bank(self) -> ExemplarBank:
         if self._matched is None:
             assert self.levels is not None, "levels come first"
-            solved, levels = self._solved, self.levels
-            self._matched = ExemplarBank.by_level(self.pool, levels, solved, seed=self.seed, round=self.round)
+            self._matched = ExemplarBank.by_level(
+                self.pool, self.levels, self._solved, seed=self.seed, round=self.round
+            )
         return self._matched
-
-    # --- how hard the queries are ---
 
     def _estimate(self, correct: np.ndarray, trials: list[Responses]) -> None:
         self.levels, self.facts = level_estimate.estimate_levels(self.pool, self.options, correct, trials)
+        level_estimate.warn_of(self.facts, self.round)
         self._estimating, self._trials = False, []
-        for name, count in self.facts.items():
-            if name != "estimator":
-                log.warning("round %d: estimator %s: %s %s", self.round, self.options.estimator, name, count)
 
     def quotas(self) -> np.ndarray:
         """Return the examples (the reference solution included) or pairs per query, int64 [n]."""
@@ -189,12 +189,12 @@ class Dast(Method):
         quotas = self.quotas()
         repeats = options.max_repeats if options.proportion else 1
         if options.loss == "dpo":
-            by_reference = self._by_reference()
-            self.used = trials_until_pairs(quotas, responses, by_reference, options.max_trials)
-            counted = responses.take(responses.trial < self.used[responses.query])
-            seed = [self.seed, self.round]
-            return quota_pairs(self.pool, counted, quotas, by_reference, self.levels, repeats, seed)
+            pairs, self.used = quota_pairs(
+                self.pool, responses, self.distinct, quotas, self._by_reference(), self.levels,
+                max_repeats=repeats, max_trials=options.max_trials, seed=[self.seed, self.round],
+            )  # fmt: skip
+            return pairs
         need = quotas - self.has_reference
-        rows = first_distinct(responses, need, references_of=self.pool)
+        rows = first_distinct(responses, self.distinct, need, references_of=self.pool)
         self.used = trials_used(responses, rows, need, options.max_trials)
         return build_training_set(self.pool, responses, rows, quotas, self.levels, repeats)

@@ -14,7 +14,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods.base import MethodOptions, RoundStart, exemplars_option, warm_up_option
+from dast_jax.methods.base import (
+    MethodOptions,
+    RoundStart,
+    distinct_option,
+    exemplars_option,
+    warm_up_option,
+)
 from dast_jax.methods.equal_trial_pairs import EqualTrialPairs
 from dast_jax.options import opt
 from dast_jax.records import Responses
@@ -28,6 +34,7 @@ class Options(MethodOptions):
 
     trials: int = opt(10, "trials per query, all in one pass", min=2)
     pairs: int = opt(4, "maximum pairs per query", min=1)
+    distinct: str = distinct_option()
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(True)
 

@@ -27,7 +27,7 @@ class EqualTrialPairs(Method):
         if self.warming_up:
             return reference_set(self.pool)
         n = len(self.pool)
-        chosen, rejected = candidates(responses, n, [self.seed])
+        chosen, rejected = candidates(responses, n, [self.seed], self.distinct)
         self.facts = {
             "with_pairs": float(((chosen.count > 0) & (rejected.count > 0)).mean()),
             "without_correct": float((chosen.count == 0).mean()),

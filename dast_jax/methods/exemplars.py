@@ -1,7 +1,10 @@
 """Solved problems to show in few-shot prompts: random reference solutions, or matched by level and length.
 
-A draw depends on (seed, round, query) and on what is in the bank, and on nothing else: not on the
-order of the draws, nor on how often a query is drawn for.
+Difficulty is estimated behind the same exemplars for every query: what a query happens to be shown would
+otherwise explain as much of its pass rate as its own difficulty does. Samples to train on are drawn
+behind different ones, anew for each query and, [ours], for each block of `BLOCK` trials, as the sampler
+computes a prompt once for all trials that share it. A draw depends on (seed, round, query, block) and on what
+is in the bank, and on nothing else: not on the order of the draws, nor on how often a query is drawn for.
 """
 
 from __future__ import annotations
@@ -14,9 +17,17 @@ import numpy as np
 from dast_jax.data import hints
 from dast_jax.estimators.distinct import usable
 from dast_jax.estimators.levels import EASY, HARD, UNSOLVED
-from dast_jax.records import LEVELS, Exemplar, Pool, Responses
+from dast_jax.records import LEVELS, Exemplar, Pool, PromptKind, Responses
 
-__all__ = ["ExemplarBank"]
+__all__ = ["BLOCK", "ExemplarBank", "block_of"]
+
+BLOCK = 8
+"""Trials of a query, in a row, that are shown the same exemplars."""
+
+
+def block_of(kind: int, trial: int) -> int:
+    """Return which block of its query a trial is in: 0 for all where the prompt does not depend on it."""
+    return trial // BLOCK if kind in (PromptKind.FEW_SHOT, PromptKind.MATCHED) else 0
 
 
 class ExemplarBank:
@@ -36,6 +47,7 @@ class ExemplarBank:
         """`owner` int [m] and `text` object [m] are the solved problems; `group` int [n] of every query."""
         self._pool, self._owner, self._text, self._group = pool, owner, text, group
         self._seed, self._round = seed, round
+        self._fixed: dict[int, list[int]] = {}  # by number of exemplars: rows, one more than are shown
         length = np.fromiter(map(len, text), np.int64, len(text))
         row_group = group[owner]
         order = np.lexsort((length, row_group))  # stable: equal lengths stay in the given order
@@ -68,16 +80,35 @@ class ExemplarBank:
             round=round,
         )
 
-    def draw(self, query: int, count: int, *, hinted: bool = False) -> tuple[Exemplar, ...]:
-        """Draw `count` exemplars for `query`, of different problems and never the query's own.
+    def fixed(self, query: int, count: int, *, hinted: bool = False) -> tuple[Exemplar, ...]:
+        """Return the same `count` exemplars for every query and round, of different problems.
 
-        There are fewer if the whole bank has no more. `hinted` puts each one's answer after its question.
+        A query that is among them is shown another one in its place. There are fewer if the whole bank has
+        no more. `hinted` puts each one's answer after its question. [ours] They are drawn by the seed.
+        """
+        if count not in self._fixed:
+            rows = np.concatenate(self._rows)
+            shuffled = rows[np.random.default_rng([self._seed, 8]).permutation(len(rows))]
+            first: dict[str, int] = {}
+            for row in shuffled:
+                if len(first) > count:
+                    break
+                first.setdefault(self._pool.queries[self._owner[row]].question, int(row))
+            self._fixed[count] = list(first.values())
+        own = self._pool.queries[query].question
+        others = [row for row in self._fixed[count] if self._pool.queries[self._owner[row]].question != own]
+        return tuple(self._exemplar(row, hinted) for row in others[:count])
+
+    def draw(self, query: int, count: int, *, block: int = 0) -> tuple[Exemplar, ...]:
+        """Draw `count` exemplars for a block of `query`, of different problems and never the query's own.
+
+        There are fewer if the whole bank has no more.
 
         [ours] From the longer half of the query's level when it is hard or unsolved, the shorter half when
         it is easy, else from all of it; when the half has too few, from the rest of the level; when the
         level has too few, from the nearest levels (the harder of two equally near).
         """
-        rng = np.random.default_rng([self._seed, self._round, query])
+        rng = np.random.default_rng([self._seed, self._round, query, block])
         chosen: list[Exemplar] = []
         used = {self._pool.queries[query].question}
         for rows in self._preferred(int(self._group[query])):
@@ -87,9 +118,12 @@ class ExemplarBank:
                 owner = self._pool.queries[self._owner[row]]
                 if owner.question not in used:
                     used.add(owner.question)
-                    question = hints.hinted(owner) if hinted else owner.question
-                    chosen.append(Exemplar(question, self._text[row]))
+                    chosen.append(self._exemplar(row))
         return tuple(chosen)
+
+    def _exemplar(self, row: int, hinted: bool = False) -> Exemplar:
+        owner = self._pool.queries[self._owner[row]]
+        return Exemplar(hints.hinted(owner) if hinted else owner.question, self._text[row])
 
     def notes(self, count: int) -> dict[str, int]:
         """Return `exemplar_fallbacks`, the queries whose level holds fewer than `count` other problems."""

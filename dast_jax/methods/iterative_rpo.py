@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods.base import MethodOptions, exemplars_option, warm_up_option
+from dast_jax.methods.base import MethodOptions, distinct_option, exemplars_option, warm_up_option
 from dast_jax.methods.equal_trial_pairs import EqualTrialPairs
 from dast_jax.options import opt
 
@@ -27,6 +27,7 @@ class Options(MethodOptions):
 
     trials: int = opt(30, "K, the trials per query and round", min=2)
     pairs: int = opt(10, "maximum pairs per query", min=1)
+    distinct: str = distinct_option()
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(True)
 

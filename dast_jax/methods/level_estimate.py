@@ -7,7 +7,8 @@ responses. Pure functions on columns, and the options that DAST shares with its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,10 @@ __all__ = [
     "estimate_levels",
     "estimate_requests",
     "of_estimate",
+    "warn_of",
 ]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ class LevelOptions(MethodOptions):
         "label, uncertainty or judge, cut by the level shares of DAST's data",
         choices=ESTIMATORS,
     )
-    trials: int = opt(16, "K, the few-shot trials per query that estimate its level", min=1)
+    trials: int = opt(16, "K, the trials per query that estimate its level", min=1)
     easy_cut: float = opt(0.75, "a query is easy from this pass rate up", min=0, max=1)
     hard_cut: float = opt(
         0.25, "a query is hard below this pass rate, and middle from it to easy_cut", min=0, max=1
@@ -126,3 +130,10 @@ def estimate_levels(
         fallback=options.judge.fallback,
     )
     return found.levels, {"estimator": options.estimator, **found.notes}
+
+
+def warn_of(facts: Mapping[str, object], round: int) -> None:
+    """Warn of the counts among the facts of an estimate: queries that were unrated, requests that failed."""
+    for name, count in facts.items():
+        if name != "estimator":
+            log.warning("round %d: estimator %s: %s %s", round, facts["estimator"], name, count)

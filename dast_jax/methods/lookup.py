@@ -22,6 +22,7 @@ METHODS = (
     "dart_uniform",
     "dast",
     "dpo",
+    "hs_star",
     "iterative_rpo",
     "rest_em",
     "rft",

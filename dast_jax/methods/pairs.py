@@ -1,7 +1,8 @@
 """From verified responses to preference pairs: a correct response over an incorrect one of the same query.
 
 [ours] Only a response whose verdict is incorrect and that is not truncated can be rejected: a truncated or
-timed-out one, or one without an answer, was not shown to be incorrect. Repeated texts count once.
+timed-out one, or one without an answer, was not shown to be incorrect. Of responses that are not distinct
+(`Method.distinct`) only the first counts.
 Which pairs are drawn depends on (seed, query) and the responses there are, not on their order.
 """
 
@@ -11,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dast_jax.estimators.distinct import rejectable, response_keys, usable
+from dast_jax.estimators.distinct import Distinct, rejectable, usable
 from dast_jax.methods.training_sets import distinct_rows, rank_within
-from dast_jax.records import LEVELS, Pool, PreferenceSet, Responses, Tally
+from dast_jax.records import LEVELS, Origin, Pool, PreferenceSet, Responses, Tally
 
 __all__ = ["Candidates", "candidates", "draw_pairs", "quota_pairs", "trials_for_pairs", "trials_until_pairs"]
 
@@ -21,11 +22,12 @@ __all__ = ["Candidates", "candidates", "draw_pairs", "quota_pairs", "trials_for_
 class Candidates:
     """The texts of one side of the pairs, by query, in a random order drawn by the seed.
 
-    `query` int [m] sorted; `text` object [m]; `is_reference` bool [m].
+    `query` int [m] sorted; `text` object [m]; `is_reference` bool [m]; `origin` [m].
     """
 
-    def __init__(self, query: np.ndarray, text: np.ndarray, is_reference: np.ndarray, n_queries: int):
-        self.query, self.text, self.is_reference = query, text, is_reference
+    def __init__(self, query: np.ndarray, text: np.ndarray, origin: Origin, n_queries: int):
+        self.query, self.text, self.origin = query, text, origin
+        self.is_reference = origin.round < 0
         self.count = np.bincount(query, minlength=n_queries)
         self.first = np.cumsum(self.count) - self.count
 
@@ -35,15 +37,21 @@ class Candidates:
         new_query = np.concatenate([self.query[own], query])
         order = np.argsort(new_query, kind="stable")
         text = np.concatenate([self.text[own], solutions])[order]
-        is_reference = np.concatenate([self.is_reference[own], np.ones(len(query), bool)])[order]
-        return Candidates(new_query[order], text, is_reference, len(self.count))
+        origin = Origin.concatenate([self.origin.take(own), Origin.references(len(query))]).take(order)
+        return Candidates(new_query[order], text, origin, len(self.count))
 
 
-def candidates(responses: Responses, n_queries: int, seed: Sequence[int]) -> tuple[Candidates, Candidates]:
-    """Return the distinct texts that can be chosen, and those that can be rejected, of each query."""
+def candidates(
+    responses: Responses, n_queries: int, seed: Sequence[int], distinct: Distinct | None = None
+) -> tuple[Candidates, Candidates]:
+    """Return the responses that can be chosen, and those that can be rejected, of each query.
+
+    They differ as `distinct` says, by default in their text.
+    """
+    distinct = distinct or Distinct()
     return (
-        _distinct_texts(responses, np.flatnonzero(usable(responses)), n_queries, [*seed, 3]),
-        _distinct_texts(responses, np.flatnonzero(rejectable(responses)), n_queries, [*seed, 4]),
+        _texts(responses, np.flatnonzero(usable(responses)), distinct, n_queries, [*seed, 3]),
+        _texts(responses, np.flatnonzero(rejectable(responses)), distinct, n_queries, [*seed, 4]),
     )
 
 
@@ -82,27 +90,35 @@ def draw_pairs(
         rejected=rejected.text[j],
         chosen_is_reference=chosen.is_reference[i],
         shortfall=shortfall,
+        chosen_origin=chosen.origin.take(i),
+        rejected_origin=rejected.origin.take(j),
     )
 
 
 def quota_pairs(
     pool: Pool,
     responses: Responses,
+    distinct: Distinct,
     quotas: np.ndarray,
     by_reference: np.ndarray,
     levels: np.ndarray,
+    *,
     max_repeats: int,
+    max_trials: int,
     seed: Sequence[int],
-) -> PreferenceSet:
-    """Return `quotas` pairs of each query, int [n], drawn from `responses` as `draw_pairs` does.
+) -> tuple[PreferenceSet, np.ndarray]:
+    """Return `quotas` pairs of each query, int [n], and how many of its trials they come from, int32 [n].
 
-    Where `by_reference` (bool [n]) the chosen text is the query's reference solution.
+    They are drawn as `draw_pairs` does from the responses up to the trial at which there are enough
+    (`trials_until_pairs`). Where `by_reference` (bool [n]) the chosen text is the query's reference solution.
     """
-    chosen, rejected = candidates(responses, len(pool), seed)
+    used = trials_until_pairs(quotas, responses, distinct, by_reference, max_trials)
+    counted = responses.take(responses.trial < used[responses.query])
+    chosen, rejected = candidates(counted, len(pool), seed, distinct)
     preferred = np.flatnonzero(by_reference)
     solutions = np.array([pool.queries[i].solution for i in preferred], dtype=object)
     chosen = chosen.with_references(preferred, solutions)
-    return draw_pairs(chosen, rejected, quotas, max_repeats=max_repeats, levels=levels)
+    return draw_pairs(chosen, rejected, quotas, max_repeats=max_repeats, levels=levels), used
 
 
 def trials_for_pairs(
@@ -115,7 +131,7 @@ def trials_for_pairs(
 ) -> np.ndarray:
     """Return further trials per query, int64 [n], until c·r ≥ `wanted` pairs are possible, within the budget.
 
-    c are the distinct texts that can be chosen, `choosable` int [n] so far, or 1 where the reference is
+    c are the distinct responses that can be chosen, `choosable` int [n] so far, or 1 where the reference is
     preferred (bool [n]); r those that can be rejected, `rejectable` int [n]. [ours] With yields p and q so
     far, t more trials are expected to give (c + p·t)·(r + q·t) pairs; a query requests at most as many at a
     time as it has had.
@@ -134,7 +150,11 @@ def trials_for_pairs(
 
 
 def trials_until_pairs(
-    wanted: np.ndarray, responses: Responses, prefers_reference: np.ndarray, max_trials: int
+    wanted: np.ndarray,
+    responses: Responses,
+    distinct: Distinct,
+    prefers_reference: np.ndarray,
+    max_trials: int,
 ) -> np.ndarray:
     """Return each query's trials up to the one at which c·r reaches `wanted`, int32 [n].
 
@@ -144,8 +164,8 @@ def trials_until_pairs(
     order = np.lexsort((responses.trial, responses.round, responses.query))
     query = responses.query[order]
     good, bad = np.zeros(len(responses), bool), np.zeros(len(responses), bool)
-    good[distinct_rows(responses)] = True
-    bad[distinct_rows(responses, np.flatnonzero(rejectable(responses)))] = True
+    good[distinct_rows(responses, distinct)] = True
+    bad[distinct_rows(responses, distinct, np.flatnonzero(rejectable(responses)))] = True
     c = _running(good[order] & ~prefers_reference[query], query) + prefers_reference[query]
     r = _running(bad[order], query)
     met = np.flatnonzero(c * r >= wanted[query])
@@ -164,11 +184,13 @@ def _running(flag: np.ndarray, query: np.ndarray) -> np.ndarray:
     return count
 
 
-def _distinct_texts(responses: Responses, rows: np.ndarray, n_queries: int, seed: list[int]) -> Candidates:
-    """Return one row per (query, normalized text), in an order that the text's digest and the seed decide."""
+def _texts(
+    responses: Responses, rows: np.ndarray, distinct: Distinct, n_queries: int, seed: list[int]
+) -> Candidates:
+    """Return the distinct ones of `rows`, in an order that their keys and the seed decide."""
     query = responses.query[rows]
-    key = response_keys(responses.text[rows])
-    # Of equal texts (they may differ in case or space) the first by (round, trial).
+    key = distinct.keys_of(responses, rows)
+    # Of responses that are not different the first by (round, trial).
     order = np.lexsort((responses.trial[rows], responses.round[rows], key, query))
     same = (np.diff(query[order]) == 0) & (key[order][1:] == key[order][:-1])
     order = order[np.concatenate([[True], ~same])] if len(rows) else order
@@ -176,7 +198,7 @@ def _distinct_texts(responses: Responses, rows: np.ndarray, n_queries: int, seed
     shuffled = _mix(key[order] ^ _mix(query[order].astype(np.uint64) ^ salt))
     order = order[np.lexsort((shuffled, query[order]))]
     rows = rows[order]
-    return Candidates(responses.query[rows], responses.text[rows], np.zeros(len(rows), bool), n_queries)
+    return Candidates(responses.query[rows], responses.text[rows], Origin.of(responses, rows), n_queries)
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ from dast_jax.methods.training_sets import (
     reference_set,
     text_set,
     union,
-    usable_rows,
 )
 from dast_jax.records import Pool, Requests, Responses, Tally, TrainingSet
 
@@ -26,10 +25,10 @@ __all__ = ["RejectionSampling"]
 class RejectionSampling(Method):
     """`trials` of every query; the correct ones are trained on.
 
-    `distinct` drops those whose normalized text repeats an earlier one's, `at_most` (0: no limit) keeps the
-    first ones of a query by trial, and `references` adds the reference solutions, which then are earlier
-    ones too. Correct means usable: a truncated response is never trained on. `levels`, by the trials of the
-    first round that has any, are for the report; the method does not use them.
+    Those that repeat an earlier one are dropped, as `options.distinct` says; `at_most` (0: no limit) keeps
+    the first ones of a query by trial, and `references` adds the reference solutions, which then are
+    earlier ones too. Correct means usable: a truncated response is never trained on. `levels`, by the trials
+    of the first round that has any, are for the report; the method does not use them.
     """
 
     start = "restart"
@@ -41,12 +40,11 @@ class RejectionSampling(Method):
         options: Any,
         seed: int,
         *,
-        distinct: bool,
         references: bool = False,
         at_most: int = 0,
     ):
         super().__init__(pool, options, seed)
-        self._distinct, self._references, self._at_most = distinct, references, at_most
+        self._with_references, self._at_most = references, at_most
 
     def requests(self, tally: Tally, news: Responses) -> Requests:
         """Return all trials in one batch."""
@@ -62,15 +60,11 @@ class RejectionSampling(Method):
         if self.levels is None:
             solved = np.bincount(responses.query[responses.correct], minlength=n)
             self.levels = levels_from_counts(solved, self.options.trials)
-        references_of = self.pool if self._references else None
-        rows = (
-            distinct_rows(responses, references_of=references_of)
-            if self._distinct
-            else usable_rows(responses)
-        )
+        references_of = self.pool if self._with_references else None
+        rows = distinct_rows(responses, self.distinct, references_of=references_of)
         if self._at_most:
             rows = first_rows(responses, rows, np.full(n, self._at_most))
         kept = np.bincount(responses.query[rows], minlength=n)
         self.facts = {"coverage": coverage(self.pool, self.levels, kept)}
         found = text_set(responses, rows)
-        return union(reference_set(self.pool), found) if self._references else found
+        return union(reference_set(self.pool), found) if self._with_references else found

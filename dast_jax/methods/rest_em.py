@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods.base import MethodOptions, exemplars_option, warm_up_option
+from dast_jax.methods.base import MethodOptions, distinct_option, exemplars_option, warm_up_option
 from dast_jax.methods.rejection import RejectionSampling
 from dast_jax.options import opt
 from dast_jax.records import Pool
@@ -28,6 +28,7 @@ class Options(MethodOptions):
 
     trials: int = opt(32, "K, the trials per query and round", min=1)
     at_most: int = opt(10, "maximum responses kept per query", min=1)
+    distinct: str = distinct_option()
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(False)
 
@@ -36,4 +37,4 @@ class RestEm(RejectionSampling):
     """Run the algorithm box above."""
 
     def __init__(self, pool: Pool, options: Options, seed: int):
-        super().__init__(pool, options, seed, distinct=True, at_most=options.at_most)
+        super().__init__(pool, options, seed, at_most=options.at_most)

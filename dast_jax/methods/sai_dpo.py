@@ -15,14 +15,15 @@ are harder. Its formulas were not reachable; [ours] are these:
     d   = exp(−((q − centre) / width)² / 2) q the quantile of the query's difficulty rank, 0 the easiest;
                                             or, with band: pairs, 1 − p^K − (1−p)^K, the chance of a
                                             valid pair
-    draw without replacement, in proportion to the weights of what is left
+    draw without replacement, in proportion to the weights of what is left; with weights: flat, the control
+    for any claim, as many queries are drawn with equal chances
 
 A query's difficulty is what was last seen of it, in a probe or as drawn; of a query never sampled, its
-cluster's mean, so that it ranks between those that were solved and those that were not. A step is a line that
-is not blank. Tags are the data's own subjects, else those of the tagger (`tagger.endpoint`), else the query's
-text. Trials of probed queries that are drawn too are not sampled again. A query whose trials
-are all correct or all incorrect gives no pair; if all queries are so, there is nothing to train on in this
-round, and the policy is unchanged.
+cluster's mean, so that it ranks between those that were solved and those that were not. `step_count` says
+what ends a step. Tags are the data's own subjects, else the tagger's (`tagger.endpoint`), else the query's
+text. Trials of probed queries that are drawn too are not sampled again. A query whose trials are all correct
+or all incorrect gives no pair; if all queries are so, there is nothing to train on in this round, and the
+policy is unchanged.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from dast_jax.llm.tagger import TaggerOptions
 from dast_jax.methods.allocation import draw, numbered
 from dast_jax.methods.annotations import Annotation, Clusters
 from dast_jax.methods.base import Method, MethodOptions, RoundStart, exemplars_option, warm_up_option
-from dast_jax.methods.cluster_means import cluster_errors, filled_by_cluster
+from dast_jax.methods.cluster_means import cluster_errors, filled_by_cluster, last_seen
 from dast_jax.methods.pairs import candidates, draw_pairs
 from dast_jax.methods.training_sets import reference_set
 from dast_jax.options import opt
@@ -60,6 +61,10 @@ class Options(MethodOptions):
     draw: int = opt(20_000, "queries drawn each round; all of them in a smaller pool", min=1)
     kappa: float = opt(4.0, "κ: the weight, in probed queries, of the mean error within a cluster's", min=0)
     epsilon: float = opt(0.05, "ε: weight of a cluster without errors", min=0)
+    weights: str = opt(
+        "dynamic", "draw by error and difficulty (dynamic), or all alike (flat)", choices=("dynamic", "flat")
+    )
+    step_separators: tuple[str, ...] = opt((), "what ends a step of a response; none are the task's own")
     band: str = opt(
         "rank",
         "how difficulty is weighted: rank prefers a quantile of its rank, pairs the probability of a pair",
@@ -75,6 +80,10 @@ class Options(MethodOptions):
     def annotations(self) -> tuple[Annotation, ...]:
         """The clusters of the queries."""
         return (Clusters(self.clusters, self.encoder, self.encoder_model, self.tagger),)
+
+    def __post_init__(self) -> None:
+        if "" in self.step_separators:
+            raise ValueError("step_separators: an empty text ends no step; remove it")
 
 
 def _probe_size(options: Options, n_queries: int) -> int:
@@ -129,10 +138,10 @@ class SaiDpo(Method):
         if (tally.requested[probe] == 0).any():
             count = np.zeros(n, np.int64)
             count[probe] = trials
-            return numbered(count, tally, self.plain)
+            return numbered(count, tally, self.fixed)
         if (tally.finished[probe] < trials).any():
             return Requests.none()
-        self._drawn = self._draw(TrialSums.of(Responses.concatenate(self._probed), n))
+        self._drawn = self._draw(self._sums(Responses.concatenate(self._probed)))
         count = np.zeros(n, np.int64)
         count[self._drawn] = trials
         return numbered(np.maximum(count - tally.requested, 0), tally, self.plain)
@@ -145,11 +154,12 @@ class SaiDpo(Method):
     def weights(self, probed: TrialSums) -> np.ndarray:
         """Return (ε + e_c)·d of every query, float64 [n], from sums over the responses to the probe."""
         o, probe = self.options, self._probe
+        if o.weights == "flat":
+            return np.ones(len(self.pool))
         fail = 1 - probed.correct[probe] / probed.trials[probe]
         errors = cluster_errors(self._clusters[probe], fail, o.clusters, o.kappa)
-        solved, rate, steps, length = filled_by_cluster(
-            self._updated(probed, probe), self._clusters, o.clusters
-        )
+        last = last_seen(self.last, probed, probe)
+        solved, rate, steps, length = filled_by_cluster(last, self._clusters, o.clusters)
         if o.band == "rank":
             quantile = rank_quantiles(-solved, steps, length)
             band = np.exp(-0.5 * ((quantile - o.centre) / o.width) ** 2)
@@ -158,17 +168,8 @@ class SaiDpo(Method):
         weights: np.ndarray = (o.epsilon + errors[self._clusters]) * band
         return weights
 
-    def _updated(self, sums: TrialSums, queries: np.ndarray) -> np.ndarray:
-        """Return what was last seen of each query, float32 [4, n], with `queries` as `sums` has them."""
-        last = self.last.copy()
-        trials, correct = sums.trials[queries], sums.correct[queries]
-        last[:, queries] = (
-            correct > 0,
-            correct / trials,
-            sums.steps[queries] / trials,
-            sums.length[queries] / trials,
-        )
-        return last
+    def _sums(self, responses: Responses) -> TrialSums:
+        return TrialSums.of(responses, self.pool.queries, self.options.step_separators)
 
     # --- what to train on ---
 
@@ -177,13 +178,13 @@ class SaiDpo(Method):
         if self.warming_up:
             return reference_set(self.pool)
         n, probe = len(self.pool), self._probe
-        probed = TrialSums.of(responses.take(np.flatnonzero(np.isin(responses.query, probe))), n)
+        probed = self._sums(responses.take(np.flatnonzero(np.isin(responses.query, probe))))
         drawn = self._draw(probed)
-        chosen, rejected = candidates(responses, n, [self.seed, self.round])
+        chosen, rejected = candidates(responses, n, [self.seed, self.round], self.distinct)
         wanted = np.zeros(n, np.int64)
         wanted[drawn] = self.options.pairs
         pairs = draw_pairs(chosen, rejected, wanted)
-        seen = TrialSums.of(responses, n)
+        seen = self._sums(responses)
         self.facts = {
             "probed": len(probe),
             "probe_accuracy": float((seen.correct[probe] / seen.trials[probe]).mean()),
@@ -192,5 +193,5 @@ class SaiDpo(Method):
             "drawn_all_correct": int((seen.correct[drawn] == seen.trials[drawn]).sum()),
             "drawn_none_correct": int((seen.correct[drawn] == 0).sum()),
         }
-        self.last = self._updated(seen, np.flatnonzero(seen.trials))
+        self.last = last_seen(self.last, seen, np.flatnonzero(seen.trials))
         return pairs

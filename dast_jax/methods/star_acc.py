@@ -2,8 +2,12 @@
 
     round t    as `star`, but training continues from the last policy instead of the base model
 
-With all queries solved all of them are trained on, one response each; with none solved there is nothing
-to train on in this round, and the policy is unchanged.
+The whole pool is tried up to K = 2 times each round, and β^t of the successes are trained on: the sampling
+that this wastes is what AdaSTaR saves. `beta: full` trains on all of them (STaR-Acc-Full), and with
+`trials: 5` it is STaR-Acc-Full-K.
+
+With all queries solved β^t of them are drawn, one response each; with none solved there is nothing to train
+on in this round, and the policy is unchanged.
 """
 
 from __future__ import annotations

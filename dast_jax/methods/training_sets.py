@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dast_jax.estimators.distinct import response_keys, usable
-from dast_jax.records import LEVELS, Pool, Responses, TrainingSet
+from dast_jax.estimators.distinct import Distinct, usable
+from dast_jax.records import LEVELS, Origin, Pool, Responses, TrainingSet
 
 __all__ = [
     "build_training_set",
@@ -25,7 +25,9 @@ def reference_set(pool: Pool) -> TrainingSet:
     """Return D_o: the reference solution of every query that has one."""
     query = np.flatnonzero([bool(q.solution) for q in pool.queries]).astype(np.int32)
     text = np.array([pool.queries[i].solution for i in query], dtype=object)
-    return TrainingSet(query=query, text=text, is_reference=np.ones(len(query), bool))
+    return TrainingSet(
+        query=query, text=text, is_reference=np.ones(len(query), bool), origin=Origin.references(len(query))
+    )
 
 
 def text_set(responses: Responses, rows: np.ndarray, shortfall: dict[str, int] | None = None) -> TrainingSet:
@@ -35,11 +37,12 @@ def text_set(responses: Responses, rows: np.ndarray, shortfall: dict[str, int] |
         text=responses.text[rows],
         is_reference=np.zeros(len(rows), bool),
         shortfall=shortfall or {},
+        origin=Origin.of(responses, rows),
     )
 
 
 def union(first: TrainingSet, second: TrainingSet) -> TrainingSet:
-    """Return both, ordered by query, with the second one's shortfall."""
+    """Return both, ordered by query, with the second one's shortfall; the origin is known if both are."""
     query = np.concatenate([first.query, second.query])
     order = np.argsort(query, kind="stable")
     return TrainingSet(
@@ -47,6 +50,9 @@ def union(first: TrainingSet, second: TrainingSet) -> TrainingSet:
         text=np.concatenate([first.text, second.text])[order],
         is_reference=np.concatenate([first.is_reference, second.is_reference])[order],
         shortfall=second.shortfall,
+        origin=None
+        if first.origin is None or second.origin is None
+        else Origin.concatenate([first.origin, second.origin]).take(order),
     )
 
 
@@ -57,20 +63,24 @@ def usable_rows(responses: Responses) -> np.ndarray:
 
 
 def distinct_rows(
-    responses: Responses, rows: np.ndarray | None = None, *, references_of: Pool | None = None
+    responses: Responses,
+    distinct: Distinct,
+    rows: np.ndarray | None = None,
+    *,
+    references_of: Pool | None = None,
 ) -> np.ndarray:
-    """Return those of `rows`, by default the usable ones, whose text is new for their query, int64 [m].
+    """Return those of `rows`, by default the usable ones, that are new for their query, int64 [m].
 
-    Of texts that are equal when normalized the first by (round, trial) is taken; the rows come ordered by
+    Of responses that are not `distinct` the first by (round, trial) is taken; the rows come ordered by
     (query, round, trial), whatever the order of `responses`. With `references_of`, the reference solutions of
-    that pool are trained on too, and a text that equals its query's, normalized, is not new.
+    that pool are trained on too, and a response that does not differ from its query's is not new.
     """
     rows = np.flatnonzero(usable(responses)) if rows is None else rows
-    key = response_keys(responses.text[rows])
-    if references_of is not None:
+    key = distinct.keys_of(responses, rows)
+    if references_of is not None and not distinct.never_equal:
         references = reference_set(references_of)
         has, own = np.zeros(len(references_of), bool), np.zeros(len(references_of), np.uint64)
-        has[references.query], own[references.query] = True, response_keys(references.text)
+        has[references.query], own[references.query] = True, distinct.keys(references.query, references.text)
         query = responses.query[rows]
         new = ~(has[query] & (own[query] == key))
         rows, key = rows[new], key[new]
@@ -85,10 +95,10 @@ def distinct_rows(
 
 
 def first_distinct(
-    responses: Responses, need: np.ndarray, *, references_of: Pool | None = None
+    responses: Responses, distinct: Distinct, need: np.ndarray, *, references_of: Pool | None = None
 ) -> np.ndarray:
     """Return the first `need` (int [n]) rows of `distinct_rows` of each query: row numbers int64 [m]."""
-    return first_rows(responses, distinct_rows(responses, references_of=references_of), need)
+    return first_rows(responses, distinct_rows(responses, distinct, references_of=references_of), need)
 
 
 def first_rows(responses: Responses, rows: np.ndarray, need: np.ndarray) -> np.ndarray:
@@ -146,12 +156,16 @@ def build_training_set(
         [np.repeat(references.text, reference_times), np.repeat(responses.text[rows], own_times)]
     )
     is_reference = np.arange(len(query)) < reference_times.sum()
+    origin = Origin.concatenate(
+        [Origin.references(int(reference_times.sum())), Origin.of(responses, np.repeat(rows, own_times))]
+    )
     order = np.argsort(query, kind="stable")
     return TrainingSet(
         query=query[order].astype(np.int32),
         text=text[order],
         is_reference=is_reference[order],
         shortfall={name: int(short[levels == i].sum()) for i, name in enumerate(LEVELS)},
+        origin=origin.take(order),
     )
 
 

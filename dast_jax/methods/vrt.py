@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dast_jax.methods.base import MethodOptions, exemplars_option, warm_up_option
+from dast_jax.methods.base import MethodOptions, distinct_option, exemplars_option, warm_up_option
 from dast_jax.methods.rejection import RejectionSampling
 from dast_jax.options import opt
 from dast_jax.records import Pool
@@ -25,7 +25,7 @@ class Options(MethodOptions):
     """Options of `method.name: vrt`."""
 
     trials: int = opt(52, "raw trials per query and round", min=1)
-    drop_duplicates: bool = opt(False, "drop responses whose normalized text repeats an earlier one's")
+    distinct: str = distinct_option("none")
     references: bool = opt(False, "train on the reference solutions too")
     exemplars: int = exemplars_option()
     warm_up: bool = warm_up_option(False)
@@ -35,4 +35,4 @@ class Vrt(RejectionSampling):
     """Run the algorithm box above."""
 
     def __init__(self, pool: Pool, options: Options, seed: int):
-        super().__init__(pool, options, seed, distinct=options.drop_duplicates, references=options.references)
+        super().__init__(pool, options, seed, references=options.references)

@@ -31,6 +31,7 @@ __all__ = [
     "clustered_interval",
     "crossed_interval",
     "majority_at_k",
+    "mean_entropy",
     "paired_difference",
     "pass_at_k",
     "seed_interval",
@@ -308,6 +309,13 @@ def majority_at_k(answers: Sequence[Sequence[str | None]], flags: Sequence[Seque
             correct += first_flag[max(votes, key=votes.__getitem__)]
     n = len(answers)
     return Score(accuracy=correct / n if n else 0.0, interval=wilson_interval(correct, n))
+
+
+def mean_entropy(entropy: Numbers) -> float | None:
+    """Return the mean of the entropies [n] (nats) that are known; None where none is (NaN)."""
+    values = np.asarray(entropy, np.float64)
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None
 
 
 def _counts(correct: Numbers, trials: int) -> Integer[np.ndarray, " n"]:

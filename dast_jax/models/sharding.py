@@ -114,6 +114,8 @@ def param_shardings(params: Any, mesh: Mesh) -> Any:
             return NamedSharding(mesh, P())
         logical = leaf.get_metadata().get("logical_axes")
         value = leaf.get_value()
+        if not hasattr(value, "ndim"):  # what optax masks out of a part of an optimizer's state
+            return leaf
         if logical is None or value.ndim != len(logical):
             sharding = NamedSharding(mesh, P())
         else:

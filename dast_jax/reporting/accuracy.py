@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dast_jax.metrics.stats import Accuracy, Score, sorted_levels
+from dast_jax.reporting.cost import contamination_card
 from dast_jax.reporting.headline import (
     accuracy_cell,
     base_point,
@@ -13,9 +14,9 @@ from dast_jax.reporting.headline import (
     last_round,
 )
 from dast_jax.reporting.layout import per_run, position, round_ticks, run_color
-from dast_jax.reporting.load import RunData
+from dast_jax.reporting.load import Point, RunData
 from dast_jax.reporting.markup import Html, text
-from dast_jax.reporting.page import card, cards, figure, section, table
+from dast_jax.reporting.page import card, cards, details, figure, section, table
 from dast_jax.reporting.svg import (
     Bars,
     Line,
@@ -32,7 +33,7 @@ def accuracy(runs: Sequence[RunData]) -> Html:
     return section(
         "Accuracy",
         cards([draw(runs, name) for name in sets for draw in (_accuracy_figure, _level_figure)]),
-        *[per_run(runs, run, _accuracy_table(run)) for run in runs],
+        *[per_run(runs, run, _accuracy_table(run), contamination_card(run)) for run in runs],
         note="Share of questions answered correctly; bands, error bars and brackets are 95 % intervals. "
         f"Base is the model before any training{_round_0_note(runs)}. Differences, in points, are paired by "
         "question.",
@@ -123,16 +124,21 @@ def _accuracy_table(run: RunData) -> Html:
             rows.append(
                 [Html(f"&ensp;level {text(level)}"), count, *(accuracy_cell(c) for c in cells), *blank]
             )
-        rows += _several_trials_rows(
-            "pass@", [e.pass_at if e else {} for e in entries], len(rows[0])
-        ) + _several_trials_rows("majority@", [e.majority_at if e else {} for e in entries], len(rows[0]))
-    return card(table(rows))
+    return card(table(rows), _several_trials(run, points))
 
 
-def _several_trials_rows(title: str, found: Sequence[Mapping[str, Score]], width: int) -> list[list[object]]:
-    """Return a row for each k of pass@k or majority@k, where an evaluation had several trials."""
-    rows: list[list[object]] = []
-    for k in sorted({int(k) for scores in found for k in scores}):
-        cells = [accuracy_cell(scores.get(str(k))) for scores in found]
-        rows.append([Html(f"&ensp;{title}{k}"), "", *cells, *[""] * (width - 2 - len(cells))])
-    return rows
+def _several_trials(run: RunData, points: Sequence[Point]) -> Html:
+    """Return pass@k and majority@k behind a click, where an evaluation had several trials."""
+    rows: list[list[object]] = [["set", *(p.name for p in points)]]
+    for name in run.sets:
+        entries = [p.evaluation.get(name) for p in points]
+        rows += _rows_by_k(f"{name}: pass@", [e.pass_at if e else {} for e in entries])
+        rows += _rows_by_k(f"{name}: majority@", [e.majority_at if e else {} for e in entries])
+    return details("pass@k and majority@k", table(rows)) if len(rows) > 1 else Html("")
+
+
+def _rows_by_k(title: str, found: Sequence[Mapping[str, Score]]) -> list[list[object]]:
+    return [
+        [f"{title}{k}", *(accuracy_cell(scores.get(str(k))) for scores in found)]
+        for k in sorted({int(k) for scores in found for k in scores})
+    ]

@@ -10,6 +10,7 @@ from dast_jax.reporting.load import Point, RunData
 from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.numbers import number, percent, signed_points, tokens
 from dast_jax.reporting.page import card, cards, table
+from dast_jax.store.analysis_results import LevelAccuracy
 from dast_jax.store.evaluation_results import EvalEntry
 from dast_jax.store.results import Summary
 
@@ -115,7 +116,7 @@ def accuracy_cell(entry: Accuracy | Score | None, length: float | None = None) -
     if entry is None:
         return Html("–")
     low, high = entry.interval
-    length = entry.mean_length if isinstance(entry, EvalEntry) else length
+    length = entry.mean_length if isinstance(entry, EvalEntry | LevelAccuracy) else length
     note = "" if length is None else f" · {tokens(length)} tokens"
     return Html(f"{percent(entry.accuracy)} <small>[{100 * low:.1f}, {100 * high:.1f}]{note}</small>")
 

@@ -17,6 +17,7 @@ from dast_jax.errors import UserError
 from dast_jax.metrics.flops import Flops
 from dast_jax.metrics.stats import PairedDifference
 from dast_jax.records import LEVELS, VerdictKind
+from dast_jax.store.analysis_results import ProbeResult
 from dast_jax.store.evaluation_results import EvalEntry, EvalFile
 from dast_jax.store.integrity import damaged_logs, find_damage
 from dast_jax.store.results import (
@@ -45,6 +46,7 @@ class Point:
     evaluation: Mapping[str, EvalEntry]
     paired: Mapping[str, PairedDifference]
     length_ratio: float | None
+    probe: ProbeResult | None
     seconds: RoundSeconds
     flops: RoundFlops
 
@@ -73,6 +75,7 @@ def _base_point(base: BaseResult) -> Point:
         evaluation=base.evaluation,
         paired={},
         length_ratio=base.length_ratio,
+        probe=base.probe,
         seconds=RoundSeconds(sample=None, build=None, train=None, evaluate=base.seconds),
         flops=RoundFlops(sample=None, train=None, evaluate=base.flops),
     )
@@ -84,6 +87,7 @@ def _round_point(entry: RoundResult) -> Point:
         evaluation=entry.evaluation,
         paired=entry.paired,
         length_ratio=entry.length_ratio,
+        probe=entry.probe,
         seconds=entry.seconds,
         flops=entry.flops,
     )
@@ -281,6 +285,8 @@ def _round_efficiency(directory: Path) -> dict[str, tuple[int, int]]:
     import pyarrow.parquet as pq
 
     levels_table = pq.read_table(levels_file, columns=["level"])
+    if (levels_table.schema.metadata or {}).get(b"levels_from") in (b"trials", b"none"):
+        return {}  # these levels are the trials' own outcomes
     levels = np.array(levels_table["level"].to_pylist(), dtype=object)
     query, correct = [], []
     for part in parts:

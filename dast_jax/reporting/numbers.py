@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-__all__ = ["number", "percent", "signed_points", "tokens"]
+__all__ = ["number", "out_of", "percent", "signed_points", "tokens"]
 
 _UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k"))
 """From which size on a unit is used; thousands only from 10,000 on."""
@@ -24,6 +25,11 @@ def signed_points(fraction: float) -> str:
 def tokens(value: float | None) -> str:
     """Return the mean length of responses: 45.123 → "45.1", None → "–"."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.1f}"
+
+
+def out_of(done: int, planned: int, form: Callable[[int], str]) -> str:
+    """Return how much was done, and of how much where it is less than planned: "100 of 340"."""
+    return f"{form(done)} of {form(planned)}" if done < planned else form(done)
 
 
 def number(value: float) -> str:

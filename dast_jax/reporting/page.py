@@ -48,13 +48,16 @@ def card(*content: Html, kind: str = "") -> Html:
     return Html(f'<div class="card {kind}">{"".join(content)}</div>')
 
 
-def figure(title: str, chart: Chart | None, note: str = "") -> Html:
-    """Return a chart with title, legend, and its numbers in a table behind a click; empty without one."""
+def figure(title: str, chart: Chart | None, note: str = "", more: Html | None = None) -> Html:
+    """Return a chart with title, legend, and its numbers in a table behind a click; empty without one.
+
+    `more` comes below it.
+    """
     if chart is None:
         return Html("")
     legend = "".join(f"<span>{_swatch(key)}{text(key.label)}</span>" for key in chart.legend)
     below = f'<p class="note">{text(note)}</p>' if note else ""
-    numbers = details("Numbers", table(chart.table))
+    numbers = Html(details("Numbers", table(chart.table)) + (more or ""))
     return Html(
         f'<figure class="card"><figcaption>{text(title)}</figcaption>'
         f'{f"""<div class="legend">{legend}</div>""" if legend else ""}{chart.svg}{below}{numbers}</figure>'

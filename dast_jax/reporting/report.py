@@ -39,6 +39,8 @@ def render_report(run_dirs: Sequence[Path], options: ReportOptions | None = None
     from dast_jax.reporting.load import load_runs
     from dast_jax.reporting.method_facts import method_facts
     from dast_jax.reporting.page import page
+    from dast_jax.reporting.probes import probes
+    from dast_jax.reporting.queries import queries
     from dast_jax.reporting.samples import samples
     from dast_jax.version import __version__
 
@@ -47,6 +49,8 @@ def render_report(run_dirs: Sequence[Path], options: ReportOptions | None = None
     body = [
         accuracy(runs),
         sections.training_data(runs),
+        queries(runs),
+        probes(runs),
         method_facts(runs),
         sections.responses(runs),
         samples(runs, limit=options.samples, characters=options.characters),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dast_jax.metrics.stats import sorted_levels
 from dast_jax.records import LEVELS, VerdictKind
 from dast_jax.reporting.load import Point, points_of
-from dast_jax.reporting.numbers import tokens
+from dast_jax.reporting.numbers import out_of, tokens
 from dast_jax.reporting.terminal import (
     accuracy,
     count,
@@ -41,6 +41,7 @@ def print_summary(summary: Summary, *, console: Console | None = None) -> None:
         _shares_table(summary.rounds),
         _shortfall_table(summary.rounds),
         _sampling_table(summary),
+        _probe_table(points),
         _training_table(summary.rounds),
         _seconds_table(points, summary),
     ]
@@ -57,7 +58,7 @@ def print_metrics(metrics: Metrics, *, console: Console | None = None) -> None:
     name = f"avg@{metrics.trials} (mean of {metrics.trials} trials)" if several else "accuracy"
     table.add_row(name, accuracy(metrics), tokens(metrics.mean_length), str(metrics.n), style="bold")
     for level, entry in metrics.by_level.items():
-        table.add_row(plain(f"  level {level}"), accuracy(entry), "", str(entry.n))
+        table.add_row(plain(f"  level {level}"), accuracy(entry), tokens(entry.mean_length), str(entry.n))
     for kind, scores in (("pass", metrics.pass_at), ("majority", metrics.majority_at)):
         for k, score in scores.items():
             table.add_row(f"  {kind}@{k}", accuracy(score), "", "")
@@ -103,16 +104,19 @@ def _accuracy_table(points: Sequence[Point]) -> Table:
 def _levels_table(points: Sequence[Point]) -> Table:
     """Return the accuracy by level of the first and the last of the evaluated points."""
     sides = [*points[:1], *points[1:][-1:]]
-    table = make_table(
-        "Accuracy by level", "set", "level", "questions", *(p.name for p in sides), left=("level",)
-    )
+    columns = ("set, level", "n", *(p.name for p in sides), "tokens")
+    table = make_table("Accuracy by level, questions, and tokens of a response", *columns)
     for name in _sets(sides):
         table.add_section()
         by_level = [p.evaluation[name].by_level if name in p.evaluation else {} for p in sides]
-        for i, level in enumerate(sorted_levels([level for by in by_level for level in by])):
+        levels = sorted_levels([level for by in by_level for level in by])
+        if levels:
+            table.add_row(plain(name))
+        for level in levels:
             n = next(by[level].n for by in by_level if level in by)
+            lengths = [tokens(by[level].mean_length) if level in by else "–" for by in by_level]
             cells = [accuracy(by.get(level)) for by in by_level]
-            table.add_row("" if i else plain(name), plain(level), str(n), *cells)
+            table.add_row(plain(f"  {level}"), str(n), *cells, " → ".join(lengths))
     return table
 
 
@@ -152,15 +156,28 @@ def _sampling_table(summary: Summary) -> Table:
     return table
 
 
+def _probe_table(points: Sequence[Point]) -> Table:
+    """Return the pass rate of the probed queries with both prompts, policy by policy."""
+    columns = ("policy", "zero-shot", "tokens", "few-shot", "tokens")
+    table = make_table("The same training queries: pass rate, 95 % intervals; tokens of a response", *columns)
+    for point in points:
+        if point.probe:
+            entries = (point.probe.zero_shot, point.probe.few_shot)
+            cells = [(accuracy(e), tokens(e.mean_length if e else None)) for e in entries]
+            table.add_row(point.name, *cells[0], *cells[1])
+    return table
+
+
 def _training_table(rounds: Sequence[RoundResult]) -> Table:
     columns = ("round", "examples", "reference", "tokens", "steps", "final loss")
     table = make_table("Training", *columns)
     for entry in rounds:
         trained = entry.training
         if trained is not None:
-            counts = (trained.examples, trained.reference_examples, trained.tokens, trained.steps)
+            counts = (trained.examples, trained.reference_examples, trained.tokens)
             loss = "–" if trained.final_loss is None else f"{trained.final_loss:.4f}"
-            table.add_row(f"round {entry.round}", *map(count, counts), loss)
+            steps = out_of(trained.steps, trained.planned_steps, count)
+            table.add_row(f"round {entry.round}", *map(count, counts), steps, loss)
     return table
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dast_jax.metrics.flops import Flops
 from dast_jax.metrics.stats import sorted_levels
 from dast_jax.records import LEVELS, VerdictKind
+from dast_jax.reporting.cost import marginal_card
 from dast_jax.reporting.layout import per_run, position, round_ticks, run_color, thin
 from dast_jax.reporting.load import RunData
 from dast_jax.reporting.markup import Html, text
-from dast_jax.reporting.numbers import number, percent
+from dast_jax.reporting.numbers import number, out_of, percent
 from dast_jax.reporting.page import card, cards, details, figure, section, table
 from dast_jax.reporting.svg import (
     Bars,
@@ -21,6 +22,7 @@ from dast_jax.reporting.svg import (
     line_chart,
     stacked_bars,
 )
+from dast_jax.reporting.training_rows import frequency_figure, origin_figure
 from dast_jax.store.evaluation_results import VerdictCounts
 from dast_jax.store.results import RoundResult
 
@@ -38,12 +40,23 @@ _LOSS_POINTS = 300
 
 
 def training_data(runs: Sequence[RunData]) -> Html:
-    """Level shares of the training data before and after augmentation, and what was short."""
+    """Level shares before and after augmentation, what was short, where rows come from, and how often."""
     return section(
-        "Training data by level",
-        *[per_run(runs, run, cards([_shares_figure(run), _efficiency_figure(run)])) for run in runs],
+        "Training data",
+        *[
+            per_run(
+                runs,
+                run,
+                cards(
+                    [_shares_figure(run), _efficiency_figure(run), origin_figure(run), frequency_figure(run)]
+                ),
+            )
+            for run in runs
+        ],
         note="Levels are the method's own estimate from the model's trials. Before: the original data. "
-        "After: the original data with the self-generated, verified responses.",
+        "After: the original data with the self-generated, verified responses."
+        if any(entry.level_shares for run in runs for entry in run.rounds)
+        else "",
         anchor="data",
     )
 
@@ -69,6 +82,7 @@ def training(runs: Sequence[RunData]) -> Html:
                 cards([_loss_figure(run), _seconds_figure(run), _flops_figure(run)]),
                 _training_table(run),
                 _work_table(run),
+                marginal_card(run),
             )
             for run in runs
         ],
@@ -273,15 +287,19 @@ def _training_row(entry: RoundResult) -> list[object]:
     shown += map(_count, (sampled.trials, sampled.correct, sampled.tokens))
     if trained is None:
         return shown + ["–"] * 7
-    counts = (
-        trained.examples,
-        trained.reference_examples,
-        trained.skipped,
-        trained.tokens,
-        trained.response_tokens,
-        trained.steps,
-    )
-    return [*shown, *map(_count, counts), "–" if trained.final_loss is None else f"{trained.final_loss:.4f}"]
+    left_out = _count(trained.skipped)
+    if trained.unseen:
+        left_out += f", {_count(trained.unseen)} not reached"
+    return [
+        *shown,
+        _count(trained.examples),
+        _count(trained.reference_examples),
+        left_out,
+        _count(trained.tokens),
+        _count(trained.response_tokens),
+        out_of(trained.steps, trained.planned_steps, _count),
+        "–" if trained.final_loss is None else f"{trained.final_loss:.4f}",
+    ]
 
 
 def _work_table(run: RunData) -> Html:

@@ -183,12 +183,13 @@ def _level_table(comparison: Comparison, name: str) -> Html:
     if not base:
         return Html("")
     rows: list[list[object]] = [["entry", *(f"level {level}" for level in base)]]
-    rows.append(["base", *(accuracy_cell(_shown(cell)) for cell in base.values())])
+    rows.append(["base", *map(_cell, base.values())])
     for label, entry in comparison.entries.items():
         final = _final(entry, name)
         by_level = final.by_level if final else {}
-        rows.append([label, *(accuracy_cell(_shown(by_level.get(level))) for level in base)])
-    return card(table(rows, caption=f"{name}: accuracy after the last round"))
+        rows.append([label, *(_cell(by_level.get(level)) for level in base)])
+    caption = f"{name}: accuracy after the last round, and mean length of a response"
+    return card(table(rows, caption=caption))
 
 
 # --- differences --------------------------------------------------------------------------------------
@@ -332,7 +333,7 @@ def _final(entry: ComparedEntry, name: str) -> SetAccuracy | None:
     return entry.last.evaluation.get(name) if entry.last else None
 
 
-def _cell(cell: SetAccuracy | None) -> Html:
+def _cell(cell: SeedAccuracy | None) -> Html:
     return accuracy_cell(_shown(cell), cell.mean_length if cell else None)
 
 

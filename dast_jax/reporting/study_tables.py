@@ -122,7 +122,7 @@ def _difference_table(
 
 def _level_table(comparison: Comparison, name: str) -> Table:
     base = comparison.base[name].by_level
-    table = make_table(f"{name}: accuracy by level after the last round, %", "entry", *base)
+    table = make_table(f"{name}: accuracy by level after the last round, % (tokens)", "entry", *base)
     if base:
         table.add_row("base", *map(_percent, base.values()))
     for label, entry in comparison.entries.items():
@@ -159,7 +159,10 @@ def _with_length(found: Sequence[SetAccuracy | None]) -> list[str]:
 
 
 def _percent(cell: SeedAccuracy | None) -> str:
-    return "–" if cell is None or cell.accuracy is None else f"{100 * cell.accuracy:.1f}"
+    """Return "55.0 (45.1)": the accuracy in per cent, and the mean length of a response in tokens."""
+    if cell is None or cell.accuracy is None:
+        return "–"
+    return f"{100 * cell.accuracy:.1f} ({tokens(cell.mean_length)})"
 
 
 def _difference(found: SeedDifference | None) -> str:

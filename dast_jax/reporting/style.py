@@ -37,6 +37,7 @@ color:var(--soft);overflow-wrap:anywhere}
 .three{grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr))}
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:15px 17px;margin:0;
 min-width:0}
+section>.card{margin-bottom:16px}
 .tile .name{color:var(--soft);font-size:.9rem;overflow-wrap:anywhere}
 .tile .big{font-size:2.3rem;font-weight:650;letter-spacing:-.02em;line-height:1.25}
 .tile .was{color:var(--soft);font-size:.95rem}
@@ -63,7 +64,7 @@ border-radius:4px}
 .scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;width:100%}
 details table{font-size:.84rem}
-th,td{padding:5px 14px 5px 0;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap;
+th,td{padding:5px 10px 5px 0;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap;
 vertical-align:top}
 thead th{color:var(--soft);font-weight:600}tbody th{font-weight:500}
 tbody th{position:sticky;left:0;background:var(--card)}

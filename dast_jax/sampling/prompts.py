@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dast_jax.errors import UserError
 from dast_jax.sampling.engine import Engine
 
-__all__ = ["PromptPool"]
+__all__ = ["PromptKey", "PromptPool"]
 
-PromptKey = tuple[int, int]
-"""(query, prompt kind)"""
+PromptKey = tuple[int, int, int]
+"""(query, prompt kind, block of trials)"""
 
 
 class PromptPool:
@@ -20,7 +20,7 @@ class PromptPool:
     never again.
     """
 
-    def __init__(self, engine: Engine, prompt: Callable[[int, int], Sequence[int]]):
+    def __init__(self, engine: Engine, prompt: Callable[[int, int, int], Sequence[int]]):
         self._engine = engine
         self._prompt = prompt
         self._rows: dict[PromptKey, int] = {}

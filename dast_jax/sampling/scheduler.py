@@ -20,7 +20,7 @@ import numpy as np
 from dast_jax.records import FinishReason, Requests, Rollout, SamplingStats, StageKey
 from dast_jax.runtime import interruption
 from dast_jax.sampling.engine import Engine, TickOutput
-from dast_jax.sampling.prompts import PromptPool
+from dast_jax.sampling.prompts import PromptKey, PromptPool
 from dast_jax.sampling.stopping import StopStrings
 
 __all__ = ["RequestSource", "SamplingStats", "StaticRequests", "sample"]
@@ -32,7 +32,10 @@ class RequestSource(Protocol):
     def next(self, tick: int) -> Requests:
         """Return the requests to queue now, possibly none. Called once at the beginning of every tick."""
 
-    def prompt(self, query: int, kind: int) -> Sequence[int]:
+    def block(self, kind: int, trial: int) -> int:
+        """Return which block of its query's trials of this kind a trial is in; a block shares its prompt."""
+
+    def prompt(self, query: int, kind: int, block: int) -> Sequence[int]:
         """Return the token ids of the prompt: at least one, at most `Engine.max_prompt_length`."""
 
     def finished(self, responses: list[Rollout], tick: int) -> None:
@@ -56,6 +59,7 @@ class _Response:
     query: int
     trial: int
     kind: int
+    prompt: PromptKey
     temperature: float | None
     replay: Rollout | None = None
     ticks_left: int = 0
@@ -181,7 +185,9 @@ class _Stage:
         free = [i for i, slot in enumerate(self._slots) if slot is None]
         begun: list[tuple[int, _Response]] = []
         for i, (query, trial, kind, temperature) in zip(free, self.queue.pop(len(free)), strict=False):
-            response = _Response(query, trial, kind, temperature, replay=self._source.known(query, trial))
+            known = self._source.known(query, trial)
+            prompt = self._prompt(query, trial, kind)
+            response = _Response(query, trial, kind, prompt, temperature, replay=known)
             self._slots[i] = response
             if response.replay is None:
                 begun.append((i, response))
@@ -194,19 +200,19 @@ class _Stage:
 
     def _wave(self, begun: list[tuple[int, _Response]]) -> list[tuple[int, _Response]]:
         """Return the longest prefix of `begun` whose prompts fit into the pool together."""
-        prompts: set[tuple[int, int]] = set()
+        prompts: set[PromptKey] = set()
         for n, (_, response) in enumerate(begun):
-            prompts.add((response.query, response.kind))
+            prompts.add(response.prompt)
             if len(prompts) > self._pool.size:
                 return begun[:n]
         return begun
 
     def _insert(self, wave: list[tuple[int, _Response]], rest: list[tuple[int, _Response]]) -> None:
-        needed = [(r.query, r.kind) for _, r in wave]
+        needed = [r.prompt for _, r in wave]
         if all(key in self._pool for key in needed):
-            ahead: list[tuple[int, int]] = []
+            ahead: list[PromptKey] = []
         else:
-            ahead = [(r.query, r.kind) for _, r in rest] + self._upcoming()
+            ahead = [r.prompt for _, r in rest] + self._upcoming()
         rows = self._pool.rows(needed, ahead)
         self._engine.insert(
             [i for i, _ in wave],
@@ -216,10 +222,13 @@ class _Stage:
             [r.temperature for _, r in wave],
         )
 
-    def _upcoming(self) -> list[tuple[int, int]]:
+    def _prompt(self, query: int, trial: int, kind: int) -> PromptKey:
+        return query, kind, self._source.block(kind, trial)
+
+    def _upcoming(self) -> list[PromptKey]:
         """Return the prompts of the requests at the head of the queue, without trials to be replayed."""
         return [
-            (query, kind)
+            self._prompt(query, trial, kind)
             for query, trial, kind, _ in self.queue.peek(self._look_ahead)
             if self._source.known(query, trial) is None
         ]
@@ -322,7 +331,11 @@ class StaticRequests:
             kind=np.full(n * self._trials, self._kind, np.int8),
         )
 
-    def prompt(self, query: int, kind: int) -> Sequence[int]:
+    def block(self, kind: int, trial: int) -> int:
+        """Return 0: all trials of a query share its prompt."""
+        return 0
+
+    def prompt(self, query: int, kind: int, block: int) -> Sequence[int]:
         """Return the prompt of `query`, whatever the kind."""
         return self._prompts[query]
 

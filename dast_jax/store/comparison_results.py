@@ -43,16 +43,16 @@ class SeedAccuracy:
     """accuracy of each seed's run"""
     n: int
     """questions"""
+    mean_length: float | None
+    """tokens of a response, the EOS included; mean over seeds; null without a run"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetAccuracy(SeedAccuracy):
-    """A SeedAccuracy, the same by level, and the length of the responses."""
+    """A SeedAccuracy, and the same by level."""
 
     by_level: dict[str, SeedAccuracy]
     """level → accuracy"""
-    mean_length: float | None
-    """tokens of a response, the EOS included; mean over seeds; null without a run"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ class Comparison:
     Means are over the seeds whose runs have finished.
     """
 
-    schema: str = "dast_jax.comparison/2"
+    schema: str = "dast_jax.comparison/3"
     """version of this file"""
     status: Status
     """`running` while runs are still to come"""

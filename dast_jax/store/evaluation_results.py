@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dast_jax.metrics.stats import Accuracy, Score
+from dast_jax.store.analysis_results import LevelAccuracy, ProbeCounts
 
 __all__ = [
     "EvalEntry",
@@ -39,7 +40,7 @@ class VerdictCounts:
 class EvalEntry(Accuracy):
     """The evaluation of a policy on a set of questions."""
 
-    by_level: dict[str, Accuracy]
+    by_level: dict[str, LevelAccuracy]
     """level → accuracy; easiest first; only questions with a level"""
     verdicts: VerdictCounts
     """all responses (n × trials) by verdict"""
@@ -102,7 +103,7 @@ class SampleRow:
 class EvalFile:
     """One evaluated policy with its questions."""
 
-    schema: str = "dast_jax.eval/2"
+    schema: str = "dast_jax.eval/3"
     """version of this file"""
     sets: dict[str, SetEvaluation]
     """set → evaluation"""
@@ -110,6 +111,8 @@ class EvalFile:
     """the first responses of each level"""
     length_ratio: float | None
     """as in the summary"""
+    probe: ProbeCounts | None = None
+    """of `evaluation.probe`; null without"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +131,7 @@ class SetLevels:
 class Metrics(SetEvaluation):
     """What the `evaluate` command writes: a SetEvaluation, and its model and data."""
 
-    schema: str = "dast_jax.metrics/2"
+    schema: str = "dast_jax.metrics/3"
     """version of this file"""
     model: str
     """`model.path`"""

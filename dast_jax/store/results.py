@@ -13,6 +13,7 @@ from typing import Literal
 from dast_jax.metrics.flops import Flops
 from dast_jax.metrics.stats import PairedDifference
 from dast_jax.records import Json
+from dast_jax.store.analysis_results import Contamination, Marginal, ProbeResult, RoundAnalysis
 from dast_jax.store.evaluation_results import EvalEntry, VerdictCounts
 
 __all__ = [
@@ -59,6 +60,8 @@ class SamplingResult(VerdictCounts):
     """tokens sampled"""
     mean_length_by_level: dict[str, float | None]
     """level → mean tokens, null for a level without trials; empty for methods without levels"""
+    mean_entropy: float | None = None
+    """mean over the responses of their mean token entropy, in nats; null without responses"""
     notes: dict[str, int]
     """counts worth a warning, by name: `shortened_prompts` (prompts that lost exemplars to fit), a
     method's own"""
@@ -90,12 +93,16 @@ class TrainingResult:
     """how many of them are reference solutions (pairs that prefer one)"""
     skipped: int = 0
     """examples longer than a row"""
+    unseen: int = 0
+    """examples that no step used, because `training.max_steps` ended the first epoch"""
     rows: int = 0
     """packed rows"""
     steps: int = 0
     """optimizer steps"""
+    planned_steps: int = 0
+    """those of all epochs: more than `steps` where `training.max_steps` ended the training"""
     tokens: int = 0
-    """input tokens over all epochs"""
+    """input tokens over all steps"""
     padded_tokens: int = 0
     """the same with padding"""
     response_tokens: int = 0
@@ -142,6 +149,8 @@ class BuildResult:
     """level → examples or pairs short of the quotas"""
     method: dict[str, Json]
     """what the method reports of the round"""
+    analysis: RoundAnalysis
+    """what the round did for the queries"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +172,8 @@ class EvaluationResult:
     paired: dict[str, PairedDifference]
     """set → accuracy of this round minus M_0's; empty for M_0"""
     length_ratio: float | None
+    """as in the summary"""
+    probe: ProbeResult | None = None
     """as in the summary"""
     flops: Flops
     """its cost"""
@@ -191,6 +202,8 @@ class EvaluationSource(TrainingSource):
 
     contaminated: int
     """questions that appear in the training data too"""
+    contamination: Contamination
+    """these, and those of which n-grams appear there"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +222,8 @@ class RunFacts:
 
     parameters: int
     """weights of the model, embeddings included"""
+    model_digest: str
+    """SHA-256 of the files that the base model is read from"""
     device: str
     """`"1 x cpu (2 CPU cores)"`: count, platform, kind"""
     mesh: dict[str, int]
@@ -267,6 +282,8 @@ class BaseResult:
     """set → evaluation"""
     length_ratio: float | None
     """as in a round"""
+    probe: ProbeResult | None = None
+    """as in a round"""
     seconds: float
     """of its evaluation"""
     flops: Flops
@@ -295,6 +312,12 @@ class RoundResult:
     """what the method reports of the round, see [below](#what-methods-report)"""
     length_ratio: float | None
     """mean length of responses after exemplars of the hard levels over that after short ones"""
+    analysis: RoundAnalysis | None = None
+    """what the round did for the queries; null until its training set is built"""
+    probe: ProbeResult | None = None
+    """training queries under the policy after the round; null where `evaluation.probe` is 0"""
+    marginal: Marginal | None = None
+    """what the work since the last evaluated policy has bought; null where the round is not evaluated"""
     seconds: RoundSeconds
     """by stage"""
     flops: RoundFlops
@@ -319,7 +342,7 @@ class Total:
 class Summary:
     """The result of a run, rewritten after every stage."""
 
-    schema: str = "dast_jax.summary/2"
+    schema: str = "dast_jax.summary/3"
     """version of this file"""
     status: Status
     """whether all rounds are done"""
@@ -384,7 +407,7 @@ class StageRecord:
 class Manifest:
     """The finished stages of a run: the file that resuming relies on."""
 
-    schema: str = "dast_jax.run/3"
+    schema: str = "dast_jax.run/4"
     """version of the run directory's layout"""
     created: str
     """time (UTC)"""

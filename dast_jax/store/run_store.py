@@ -12,10 +12,8 @@ that is not is redone from the responses and checkpoints that are there, with th
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import logging
-import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,30 +27,20 @@ import pyarrow.parquet as pq
 from dast_jax.errors import InterruptedRunError, UserError, disk_full
 from dast_jax.metrics.flops import Flops
 from dast_jax.options.yaml_text import dump_yaml, parse_yaml
-from dast_jax.records import LEVELS, Pool, PreferenceSet, Responses, TrainingSet
+from dast_jax.records import Pool, PreferenceSet, TrainingSet
 from dast_jax.runtime.visible import VisibleFormatter
-from dast_jax.store import durable, integrity, training_sets
+from dast_jax.store import durable, integrity, query_table, training_sets
 from dast_jax.store.metrics_log import MetricsLog
+from dast_jax.store.query_table import QueryTable
 from dast_jax.store.response_log import ResponseLog
 from dast_jax.store.results import Manifest, RunFacts, RunSession, StageRecord
 from dast_jax.store.settings import RunSettings
 from dast_jax.store.typed_json import from_json, read_result, to_json, write_result
+from dast_jax.version import installed_versions
 
 __all__ = ["RunStore"]
 
 T = TypeVar("T")
-
-_PACKAGES = (
-    "dast_jax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "transformers",
-    "numpy",
-    "math-verify",
-)
 
 _ANNOTATIONS = "annotations.parquet"
 
@@ -302,29 +290,14 @@ class RunStore:
             )
         return {name: table.column(name).to_numpy() for name in table.column_names if name != "id"}
 
-    def write_difficulty(self, round: int, pool: Pool, levels: np.ndarray, responses: Responses) -> None:
-        """Write `difficulty.parquet`: per query its level, and this round's trials and correct ones."""
-        n = len(pool)
-        table = pa.table(
-            {
-                "query": pa.array(np.arange(n, dtype=np.int32)),
-                "id": pa.array([query.id for query in pool.queries], pa.string()),
-                "level": pa.array([LEVELS[int(level)] for level in levels], pa.string()),
-                "data_level": pa.array([query.level for query in pool.queries], pa.string()),
-                "trials": pa.array(np.bincount(responses.query, minlength=n).astype(np.int32)),
-                "correct": pa.array(
-                    np.bincount(responses.query[responses.correct], minlength=n).astype(np.int32)
-                ),
-            }
-        )
+    def write_difficulty(self, round: int, pool: Pool, rows: QueryTable) -> None:
+        """Write `difficulty.parquet`: per query its level, and what the round did with it."""
+        table = query_table.to_table(pool, rows)
         durable.write_parquet(self.round_path(round) / "difficulty.parquet", table)
 
-    def read_difficulty(self, round: int) -> dict[str, list[Any]]:
-        """Column name → values of `difficulty.parquet`."""
-        columns: dict[str, list[Any]] = _read_parquet(
-            self.round_path(round) / "difficulty.parquet"
-        ).to_pydict()
-        return columns
+    def read_difficulty(self, round: int) -> QueryTable:
+        """Return what `write_difficulty` wrote."""
+        return query_table.from_table(_read_parquet(self.round_path(round) / "difficulty.parquet"))
 
     # -- metrics ---------------------------------------------------------------------------------
 
@@ -465,13 +438,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _session() -> RunSession:
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return RunSession(started=_now(), versions=versions)
+    return RunSession(started=_now(), versions=installed_versions())
 
 
 def _now() -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from dast_jax.errors import UserError
 from dast_jax.metrics.flops import Flops
 from dast_jax.store import durable
+from dast_jax.store.analysis_results import Marginal
 from dast_jax.store.results import (
     BaseResult,
     BuildResult,
@@ -76,6 +79,7 @@ def _base(store: RunStore) -> BaseResult | None:
     return BaseResult(
         evaluation=found.evaluation,
         length_ratio=found.length_ratio,
+        probe=found.probe,
         seconds=store.stages["base/evaluate"].seconds,
         flops=found.flops,
     )
@@ -85,6 +89,7 @@ def _rounds(store: RunStore) -> tuple[RoundResult, ...]:
     """Return the rounds whose responses are sampled."""
     rounds: list[RoundResult] = []
     work = Work()
+    last = _Evaluated.of_base(store)
     for number in range(store.config["run"]["rounds"] + 1):
         sampled = store.result(f"{number:02d}/sample", SampledResult)
         if sampled is None:
@@ -95,7 +100,9 @@ def _rounds(store: RunStore) -> tuple[RoundResult, ...]:
             trained_tokens=work.trained_tokens + (trained.training.tokens if trained else 0),
             flops=work.flops + sampled.flops + (trained.flops if trained else Flops()),
         )
-        rounds.append(_round(store, number, sampled, trained, work))
+        entry = _round(store, number, sampled, trained, work)
+        marginal, last = _marginal(entry, last)
+        rounds.append(dataclasses.replace(entry, marginal=marginal))
     return tuple(rounds)
 
 
@@ -114,6 +121,9 @@ def _round(
         shortfall=built.shortfall if built else {},
         method=built.method if built else {},
         length_ratio=evaluated.length_ratio if evaluated else None,
+        analysis=built.analysis if built else None,
+        probe=evaluated.probe if evaluated else None,
+        marginal=None,
         seconds=RoundSeconds(**{name: _seconds(store, number, name) for name in _STAGES}),
         flops=RoundFlops(
             sample=sampled.flops,
@@ -122,6 +132,38 @@ def _round(
         ),
         cumulative=work,
     )
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """An evaluated policy: accuracy by set, the work until then, and what was newly solved since then."""
+
+    accuracy: Mapping[str, float]
+    flops: Flops
+    newly_solved: int = 0
+
+    @classmethod
+    def of_base(cls, store: RunStore) -> _Evaluated:
+        """Return M_0, for which no work was done."""
+        found = store.result("base/evaluate", EvaluationResult)
+        return cls({name: e.accuracy for name, e in found.evaluation.items()} if found else {}, Flops())
+
+
+def _marginal(entry: RoundResult, last: _Evaluated) -> tuple[Marginal | None, _Evaluated]:
+    """Return what the work since the `last` evaluated policy has bought, and the last one from here on."""
+    solved = last.newly_solved + (entry.analysis.newly_solved_hard if entry.analysis else 0)
+    if not entry.evaluation:
+        return None, dataclasses.replace(last, newly_solved=solved)
+    flops, before = entry.cumulative.flops, last.flops
+    spent = Flops(useful=flops.useful - before.useful, padded=flops.padded - before.padded)
+    accuracy = {name: found.accuracy for name, found in entry.evaluation.items()}
+    points = {name: 100 * (a - last.accuracy[name]) for name, a in accuracy.items() if name in last.accuracy}
+    return Marginal(
+        flops=spent,
+        per_point={name: spent.useful / gain if gain > 0 else None for name, gain in points.items()},
+        newly_solved=solved,
+        per_newly_solved=spent.useful / solved if solved else None,
+    ), _Evaluated(accuracy, flops)
 
 
 _STAGES = ("sample", "build", "train", "evaluate")

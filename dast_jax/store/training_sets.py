@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dast_jax.metrics.flops import Flops
-from dast_jax.records import Pool, PreferenceSet, TrainingSet
+from dast_jax.records import Origin, Pool, PreferenceSet, PromptKind, TrainingSet
 from dast_jax.store.durable import plain
 from dast_jax.store.typed_json import from_json, to_json
 
 __all__ = ["from_table", "reference_of", "reference_table", "to_table"]
 
 _TEXTS = {"examples": ("text",), "pairs": ("chosen", "rejected")}
+_ORIGINS = {"examples": {"origin": ""}, "pairs": {"chosen_origin": "chosen_", "rejected_origin": "rejected_"}}
+"""Kind of set → its fields that say where texts come from → the beginning of their columns' names."""
+
 _FLAG = {"examples": "is_reference", "pairs": "chosen_is_reference"}
 _REFERENCE = ("reference_chosen", "reference_rejected")
 
 
 def to_table(pool: Pool, training_set: TrainingSet | PreferenceSet) -> pa.Table:
-    """Return the set with the queries' ids and questions; metadata: `kind`, `shortfall` (JSON)."""
+    """Return the set with the queries' ids and questions; metadata: `kind`, `shortfall`, `origin` (JSON).
+
+    `origin` says whether the method said where the texts come from (columns round, policy, prompt, trial).
+    """
     kind = "pairs" if isinstance(training_set, PreferenceSet) else "examples"
     query = np.asarray(training_set.query, np.int32)
     columns = {
@@ -34,8 +41,12 @@ def to_table(pool: Pool, training_set: TrainingSet | PreferenceSet) -> pa.Table:
         },
         _FLAG[kind]: pa.array(np.asarray(getattr(training_set, _FLAG[kind]), bool)),
     }
+    for field, prefix in _ORIGINS[kind].items():
+        columns |= _origin_columns(getattr(training_set, field), prefix, len(query))
     shortfall = json.dumps(plain(training_set.shortfall))
-    return pa.table(columns).replace_schema_metadata({"kind": kind, "shortfall": shortfall})
+    known = all(getattr(training_set, field) is not None for field in _ORIGINS[kind])
+    metadata = {"kind": kind, "shortfall": shortfall, "origin": json.dumps(known)}
+    return pa.table(columns).replace_schema_metadata(metadata)
 
 
 def from_table(table: pa.Table) -> TrainingSet | PreferenceSet:
@@ -47,8 +58,37 @@ def from_table(table: pa.Table) -> TrainingSet | PreferenceSet:
         **{name: _objects(table.column(name).to_pylist()) for name in _TEXTS[kind]},
         _FLAG[kind]: table.column(_FLAG[kind]).to_numpy(),
         "shortfall": json.loads(metadata.get(b"shortfall", b"{}")),
+        **{field: _origin_of(table, prefix) for field, prefix in _ORIGINS[kind].items()},
     }
     return PreferenceSet(**values) if kind == "pairs" else TrainingSet(**values)
+
+
+def _origin_columns(origin: Origin | None, prefix: str, n: int) -> Mapping[str, pa.Array]:
+    """Return the columns of an origin; null for reference solutions, and where the method does not say."""
+    absent = np.ones(n, bool) if origin is None else origin.round < 0
+    if origin is None:
+        origin = Origin.references(n)
+    names: list[Any] = [None if kind < 0 else PromptKind(kind).name.lower() for kind in origin.kind.tolist()]
+    policies: list[Any] = [None if round < 0 else f"M_{round}" for round in origin.round.tolist()]
+    return {
+        f"{prefix}round": pa.array(origin.round, pa.int32(), mask=absent),
+        f"{prefix}policy": pa.array(policies, pa.string()),
+        f"{prefix}prompt": pa.array(names, pa.string()),
+        f"{prefix}trial": pa.array(origin.trial, pa.int32(), mask=absent),
+    }
+
+
+def _origin_of(table: pa.Table, prefix: str) -> Origin | None:
+    """Return what `_origin_columns` was given, or None where the method did not say."""
+    if not json.loads((table.schema.metadata or {}).get(b"origin", b"false")):
+        return None
+    kinds = {kind.name.lower(): int(kind) for kind in PromptKind}
+    prompts = table.column(f"{prefix}prompt").to_pylist()
+    return Origin(
+        round=table.column(f"{prefix}round").fill_null(-1).to_numpy().astype(np.int32),
+        trial=table.column(f"{prefix}trial").fill_null(-1).to_numpy().astype(np.int32),
+        kind=np.array([-1 if name is None else kinds[name] for name in prompts], np.int8),
+    )
 
 
 def reference_table(logprobs: np.ndarray, flops: Flops) -> pa.Table:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dast_jax.metrics import stats
+from dast_jax.store.analysis_results import LevelAccuracy
 from dast_jax.store.comparison_results import (
     ComparedEntry,
     ComparedRound,
@@ -184,9 +185,7 @@ def _accuracy(runs: Sequence[RunResult], round: int | None, name: str) -> SetAcc
         cells = [e.by_level[level] for e in entries if level in e.by_level]
         by_level[level] = _over_seeds(cells, cells[0].interval if len(cells) == 1 else None)
     overall = _over_seeds(entries, interval)
-    lengths = [entry.mean_length for entry in entries]
-    mean_length = float(np.mean(lengths)) if lengths else None
-    return SetAccuracy(**vars(overall), by_level=by_level, mean_length=mean_length)
+    return SetAccuracy(**vars(overall), by_level=by_level)
 
 
 def _evaluation(run: RunResult, round: int | None, name: str) -> EvalEntry | None:
@@ -195,7 +194,9 @@ def _evaluation(run: RunResult, round: int | None, name: str) -> EvalEntry | Non
     return evaluation[name] if name in evaluation and run.scores_of(round, name) else None
 
 
-def _over_seeds(cells: Sequence[stats.Accuracy], over_questions: stats.Interval | None) -> SeedAccuracy:
+def _over_seeds(
+    cells: Sequence[EvalEntry | LevelAccuracy], over_questions: stats.Interval | None
+) -> SeedAccuracy:
     values = [cell.accuracy for cell in cells]
     return SeedAccuracy(
         accuracy=float(np.mean(values)) if values else None,
@@ -203,6 +204,7 @@ def _over_seeds(cells: Sequence[stats.Accuracy], over_questions: stats.Interval 
         interval_questions=over_questions,
         by_seed=tuple(values),
         n=cells[0].n if cells else 0,
+        mean_length=float(np.mean([cell.mean_length for cell in cells])) if cells else None,
     )
 
 

@@ -103,9 +103,13 @@ class CachedRequests:
             self._asked[query, trial] = kind, temperature
         return requests
 
-    def prompt(self, query: int, kind: int) -> Sequence[int]:
+    def block(self, kind: int, trial: int) -> int:
+        """Return the source's block."""
+        return self._source.block(kind, trial)
+
+    def prompt(self, query: int, kind: int, block: int) -> Sequence[int]:
         """Return the source's prompt."""
-        return self._source.prompt(query, kind)
+        return self._source.prompt(query, kind, block)
 
     def known(self, query: int, trial: int) -> Rollout | None:
         """Return the response that the source stored, else the one in the cache."""
@@ -141,5 +145,6 @@ class CachedRequests:
     def _key(self, query: int, trial: int) -> TrialKey:
         if (query, trial) not in self._keys:
             kind, temperature = self._asked[query, trial]
-            self._keys[query, trial] = trial_key(query, trial, self._source.prompt(query, kind), temperature)
+            prompt = self._source.prompt(query, kind, self._source.block(kind, trial))
+            self._keys[query, trial] = trial_key(query, trial, prompt, temperature)
         return self._keys[query, trial]

@@ -36,10 +36,10 @@ def save_policy(directory: str | Path, params: Any) -> None:
     Raises `InterruptedRunError` when the disk is full; what was there before is then still there.
     """
     _require_space(directory, params)
+    step = max(_numbers(directory), default=0) + 1
     with _manager(directory) as manager:
-        step = max(manager.all_steps(), default=0) + 1
         _save(manager, step, params, {})
-        _keep(manager, [step])
+    _keep(directory, [step])
 
 
 def load_policy(directory: str | Path, like: Any) -> Any:
@@ -84,9 +84,9 @@ class TrainCheckpoints:
         """
         versions = _versions(self._directory)
         if step not in versions[-1:]:
+            _keep(self._directory, versions[-1:])
+            _require_space(self._directory, state)
             with _manager(self._directory) as manager:
-                _keep(manager, versions[-1:])
-                _require_space(self._directory, state)
                 _save(manager, step, state, meta)
         self._last = time.monotonic()
 
@@ -95,37 +95,37 @@ class TrainCheckpoints:
 
         A damaged one is reported and removed, and the one before it is used.
         """
-        if not self._directory.is_dir():
-            return None
-        with _manager(self._directory) as manager:
-            versions = _versions(self._directory)
-            while versions:
-                version = self._directory / str(versions[-1])
-                problem = integrity.check_folder(version)
-                if problem is None:
+        versions = _versions(self._directory)
+        while versions:
+            version = self._directory / str(versions[-1])
+            problem = integrity.check_folder(version)
+            if problem is None:
+                with _manager(self._directory) as manager:
                     return _restore(manager, versions[-1], like)
-                versions = versions[:-1]
-                since = f"step {versions[-1]}" if versions else "its start"
-                log.warning("%s: damaged (%s); the training continues from %s", version, problem, since)
-                _remove(manager, int(version.name))
+            versions = versions[:-1]
+            since = f"step {versions[-1]}" if versions else "its start"
+            log.warning("%s: damaged (%s); the training continues from %s", version, problem, since)
+            _remove(self._directory, int(version.name))
         return None
 
     def clear(self) -> None:
         """Remove all versions, once the stage's result is stored elsewhere."""
-        if self._directory.is_dir():
-            with _manager(self._directory) as manager:
-                _keep(manager, [])
+        _keep(self._directory, [])
+
+
+_OVERHEAD = 2**18  # bytes: Orbax's own files beside the arrays, and a file system's rounding up to blocks
 
 
 def _require_space(directory: str | Path, tree: Any) -> None:
     """Raise `InterruptedRunError` unless the disk has space for `tree`.
 
-    Checked before Orbax begins, because its threads print tracebacks when they run into a full disk.
+    Checked before Orbax begins, because its threads print tracebacks when they run into a full disk, or when
+    their manager is closed early by an exception.
     """
     folder = Path(directory).absolute()
     while not folder.exists():
         folder = folder.parent
-    if shutil.disk_usage(folder).free < sum(leaf.nbytes for leaf in jax.tree.leaves(tree)):
+    if shutil.disk_usage(folder).free < _OVERHEAD + sum(leaf.nbytes for leaf in jax.tree.leaves(tree)):
         raise InterruptedRunError(_DISK_FULL.format(directory))
 
 
@@ -155,18 +155,23 @@ def _versions(directory: str | Path) -> list[int]:
     return sorted(int(path.stem) for path in Path(directory).glob("*.sha256") if path.stem.isdigit())
 
 
-def _keep(manager: ocp.CheckpointManager, steps: Sequence[int]) -> None:
+def _numbers(directory: str | Path) -> set[int]:
+    """Return the numbers of all versions, complete or not."""
+    folders = (path.name for path in Path(directory).glob("*") if path.name.isdigit())
+    return {*map(int, folders), *_versions(directory)}
+
+
+def _keep(directory: str | Path, steps: Sequence[int]) -> None:
     """Remove all versions but `steps`, complete or not."""
-    for step in {*manager.all_steps(), *_versions(str(manager.directory))} - set(steps):
-        _remove(manager, step)
+    with _disk_full_is_an_interruption(directory):
+        for step in _numbers(directory) - set(steps):
+            _remove(directory, step)
 
 
-def _remove(manager: ocp.CheckpointManager, step: int) -> None:
-    version = Path(manager.directory) / str(step)
+def _remove(directory: str | Path, step: int) -> None:
+    version = Path(directory) / str(step)
     integrity.folder_index(version).unlink(missing_ok=True)  # first: without it the version does not count
-    if version.is_dir() and step in manager.all_steps():
-        manager.delete(step)
-    elif version.is_dir():
+    if version.is_dir():
         shutil.rmtree(version)
     else:
         version.unlink(missing_ok=True)

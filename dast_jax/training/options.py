@@ -33,6 +33,12 @@ class TrainingOptions:
         min=0.0,
     )
     epochs: int = opt(1, help="passes over the round's training set", min=1)
+    max_steps: int = opt(
+        0,
+        help="most optimizer steps of a round's training, whatever its epochs would take; the learning "
+        "rate's schedule spans the steps that are made; 0 sets no limit",
+        min=0,
+    )
     batch_size: int = opt(32, help="packed rows per optimizer step", min=1)
     micro_batch_size: int = opt(
         0,
@@ -54,9 +60,19 @@ class TrainingOptions:
     warmup_fraction: float = opt(
         0.05, help="share of the steps in which the learning rate rises to its peak", min=0.0, max=1.0
     )
-    weight_decay: float = opt(
-        0.01, help="AdamW's decoupled weight decay; norms and biases have none", min=0.0
+    optimizer: str = opt(
+        "adamw",
+        help="adamw; adafactor, whose second moment takes a row and a column per matrix, without a first; or "
+        "muon for the layers' matrices, with Adam for the rest (updates of AdamW's size)",
+        choices=("adamw", "adafactor", "muon"),
     )
+    moment_dtype: str = opt(
+        "float32",
+        help="precision of the first moment (adamw, muon); the second moment and the weights being trained "
+        "are always float32",
+        choices=("float32", "bfloat16"),
+    )
+    weight_decay: float = opt(0.01, help="decoupled weight decay; norms and biases have none", min=0.0)
     clip_norm: float = opt(0.3, help="largest global gradient norm; 0 turns clipping off", min=0.0)
     b1: float = opt(0.9, help="decay of Adam's first moment", min=0.0, max=1.0)
     b2: float = opt(0.999, help="decay of Adam's second moment", min=0.0, max=1.0)
@@ -72,6 +88,12 @@ class TrainingOptions:
         help="scale of a pair's reward: the strength of the tie to the reference policy; "
         "simpo, which has none, is usually run at 2 or more",
         min=0.0,
+    )
+    reference: str = opt(
+        "round_start",
+        help="the frozen reference policy of preference losses: that which the round's training starts from "
+        "(round_start), or M_0 (base)",
+        choices=("round_start", "base"),
     )
     label_smoothing: float = opt(
         0.0,
@@ -100,6 +122,10 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         if self.beta <= 0:
             raise ValueError("beta must be more than 0: at 0 no preference changes the policy")
+        if self.optimizer == "adafactor" and self.moment_dtype != "float32":
+            raise ValueError("moment_dtype does not apply to optimizer=adafactor, which has no first moment")
+        if self.reference == "base" and self.preference_loss == "simpo":
+            raise ValueError("reference=base does not apply to preference_loss=simpo, which has no reference")
         if self.label_smoothing and self.preference_loss in ("ipo", "simpo"):
             raise ValueError(
                 f"label_smoothing={self.label_smoothing} does not apply to "

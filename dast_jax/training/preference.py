@@ -285,7 +285,7 @@ def train_preferences(
         donate=donate,
     )
     stats = PreferenceStats(
-        **common_stats(rows, progress, options, len(pairs)),
+        **common_stats(rows, progress, options, seed, len(pairs)),
         reward_margin=progress.mean("reward_margin"),
         reward_accuracy=progress.mean("reward_accuracy"),
         chosen_logprob=progress.mean("chosen_logprob"),
@@ -311,7 +311,8 @@ def _with_double_rows(options: TrainingOptions, mesh: Mesh | None) -> TrainingOp
 def _identity(rows: PackedPairs, objective: PreferenceObjective, options: TrainingOptions, seed: int) -> str:
     """Return a digest of what decides the batches and the loss; another stage's checkpoints do not match."""
     digest = hashlib.sha256()
-    shape = [repr(objective), seed, options.epochs, options.batch_size, options.sequence_length, rows.pad_id]
+    length = options.epochs, options.max_steps, options.batch_size, options.sequence_length
+    shape = [repr(objective), seed, *length, rows.pad_id]
     digest.update(json.dumps(shape).encode())
     digest.update(rows.reference.tobytes())
     for pair in rows.pairs:

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Int
 
-from dast_jax.data.packing import Rows, batches, steps_per_epoch
+from dast_jax.data.packing import Rows, batches, row_visits, steps_per_epoch
 from dast_jax.errors import DivergedError, InterruptedRunError
 from dast_jax.models.llama import Graph, Params
 from dast_jax.runtime import interruption
@@ -36,8 +37,10 @@ OnStep = Callable[[int, int, Mapping[str, float]], None]
 class TrainStats:
     """Statistics of a training stage.
 
-    `examples` were trained on, `skipped` (indices) were longer than a row; `tokens` counts input
-    tokens over all epochs, `padded_tokens` the same with padding, `response_tokens` those with weight.
+    `examples` were trained on, `skipped` (indices) were longer than a row; `unseen` (indices) are in none of
+    the `steps`, which are fewer than the `planned_steps` of all epochs where `max_steps` ended them. `tokens`
+    counts input tokens over all steps, `padded_tokens` the same with padding, `response_tokens` those with
+    weight.
     `final_loss` is the last step's loss and `mean_loss` the mean over all steps, in nats per response
     token (of pairs: per pair); `accuracy` is the share of response tokens (of pairs: of chosen ones)
     predicted correctly under teacher forcing, averaged over the steps (AdaSTaR's alpha, arXiv 2505.16322).
@@ -45,8 +48,10 @@ class TrainStats:
 
     examples: int
     skipped: tuple[int, ...]
+    unseen: tuple[int, ...]
     rows: int
     steps: int
+    planned_steps: int
     tokens: int
     padded_tokens: int
     response_tokens: int
@@ -91,12 +96,12 @@ class PackedSet(Rows, Protocol):
         """Indices of what does not fit into a row."""
 
     @property
-    def tokens(self) -> int:
-        """Input tokens of one epoch, without padding."""
+    def members(self) -> tuple[tuple[int, ...], ...]:
+        """Indices of what each row holds."""
 
     @property
-    def response_tokens(self) -> int:
-        """Tokens with weight of one epoch."""
+    def sizes(self) -> Int[np.ndarray, "rows 2"]:
+        """Input tokens of each row without padding, and those of them with weight."""
 
 
 def train_rows(
@@ -113,11 +118,12 @@ def train_rows(
     on_step: OnStep | None,
     donate: bool,
 ) -> tuple[Params, Progress]:
-    """Train for `options.epochs` over `rows` with a fresh optimizer state and schedule.
+    """Train for `options.epochs` over `rows`, or `options.max_steps`, with a fresh optimizer and schedule.
 
     `identity` is a digest of what decides the batches and the objective: a checkpoint with another
-    identity is not used. `params` stay valid unless `donate`. Returns the new parameters and the progress.
-    Raises as `trainer.train`.
+    identity is not used. `params` stay valid unless `donate`. Weights kept in bfloat16 are trained in
+    float32, where small updates are not lost, and rounded at the end. Returns the new parameters and the
+    progress. Raises as `trainer.train`.
     """
 
     def save(state: tuple[Any, Any], progress: Progress, now: bool) -> None:
@@ -126,6 +132,8 @@ def train_rows(
             checkpoints.save(progress.step, state, meta)
 
     with jax.set_mesh(mesh) if mesh is not None else contextlib.nullcontext():
+        kept = jax.tree.map(lambda x: x.dtype, params)
+        params = jax.tree.map(lambda x: x.astype(jnp.float32), params)  # the same array where it is float32
         opt_state = init_optimizer(options, params, mesh)
         progress = Progress()
         restored = None if checkpoints is None else checkpoints.restore((params, opt_state))
@@ -140,24 +148,35 @@ def train_rows(
                 checkpoints.clear()  # its later steps would keep this training's first from being saved
             if not donate:
                 params = jax.tree.map(jnp.copy, params)
-        return _run(
+        params, progress = _run(
             graphdef, (params, opt_state), progress, rows,
             objective=objective, options=options, seed=seed, mesh=mesh, save=save, on_step=on_step,
         )  # fmt: skip
+        return jax.tree.map(lambda x, dtype: x.astype(dtype), params, kept), progress
+
+
+def _planned_steps(rows: Rows, options: TrainingOptions) -> int:
+    """Return the optimizer steps of all epochs."""
+    return options.epochs * steps_per_epoch(rows, options.batch_size)
 
 
 def common_stats(
-    rows: PackedSet, progress: Progress, options: TrainingOptions, examples: int
+    rows: PackedSet, progress: Progress, options: TrainingOptions, seed: int, examples: int
 ) -> dict[str, Any]:
-    """Return the fields of `TrainStats` for a stage that was given this number of examples."""
+    """Return the fields of `TrainStats` for a stage that was given this seed and number of examples."""
+    visits = row_visits(len(rows), batch_size=options.batch_size, seed=seed, steps=progress.step)
+    unseen = tuple(sorted(i for row in np.flatnonzero(visits == 0) for i in rows.members[row]))
+    tokens, response_tokens = (visits @ rows.sizes).tolist()
     return {
-        "examples": examples - len(rows.skipped),
+        "examples": examples - len(rows.skipped) - len(unseen),
         "skipped": rows.skipped,
+        "unseen": unseen,
         "rows": len(rows),
         "steps": progress.step,
-        "tokens": options.epochs * rows.tokens,
+        "planned_steps": _planned_steps(rows, options),
+        "tokens": tokens,
         "padded_tokens": progress.step * options.batch_size * options.sequence_length,
-        "response_tokens": options.epochs * rows.response_tokens,
+        "response_tokens": response_tokens,
         "final_loss": progress.final_loss,
         "mean_loss": progress.mean("loss"),
         "accuracy": progress.mean("accuracy"),
@@ -179,7 +198,8 @@ def _run(
     on_step: OnStep | None,
 ) -> tuple[Params, Progress]:
     """Run the remaining steps; `save` gets the state after each, and whether it must be written now."""
-    total = options.epochs * steps_per_epoch(rows, options.batch_size)
+    planned = _planned_steps(rows, options)
+    total = min(options.max_steps or planned, planned)
     iterator = batches(rows, batch_size=options.batch_size, epochs=options.epochs, seed=seed)
     if progress.iterator is not None:
         iterator.set_state(progress.iterator)

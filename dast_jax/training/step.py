@@ -150,7 +150,7 @@ def make_train_step(
     `objective` is SFT's unless given. Cached by what the program depends on, so that the rounds of a run
     share one compiled step. Call it with the mesh set (`jax.set_mesh`) where there is one.
     """
-    names = ("clip_norm", "weight_decay", "b1", "b2", "eps")
+    names = ("optimizer", "moment_dtype", "clip_norm", "weight_decay", "b1", "b2", "eps")
     compiled_in = TrainingOptions(**{name: getattr(options, name) for name in names})
     return _make_train_step(
         graphdef, compiled_in, mesh, objective or SFTObjective(head_chunk=options.head_chunk)
@@ -170,7 +170,7 @@ def _make_train_step(
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         updates, new_opt_state = optimizer.update(grads, opt_state, params)
-        new_params = jax.tree.map(lambda p, u: p - (learning_rate * u).astype(p.dtype), params, updates)
+        new_params = optax.apply_updates(params, jax.tree.map(lambda u: -learning_rate * u, updates))
         new = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old), (new_params, new_opt_state), (params, opt_state)
         )

@@ -34,7 +34,7 @@ def train(
     on_step: OnStep | None = None,
     donate: bool = False,
 ) -> TrainResult:
-    """Fine-tune `params` on `examples` for `options.epochs` and return the new parameters.
+    """Fine-tune `params` on `examples` for `options.epochs`, at most `max_steps`; return the new parameters.
 
     A deterministic function of its arguments: the same examples and seed give the same batches, with a
     fresh optimizer state and schedule. With `checkpoints`, an interrupted stage resumes from its
@@ -65,7 +65,7 @@ def train(
         donate=donate,
     )
     return TrainResult(
-        params=params, stats=TrainStats(**common_stats(rows, progress, options, len(examples)))
+        params=params, stats=TrainStats(**common_stats(rows, progress, options, seed, len(examples)))
     )
 
 
@@ -76,6 +76,7 @@ def _identity(rows: PackedRows, options: TrainingOptions, seed: int) -> str:
         "sft",
         seed,
         options.epochs,
+        options.max_steps,
         options.batch_size,
         options.sequence_length,
         rows.pad_id,

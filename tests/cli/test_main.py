@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import dast_jax
 from dast_jax.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +84,14 @@ def test_help_lists_every_command(capsys) -> None:
     shown = capsys.readouterr().out
     for name in COMMANDS:
         assert re.search(rf"^  {name} +[A-Z]", shown, re.M), name
+
+
+def test_version_names_the_packages_that_results_depend_on(capsys) -> None:
+    assert main(["--version"]) == 0
+    versions = dict(line.split(" ") for line in capsys.readouterr().out.splitlines())
+    assert versions["dast_jax"] == dast_jax.__version__
+    assert versions["jax"] == importlib.metadata.version("jax")
+    assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
 
 
 @pytest.mark.parametrize(

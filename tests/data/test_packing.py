@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dast_jax.data.packing import batches, pack, steps_per_epoch
+from dast_jax.data.packing import batches, pack, row_visits, steps_per_epoch
 from dast_jax.records import SFTExample
 
 
@@ -107,6 +107,21 @@ def test_batches_cover_each_epoch_once_in_its_own_order():
     assert all((a["tokens"] == b["tokens"]).all() for a, b in zip(made, again, strict=True))
     _, other = rows_and_batches(seed=6)
     assert any((a["tokens"] != b["tokens"]).any() for a, b in zip(made, other, strict=True))
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 4, 8, 9])
+def test_row_visits_are_those_of_the_batches(steps):
+    _, made = rows_and_batches()
+    counted = np.zeros(10, np.int64)
+    for batch in made[:steps]:
+        real = batch["weights"].any(1)
+        np.add.at(counted, batch["tokens"][real][:, 0] // 1000, 1)
+    rows, _ = rows_and_batches()
+    by_example = np.zeros(10, np.int64)
+    visits = row_visits(len(rows), batch_size=4, seed=5, steps=steps)
+    by_example[[example for (example,) in rows.members]] = visits
+    assert by_example.tolist() == counted.tolist()
+    assert visits.sum() == sum(batch["weights"].any(1).sum() for batch in made[:steps])
 
 
 def test_an_iterator_continues_from_its_saved_state():

@@ -93,6 +93,16 @@ def test_repair_repeats_from_the_damaged_stage_on(copied: Path) -> None:
     assert not (copied / "checkpoints/round_01").exists()
 
 
+def test_a_repaired_run_ends_in_the_same_bits(finished_run: Path, copied: Path, tmp_path: Path) -> None:
+    faults.damage(copied, "later training set", "halved", random.Random(0))
+    code, printed = faults.call(
+        "train", faults.arguments(copied, "run.repair=true"), tmp_path / "printed.txt"
+    )
+    assert code == 0, printed
+    assert "stage 01/build is repeated" in printed
+    assert faults.results(copied) == faults.results(finished_run)
+
+
 def test_a_run_that_has_finished_no_stage_is_not_locked(tmp_path: Path) -> None:
     with _open(tmp_path / "run") as store:
         (store.round_path(0) / "responses").mkdir(parents=True)

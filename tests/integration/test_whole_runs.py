@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from dast_jax.store.metrics_log import read_metrics
@@ -30,6 +31,8 @@ def test_gsm8k_rows_go_through_the_whole_pipeline(tmp_path: Path, source: Path) 
         "sampling.max_new_tokens=16",
         "evaluation.max_new_tokens=16",
         "evaluation.length_probe=2",
+        "evaluation.probe=2",
+        "evaluation.probe_trials=1",
         "training.sequence_length=1024",
         "training.epochs=1",
     )
@@ -43,6 +46,26 @@ def test_gsm8k_rows_go_through_the_whole_pipeline(tmp_path: Path, source: Path) 
         assert entry["training"]["reference_examples"] >= 8
         assert np.isfinite(entry["training"]["final_loss"])
         assert entry["evaluation"]["gsm8k"]["n"] == 4
+        assert (entry["probe"]["zero_shot"]["n"], entry["probe"]["few_shot"]["n"]) == (2, 2)
+        assert entry["analysis"]["progress"]
+    assert result["base"]["probe"]["trials"] == 1
+
+
+def test_every_training_row_is_the_response_that_its_origin_names(finished_run: Path) -> None:
+    sampled = {
+        (row["query"], row["round"], row["trial"]): row["text"]
+        for part in finished_run.glob("rounds/*/responses/part-*.parquet")
+        for row in pq.read_table(part, partitioning=None).to_pylist()
+    }
+    rows = pq.read_table(finished_run / "rounds/01/train.parquet").to_pylist()
+    own = [row for row in rows if not row["is_reference"]]
+    assert own
+    for row in own:
+        assert sampled[row["query"], row["round"], row["trial"]] == row["text"]
+        assert row["policy"] == f"M_{row['round']}"
+    counts = pq.read_table(finished_run / "rounds/01/difficulty.parquet").to_pydict()
+    assert sum(counts["own_rows"]) == len(own)
+    assert sum(counts["reference_rows"]) == len(rows) - len(own)
 
 
 def test_a_mesh_gives_the_same_losses_and_greedy_responses(finished_run: Path, tmp_path: Path) -> None:

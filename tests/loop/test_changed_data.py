@@ -1,8 +1,9 @@
-"""A run is resumed on the queries that it was started with, or not at all."""
+"""A run is resumed on the model and the queries that it was started with, or not at all."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dast_jax.config import load_config
 from dast_jax.errors import UserError
 from dast_jax.loop.problems import queries_digest
 from dast_jax.loop.selftrain import run
+from dast_jax.models.digest import model_digest
 from dast_jax.records import Query
 
 ROWS = [json.loads(line) for line in resolve_path("asset:problems/train.jsonl").read_text().splitlines()[:16]]
@@ -28,9 +30,11 @@ def config(folder: Path, rounds: int):
         [
             f"run.dir={folder / 'run'}",
             f"run.rounds={rounds}",
+            f"model.path={folder / 'model'}",
             f"data.train={folder / 'train.jsonl'}",
             f"evaluation.sets={{test: {folder / 'test.jsonl'}}}",
             "evaluation.length_probe=0",
+            "evaluation.probe=0",
             "method={name: sft}",
             "sampling.max_new_tokens=16",
             "sampling.slots=4",
@@ -44,6 +48,7 @@ def config(folder: Path, rounds: int):
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("changed")
+    shutil.copytree(resolve_path("asset:base_model"), folder / "model")
     write(folder / "train.jsonl", ROWS[:8])
     write(folder / "test.jsonl", ROWS[8:])
     run(config(folder, 0))
@@ -63,6 +68,30 @@ def test_other_queries_are_refused(started: Path, name: str, key: str, change: C
             run(config(started, 1))
     finally:
         file.write_text(before)
+
+
+def test_another_model_is_refused(started: Path) -> None:
+    weights = started / "model" / "model.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    try:
+        with pytest.raises(UserError, match=r"^model\.path: the files of .*model are not those"):
+            run(config(started, 1))
+    finally:
+        weights.write_bytes(before)
+
+
+def test_only_what_a_model_is_read_from_is_in_its_digest(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    digests = [model_digest(tmp_path)]
+    (tmp_path / "README.md").write_text("about")
+    assert model_digest(tmp_path) == digests[0]
+    (tmp_path / "tokenizer.json").write_text("{}")
+    digests.append(model_digest(tmp_path))
+    (tmp_path / "tokenizer.json").rename(tmp_path / "chat_template.jinja")
+    digests.append(model_digest(tmp_path))
+    digests.append(model_digest(tmp_path / "config.json"))  # as a .gguf file would be
+    assert len(set(digests)) == 4
 
 
 def test_the_same_queries_written_otherwise_are_the_same(started: Path) -> None:

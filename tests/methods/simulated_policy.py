@@ -41,7 +41,9 @@ def make_pool(n: int, *, solutions=None, levels=None, task="math") -> Pool:
                 question=f"what is {i}?",
                 answer=str(i),
                 task=task,
-                solution=f"reference {i} " + "x" * (i % 97) if solutions is None or solutions[i] else None,
+                solution=f"reference {i} + 1 " + "x" * (i % 97)
+                if solutions is None or solutions[i]
+                else None,
                 level=None if levels is None else f"Level {levels[i]}",
             )
             for i in range(n)
@@ -157,12 +159,14 @@ class SimulatedPolicy:
 def sample_round(method, policy, pool, round, earlier, *, accuracy=None, arrival_seed=None):
     """Run a round's sampling stage. Returns (carried, own responses in order of arrival).
 
+    Texts are compared by the method's own `distinct`, as in a run.
+
     With `arrival_seed`, responses take a random number of ticks and arrive in random order.
     """
     rng = None if arrival_seed is None else np.random.default_rng(arrival_seed)
     none = responses([], [], [], round=round)
     carried = begin(method, round, earlier, accuracy)
-    counter = TallyCounter(len(pool), carried)
+    counter = TallyCounter(len(pool), carried, distinct=method.distinct)
     waiting, done, arrived = none, [], none
     for _ in range(10_000):
         requests = method.requests(counter.tally, arrived)

@@ -21,6 +21,7 @@ SMALL = (
     "data.limit=8",
     "evaluation.limit=2",
     "evaluation.length_probe=0",
+    "evaluation.probe=0",
     "sampling.max_new_tokens=32",
     "evaluation.max_new_tokens=32",
     "sampling.slots=4",

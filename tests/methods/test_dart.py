@@ -82,7 +82,7 @@ def test_duplicates_do_not_count_unless_asked():
     assert (np.bincount(distinct.query) == 3).all()
     assert (np.bincount(own.query) == 20).all()
     _, _, [(raw, own)] = sampled(
-        dart_uniform, rates=rates, texts=3, trials=4, target=5, max_trials=20, drop_duplicates=False
+        dart_uniform, rates=rates, texts=3, trials=4, target=5, max_trials=20, distinct="none"
     )
     assert (np.bincount(raw.query) == 5).all()
 

@@ -23,7 +23,7 @@ from dast_jax.estimators.levels import HARD, UNSOLVED, level_shares
 from dast_jax.estimators.tally import TallyCounter
 from dast_jax.methods import dast, restore, state_of
 from dast_jax.options import build
-from dast_jax.records import LEVELS, PromptKind, Requests, Responses
+from dast_jax.records import LEVELS, Pool, PromptKind, Query, Requests, Responses
 
 ESTIMATED = np.array([14, 8, 2, 0]) / 16
 """A pass rate in the middle of each level."""
@@ -96,12 +96,12 @@ def test_proportion_off_spreads_the_same_total_evenly():
 # --- the trials ---
 
 
-def test_round_zero_samples_k_few_shot_trials_of_every_query():
+def test_round_zero_samples_k_trials_of_every_query_behind_one_set():
     pool = make_pool(30)
     method = bound(pool, dast.Options(trials=8), seed=1)
     _, own = sample_round(method, SimulatedPolicy(np.full(30, 0.5)), pool, 0, [])
     assert len(own) == 30 * 8
-    assert (own.kind == PromptKind.FEW_SHOT).all()
+    assert (own.kind == PromptKind.FIXED).all()
 
 
 def test_round_one_reuses_the_estimate_and_samples_only_what_is_missing():
@@ -118,6 +118,32 @@ def test_round_one_reuses_the_estimate_and_samples_only_what_is_missing():
     assert np.bincount(one.query).max() <= 40
     assert set(two.round.tolist()) == {2}
     assert (two.kind == PromptKind.MATCHED).all()
+
+
+@pytest.mark.parametrize("loss", ["sft", "dpo"])
+def test_without_reuse_round_one_samples_afresh_from_m_1(loss):
+    """No trial of M_0 counts: all are of round 1 and numbered from 0, and easy queries are sampled too."""
+    n = 200
+    levels, pool = mixed_levels(n), make_pool(n)
+    results = {}
+    for reuse in (True, False):
+        options = dast.Options(trials=16, max_trials=40, reuse_estimate=reuse, loss=loss)
+        results[reuse] = run_rounds(bound(pool, options, seed=1), improving_policy(levels), pool, 2)
+    (_, old), (_, fresh) = results[True][1], results[False][1]
+    assert (old.round == 0).sum() == 16 * n
+    assert set(fresh.round.tolist()) == {1}
+    assert set(fresh.query.tolist()) == set(range(n))
+    assert set(fresh.kind.tolist()) == {PromptKind.MATCHED}
+    texts = results[False][1][0].chosen if loss == "dpo" else results[False][1][0].text
+    assert not any(text.startswith("r0 ") for text in texts)
+    assert np.array_equal(results[True][0][0].query, results[False][0][0].query)
+
+
+def test_without_reuse_the_estimates_trials_are_not_within_the_budget():
+    pool = make_pool(12)
+    method = bound(pool, dast.Options(trials=8, max_trials=3, reuse_estimate=False), seed=1)
+    results = run_rounds(method, SimulatedPolicy(np.zeros(12)), pool, 2)
+    assert [len(own) // 12 for _, own in results] == [8, 3, 3]
 
 
 def test_a_query_without_success_spends_exactly_its_budget():
@@ -223,6 +249,38 @@ def test_a_response_that_repeats_the_reference_is_not_new():
     got = method.training_set(arrived)
     assert Counter(got.query.tolist()) == {0: 3, 1: 3}
     assert Counter(got.text[got.query == 0]) == {same: 1, "new": 2}  # repeated, as it is one short
+
+
+@pytest.mark.parametrize(
+    ("distinct", "task", "kept"),
+    [
+        ("by_task", "math", ["So 4+9=13, 13-2=11\n#### 11"]),
+        ("steps", "label", ["So 4+9=13, 13-2=11\n#### 11"]),
+        ("by_task", "label", ["Well, 4 + 9 = 13\n#### 13", "So 4+9=13, 13-2=11\n#### 11"]),
+        ("text", "math", ["Well, 4 + 9 = 13\n#### 13", "So 4+9=13, 13-2=11\n#### 11"]),
+        ("none", "math", None),
+    ],
+)
+def test_what_counts_as_new(distinct, task, kept):
+    """The reference's own chain is known, and a response that states its answer twice is the same one."""
+    solution = "4+9=13\n#### 13"
+    pool = Pool((Query(id="a", question="?", answer="13", solution=solution, task=task),))
+    options = dast.Options(
+        trials=5, base_quota=9, multipliers=dict.fromkeys(LEVELS, 1), distinct=distinct, max_repeats=1
+    )
+    method = bound(pool, options, 0)
+    restore(method, {"levels": np.zeros(1, np.int8)})
+    begin(method, 2)
+    text = [solution, "Well, 4 + 9 = 13\n#### 13", "4+9=13\n#### 13\n#### 13", "So 4+9=13, 13-2=11\n#### 11"]
+    text.append(f"{text[-1]}\n#### 11")
+    arrived = responses([0] * 5, range(5), [True] * 5, text=text, round=2)
+    counter = TallyCounter(1, distinct=method.distinct)
+    counter.request(method.requests(counter.tally, Responses.none()))
+    counter.add(arrived)
+    method.requests(counter.tally, arrived)
+    got = method.training_set(arrived)
+    assert got.text.tolist() == [solution, *(text if kept is None else kept)]
+    assert method._found.usable.tolist() == [len(got) - 1]  # sampling and building count alike
 
 
 def test_short_quotas_are_filled_by_repeats_and_the_rest_is_reported():
@@ -352,7 +410,7 @@ def test_length_decides_whose_solutions_are_shown_after_the_estimate(length, kin
     levels, pool = mixed_levels(60), make_pool(60)
     method = bound(pool, dast.Options(length=length, loss=loss, base_quota=30, max_trials=40), seed=1)
     results = run_rounds(method, improving_policy(levels), pool, 2)
-    assert set(results[0][1].kind.tolist()) == {PromptKind.FEW_SHOT}
+    assert set(results[0][1].kind.tolist()) == {PromptKind.FIXED}
     for round in (1, 2):
         own = results[round][1]
         assert set(own.kind[own.round == round].tolist()) == {kind}
@@ -467,7 +525,9 @@ def test_duplicated_questions_never_show_each_other():
         ({"trials": 4, "estimator": "judge"}, ["method.trials", "hard", "at least 5"]),
         ({"loss": "ppo"}, ["method.loss", "dpo", "sft"]),
         ({"easy_cut": 0.2}, ["hard_cut", "easy_cut"]),
-        ({"max_trials": 10}, ["method.max_trials", "method.trials"]),
+        ({"max_trials": 10}, ["method.max_trials", "10", "method.trials", "16"]),
+        ({"max_trials": 10, "reuse_estimate": False, "re_estimate": "every_round"}, ["method.max_trials"]),
+        ({"distinct": "paths"}, ["method.distinct", "by_task", "steps", "text", "none"]),
         ({"multipliers": {"difficult": 2}}, ["method.multipliers.difficult"]),
         ({"multipliers": {"hard": 0}}, ["method.multipliers.hard"]),
         ({"re_estimate": "always"}, ["method.re_estimate", "every_round"]),

@@ -10,11 +10,14 @@ from transformers import AutoTokenizer
 
 from dast_jax.assets import resolve_path
 from dast_jax.config import build_config, config_path
+from dast_jax.data.sources import load_queries
 from dast_jax.errors import InterruptedRunError
 from dast_jax.loop import training as learning
 from dast_jax.loop.selftrain import run
 from dast_jax.options import apply_overrides, load_yaml
 from dast_jax.records import PreferenceSet
+from dast_jax.reporting.report import render_report
+from dast_jax.reporting.run_tables import print_summary
 from dast_jax.store.metrics_log import read_metrics
 from dast_jax.store.run_store import RunStore
 from dast_jax.training.preference import reference_logprobs
@@ -26,10 +29,11 @@ METHODS = {
     "rest_em": {"trials": 2},
     "dart_uniform": {"trials": 2, "target": 2, "max_trials": 3},
     "dart_prop2diff": {"trials": 2, "target": 2, "max_trials": 3, "warm_up": True},
-    "star": {"rationalize": "always"},
-    "star_acc": {},
+    "star": {"rationalize": "always", "batch": 2, "steps": 2},
+    "star_acc": {"beta": "full"},
     "adastar": {"batch": 2, "steps": 2},
     "sai_dpo": {"clusters": 3, "probe": 0.25, "trials": 3, "draw": 6},
+    "hs_star": {"budget": 6, "warm_up": False},
     "sft": {},
     "dpo": {"trials": 4},
     "b_star": {"trials": 2, "probe": 3, "temperatures": [0.7, 1.0]},
@@ -37,11 +41,12 @@ METHODS = {
 }
 """`dast` with `loss: sft` is what the other integration tests run."""
 
-PAIRS = ("dast", "sai_dpo", "dpo", "iterative_rpo")
+PAIRS = ("dast", "sai_dpo", "hs_star", "dpo", "iterative_rpo")
 SETTING = (
     "data.limit=8",
     "evaluation.limit=2",
     "evaluation.length_probe=0",
+    "evaluation.probe=0",
     "evaluation.every_round=false",
     "sampling.max_new_tokens=32",
     "evaluation.max_new_tokens=32",
@@ -55,7 +60,7 @@ SETTING = (
 def config(folder, name, *overrides, **method):
     mapping = load_yaml(config_path("quickstart"))
     mapping["method"] = {"name": name, **(method or METHODS[name])}
-    rounds = 0 if name in ("vrt", "rest_em", "dart_uniform", "star", "star_acc", "sft") else 1
+    rounds = 0 if name in ("vrt", "rest_em", "dart_uniform", "star", "star_acc", "sft", "hs_star") else 1
     overrides = (f"run.dir={folder}", f"run.rounds={rounds}", *SETTING, *overrides)
     return build_config(apply_overrides(mapping, overrides))
 
@@ -96,7 +101,26 @@ def test_the_method_runs_through_the_loop(name, tmp_path, caplog):
     if name == "adastar":
         first, second = summary.rounds
         assert first.training.examples
-        assert second.method["alpha"] == first.training.accuracy
+        assert second.method["alpha"] == first.method["solved"] / first.method["tried"]
+
+
+def test_a_training_cut_by_max_steps_says_so(tmp_path, capsys):
+    settings = config(tmp_path / "run", "sft", "training.max_steps=1", "training.sequence_length=96")
+    summary = run(settings)
+    trained = summary.rounds[0].training
+    assert (trained.steps, trained.planned_steps > 1) == (1, True)
+    assert 0 < trained.unseen < 8
+    assert trained.examples == trained.reference_examples == 8 - trained.unseen
+    ids = [query.id for query in load_queries(settings.data.train, options=settings.data)]
+    (warning,) = [w for w in summary.warnings if "max_steps" in w]
+    expected = f"round 0: training.max_steps=1 ended the training before its {trained.planned_steps} steps; "
+    assert warning.startswith(f"{expected}{trained.unseen} of 8 examples were never used: ")
+    assert warning.split(": ")[-1].split(" and ")[0].split(", ")[0] in ids
+    print_summary(summary)
+    assert f"1 of {trained.planned_steps}" in capsys.readouterr().out
+    page = render_report([tmp_path / "run"])
+    assert f"1 of {trained.planned_steps}" in page
+    assert f"0, {trained.unseen} not reached" in page
 
 
 def first_step(folder, round):
@@ -156,6 +180,27 @@ def test_a_training_stage_that_is_run_again_ends_the_same(name, stage, tmp_path,
         ]
     assert [r.method for r in again.rounds] == [r.method for r in whole.rounds]
     assert [r.flops.train for r in again.rounds] == [r.flops.train for r in whole.rounds]
+
+
+@pytest.mark.parametrize("start", ["continue", "restart"])
+def test_the_reference_is_the_base_model_or_the_rounds_start(start, tmp_path):
+    """The pairs have other log-probabilities under M_0 than under M_1, where a restart begins with M_0."""
+    found = {}
+    for reference in ("round_start", "base"):
+        overrides = (f"training.reference={reference}", f"training.start={start}", "data.limit=6")
+        folder = tmp_path / reference
+        run(config(folder, "dpo", *overrides, trials=4))
+        store = RunStore.read(folder)
+        logprobs, _ = store.read_reference(1)
+        found[reference] = rows(store.read_training_set(1)), logprobs, first_step(folder, 1)
+    (ours, by_start, first), (theirs, by_base, other) = found["round_start"], found["base"]
+    assert ours == theirs
+    assert first["kl"] == pytest.approx(0, abs=1e-3)
+    if start == "restart":
+        np.testing.assert_array_equal(by_start, by_base)
+    else:
+        assert np.abs(by_start - by_base).max() > 0.1
+        assert abs(other["reward_margin"]) > 1e-3  # training does not start from the reference
 
 
 def test_start_is_the_methods_own_unless_said_otherwise(tmp_path):

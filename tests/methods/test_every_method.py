@@ -18,6 +18,7 @@ from simulated_policy import (
 from dast_jax.config import build_config
 from dast_jax.errors import UserError
 from dast_jax.methods import METHODS, make_method, restore, state_of
+from dast_jax.methods.exemplars import BLOCK, block_of
 from dast_jax.options import build
 from dast_jax.records import PreferenceSet, PromptKind, Responses
 from dast_jax.store.durable import read_arrays, write_arrays
@@ -35,6 +36,16 @@ SETTINGS = {
     },
     "dast_d_p": {"method": "dast", "loss": "dpo", "trials": 8, "max_trials": 24, "length": False},
     "dast_l": {"method": "dast", "trials": 8, "max_trials": 24, "proportion": False},
+    "dast_fresh": {"method": "dast", "trials": 8, "max_trials": 6, "reuse_estimate": False},
+    "dast_d_fresh": {
+        "method": "dast",
+        "loss": "dpo",
+        "trials": 8,
+        "max_trials": 12,
+        "reuse_estimate": False,
+        "distinct": "text",
+    },
+    "dast_zero_shot": {"method": "dast", "trials": 8, "max_trials": 24, "exemplars": 0},
     "dast_label": {"method": "dast", "estimator": "label", "trials": 4, "max_trials": 12},
     "dast_uncertainty": {
         "method": "dast",
@@ -44,7 +55,7 @@ SETTINGS = {
         "max_trials": 12,
     },
     "vrt": {"trials": 6},
-    "vrt_warm": {"method": "vrt", "trials": 6, "warm_up": True, "drop_duplicates": True},
+    "vrt_warm": {"method": "vrt", "trials": 6, "warm_up": True, "distinct": "steps"},
     "rft": {"trials": 6},
     "rest_em": {"trials": 6, "at_most": 2},
     "dart_uniform": {"trials": 4, "target": 3, "max_trials": 20},
@@ -62,13 +73,14 @@ SETTINGS = {
         "trials": 4,
         "target": 3,
         "max_trials": 20,
-        "drop_duplicates": False,
+        "distinct": "none",
     },
-    "star": {"rationalize": "always"},
-    "star_warm": {"method": "star", "rationalize": "always", "warm_up": True},
-    "star_acc": {"rationalize": "never"},
+    "star": {"rationalize": "always", "batch": 4, "steps": 3},
+    "star_warm": {"method": "star", "rationalize": "always", "warm_up": True, "beta": "full"},
+    "star_acc": {"rationalize": "never", "trials": 3, "steps": 6},
     "adastar": {"batch": 4, "steps": 3, "rationalize": "always"},
-    "adastar_code": {"method": "adastar", "batch": 4, "steps": 3, "alpha": "solved_share", "trials": 3},
+    "adastar_paper": {"method": "adastar", "batch": 4, "steps": 3, "alpha": "train_accuracy", "trials": 3},
+    "adastar_all": {"method": "adastar", "batch": 4, "steps": 3, "collect": "all", "rationalize": "always"},
     "adastar_warm": {"method": "adastar", "batch": 4, "steps": 3, "warm_up": True},
     "sai_dpo": {"clusters": 4, "probe": 0.2, "trials": 4, "draw": 30},
     "sai_dpo_pairs": {
@@ -79,6 +91,15 @@ SETTINGS = {
         "draw": 30,
         "band": "pairs",
     },
+    "sai_dpo_flat": {
+        "method": "sai_dpo",
+        "clusters": 4,
+        "probe": 0.2,
+        "trials": 4,
+        "draw": 30,
+        "weights": "flat",
+        "step_separators": [" "],
+    },
     "sai_dpo_cold": {
         "method": "sai_dpo",
         "clusters": 4,
@@ -87,9 +108,11 @@ SETTINGS = {
         "draw": 30,
         "warm_up": False,
     },
+    "hs_star": {},
+    "hs_star_cold": {"method": "hs_star", "boundary_trials": 8, "max_trials": 9, "warm_up": False},
     "sft": {},
     "dpo": {"trials": 6},
-    "dpo_cold": {"method": "dpo", "trials": 6, "warm_up": False},
+    "dpo_cold": {"method": "dpo", "trials": 6, "warm_up": False, "distinct": "none"},
     "b_star": {"trials": 4, "probe": 10, "temperatures": [0.5, 1.0]},
     "b_star_cold": {
         "method": "b_star",
@@ -126,7 +149,7 @@ def labelled_pool(n, **kwargs):
 
 def test_the_settings_cover_every_method():
     assert {s.get("method", name) for name, s in SETTINGS.items()} == set(METHODS)
-    assert len(METHODS) == 14
+    assert len(METHODS) == 15
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -176,8 +199,10 @@ def test_state_carries_over_every_boundary(name, tmp_path):
         assert rows(training_set) == rows(whole_set)
         assert training_set.shortfall == whole_set.shortfall
         assert method.facts == whole.facts
-        for query, kind in zip(own.query[-5:].tolist(), own.kind[-5:].tolist(), strict=True):
-            assert method.exemplars(query, kind) == whole.exemplars(query, kind)
+        columns = (own.query, own.kind, own.trial)
+        for query, kind, trial in zip(*(column[-5:].tolist() for column in columns), strict=True):
+            block = block_of(kind, trial)
+            assert method.exemplars(query, kind, block) == whole.exemplars(query, kind, block)
         state = kept(method)
         np.testing.assert_equal(state, state_of(whole))
         np.testing.assert_equal(fresh(state).levels, whole.levels)  # what evaluation looks at
@@ -193,7 +218,8 @@ def rows_of(responses):
 
 def own_rounds(name):
     """The rounds in which the method samples for itself, among 0..2."""
-    warm = SETTINGS[name].get("method", name) in ("dast", "rft", "dpo", "iterative_rpo", "sai_dpo", "b_star")
+    warms = ("dast", "rft", "dpo", "iterative_rpo", "sai_dpo", "b_star", "hs_star")
+    warm = SETTINGS[name].get("method", name) in warms
     return (1, 2) if SETTINGS[name].get("warm_up", warm) else (0, 1, 2)
 
 
@@ -233,49 +259,124 @@ def test_with_all_solved_each_does_what_its_docstring_says(name):
             assert len(training_set) == 0
         else:
             counts = np.bincount(training_set.query, minlength=n)
-            if SETTINGS[name].get("method", name) == "adastar":
+            star = SETTINGS[name].get("method", name) in ("adastar", "star", "star_acc")
+            if star and SETTINGS[name].get("beta") != "full":
                 t = round if SETTINGS[name].get("warm_up") else round + 1
-                assert counts.sum() == min(4 * int(3 * 1.2 ** (t - 1)), n)
+                batch, steps = SETTINGS[name].get("batch", 8), SETTINGS[name]["steps"]
+                assert counts.sum() == batch * int(steps * 1.2 ** (t - 1))
+                assert counts.max() - counts.min() <= 1 + (SETTINGS[name].get("collect") == "all")
             elif SETTINGS[name].get("estimator") in ("label", "uncertainty"):
                 assert set(counts.tolist()) == {4, 8, 12}  # levels do not look at what was solved
             else:
                 assert counts.min() == counts.max() > 0
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+def methods_with_exemplars():
+    return [name for name in SETTINGS if name != "sft" and SETTINGS[name].get("exemplars") != 0]
+
+
+@pytest.mark.parametrize("name", methods_with_exemplars())
 def test_exemplars_are_of_others_and_hinted_ones_show_their_answers(name):
     pool = labelled_pool(30)
     method = make(name, pool)
     begin(method, 0)
     assert method.exemplars(3, PromptKind.ZERO_SHOT) == ()
-    if not hasattr(method.options, "exemplars"):
-        return
-    plain = method.exemplars(3, PromptKind.FEW_SHOT)
-    hinted = method.exemplars(3, PromptKind.RATIONALIZED)
-    assert len(plain) == len({e.question for e in plain} - {pool.queries[3].question}) == 4
-    assert [e.response for e in plain] == [e.response for e in hinted]
+    shown = {kind: method.exemplars(3, kind) for kind in (1, 3, 4)}
+    for exemplars in shown.values():
+        assert len({e.response for e in exemplars} - {pool.queries[3].solution}) == 4
+    plain, hinted = shown[PromptKind.FIXED], shown[PromptKind.RATIONALIZED]
     for e, h in zip(plain, hinted, strict=True):
         answer = next(q.answer for q in pool.queries if q.question == e.question)
         assert h.question == f"{e.question} (hint: the answer is {answer})"
+        assert h.response == e.response
 
 
-def test_the_base_estimate_is_the_same_for_every_method_that_makes_one():
+def test_estimates_and_tries_show_every_query_the_same_set_in_every_round_and_method():
+    """A query that is in the set is shown the next one instead; another seed has another set."""
     pool = make_pool(20)
-    shown = []
-    for name in ("dast", "dart_uniform", "dart_prop2diff", "dart_warm", "vrt", "star"):
-        method = make(name, pool)
-        begin(method, 0)
-        shown.append([method.exemplars(q, PromptKind.FEW_SHOT) for q in range(20)])
-    assert all(s == shown[0] for s in shown)
+    for names, seed in ((("dast", "dart_uniform", "dart_warm", "star", "adastar"), 1), (("dast",), 2)):
+        sets = set()
+        for name in names:
+            method = make(name, pool, seed)
+            for round in (0, 2):
+                begin(method, round)
+                sets.add(tuple(method.exemplars(q, PromptKind.FIXED) for q in range(20)))
+        (shown,) = sets
+        common, count = max(((s, shown.count(s)) for s in shown), key=lambda pair: pair[1])
+        inside = {q for q in range(20) if pool.queries[q].question in {e.question for e in common}}
+        assert count == 16
+        assert len(inside) == 4
+        spare = {e for q in inside for e in shown[q]} - set(common)
+        assert len(spare) == 1
+        for q in inside:
+            assert shown[q] == (*(e for e in common if e.question != pool.queries[q].question), *spare)
 
 
-def test_zero_exemplars_sample_zero_shot():
-    pool = make_pool(10)
-    for name in ("vrt", "star", "dpo", "dart_uniform", "adastar"):
-        module = importlib.import_module(f"dast_jax.methods.{name}")
-        method = make_method(build(module.Options, {"exemplars": 0, "warm_up": False}), pool, 0)
-        _, own = sample_round(method, SimulatedPolicy(np.ones(10)), pool, 0, [])
-        assert (own.kind == PromptKind.ZERO_SHOT).all()
+ESTIMATES = {"dast": 8, "dast_d": 8, "dast_fresh": 8, "dart_uniform": 4, "dart_prop2diff": 4, "dart_warm": 4}
+
+
+@pytest.mark.parametrize("name", methods_with_exemplars())
+def test_the_prompt_of_a_trial_is_that_of_an_estimate_a_try_or_a_sample(name):
+    """Only what measures difficulty, and STaR's tries, show the fixed set; all else is drawn."""
+    n = 40
+    pool = labelled_pool(n)
+    policy = SimulatedPolicy(np.full((4, n), 0.15), exact=False)
+    kind = SETTINGS[name].get("method", name)
+    for round, (_, responses) in enumerate(run_rounds(make(name, pool), policy, pool, 2)):
+        own = responses.take(responses.round == round)
+        if kind in ("star", "star_acc", "adastar"):
+            assert set(own.kind.tolist()) <= {PromptKind.FIXED, PromptKind.RATIONALIZED}
+        else:
+            fixed = own.kind == PromptKind.FIXED
+            if round == 0 and name in ESTIMATES:
+                assert np.array_equal(fixed, own.trial < ESTIMATES[name])
+            elif name in ESTIMATES or kind in ("vrt", "rft", "rest_em", "dpo", "iterative_rpo", "b_star"):
+                assert not fixed.any()
+            elif kind == "sai_dpo" and round in own_rounds(name):
+                assert fixed.sum() == 8 * 4  # the probe
+                assert len(own) > fixed.sum()
+            assert set(own.kind[~fixed].tolist()) <= {PromptKind.FEW_SHOT, PromptKind.MATCHED}
+
+
+@pytest.mark.parametrize("kind", [PromptKind.FEW_SHOT, PromptKind.MATCHED])
+def test_samples_are_drawn_by_query_and_block_of_trials(kind):
+    """The draw is the same in whatever order it is made, and different for a block, a query and a round."""
+    n = 100
+    pool = make_pool(n)
+
+    def shown(round, order):
+        method = make("dast", pool)
+        restore(method, {"levels": np.zeros(n, np.int8)})
+        begin(method, round)
+        return {(q, b): method.exemplars(q, kind, b) for q, b in order}
+
+    order = [(q, b) for q in range(20) for b in range(5)]
+    first = shown(2, order)
+    assert first == shown(2, order[::-1])
+    assert len(set(first.values())) > 95
+    again = shown(3, order)
+    assert sum(first[name] == again[name] for name in order) < 5
+    assert [block_of(kind, trial) for trial in range(2 * BLOCK + 1)] == [0] * BLOCK + [1] * BLOCK + [2]
+    for same in (PromptKind.ZERO_SHOT, PromptKind.FIXED, PromptKind.RATIONALIZED):
+        assert {block_of(same, trial) for trial in range(100)} == {0}
+
+
+@pytest.mark.parametrize("name", [*methods_with_exemplars(), "dast_zero_shot"])
+def test_zero_exemplars_sample_everything_zero_shot(name, caplog):
+    """Estimates, samples, matched ones and probes; a hinted try keeps its hint, without exemplars."""
+    n = 40
+    settings = dict(SETTINGS[name])
+    module = importlib.import_module(f"dast_jax.methods.{settings.pop('method', name)}")
+    pool = labelled_pool(n)
+    method = bound(pool, build(module.Options, {**settings, "exemplars": 0}, where="method"), 1)
+    kinds = set()
+    for _, responses in run_rounds(method, rising(n), pool, 2):
+        kinds |= set(responses.kind.tolist())
+    hinted = settings.get("rationalize") == "always"
+    assert kinds == {PromptKind.ZERO_SHOT} | ({PromptKind.RATIONALIZED} if hinted else set())
+    assert all(method.exemplars(q, kind, 1) == () for q in range(n) for kind in kinds)
+    matched = settings.get("length", name.startswith("dast"))
+    assert ("method.length has no effect with method.exemplars=0" in caplog.text) == matched
 
 
 # --- config ---
@@ -299,7 +400,13 @@ def config(**method):
         ({"name": "dart_uniform", "at_least_one": False}, ["method.at_least_one", "of dart_prop2diff,"]),
         ({"name": "dart_uniform", "trials": 8, "max_trials": 4}, ["max_trials", "4", "8"]),
         ({"name": "adastar", "alpha": "accuracy"}, ["method.alpha", "train_accuracy", "solved_share"]),
+        ({"name": "adastar", "collect": "last"}, ["method.collect", "first", "all"]),
+        ({"name": "star", "beta": "some"}, ["method.beta", "schedule", "full"]),
+        ({"name": "rft", "distinct": "words"}, ["method.distinct", "by_task", "steps", "text", "none"]),
+        ({"name": "star", "distinct": "text"}, ["method.distinct", "method.name is star"]),
         ({"name": "b_star", "temperatures": []}, ["temperatures"]),
+        ({"name": "sai_dpo", "step_separators": [""]}, ["step_separators", "empty"]),
+        ({"name": "hs_star", "budget": 2}, ["method.budget", "2", "pre_trials (3)"]),
     ],
 )
 def test_bad_options_are_refused(method, words):
@@ -328,7 +435,7 @@ def test_a_pool_too_small_for_sai_dpo_is_refused(options, words):
 
 
 @pytest.mark.parametrize(
-    "name", ["dast", "sft", "rft", "dpo", "sai_dpo", "iterative_rpo", "b_star", "dart_warm"]
+    "name", ["dast", "sft", "rft", "dpo", "sai_dpo", "hs_star", "iterative_rpo", "b_star", "dart_warm"]
 )
 def test_data_without_solutions_is_refused_where_round_zero_needs_them(name):
     with pytest.raises(UserError, match="none of its 30 queries has a reference solution"):

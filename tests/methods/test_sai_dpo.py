@@ -102,7 +102,7 @@ def test_the_cluster_where_the_policy_fails_is_drawn_more():
     pool, method, policy = method_and_policy(probe=0.2, draw=100, width=100.0)
     _, own = sample_round(method, policy, pool, 0, [])
     method.training_set(own)
-    weights = method.weights(TrialSums.of(own.take(np.isin(own.query, method._probe)), 400))
+    weights = method.weights(TrialSums.of(own.take(np.isin(own.query, method._probe)), pool.queries))
     odd, even = weights[1::2], weights[::2]
     assert odd.min() > 3 * even.max()
     trials = np.bincount(own.query, minlength=400)
@@ -123,9 +123,9 @@ def test_drawing_in_the_run_matches_the_weights():
         query = np.repeat(probe, 4).astype(np.int32)
         trial = np.tile(np.arange(4, dtype=np.int32), len(probe))
         own = policy.respond(0, Requests(query, trial, np.ones(len(query), np.int8)))
-        weights = method.weights(TrialSums.of(own, 40))
+        weights = method.weights(TrialSums.of(own, pool.queries))
         quarter = np.minimum(np.argsort(np.argsort(-weights, kind="stable")) // 10, 3)
-        counts[quarter[method._draw(TrialSums.of(own, 40))[0]]] += 1
+        counts[quarter[method._draw(TrialSums.of(own, pool.queries))[0]]] += 1
         expected += np.bincount(quarter, weights=weights, minlength=4) / weights.sum()
     assert ((counts - expected) ** 2 / expected).sum() < 16.3  # 3 df, p = 0.001
 
@@ -156,7 +156,7 @@ def test_the_band_prefers_the_middle(band):
     method = bound(pool, options, 1)
     _, own = sample_round(method, SimulatedPolicy(np.repeat([1.0, 0.5, 0.0], 100)), pool, 0, [])
     own.length[:] = np.repeat([5, 50, 20], 100)[own.query]
-    weights = method.weights(TrialSums.of(own, n))
+    weights = method.weights(TrialSums.of(own, pool.queries))
     assert weights[100:200].min() > 2 * max(weights[:100].max(), weights[200:].max())
 
 
@@ -184,7 +184,7 @@ def six_probed(**options):
     text = [f"step {t}\n\n" * STEPS[q] for q, t in zip(query, trial, strict=True)]
     own = responses(query, trial, trial < np.array(PASSED)[query], text=text, round=0)
     own.length[:] = np.array(LENGTHS)[query]
-    return method.weights(TrialSums.of(own, 6))
+    return method.weights(TrialSums.of(own, pool.queries))
 
 
 def test_weights_by_rank_by_hand():
@@ -201,6 +201,54 @@ def test_weights_by_the_chance_of_a_pair_by_hand():
     chance = np.array([0, 1, 0, 1, 0, 1]) * (1 - 82 / 256)
     expected = (0.05 + np.repeat(ERRORS, 3)) * chance
     np.testing.assert_allclose(six_probed(band="pairs"), expected, rtol=1e-6)
+
+
+def test_with_flat_weights_as_many_queries_are_drawn_with_equal_chances():
+    """The control: no query is preferred, whatever its cluster and its difficulty."""
+    counts = np.zeros(40)
+    for seed in range(300):
+        pool, _, policy = method_and_policy(40)
+        options = {"clusters": 2, "probe": 0.25, "trials": 4, "draw": 10, "warm_up": False, "weights": "flat"}
+        method = bound(pool, sai_dpo.Options(**options), seed)
+        policy.seed = seed
+        begin(method, 0)
+        own = policy.respond(0, method.requests(Tally.zeros(40), Responses.none()))
+        drawn = method._draw(TrialSums.of(own, pool.queries))
+        assert len(set(drawn.tolist())) == 10
+        counts[drawn] += 1
+    assert ((counts - 75) ** 2 / (75 * 0.75)).sum() < 72.1  # 39 df, p = 0.001
+    assert abs(counts[1::2].sum() - counts[::2].sum()) < 4 * np.sqrt(3000 * 0.75)
+
+
+def test_flat_weights_sample_and_pair_what_was_drawn():
+    pool, method, policy = method_and_policy(weights="flat")
+    _, own = sample_round(method, policy, pool, 0, [])
+    pairs = method.training_set(own)
+    assert (method.facts["probed"], method.facts["drawn"]) == (40, 100)
+    assert method.facts["drawn_with_pairs"] == len(pairs) > 20
+    tried = np.flatnonzero(np.bincount(own.query, minlength=400) == 8)
+    assert 100 <= len(tried) <= 140
+    assert set(pairs.query.tolist()) <= set(tried.tolist())
+
+
+def test_steps_end_where_the_task_or_the_option_says():
+    """Two queries that are solved alike: one in a line with four equal signs, one in three lines."""
+    long, broken = "1 = 2 = 3 = 4 = 5", "1\n2\n3"
+    pool = Pool(tuple(Query(id=str(i), question=f"q{i}", answer="5", task="number") for i in range(2)))
+    query, trial = np.repeat([0, 1], 4), np.tile(np.arange(4), 2)
+    own = responses(query, trial, trial < 2, text=[long] * 4 + [broken] * 4, round=0)
+    own.length[:] = 10
+    easier = {}
+    for separators in ((), ("\n",), ("=",)):
+        options = {"clusters": 1, "probe": 1.0, "trials": 4, "centre": 0.0, "warm_up": False}
+        method = bound(pool, sai_dpo.Options(step_separators=separators, **options), 1)
+        begin(method, 0)
+        weights = method.weights(method._sums(own))  # a centre of 0 prefers what is easiest
+        easier[separators] = int(np.argmax(weights))
+        method.training_set(own)
+        expected = {(): [5, 3], ("\n",): [1, 3], ("=",): [5, 1]}[separators]
+        assert state_of(method)["last"][2].tolist() == expected
+    assert easier == {(): 1, ("\n",): 0, ("=",): 1}
 
 
 # --- what differs from round to round ---

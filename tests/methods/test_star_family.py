@@ -1,5 +1,9 @@
+import math
+from collections import Counter
+
 import numpy as np
 import pytest
+from scipy import stats
 from simulated_policy import (
     LENGTH,
     SimulatedPolicy,
@@ -13,45 +17,111 @@ from simulated_policy import (
 
 from dast_jax.methods import b_star, sft, star, star_acc
 from dast_jax.methods.b_star import balance_score
-from dast_jax.records import PromptKind, Responses, Tally
+from dast_jax.records import PromptKind, Requests, Responses, Tally
 
 # --- STaR ---
 
 
-def test_star_tries_once_and_hints_what_failed():
-    n = 200
-    pool = make_pool(n, task="choice")
-    method = bound(pool, star.Options(), 1)
-    training_set, own = run_rounds(method, SimulatedPolicy(np.full(n, 0.4), exact=False), pool, 0)[0]
-    first, second = own.take(own.trial == 0), own.take(own.trial == 1)
-    assert len(first) == n
-    assert (first.kind == PromptKind.FEW_SHOT).all()
-    assert (second.kind == PromptKind.RATIONALIZED).all()
-    assert set(second.query.tolist()) == set(first.query[~first.correct].tolist())
-    assert training_set.query.tolist() == sorted(own.query[own.correct].tolist())
-    solved, rationalized = int(first.correct.sum()), int(second.correct.sum())
-    assert method.facts == {"tried": n, "solved": solved, "rationalized": rationalized}
+def star_round(t, pool, correct, *, beta, batch, steps, tries=2):
+    """STaR as arXiv 2505.16322 runs it, query by query; `correct(query, try)`.
+
+    Returns (tries spent by query, successes as {query: try}, examples to train on, None for all of them).
+    """
+    spent, solved = {}, {}
+    for i in range(len(pool)):
+        for k in range(tries):
+            spent[i] = k + 1
+            if correct(i, k):
+                solved[i] = k
+                break
+    return spent, solved, batch * math.floor(steps * 1.2 ** (t - 1)) if beta == "schedule" else None
+
+
+@pytest.mark.parametrize("arrival_seed", [None, 5])
+@pytest.mark.parametrize(
+    ("module", "task", "beta", "tries"),
+    [
+        (star, "choice", "schedule", 2),
+        (star, "math", "full", 2),
+        (star_acc, "math", "schedule", 2),
+        (star_acc, "choice", "full", 5),
+    ],
+)
+def test_two_tries_of_the_whole_pool_cut_to_the_schedule(module, task, beta, tries, arrival_seed):
+    """The last try shows the hint where the task has one; β^t = 8·⌊6·1.2^(t−1)⌋ of the successes are used."""
+    n = 120
+    pool = make_pool(n, task=task)
+    policy = SimulatedPolicy(np.linspace(0, 0.9, n), exact=False, cut=0.1)
+    method = bound(pool, module.Options(beta=beta, batch=8, steps=6, trials=tries), 1)
+    drawn = []
+    for round in range(3):
+        asked = {}
+
+        def correct(i, k, round=round, asked=asked):
+            hint = k == tries - 1 and task == "choice"
+            asked[i, k] = PromptKind.RATIONALIZED if hint else PromptKind.FIXED
+            columns = [np.array([x], t) for x, t in ((i, np.int32), (k, np.int32), (asked[i, k], np.int8))]
+            got = policy.respond(round, Requests(*columns))
+            return got.correct[0] and got.finish[0] != LENGTH
+
+        spent, solved, size = star_round(round + 1, pool, correct, beta=beta, batch=8, steps=6, tries=tries)
+        _, own = sample_round(method, policy, pool, round, [], arrival_seed=arrival_seed)
+        assert np.bincount(own.query, minlength=n).tolist() == [spent[i] for i in range(n)]
+        columns = (own.query.tolist(), own.trial.tolist(), own.kind.tolist())
+        assert {(q, k): kind for q, k, kind in zip(*columns, strict=True)} == asked
+        training_set = method.training_set(own)
+        counts = Counter(training_set.text)
+        names = {f"r{round} q{i} t{k}" for i, k in solved.items()}
+        assert len(training_set) == (size or len(solved))
+        assert set(counts) <= names if size and size < len(solved) else set(counts) == names
+        assert max(counts.values()) - min(counts.values()) <= 1
+        rationalized = sum(asked[i, k] == PromptKind.RATIONALIZED for i, k in solved.items())
+        assert method.facts == {
+            "tried": n,
+            "solved": len(solved),
+            "solved_at_first_try": sum(k == 0 for k in solved.values()),
+            "rationalized": rationalized,
+            **({"beta": size} if size else {}),
+        }
+        drawn.append(frozenset(int(text.split()[1][1:]) for text in counts))
+    assert bool(rationalized) == (task == "choice")
+    assert len(set(drawn)) == 3
+
+
+def test_the_schedule_draws_without_preference():
+    """40 queries are solved, 8 of them are trained on: over 200 seeds each about as often."""
+    n = 40
+    pool, counts = make_pool(n), np.zeros(n)
+    own = responses(range(n), [0] * n, [True] * n, round=0)
+    for seed in range(200):
+        method = bound(pool, star.Options(batch=8, steps=1), seed)
+        begin(method, 0)
+        got = method.training_set(own)
+        assert len(set(got.query.tolist())) == 8
+        counts += np.bincount(got.query, minlength=n)
+    assert stats.chisquare(counts).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(
-    ("choice", "task", "tries"),
+    ("choice", "task", "second"),
     [
-        ("by_task", "math", 1),
-        ("by_task", "label", 2),
-        ("always", "math", 2),
-        ("never", "choice", 1),
+        ("by_task", "math", PromptKind.FIXED),
+        ("by_task", "label", PromptKind.RATIONALIZED),
+        ("always", "math", PromptKind.RATIONALIZED),
+        ("never", "choice", PromptKind.FIXED),
     ],
 )
-def test_who_is_hinted(choice, task, tries):
+def test_who_is_hinted(choice, task, second):
     pool = make_pool(5, task=task)
     method = bound(pool, star.Options(rationalize=choice), 1)
     _, own = sample_round(method, SimulatedPolicy(np.zeros(5)), pool, 0, [])
-    assert (np.bincount(own.query) == tries).all()
+    assert (own.kind[own.trial == 0] == PromptKind.FIXED).all()
+    assert own.kind[own.trial == 1].tolist() == [second] * 5
 
 
 def test_a_truncated_success_is_not_one():
     pool = make_pool(3)
-    method = bound(pool, star.Options(rationalize="always"), 1)
+    method = bound(pool, star.Options(rationalize="always", beta="full"), 1)
     begin(method, 0)
     got = method.training_set(
         responses([0, 1, 1, 2], [0, 0, 1, 0], [True] * 4, finish=[0, LENGTH, 0, LENGTH], round=0)

@@ -22,6 +22,7 @@ from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.report import ReportOptions, render_report, write_report
 from dast_jax.reporting.run_tables import print_metrics, print_summary
 from dast_jax.reporting.terminal import WIDTH
+from dast_jax.store.analysis_results import LevelAccuracy
 from dast_jax.store.evaluation_results import Metrics, VerdictCounts
 from dast_jax.store.results import Summary, TrainingResult
 from dast_jax.store.typed_json import read_result, to_json
@@ -104,7 +105,7 @@ def test_page_shows_every_part_of_a_run_with_its_numbers(run):
     assert f"(+{after - before:.1f} points, paired 95 % interval {low:+.1f} to {high:+.1f})" in words
     for heading in (
         "Accuracy",
-        "Training data by level",
+        "Training data",
         "Responses",
         "Sample responses",
         "Training, time and work",
@@ -140,7 +141,7 @@ def test_page_is_small_quick_self_contained_and_accessible(run, tmp_path):
     assert not set(names) & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
     assert not re.search(r"https?://|@import|url\(", html)
     assert not [a for _, attrs in page.tags for a in attrs if a in ("src", "href") or a.startswith("on")]
-    charts = [attrs for tag, attrs in page.tags if tag == "svg"]
+    charts = [attrs for tag, attrs in page.tags if tag == "svg" and attrs.get("class") != "key"]
     assert len(charts) >= 10
     assert all(a["role"] == "img" and a["aria-label"] for a in charts)
     assert names.count("figcaption") == names.count("figure") == len(charts)
@@ -320,15 +321,15 @@ def test_command_writes_the_report(run, other, tmp_path, capsys):
         (lambda d: (d / "summary.json").write_text("[]") and d, "not readable as a JSON object"),
         (
             lambda d: (d / "summary.json").write_text('{"schema": "dast_jax.summary/1"}') and d,
-            "its schema is 'dast_jax.summary/1' and this version reads 'dast_jax.summary/2'",
+            "its schema is 'dast_jax.summary/1' and this version reads 'dast_jax.summary/3'",
         ),
         (
-            lambda d: (d / "summary.json").write_text('{"schema": "dast_jax.summary/2"}') and d,
+            lambda d: (d / "summary.json").write_text('{"schema": "dast_jax.summary/3"}') and d,
             "status: missing",
         ),
         (
             lambda d: (d / "manifest.json").write_text('{"schema": "dast_jax.run/1"}') and d,
-            "its schema is 'dast_jax.run/1' and this version reads 'dast_jax.run/3'",
+            "its schema is 'dast_jax.run/1' and this version reads 'dast_jax.run/4'",
         ),
     ],
 )
@@ -384,6 +385,7 @@ def test_summary_tables_fit_and_hold_the_numbers(run):
         "36.4 → 25.7",
         "14 hard, 12 unsolved",
         "length ratio",
+        "30.0 % [20.0, 40.0]    21.0",
         "warning: 2 training queries",
         "262 total",
     ):
@@ -415,7 +417,10 @@ def test_metrics_table_shows_pass_and_majority():
         data="d",
         skipped=tuple(f"q{i}" for i in range(7)),
         **vars(stats.accuracy_entry([4, 0, 2], 4)),
-        by_level=stats.by_level([4, 0, 2], 4, ["1", "2", "2"]),
+        by_level={
+            level: LevelAccuracy(**vars(entry), mean_length=20.0)
+            for level, entry in stats.by_level([4, 0, 2], 4, ["1", "2", "2"]).items()
+        },
         verdicts=VerdictCounts(correct=6, incorrect=5, no_answer=1, timed_out=0),
         truncated=0,
         mean_length=3.0,

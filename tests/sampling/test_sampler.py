@@ -35,9 +35,13 @@ def run(engine, prompts, trials=1, key=KEY):
 
 
 class Scripted:
-    """Requests handed out tick by tick: [(tick, query, trial)]; keeps what comes back and when."""
+    """Requests handed out tick by tick: [(tick, query, trial)]; keeps what comes back and when.
 
-    def __init__(self, prompts, script, known=()):
+    With `block` trials in a block, `prompts[query]` has a prompt for each block.
+    """
+
+    def __init__(self, prompts, script, known=(), block=None):
+        self.block_size = block
         self.prompts, self.script = prompts, sorted(script, key=lambda row: row[0])
         self.stored = {(r.query, r.trial): r for r in known}
         self.found: list[tuple[int, Rollout]] = []
@@ -49,9 +53,12 @@ class Scripted:
         query, trial = [np.array([row[i] for row in now], np.int32) for i in (1, 2)]
         return Requests(query, trial, np.zeros(len(now), np.int8))
 
-    def prompt(self, query, kind):
+    def block(self, kind, trial):
+        return trial // self.block_size if self.block_size else 0
+
+    def prompt(self, query, kind, block):
         self.prompted.append(query)
-        return self.prompts[query]
+        return self.prompts[query][block] if self.block_size else self.prompts[query]
 
     def finished(self, responses, tick):
         self.found += [(tick, r) for r in responses]
@@ -280,6 +287,30 @@ def test_prompts_are_prefilled_once_for_all_their_trials(make_engine, monkeypatc
     assert (found.prompts, found.prompt_tokens) == (20, sum(map(len, prompts)))
     # Full batches: looking ahead fills the places that the prompt needed now leaves over.
     assert found.prefill_calls <= 20 // 3 + 3
+
+
+@pytest.mark.parametrize("prompt_pool", [4, 36])
+def test_a_block_of_trials_has_a_prompt_of_its_own_prefilled_once(make_engine, prompt_pool):
+    """Each response is that of its block's prompt alone, whatever the order; stored ones change nothing."""
+    engine = make_engine(prompt_pool=prompt_pool)
+    prompts = tiny_llama.prompts(36)
+    blocks = [prompts[3 * query : 3 * query + 3] for query in range(12)]
+    rows = [(query, trial) for query in range(12) for trial in range(6)]
+    alone = {}
+    for b in range(3):
+        source = Scripted([block[b] for block in blocks], [(0, q, t) for q, t in rows if t // 2 == b])
+        sample(engine, source, key=KEY)
+        alone.update({(r.query, r.trial): bits(r) for _, r in source.found})
+    rng = np.random.default_rng(0)
+    script = [(int(rng.integers(0, 4)), *row) for row in rng.permutation(rows).tolist()]
+    whole = Scripted(blocks, script, block=2)
+    found = sample(engine, whole, key=KEY)
+    assert {(r.query, r.trial): bits(r) for _, r in whole.found} == alone
+    if prompt_pool == 36:
+        assert (found.prompts, sorted(whole.prompted)) == (36, sorted(3 * list(range(12))))
+    again = Scripted(blocks, script, block=2, known=[r for _, r in whole.found[::2]])
+    sample(engine, again, key=KEY)
+    assert [(t, bits(r)) for t, r in again.found] == [(t, bits(r)) for t, r in whole.found]
 
 
 def test_a_pool_smaller_than_what_one_tick_needs(make_engine):

@@ -29,8 +29,10 @@ from dast_jax.records import (
     VerdictKind,
 )
 from dast_jax.store import durable
+from dast_jax.store.analysis_results import Contamination
 from dast_jax.store.evaluation_results import EvalFile, SetLevels
 from dast_jax.store.metrics_log import read_metrics
+from dast_jax.store.query_table import query_table
 from dast_jax.store.response_log import ResponseLog
 from dast_jax.store.results import (
     DataFacts,
@@ -229,11 +231,19 @@ def test_an_empty_log_has_empty_columns(tmp_path) -> None:
 
 FACTS = RunFacts(
     parameters=7,
+    model_digest="m",
     mesh={"data": 1},
     data=DataFacts(
         train=TrainingSource(source="d.jsonl", queries=3, skipped=("q7",), digest="d"),
         evaluation={
-            "t": EvaluationSource(source="t.jsonl", queries=2, skipped=(), digest="e", contaminated=1)
+            "t": EvaluationSource(
+                source="t.jsonl",
+                queries=2,
+                skipped=(),
+                digest="e",
+                contaminated=1,
+                contamination=Contamination(exact=("t1",), ngrams={"t1": 1.0}, mean_share=0.5, short=0),
+            )
         },
     ),
     device="1 x cpu",
@@ -386,11 +396,16 @@ def test_training_sets_and_difficulty_round_trip(tmp_path) -> None:
         with store.response_log(1) as log:
             for trial, kind in enumerate([VerdictKind.CORRECT, VerdictKind.INCORRECT]):
                 log.append(_rollout(2, trial), Verdict(kind))
-        store.write_difficulty(1, pool, np.array([3, 3, 1], np.int8), log.responses())
+        levels = np.array([3, -1, 1], np.int8)
+        written = query_table(levels, log.responses(), training_set, 3)
+        store.write_difficulty(1, pool, written)
         table = store.read_difficulty(1)
-        assert table["level"] == ["unsolved", "unsolved", "middle"]
-        assert table["trials"] == [0, 0, 2]
-        assert table["correct"] == [0, 0, 1]
+        for name in ("level", "trials", "correct", "plain_trials", "plain_correct"):
+            np.testing.assert_array_equal(getattr(table, name), getattr(written, name), strict=True)
+        assert table.level.tolist() == [3, -1, 1]
+        assert (table.trials.tolist(), table.correct.tolist()) == ([0, 0, 2], [0, 0, 1])
+        assert (table.own_rows.tolist(), table.reference_rows.tolist()) == ([1, 0, 1], [0, 0, 1])
+        assert table.levels_from == "method"
         with pytest.raises(UserError, match=r"rounds/02/train\.parquet: no such file"):
             store.read_training_set(2)
 

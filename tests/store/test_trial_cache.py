@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from dast_jax.records import FinishReason, Rollout, SamplingStats
 from dast_jax.store.trial_cache import CachedTrial, TrialCache, trial_key
 
@@ -57,3 +59,34 @@ def test_a_whole_batch_costs_what_it_cost_and_a_part_its_share(tmp_path: Path) -
         both = each.cost_of({0: 2, 1: 8})
         assert both.generated_tokens == 16
         assert each.cost_of({}) == SamplingStats()
+
+
+@pytest.mark.parametrize("fault", ["flipped", "halved", "emptied", "digest missing", "digest of another"])
+def test_a_damaged_cache_is_set_aside_and_sampled_again(tmp_path: Path, caplog, fault: str) -> None:
+    path = tmp_path / "trials.parquet"
+    digest = tmp_path / "trials.parquet.sha256"
+    cache, key = TrialCache(path), trial_key(3, 1, (7, 8), None)
+    cache.put_batch([(key, rollout(3, 1))], COST)
+    cache.save()
+    content = path.read_bytes()
+    middle = len(content) // 2
+    match fault:
+        case "flipped":
+            path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        case "halved":
+            path.write_bytes(content[:middle])
+        case "emptied":
+            path.write_bytes(b"")
+        case "digest missing":
+            digest.unlink()
+        case _:
+            digest.write_text("0" * 64)
+    again = TrialCache(path)
+    assert len(again) == 0
+    assert again.get(key) is None
+    assert "damaged; its trials are sampled again" in caplog.text
+    assert not path.exists()
+    assert [p.name for p in tmp_path.iterdir() if "damaged" in p.name]
+    again.put_batch([(key, rollout(3, 1, (9,)))], COST)
+    again.save()
+    assert TrialCache(path).get(key) == CachedTrial(rollout(3, 1, (9,)), 0)

@@ -14,4 +14,8 @@ SMALL_STUDY = {
         {"label": "dast_p", "method": {"trials": 5, "max_trials": 6, "length": False}},
     ],
 }
-OVERRIDES = [*(o for o in SMALL if not o.startswith("method.")), "evaluation.length_probe=0"]
+OVERRIDES = [
+    *(o for o in SMALL if not o.startswith("method.")),
+    "evaluation.length_probe=0",
+    "evaluation.probe=0",
+]

@@ -30,7 +30,7 @@ def test_packaged_studies_are_valid(name: str, tmp_path: Path) -> None:
 def test_quickstart_study_has_what_was_promised() -> None:
     study = build_study(load_yaml(study_path("quickstart")))
     methods = {entry.settings["method"]["name"] for entry in study.entries}
-    wanted = "sft rft dast dpo vrt dart_uniform dart_prop2diff sai_dpo adastar star_acc"
+    wanted = "sft rft dast dpo vrt dart_uniform dart_prop2diff sai_dpo hs_star adastar star_acc"
     assert methods >= set(wanted.split())
     assert {"dast_s", "dast_p", "dast_l", "dast_d"} <= {entry.label for entry in study.entries}
     assert len(study.options.seeds) == 3

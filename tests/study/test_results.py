@@ -19,6 +19,7 @@ from dast_jax.metrics.flops import Flops
 from dast_jax.reporting.study_page import render_comparison
 from dast_jax.reporting.study_tables import print_comparison
 from dast_jax.reporting.terminal import WIDTH
+from dast_jax.store.analysis_results import LevelAccuracy
 from dast_jax.store.comparison_results import Comparison, MissingRun, Target
 from dast_jax.store.evaluation_results import EvalEntry, VerdictCounts
 from dast_jax.store.results import (
@@ -55,7 +56,10 @@ def evaluated(correct: list[int]) -> dict[str, EvalEntry]:
     wrong = len(correct) - sum(correct)
     entry = EvalEntry(
         **vars(stats.accuracy_entry(correct)),
-        by_level=stats.by_level(correct, 1, ["1", "2"] * (len(correct) // 2)),
+        by_level={
+            level: LevelAccuracy(**vars(entry), mean_length=5.0)
+            for level, entry in stats.by_level(correct, 1, ["1", "2"] * (len(correct) // 2)).items()
+        },
         verdicts=VerdictCounts(correct=sum(correct), incorrect=wrong, no_answer=0, timed_out=0),
         truncated=0,
         mean_length=3.0 + 10 * sum(correct),

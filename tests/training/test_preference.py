@@ -406,6 +406,17 @@ def test_pairs_have_their_own_learning_rate():
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), result.params, again.params))
 
 
+def test_max_steps_ends_the_epochs_and_says_which_pairs_were_not_used():
+    seen = []
+    options = dataclasses.replace(OPTIONS, max_steps=1)
+    stats = run(options=options, on_step=lambda step, total, m: seen.append((total, m["pairs"]))).stats
+    assert seen == [(1, stats.examples)]
+    assert stats.examples + len(stats.unseen) == 20 > stats.examples
+    assert (stats.steps, stats.planned_steps) == (1, 2 * -(-stats.rows // 4))
+    used = [pair for i, pair in enumerate(pairs()) if i not in stats.unseen]
+    assert sum(len(pair.chosen) + len(pair.rejected) for pair in used) == stats.response_tokens
+
+
 def test_divergence_is_caught():
     wild = dataclasses.replace(
         OPTIONS, preference_learning_rate=1e38, warmup_fraction=0.0, schedule="constant"

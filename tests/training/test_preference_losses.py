@@ -118,6 +118,8 @@ def test_options_that_do_not_go_together_are_refused():
         build(TrainingOptions, {"label_smoothing": 0.6}, where="training")
     with pytest.raises(UserError, match=r"training\.preference_loss.*sigmoid"):
         build(TrainingOptions, {"preference_loss": "hinge"}, where="training")
+    with pytest.raises(UserError, match=r"training: reference=base .* preference_loss=simpo"):
+        build(TrainingOptions, {"preference_loss": "simpo", "reference": "base"}, where="training")
     build(TrainingOptions, {"preference_loss": "rpo", "label_smoothing": 0.1}, where="training")
 
 

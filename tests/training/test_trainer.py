@@ -19,6 +19,7 @@ from dast_jax.models.options import MeshOptions
 from dast_jax.models.sharding import make_mesh, shard_params
 from dast_jax.records import SFTExample
 from dast_jax.training.checkpoint import TrainCheckpoints
+from dast_jax.training.optimizer import learning_rate
 from dast_jax.training.step import init_optimizer, make_train_step
 from dast_jax.training.trainer import train
 
@@ -54,6 +55,67 @@ def test_it_learns_and_says_what_it_did(unbroken):
 
     longer = run(options=dataclasses.replace(tiny.OPTIONS, epochs=25))
     assert longer.stats.final_loss < 1.0 < losses[0]
+
+
+def test_max_steps_ends_the_epochs_and_says_what_was_not_used():
+    """Against what each step itself counts, with the examples told apart by their number of tokens."""
+    options = dataclasses.replace(tiny.OPTIONS, max_steps=1)
+    seen = []
+    stats = run(options=options, on_step=lambda step, total, m: seen.append((step, total, m["tokens"]))).stats
+    assert [(step, total) for step, total, _ in seen] == [(1, 1)]
+    assert (stats.steps, stats.planned_steps) == (1, 2 * -(-stats.rows // 4))
+    assert stats.response_tokens == sum(tokens for *_, tokens in seen)
+    examples = tiny.examples()
+    used = [e for i, e in enumerate(examples) if i not in stats.unseen]
+    assert stats.examples == len(used) == 24 - len(stats.unseen) < 24
+    assert sum(len(e.response) for e in used) == stats.response_tokens
+    assert sum(len(e.prompt) + len(e.response) - 1 for e in used) == stats.tokens
+    assert stats.padded_tokens == 4 * 32
+
+
+def test_a_limit_beyond_the_epochs_changes_nothing(unbroken):
+    result = run(options=dataclasses.replace(tiny.OPTIONS, max_steps=10_000))
+    assert tiny.same_bits(result.params, unbroken[0].params)
+    assert result.stats.steps == result.stats.planned_steps == unbroken[0].stats.steps
+    assert result.stats.unseen == ()
+
+
+def test_the_schedule_spans_the_steps_that_are_made():
+    """Two epochs cut to the length of one are that one epoch, bit for bit: warm-up and decay included."""
+    one = dataclasses.replace(tiny.OPTIONS, epochs=1)
+    whole = run(options=one)
+    rates = []
+    cut = run(
+        options=dataclasses.replace(tiny.OPTIONS, epochs=2, max_steps=whole.stats.steps),
+        on_step=lambda step, total, metrics: rates.append(metrics["learning_rate"]),
+    )
+    assert tiny.same_bits(cut.params, whole.params)
+    assert cut.stats.unseen == ()
+    assert (cut.stats.tokens, cut.stats.planned_steps) == (whole.stats.tokens, 2 * whole.stats.steps)
+    expected = [learning_rate(one, step, whole.stats.steps) for step in range(whole.stats.steps)]
+    assert rates == expected
+    assert len(set(rates)) > 1
+
+
+def test_a_cut_training_resumes_to_the_same_bits(tmp_path, caplog):
+    options = dataclasses.replace(tiny.OPTIONS, max_steps=4)
+    whole = run(options=options)
+    with pytest.raises(Stop):
+        run(options=options, checkpoints=TrainCheckpoints(tmp_path, seconds=0), on_step=stop_at(3))
+    seen = []
+    result = run(
+        options=options,
+        checkpoints=TrainCheckpoints(tmp_path, seconds=1e9),
+        on_step=lambda step, total, m: seen.append((step, total)),
+    )
+    assert seen == [(3, 4), (4, 4)]
+    assert tiny.same_bits(result.params, whole.params)
+    same = {"steps", "tokens", "response_tokens", "unseen", "examples", "mean_loss"}
+    assert {k: getattr(result.stats, k) for k in same} == {k: getattr(whole.stats, k) for k in same}
+    with pytest.raises(Stop):
+        run(options=options, checkpoints=TrainCheckpoints(tmp_path / "b", seconds=0), on_step=stop_at(3))
+    run(checkpoints=TrainCheckpoints(tmp_path / "b", seconds=0))  # another limit: another training
+    assert "starting again" in caplog.text
 
 
 def test_the_same_arguments_give_the_same_bits_and_another_seed_does_not(unbroken):

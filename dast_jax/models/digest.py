@@ -1,0 +1,27 @@
+"""A digest of everything that a model is read from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+__all__ = ["model_digest"]
+
+_SUFFIXES = (".json", ".safetensors", ".model", ".jinja", ".txt", ".gguf")
+"""Config, weights, tokenizers, chat templates; a README or another framework's weights may change."""
+
+
+def model_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a .gguf file, or of the names and contents of a model folder's files.
+
+    Reads all weights once, about a second per gigabyte; they are then in the file system's cache for loading.
+    """
+    path = Path(path)
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in _SUFFIXES)
+    total = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as content:
+            part = hashlib.file_digest(content, "sha256").hexdigest()
+        total.update(f"{file.name if file != path else ''} {part}\n".encode())
+    return total.hexdigest()
