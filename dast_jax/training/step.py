@@ -169,17 +169,11 @@ def _make_train_step(
         loss, sums, grads = objective_grads(graphdef, params, batch, objective)
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-
-        def kept(new: Any, old: Any) -> Any:
-            return jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, old)
-
-        updates, _ = optimizer.update(grads, opt_state, params)
-        scaled = jax.tree.map(lambda u: -learning_rate * u, updates)
-        new_params = kept(optax.apply_updates(params, scaled), params)
-        # The state after the parameters, which need the old one: otherwise the compiler keeps a copy of it.
-        new_params, grads, opt_state = jax.lax.optimization_barrier((new_params, grads, opt_state))
-        _, new_opt_state = optimizer.update(grads, opt_state, params)
-        new = new_params, kept(new_opt_state, opt_state)
+        updates, new_opt_state = optimizer.update(grads, opt_state, params)
+        new_params = optax.apply_updates(params, jax.tree.map(lambda u: -learning_rate * u, updates))
+        new = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old), (new_params, new_opt_state), (params, opt_state)
+        )
         if mesh is not None:
             new = jax.lax.with_sharding_constraint(new, param_shardings(new, mesh))
         return *new, objective.metrics(sums, grad_norm=grad_norm, finite=finite)
