@@ -15,7 +15,7 @@ from dast_jax.loop.options import RunOptions
 from dast_jax.methods import METHODS, MethodOptions, method_name, options_class
 from dast_jax.models.options import MeshOptions, ModelOptions
 from dast_jax.options import OptionInfo, apply_overrides, build, describe, load_yaml, nearest, to_dict
-from dast_jax.sampling.options import SamplingOptions
+from dast_jax.sampling.options import AUTOMATIC, SamplingOptions
 from dast_jax.store.settings import LoggingOptions, RunSettings
 from dast_jax.training.options import TrainingOptions
 from dast_jax.verifiers.families import check_config_task
@@ -251,6 +251,7 @@ def run_settings(config: RunConfig) -> RunSettings:
         flush_seconds=config.run.flush_seconds,
         logging=config.logging,
         repair=config.run.repair,
+        automatic=tuple(f"sampling.{name}" for name in AUTOMATIC if not getattr(config.sampling, name)),
     )
 
 

@@ -6,18 +6,20 @@ import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from dast_jax.config import RunConfig
 from dast_jax.data.prompts import PromptBuilder
 from dast_jax.errors import UserError
 from dast_jax.loop.policy import BASE, Policy
 from dast_jax.loop.problems import Problems, load_problems, queries_digest
+from dast_jax.options import to_dict
 from dast_jax.records import Pool, SamplingStats, StageKey
 from dast_jax.runtime.profiling import ProfileWindow
 from dast_jax.runtime.progress import OnProgress, silent
 from dast_jax.sampling import scheduler
 from dast_jax.sampling.engine import Engine
-from dast_jax.sampling.options import SamplingOptions
+from dast_jax.sampling.options import AUTOMATIC, SamplingOptions
 from dast_jax.store.results import DataFacts, EvaluationSource, RunFacts, TrainingSource
 from dast_jax.store.run_store import RunStore
 from dast_jax.verifiers import Verifier
@@ -94,7 +96,9 @@ def open_context(
 ) -> Context:
     """Load the model and the queries, and make the engines. Raises `UserError` for what cannot be used."""
     policy = Policy(config, store.path / "checkpoints")
-    sampler = tools.make_engine(policy, config.sampling)
+    sampler = tools.make_engine(policy, _with_kept_shapes(config.sampling, store))
+    sampling = sampler.options
+    store.choose({f"sampling.{name}": to_dict(sampling)[name] for name in AUTOMATIC})
     prompts = PromptBuilder(policy.tokenizer, config.prompts, sampler.max_prompt_length)
     problems = load_problems(config, prompts.fits)
     return Context(
@@ -105,7 +109,7 @@ def open_context(
         prompts=prompts,
         problems=problems,
         sampler=sampler,
-        evaluator=tools.make_engine(policy, _evaluation_sampling(config, prompts, problems)),
+        evaluator=tools.make_engine(policy, _evaluation_sampling(config, sampling, prompts, problems)),
         sample=tools.sample,
         on_progress=on_progress,
         profile=ProfileWindow(store.path / "profile") if config.profile else None,
@@ -186,12 +190,24 @@ def rest(engine: Engine) -> None:
     engine.release()
 
 
-def _evaluation_sampling(config: RunConfig, prompts: PromptBuilder, problems: Problems) -> SamplingOptions:
-    """Omit the buckets that only few-shot prompts need: a shorter cache decodes faster."""
-    options = config.evaluation.sampling(config.sampling)
+def _with_kept_shapes(options: SamplingOptions, store: RunStore) -> SamplingOptions:
+    """Return `options` with the shapes that were chosen when the run began, where they are left open."""
+    kept = store.config.get("sampling", {})
+    values = {name: kept[name] for name in AUTOMATIC if kept.get(name) and not getattr(options, name)}
+    shapes: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return dataclasses.replace(options, **shapes)
+
+
+def _evaluation_sampling(
+    config: RunConfig, sampling: SamplingOptions, prompts: PromptBuilder, problems: Problems
+) -> SamplingOptions:
+    """Return the shapes of `sampling` without buckets that only few-shot prompts need, and small groups."""
+    options = config.evaluation.sampling(sampling)
     questions = [q.question for s in problems.evaluation.values() for q in s.queries]
     longest = max((len(prompts.build(question, ())) for question in questions), default=0)
     needed = next(bucket for bucket in options.buckets if bucket >= longest)
     return dataclasses.replace(
-        options, prompt_buckets=tuple(bucket for bucket in options.buckets if bucket <= needed)
+        options,
+        prompt_buckets=tuple(bucket for bucket in options.buckets if bucket <= needed),
+        group=options.group or min(8, options.trials),
     )

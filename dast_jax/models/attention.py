@@ -11,13 +11,11 @@ from jaxtyping import Array, Float, Int
 
 from dast_jax.models import splash
 from dast_jax.models.blockwise import Rows, blockwise_attention, visible
-from dast_jax.models.precision import matmul_precision
 from dast_jax.models.sharding import partition_spec
 from dast_jax.models.target import target_platform
 
-__all__ = ["attention", "decode_attention"]
+__all__ = ["attention"]
 
-_MASKED = -1e30  # finite, so that a row with nothing to attend to gives numbers, not NaN
 _CPU_BLOCK, _BLOCK = 64, 128  # positions in a block of plain XLA, on CPU and elsewhere
 
 
@@ -81,24 +79,3 @@ def _cudnn_supports(q: Float[Array, "B T N H"]) -> bool:
     """Return whether cuDNN has a flash kernel with a mask and a gradient for this type and shape."""
     _, length, _, width = q.shape
     return q.dtype in (jnp.bfloat16, jnp.float16) and width % 8 == 0 and width <= 128 and length % 2 == 0
-
-
-def decode_attention(
-    q: Float[Array, "S N H"],
-    k: Float[Array, "S KV T H"],
-    v: Float[Array, "S KV T H"],
-    positions: Int[Array, " S"],
-) -> Float[Array, "S N H"]:
-    """Return the attention of one new token per slot to its cache entries 0 … positions (inclusive)."""
-    slots, heads, head_dim = q.shape
-    kv_heads, length = k.shape[1], k.shape[2]
-    grouped = q.reshape(slots, kv_heads, heads // kv_heads, head_dim)
-    precision = matmul_precision(q.dtype)
-    scores = jnp.einsum(
-        "skgh,skth->skgt", grouped, k, precision=precision, preferred_element_type=jnp.float32
-    ) * (head_dim**-0.5)
-    visible = jnp.arange(length)[None, :] <= positions[:, None]
-    scores = jnp.where(visible[:, None, None], scores, _MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    out = jnp.einsum("skgt,skth->skgh", weights, v, precision=precision)
-    return out.reshape(q.shape)

@@ -1,9 +1,11 @@
-"""The key/value cache: one array per layer and kind, each [rows, KV, T, H].
+"""Keys and values: as prefill returns them, and as decoding keeps them.
 
-Not one array for all layers, and heads before length: every layer is read in place, as the operand of the
-attention products, and written in place. On two CPU cores a decode step of 64 slots over 350 entries (4
-layers of width 128) takes 8 ms this way, and 14 to 26 ms with [L, rows, T, KV, H], where XLA copies and
-transposes each layer's slice at every step.
+A prompt is kept once, in blocks of `PROMPT_BLOCK` positions, for all the responses that share it; a response
+keeps only its own tokens. Keys have their positions last (`[…, H, C]`): products with them then run along
+memory. Within a tick all slots write at the same place of a window, one slice for all of them; the window is
+appended to what the slots keep when the tick ends.
+
+One array per layer, not one for all layers: each is read and written in place.
 """
 
 from __future__ import annotations
@@ -14,52 +16,159 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dast_jax.models.sharding import constrain
+from dast_jax.models.sharding import on_one_cpu
 
-__all__ = ["CACHE_AXES", "KVCache", "copy_row", "empty_cache", "extend", "write"]
+__all__ = [
+    "PROMPT_BLOCK",
+    "KVCache",
+    "Prompts",
+    "Suffixes",
+    "Window",
+    "append",
+    "blocked",
+    "empty_prompts",
+    "empty_suffixes",
+    "empty_window",
+    "store_row",
+    "suffix_block",
+    "write",
+]
 
-CACHE_AXES = ("batch", "kv_heads", None, None)
-"""Logical axes of each array of a cache."""
+PROMPT_BLOCK = 128
+"""Prompt positions that one iteration of decode attention reads."""
+
+_SUFFIX_BLOCKS = {"cpu": 16}
+"""Response positions that one iteration reads, by platform: copies, on CPU, cost more than iterations."""
 
 
 class KVCache(NamedTuple):
-    """Rotated keys and values: for each layer an array [B, KV, T, H]."""
+    """Rotated keys and values as prefill returns them: for each layer an array [B, KV, T, H]."""
 
     k: tuple[Float[Array, "B KV T H"], ...]
     v: tuple[Float[Array, "B KV T H"], ...]
 
 
-def empty_cache(layers: int, rows: int, kv_heads: int, length: int, head_dim: int, dtype: Any) -> KVCache:
-    """Return a cache of zeros in `dtype`. Zeros, because what the mask hides must still be finite."""
+class Prompts(NamedTuple):
+    """Prompts in blocks of C positions, for each layer."""
 
-    def arrays() -> tuple[Array, ...]:
-        return tuple(jnp.zeros((rows, kv_heads, length, head_dim), dtype) for _ in range(layers))
-
-    return KVCache(arrays(), arrays())
+    k: tuple[Float[Array, "P NB KV H C"], ...]
+    v: tuple[Float[Array, "P NB KV C H"], ...]
 
 
-def copy_row(
-    target: KVCache, target_row: Int[Array, ""], source: KVCache, source_row: Int[Array, ""]
-) -> KVCache:
+class Suffixes(NamedTuple):
+    """The responses' own keys and values in blocks of C positions, blocks before slots, for each layer."""
+
+    k: tuple[Float[Array, "NB S KV H C"], ...]
+    v: tuple[Float[Array, "NB S KV C H"], ...]
+
+
+class Window(NamedTuple):
+    """Keys and values of the W steps of one tick, for each layer."""
+
+    k: tuple[Float[Array, "S KV H W"], ...]
+    v: tuple[Float[Array, "S KV W H"], ...]
+
+
+def suffix_block(window: int) -> int:
+    """Return the positions in a block of suffixes, a multiple of `window`: a window lies in one block."""
+    return window * -(-_SUFFIX_BLOCKS.get(jax.default_backend(), 64) // window)
+
+
+def empty_prompts(layers: int, rows: int, kv_heads: int, length: int, head_dim: int, dtype: Any) -> Prompts:
+    """Return zeroed prompts of up to `length` positions. Zeros, because what is masked must be finite."""
+    lead = (rows, -(-length // PROMPT_BLOCK), kv_heads)
+    return Prompts(*_zeros(layers, lead, PROMPT_BLOCK, head_dim, dtype))
+
+
+def empty_suffixes(
+    layers: int, slots: int, kv_heads: int, length: int, window: int, head_dim: int, dtype: Any
+) -> Suffixes:
+    """Return zeroed suffixes of up to `length` positions, appended to in windows of `window`."""
+    block = suffix_block(window)
+    return Suffixes(*_zeros(layers, (max(1, -(-length // block)), slots, kv_heads), block, head_dim, dtype))
+
+
+def empty_window(layers: int, slots: int, kv_heads: int, window: int, head_dim: int, dtype: Any) -> Window:
+    """Return a zeroed window of `window` steps."""
+    return Window(*_zeros(layers, (slots, kv_heads), window, head_dim, dtype))
+
+
+def _zeros(
+    layers: int, lead: tuple[int, ...], positions: int, head_dim: int, dtype: Any
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    keys = tuple(jnp.zeros((*lead, head_dim, positions), dtype) for _ in range(layers))
+    values = tuple(jnp.zeros((*lead, positions, head_dim), dtype) for _ in range(layers))
+    return keys, values
+
+
+def blocked(cache: KVCache) -> Prompts:
+    """Return prefilled rows in blocks, the last one padded with zeros."""
+
+    def blocks(array: Float[Array, "B KV T H"]) -> Float[Array, "B NB KV C H"]:
+        batch, kv_heads, length, head_dim = array.shape
+        array = jnp.pad(array, [(0, 0), (0, 0), (0, -length % PROMPT_BLOCK), (0, 0)])
+        return jnp.moveaxis(array.reshape(batch, kv_heads, -1, PROMPT_BLOCK, head_dim), 2, 1)
+
+    return Prompts(tuple(jnp.swapaxes(blocks(k), -1, -2) for k in cache.k), tuple(blocks(v) for v in cache.v))
+
+
+def store_row(
+    target: Prompts, target_row: Int[Array, ""], source: Prompts, source_row: Int[Array, ""]
+) -> Prompts:
     """Return `target` with row `source_row` of `source` (not longer) over the start of row `target_row`."""
 
-    def copy(to: Float[Array, "B KV T H"], of: Float[Array, "P KV t H"]) -> Float[Array, "B KV T H"]:
+    def copy(to: Float[Array, "P NB KV X Y"], of: Float[Array, "B nb KV X Y"]) -> Float[Array, "P NB KV X Y"]:
         row = jax.lax.dynamic_slice_in_dim(of, source_row, 1, axis=0).astype(to.dtype)
-        return jax.lax.dynamic_update_slice(to, row, (target_row, 0, 0, 0))
+        return jax.lax.dynamic_update_slice(to, row, (target_row, 0, 0, 0, 0))
 
-    copied: KVCache = jax.tree.map(copy, target, source)
-    return copied
-
-
-def extend(cache: KVCache, entries: int) -> KVCache:
-    """Return the cache extended by `entries` positions of zeros."""
-    longer: KVCache = jax.tree.map(lambda a: jnp.pad(a, [(0, 0), (0, 0), (0, entries), (0, 0)]), cache)
-    return longer
+    stored: Prompts = jax.tree.map(copy, target, source)
+    return stored
 
 
 def write(
-    array: Float[Array, "S KV T H"], new: Float[Array, "S KV H"], positions: Int[Array, " S"]
-) -> Float[Array, "S KV T H"]:
-    """Return `array` with `new` at each row's position (in place where XLA may)."""
-    array = array.at[jnp.arange(array.shape[0]), :, positions].set(new.astype(array.dtype))
-    return constrain(array, *CACHE_AXES)
+    k: Float[Array, "S KV H W"],
+    v: Float[Array, "S KV W H"],
+    new_k: Float[Array, "S KV H"],
+    new_v: Float[Array, "S KV H"],
+    step: Int[Array, ""],
+) -> tuple[Float[Array, "S KV H W"], Float[Array, "S KV W H"]]:
+    """Return one layer of a window with the keys and values of step `step` (in place where XLA may)."""
+    k = jax.lax.dynamic_update_slice(k, new_k[..., None].astype(k.dtype), (0, 0, 0, step))
+    v = jax.lax.dynamic_update_slice(v, new_v[:, :, None].astype(v.dtype), (0, 0, step, 0))
+    return k, v
+
+
+def append(suffixes: Suffixes, window: Window, stored: Int[Array, " S"]) -> Suffixes:
+    """Return `suffixes` with each slot's window behind its `stored` positions (a multiple of the window)."""
+    width, block = window.k[0].shape[-1], suffixes.k[0].shape[-1]
+    if not on_one_cpu():
+        slots = jnp.arange(len(stored))[:, None]
+        at = stored[:, None] + jnp.arange(width)
+        return Suffixes(
+            tuple(
+                to.at[at // block, slots, :, :, at % block].set(jnp.moveaxis(new, -1, 1).astype(to.dtype))
+                for to, new in zip(suffixes.k, window.k, strict=True)
+            ),
+            tuple(
+                to.at[at // block, slots, :, at % block].set(jnp.moveaxis(new, 2, 1).astype(to.dtype))
+                for to, new in zip(suffixes.v, window.v, strict=True)
+            ),
+        )
+
+    # A loop over slots: XLA for CPU makes one over every position out of the scatter.
+    def one(slot: Int[Array, ""], to: Suffixes) -> Suffixes:
+        at = stored[slot]
+
+        def place(to: Float[Array, "NB S KV X Y"], new: Float[Array, "S KV x y"], axis: int) -> Array:
+            row = jax.lax.dynamic_slice_in_dim(new, slot, 1, axis=0)[None].astype(to.dtype)
+            start = [at // block, slot, 0, 0, 0]
+            start[axis] = at % block
+            return jax.lax.dynamic_update_slice(to, row, start)
+
+        return Suffixes(
+            tuple(place(array, new, 4) for array, new in zip(to.k, window.k, strict=True)),
+            tuple(place(array, new, 3) for array, new in zip(to.v, window.v, strict=True)),
+        )
+
+    placed: Suffixes = jax.lax.fori_loop(0, len(stored), one, suffixes)
+    return placed

@@ -20,7 +20,15 @@ from jax.sharding import PartitionSpec as P
 from dast_jax.errors import UserError
 from dast_jax.models.options import MeshOptions
 
-__all__ = ["LOGICAL_AXES", "constrain", "make_mesh", "param_shardings", "partition_spec", "shard_params"]
+__all__ = [
+    "LOGICAL_AXES",
+    "constrain",
+    "make_mesh",
+    "on_one_cpu",
+    "param_shardings",
+    "partition_spec",
+    "shard_params",
+]
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
@@ -96,6 +104,12 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
         return x
     pinned: jax.Array = jax.lax.with_sharding_constraint(x, partition_spec(x.shape, logical, mesh))
     return pinned
+
+
+def on_one_cpu() -> bool:
+    """Return whether what is traced now will run on one CPU device."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return jax.default_backend() == "cpu" and (mesh.empty or mesh.size == 1)
 
 
 def _is_variable(leaf: Any) -> bool:

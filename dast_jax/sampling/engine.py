@@ -23,11 +23,16 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from dast_jax.errors import UserError
+from dast_jax.models.cache import Suffixes, Window, append, blocked, empty_window, store_row
+from dast_jax.models.decode_attention import DecodeContext, Groups
 from dast_jax.models.llama import Graph, LlamaConfig, Params
+from dast_jax.models.sharding import constrain
 from dast_jax.records import StageKey
+from dast_jax.sampling.automatic import available_memory, choose_shapes
 from dast_jax.sampling.filters import Choice, choose
+from dast_jax.sampling.groups import group_slots
 from dast_jax.sampling.options import SamplingOptions
-from dast_jax.sampling.state import Pool, Slots, copy_row, empty_state, state_bytes, state_shardings, whole
+from dast_jax.sampling.state import Pool, Slots, empty_state, state_bytes, state_shardings, whole
 
 __all__ = ["Engine", "TickOutput"]
 
@@ -73,16 +78,27 @@ class Engine:
         options: SamplingOptions,
         mesh: Mesh | None = None,
     ):
-        """Use `params` in their layout; raise `UserError` where options and model do not fit together."""
+        """Use `params` in their layout; raise `UserError` where options and model do not fit together.
+
+        What `options` leave open is chosen (`sampling.automatic`); `self.options` has the numbers.
+        """
         model = nnx.merge(graphdef, params)
-        self.options = options
+        _check_positions(options, model.config)
+        self.options = options = choose_shapes(
+            options,
+            model.config,
+            model.dtype,
+            cpu=jax.default_backend() == "cpu",
+            memory=available_memory(mesh),
+        )
         self.tokenizer = tokenizer
         self.mesh = mesh
         self._graphdef = graphdef
         self._params: Params | None = params
         self._config: LlamaConfig = model.config
         self._dtype = model.dtype
-        self.max_prompt_length = _max_prompt_length(options, self._config)
+        positions = self._config.max_position_embeddings - options.max_new_tokens
+        self.max_prompt_length = min(options.buckets[-1], positions)
         # Ends a response: the tokenizer's EOS, whatever else the model's config names, and stop strings that
         # are special tokens, which are in no text (int32 [E]).
         ends = {*tokenizer.eos_ids, *self._config.eos_token_ids, *_stop_tokens(tokenizer, options.stop)}
@@ -90,6 +106,10 @@ class Engine:
         self.eos_ids = frozenset(self._eos.tolist())
         self._base = np.zeros(2, np.uint32)
         self._state: tuple[Slots, Pool] | None = None
+        self._row_of = np.zeros(options.slots, np.int32)  # pool row of the prompt in each slot
+        self.on_compile: Callable[[str], None] | None = None
+        """Called with "compiling sampler (3 of 14)" or so before a program runs for the first time."""
+        self._begun: set[str] = set()
         # Layouts are fixed in advance: left to the compiler, an output's may differ from the input's, and
         # the next call would be compiled again.
         slots, pool = state_shardings(options, self._config, mesh) if mesh else (None, None)
@@ -136,13 +156,14 @@ class Engine:
         return next(b for b in self.options.buckets if b >= length)
 
     def prefill(self, bucket: int, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> None:
-        """Run up to `prefill_batch` prompts that fit `bucket`; prompts[i] goes to row rows[i]."""
-        batch = self.options.prefill_batch
+        """Run up to `prefill_rows(bucket)` prompts that fit `bucket`; prompts[i] goes to row rows[i]."""
+        batch = self.options.prefill_rows(bucket)
         tokens = np.zeros((batch, bucket), np.int32)
         lengths = np.ones(batch, np.int32)  # rows past the last prompt are computed and not kept
         for i, prompt in enumerate(prompts):
             tokens[i, : len(prompt)] = prompt
             lengths[i] = len(prompt)
+        self._announce(f"prefill {bucket}")
         slots, pool = self._device_state()
         count = np.int32(len(prompts))
         with self._on_mesh():
@@ -172,16 +193,20 @@ class Engine:
             )
         temperature = np.zeros(self.options.slots, np.float32)
         temperature[: len(wanted)] = wanted
+        self._announce("insert")
         state, pool = self._device_state()
         with self._on_mesh():
             state = self._insert(state, pool, self._base, columns, temperature, np.int32(len(slots)))
         self._state = state, pool
+        self._row_of[list(slots)] = list(rows)
 
     def decode(self, live: Bool[np.ndarray, " S"]) -> TickOutput:
         """Run one tick: up to `tick_steps` tokens for every slot that is `live` and has not ended."""
+        self._announce("decode")
         state, pool = self._device_state()
         with self._on_mesh():
-            state, packed = self._decode(self._params, state, live)
+            groups = group_slots(live, self._row_of, self.options.rows_per_group)
+            state, packed = self._decode(self._params, state, pool, live, groups)
         self._state = state, pool
         host = np.asarray(packed)
         width = 1 + self.options.tick_steps
@@ -194,6 +219,15 @@ class Engine:
             logprobs=np.ascontiguousarray(logprobs).view(np.float32),
             entropies=np.ascontiguousarray(entropies).view(np.float32),
         )
+
+    def _announce(self, program: str) -> None:
+        """Report that `program` is about to be compiled, where it has not run yet; of how many at most."""
+        if program in self._begun:
+            return
+        self._begun.add(program)
+        if self.on_compile is not None:
+            programs = 2 + len(self.options.buckets)
+            self.on_compile(f"compiling sampler ({len(self._begun)} of {programs})")
 
     # --- compiled steps -------------------------------------------------------------------------------
 
@@ -209,12 +243,12 @@ class Engine:
         """Return the pool with the first `n` prompts in rows `rows`."""
         model = nnx.merge(self._graphdef, params)
         hidden, cache = model.prefill(tokens, lengths)
-        logits = model.logits(hidden)
+        logits, prompts = model.logits(hidden), blocked(cache)
 
         def keep(i: Int[Array, ""], pool: Pool) -> Pool:
             row = rows[i]
             return Pool(
-                cache=copy_row(pool.cache, row, cache, i),
+                cache=store_row(pool.cache, row, prompts, i),
                 logits=pool.logits.at[row].set(logits[i]),
                 length=pool.length.at[row].set(lengths[i]),
             )
@@ -236,12 +270,9 @@ class Engine:
         size = slots.shape[0]
         noise = _fold(_fold(jnp.broadcast_to(base, (size, 2)), queries), trials)
         choice = self._choose(pool.logits[rows], noise, jnp.zeros(size, jnp.int32), temperature)
-        cache = jax.lax.fori_loop(
-            0, n, lambda i, cache: copy_row(cache, slots[i], pool.cache, rows[i]), state.cache
-        )
         drawn = jnp.ones(size, jnp.int32)
         begun = Slots(
-            cache=cache,
+            cache=state.cache,
             token=choice.token,
             logprob=choice.logprob,
             entropy=choice.entropy,
@@ -257,10 +288,10 @@ class Engine:
             for name in Slots._fields
             if name != "cache"
         }
-        return Slots(cache=cache, **rest)
+        return Slots(cache=state.cache, **rest)
 
     def _decode_tick(
-        self, params: Params, state: Slots, live: Bool[Array, " S"]
+        self, params: Params, state: Slots, pool: Pool, live: Bool[Array, " S"], groups: Groups
     ) -> tuple[Slots, Int[Array, "S W"]]:
         """Return the slots after `tick_steps` steps (fewer if none is active), and what `decode` unpacks."""
         model = nnx.merge(self._graphdef, params)
@@ -269,34 +300,41 @@ class Engine:
         on_cpu = jax.default_backend() == "cpu"
         layers = jax.lax.optimization_barrier(model.layer_slices()) if on_cpu else None
         state = state._replace(active=state.active & live)
+        # A response begins with a tick, so at the next ones it has a multiple of `tick_steps` entries.
+        stored = jnp.where(state.active, state.drawn - 1, 0)
+        context = DecodeContext(pool.cache, pool.length, state.cache, stored, groups)
         width = 1 + self.options.tick_steps
         last = (state.token, state.logprob, state.entropy)
-        window = Choice(*(jnp.zeros((x.shape[0], width), x.dtype).at[:, 0].set(x) for x in last))
+        drawn = Choice(*(jnp.zeros((x.shape[0], width), x.dtype).at[:, 0].set(x) for x in last))
 
-        def unfinished(carry: tuple[Array, Slots, Choice]) -> Bool[Array, ""]:
-            step, state, _ = carry
+        def unfinished(carry: tuple[Array, Slots, Window, Choice]) -> Bool[Array, ""]:
+            step, state, *_ = carry
             return (step < self.options.tick_steps) & state.active.any()
 
-        def advance(carry: tuple[Array, Slots, Choice]) -> tuple[Array, Slots, Choice]:
-            step, state, window = carry
-            hidden, cache = model.decode(state.token, state.position, state.cache, layers)
+        def advance(
+            carry: tuple[Array, Slots, Window, Choice],
+        ) -> tuple[Array, Slots, Window, Choice]:
+            step, state, window, out = carry
+            hidden, window = model.decode(state.token, state.position, context, window, step, layers)
             choice = self._choose(model.logits(hidden), state.noise, state.drawn, state.temperature)
             one = state.active.astype(jnp.int32)
             drawn = state.drawn + one
             state = state._replace(
-                cache=cache,
                 token=jnp.where(state.active, choice.token, state.token),
                 position=state.position + one,
                 drawn=drawn,
                 active=state.active & ~self._ends(choice.token, drawn),
             )
-            window = Choice(*(w.at[:, step + 1].set(x) for w, x in zip(window, choice, strict=True)))
-            return step + 1, state, window
+            out = Choice(*(w.at[:, step + 1].set(x) for w, x in zip(out, choice, strict=True)))
+            return step + 1, state, window, out
 
-        step, state, window = jax.lax.while_loop(unfinished, advance, (jnp.int32(0), state, window))
+        moving = state._replace(cache=Suffixes((), ()))  # read in the loop, written after it
+        begin = (jnp.int32(0), moving, self._empty_window(), drawn)
+        step, moved, window, out = jax.lax.while_loop(unfinished, advance, begin)
+        state = moved._replace(cache=append(state.cache, window, stored))
         columns = [jnp.full_like(state.drawn, step), state.drawn, state.active.astype(jnp.int32)]
-        floats = [jax.lax.bitcast_convert_type(x, jnp.int32) for x in (window.logprob, window.entropy)]
-        return state, jnp.concatenate([jnp.stack(columns, axis=1), window.token, *floats], axis=1)
+        floats = [jax.lax.bitcast_convert_type(x, jnp.int32) for x in (out.logprob, out.entropy)]
+        return state, jnp.concatenate([jnp.stack(columns, axis=1), out.token, *floats], axis=1)
 
     def _choose(
         self,
@@ -329,6 +367,12 @@ class Engine:
 
     def _empty(self) -> tuple[Slots, Pool]:
         return empty_state(self.options, self._config, self._dtype)
+
+    def _empty_window(self) -> Window:
+        o, c = self.options, self._config
+        window = empty_window(c.num_layers, o.slots, c.num_kv_heads, o.tick_steps, c.head_dim, self._dtype)
+        pinned: Window = jax.tree.map(lambda x: constrain(x, "batch", "kv_heads", None, None), window)
+        return pinned
 
     def _device_state(self) -> tuple[Slots, Pool]:
         if self._state is None:
@@ -374,14 +418,12 @@ def _stop_tokens(tokenizer: _Tokenizer, stop: Sequence[str]) -> list[int]:
     return [special[text] for text in stop if text in special]
 
 
-def _max_prompt_length(options: SamplingOptions, config: LlamaConfig) -> int:
-    longest = config.max_position_embeddings - options.max_new_tokens
-    if longest < 1:
+def _check_positions(options: SamplingOptions, config: LlamaConfig) -> None:
+    if options.max_new_tokens >= config.max_position_embeddings:
         raise UserError(
             f"sampling.max_new_tokens: {options.max_new_tokens} leaves no space for a prompt in the model's "
             f"{config.max_position_embeddings} positions; lower it"
         )
-    return min(options.buckets[-1], longest)
 
 
 def _jit(function: Callable[..., Any], *, donate: tuple[int, ...], out: Any) -> Any:

@@ -1,9 +1,12 @@
-"""From logits to a token: temperature, top-k, top-p, Gumbel noise. Pure functions of [S, V] arrays.
+"""From logits to a token: temperature, top-k, top-p, one draw. Pure functions of [S, V] arrays.
 
-Top-k and top-p are exact without a sort. Non-negative floats compare as their bit patterns do, so the k-th
-largest value, or the smallest probability inside the nucleus, is found by bisection over 32 bits: 31 or 32
-masked sums over the vocabulary, whatever its size. A sum of non-negative terms in a fixed order never grows
-when terms are taken out, so the bisection is exact for the sums that it computes.
+A token is drawn by inverting the distribution function at a uniform number: block sums, then one block.
+Top-p is exact without a sort: a token is drawn from all, and kept if the tokens more probable than it hold
+less than `top_p`; if not, neither it nor any as improbable belongs to the nucleus, and the next draw is from
+the rest. Each draw is two passes over the vocabulary, and a row needs 1 / top_p of them on average, or fewer.
+
+Top-k is exact without a sort, too: floats compare as their bit patterns do, so the k-th largest value is
+found by bisection over 32 bits.
 
 Ties: tokens as probable as the last one kept are kept too (both filters), so the kept set depends on the
 probabilities only, never on token ids. The filters apply in the order temperature, top-k, top-p; top-p counts
@@ -19,9 +22,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-__all__ = ["Choice", "choose", "gumbel", "keep_top_k", "keep_top_p"]
+__all__ = ["Choice", "choose", "draw", "in_nucleus", "keep_top_k"]
 
 _MINUS_INFINITY = -jnp.inf
+_BLOCK = 128
 
 
 class Choice(NamedTuple):
@@ -32,19 +36,19 @@ class Choice(NamedTuple):
     entropy: Float[Array, " S"]
 
 
-def keep_top_p(probabilities: Float[Array, "S V"], top_p: float | Float[Array, ""]) -> Bool[Array, "S V"]:
-    """Return the nucleus (arXiv 1904.09751): the smallest set of most probable tokens that holds `top_p`.
+def in_nucleus(
+    weights: Float[Array, "S V"],
+    of: Float[Array, " S"],
+    top_p: float | Float[Array, ""],
+    total: Float[Array, " S"],
+) -> Bool[Array, " S"]:
+    """Return whether tokens of weight `of` are in the nucleus (arXiv 1904.09751), `total` being all weight.
 
-    That is {v : p_v ≥ t} for the largest t at which the set's mass reaches `top_p`. If rounding keeps the
-    mass of all tokens below `top_p`, all are kept.
+    The nucleus is the smallest set of most probable tokens that holds `top_p`: a token is in it where those
+    more probable hold less.
     """
-    bits = jax.lax.bitcast_convert_type(probabilities, jnp.int32)  # ascending with p, as p ≥ 0
-
-    def reaches(threshold: Int[Array, " S"]) -> Bool[Array, " S"]:
-        kept = jnp.where(bits >= threshold[:, None], probabilities, 0.0)
-        return kept.sum(axis=-1) >= top_p
-
-    return bits >= _largest(reaches, bits.shape[0])[:, None]
+    above = jnp.where(weights > of[:, None], weights, 0.0).sum(axis=-1)
+    return above < top_p * total
 
 
 def keep_top_k(logits: Float[Array, "S V"], k: int) -> Bool[Array, "S V"]:
@@ -76,9 +80,50 @@ def _largest(reaches: Callable[[Int[Array, " S"]], Bool[Array, " S"]], rows: int
     return largest
 
 
-def gumbel(keys: Key[Array, " S"], vocab_size: int) -> Float[Array, "S V"]:
-    """Return standard Gumbel noise for each row from that row's own key."""
-    return jax.vmap(lambda key: jax.random.gumbel(key, (vocab_size,), jnp.float32, mode="low"))(keys)
+def draw(weights: Float[Array, "S V"], keys: Key[Array, " S"], top_p: float = 1.0) -> Int[Array, " S"]:
+    """Return a token of each row's nucleus, drawn in proportion to `weights` (≥ 0) with the row's own key."""
+    blocks = jnp.pad(weights, [(0, 0), (0, -weights.shape[1] % _BLOCK)])
+    blocks = blocks.reshape(weights.shape[0], -1, _BLOCK)
+
+    def trial(i: Int[Array, ""], pivot: Float[Array, " S"]) -> tuple[Int[Array, " S"], Float[Array, " S"]]:
+        """Return a token heavier than `pivot`, and its weight."""
+        number = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, i)))(keys)
+        heavier = jnp.where(blocks > pivot[:, None, None], blocks, 0.0)
+        upto = jnp.cumsum(heavier.sum(axis=-1), axis=-1)
+        target = number * upto[:, -1]
+        block = jnp.minimum((upto <= target[:, None]).sum(axis=-1), upto.shape[1] - 1)
+        before = jnp.where(
+            block > 0, jnp.take_along_axis(upto, jnp.maximum(block - 1, 0)[:, None], axis=1)[:, 0], 0.0
+        )
+        within = jnp.take_along_axis(heavier, block[:, None, None], axis=1)[:, 0]
+        upto_token = jnp.cumsum(within, axis=-1)
+        place = jnp.minimum((upto_token <= (target - before)[:, None]).sum(axis=-1), _BLOCK - 1)
+        weight = jnp.take_along_axis(within, place[:, None], axis=1)[:, 0]
+        # Where rounding leads to a token without weight, at the end of a block: the heaviest instead.
+        lost = weight <= 0
+        token = jnp.where(lost, jnp.argmax(weights, axis=-1), block * _BLOCK + place)
+        return token.astype(jnp.int32), jnp.where(lost, weights.max(axis=-1), weight)
+
+    rows = weights.shape[0]
+    if top_p >= 1:
+        return trial(jnp.int32(0), jnp.zeros(rows, weights.dtype))[0]
+    total = weights.sum(axis=-1)
+    State = tuple[Int[Array, ""], Int[Array, " S"], Float[Array, " S"], Bool[Array, " S"]]
+
+    def again(state: State) -> State:
+        i, token, pivot, done = state
+        drawn, weight = trial(i, pivot)
+        kept = in_nucleus(weights, weight, top_p, total)
+        return i + 1, jnp.where(done, token, drawn), jnp.where(done, pivot, weight), done | kept
+
+    begin = (
+        jnp.int32(0),
+        jnp.zeros(rows, jnp.int32),
+        jnp.zeros(rows, weights.dtype),
+        jnp.zeros(rows, bool),
+    )
+    _, token, _, _ = jax.lax.while_loop(lambda state: ~state[3].all(), again, begin)
+    return token
 
 
 def choose(
@@ -90,7 +135,7 @@ def choose(
     top_p: float,
     forbidden: Bool[Array, "S V"] | None = None,
 ) -> Choice:
-    """Draw one token per row: argmax(logits / temperature, filtered, + Gumbel noise) samples the softmax.
+    """Draw one token per row from softmax(logits / temperature), filtered.
 
     `temperature` 0 takes the most probable token (the lowest id among equals) and leaves `keys` unused; it
     may differ by row. `forbidden` tokens cannot be drawn. Returns the tokens with log-probability and entropy
@@ -106,14 +151,14 @@ def choose(
         scaled = allowed / (jnp.where(greedy, 1.0, temperature)[:, None] if by_row else temperature)
         if 0 < top_k < logits.shape[-1]:
             scaled = jnp.where(keep_top_k(scaled, top_k), scaled, _MINUS_INFINITY)
-        if top_p < 1:
-            nucleus = keep_top_p(jax.nn.softmax(scaled, axis=-1), top_p)
-            scaled = jnp.where(nucleus, scaled, _MINUS_INFINITY)
-        token = jnp.argmax(scaled + gumbel(keys, logits.shape[-1]), axis=-1)
+        weights = jnp.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        token = draw(weights, keys, top_p)
         if by_row:
             token = jnp.where(greedy, jnp.argmax(allowed, axis=-1), token)
-    logprobs = jax.nn.log_softmax(logits, axis=-1)
-    logprob = jnp.take_along_axis(logprobs, token[:, None], axis=-1)[:, 0]
-    probabilities = jnp.exp(logprobs)
-    entropy = -jnp.sum(jnp.where(probabilities > 0, probabilities * logprobs, 0.0), axis=-1)
-    return Choice(token.astype(jnp.int32), logprob, entropy)
+    # One pass: log Z from Σ e^x, and the entropy log Z − Σ x e^x / Z.
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    powers = jnp.exp(shifted)
+    total = powers.sum(axis=-1)
+    weighted = jnp.where(powers > 0, powers * shifted, 0.0).sum(axis=-1)
+    logprob = jnp.take_along_axis(shifted, token[:, None], axis=-1)[:, 0] - jnp.log(total)
+    return Choice(token.astype(jnp.int32), logprob, jnp.log(total) - weighted / total)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dast_jax.options import opt
 
-__all__ = ["DecodingOptions", "SamplingOptions"]
+__all__ = ["AUTOMATIC", "DecodingOptions", "SamplingOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,28 +19,42 @@ class DecodingOptions:
     )
     stop: tuple[str, ...] = opt((), "a response ends before the first of these strings")
     prompt_buckets: tuple[int, ...] = opt(
-        (64, 128, 256, 512),
-        "prompts are padded to one of these lengths; none may be longer than the last",
+        (),
+        "prompts are padded to one of these lengths, and none may be longer; empty chooses by model",
         min=1,
     )
-    slots: int = opt(64, "responses decoded in parallel", min=1, changes_result=False)
-    tick_steps: int = opt(16, "decode steps between two checks for finished responses", min=1)
-    prefill_batch: int = opt(8, "prompts prefilled in one batch", min=1, changes_result=False)
+    slots: int = opt(
+        0,
+        "responses decoded in parallel; 0 chooses by model, memory and device",
+        min=0,
+        changes_result=False,
+    )
+    tick_steps: int = opt(
+        0, "decode steps between two checks for finished responses; 0 chooses by max_new_tokens", min=0
+    )
+    prefill_batch: int = opt(
+        0, "prompts prefilled in one call; 0 takes prefill_tokens", min=0, changes_result=False
+    )
+    prefill_tokens: int = opt(
+        0,
+        "prompt positions prefilled in one call, where prefill_batch is 0; 0 chooses by device",
+        min=0,
+        changes_result=False,
+    )
     prompt_pool: int = opt(
-        0, "prompts kept prefilled for their next trials; 0 chooses by slots", min=0, changes_result=False
+        0, "prompts kept prefilled besides those in slots; 0 chooses by slots", min=0, changes_result=False
+    )
+    group: int = opt(
+        0, "slots that read one prompt together; 0 chooses by trials", min=0, changes_result=False
     )
 
     def __post_init__(self) -> None:
-        if not self.prompt_buckets:
-            raise ValueError("prompt_buckets: give at least one length")
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError(
                 f"min_new_tokens: {self.min_new_tokens} is above max_new_tokens ({self.max_new_tokens})"
             )
         if "" in self.stop:
             raise ValueError("stop: an empty string would end every response immediately; remove it")
-        if self.prompt_pool and self.prompt_pool < self.prefill_batch:
-            raise ValueError(f"prompt_pool: {self.prompt_pool} is below prefill_batch ({self.prefill_batch})")
 
     @property
     def buckets(self) -> tuple[int, ...]:
@@ -49,8 +63,21 @@ class DecodingOptions:
 
     @property
     def pool_rows(self) -> int:
-        """Prompts kept prefilled: half as many as slots unless set, and at least two prefill batches."""
-        return self.prompt_pool or max(2 * self.prefill_batch, self.slots // 2)
+        """Prompts kept prefilled: one for each slot, and a quarter more for the next ones unless set."""
+        return self.slots + (self.prompt_pool or max(8, self.slots // 4))
+
+    @property
+    def rows_per_group(self) -> int:
+        """Slots that read one prompt together."""
+        return min(self.group or 8, self.slots)
+
+    def prefill_rows(self, bucket: int) -> int:
+        """Return how many prompts of `bucket` positions are prefilled in one call."""
+        return self.prefill_batch or min(16, max(1, self.prefill_tokens // bucket))
+
+
+AUTOMATIC = ("prompt_buckets", "slots", "tick_steps", "prefill_tokens")
+"""The options that are chosen where they are 0 or empty (`sampling.automatic`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 
 from dast_jax.errors import UserError
 from dast_jax.sampling.engine import Engine
@@ -14,10 +14,10 @@ PromptKey = tuple[int, int, int]
 
 
 class PromptPool:
-    """Keeps prompts prefilled until their last requested trial has been inserted, as far as rows suffice.
+    """Keeps prompts prefilled while a trial of theirs is in a slot, and until their last one has begun.
 
-    A row is reused only when another prompt needs one, and then the row whose prompt is needed last, or
-    never again.
+    There is a row for the prompt of every slot, and some for the next ones. A row is reused only when another
+    prompt needs one, and then the row whose prompt is needed last, or never again.
     """
 
     def __init__(self, engine: Engine, prompt: Callable[[int, int, int], Sequence[int]]):
@@ -26,25 +26,25 @@ class PromptPool:
         self._rows: dict[PromptKey, int] = {}
         self._free = list(range(engine.options.pool_rows))[::-1]
         self._tokens: dict[PromptKey, tuple[int, ...]] = {}
+        self._held: Set[PromptKey] = frozenset()
         self.calls = 0
         self.prompts = 0
         self.tokens = 0
         self.padded_tokens = 0
 
-    @property
-    def size(self) -> int:
-        """The number of rows, each of which holds a prompt."""
-        return self._engine.options.pool_rows
-
     def __contains__(self, key: PromptKey) -> bool:
         return key in self._rows
 
-    def rows(self, needed: Sequence[PromptKey], ahead: Iterable[PromptKey]) -> dict[PromptKey, int]:
-        """Return the rows of the `needed` prompts (at most `size`), prefilled if they were not.
+    def rows(
+        self, needed: Sequence[PromptKey], ahead: Iterable[PromptKey], held: Set[PromptKey] = frozenset()
+    ) -> dict[PromptKey, int]:
+        """Return the rows of the `needed` prompts, prefilled if they were not.
 
+        `held` prompts are those of slots in progress: with the needed ones, at most as many as slots.
         `ahead` are prompts that will be needed later, soonest first: they fill up prefill batches, and decide
         which rows to keep. Raises `UserError` for a prompt that is empty or too long.
         """
+        self._held = held
         if all(key in self._rows for key in needed):
             return self._rows
         upcoming = list(dict.fromkeys([*needed, *ahead]))
@@ -52,9 +52,8 @@ class PromptPool:
         missing = [key for key in dict.fromkeys(needed) if key not in self._rows]
         while missing:
             bucket = self._bucket(missing[0])
-            batch = [key for key in missing if self._bucket(key) == bucket][
-                : self._engine.options.prefill_batch
-            ]
+            most = self._engine.options.prefill_rows(bucket)
+            batch = [key for key in missing if self._bucket(key) == bucket][:most]
             self._free_rows(len(batch), rank, keep=len(dict.fromkeys(needed)))
             batch += self._fill_up(batch, bucket, upcoming, rank)
             self._prefill(bucket, batch)
@@ -65,11 +64,15 @@ class PromptPool:
         self, batch: list[PromptKey], bucket: int, upcoming: list[PromptKey], rank: dict[PromptKey, int]
     ) -> list[PromptKey]:
         """Return later prompts of the same bucket for the rest of the batch, as far as rows are idle."""
-        left = self._engine.options.prefill_batch - len(batch)
-        pending = sum(key not in self._rows for key in upcoming[: self.size]) - len(batch)
+        left = self._engine.options.prefill_rows(bucket) - len(batch)
+        pending = sum(key not in self._rows for key in upcoming[: self._engine.options.pool_rows]) - len(
+            batch
+        )
         if left <= 0 or pending <= 0:
             return []
-        idle = len(self._free) - len(batch) + sum(key not in rank for key in self._rows)
+        idle = (
+            len(self._free) - len(batch) + sum(key not in rank for key in self._rows if key not in self._held)
+        )
         more: list[PromptKey] = []
         for key in upcoming:
             if len(more) >= min(left, idle):
@@ -80,11 +83,13 @@ class PromptPool:
         return more
 
     def _free_rows(self, count: int, rank: dict[PromptKey, int], keep: int) -> None:
-        """Free rows until `count` are free, never one of the first `keep` upcoming prompts."""
+        """Free rows until `count` are free, never that of a slot or of one of the first `keep` upcoming."""
         if len(self._free) >= count:
             return
         last = len(rank)
-        victims = sorted(self._rows, key=lambda key: rank.get(key, last), reverse=True)
+        victims = sorted(
+            (k for k in self._rows if k not in self._held), key=lambda key: rank.get(key, last), reverse=True
+        )
         for key in victims:
             if len(self._free) >= count or rank.get(key, last) < keep:
                 return
@@ -98,7 +103,7 @@ class PromptPool:
         self.calls += 1
         self.prompts += len(batch)
         self.tokens += sum(map(len, prompts))
-        self.padded_tokens += bucket * self._engine.options.prefill_batch
+        self.padded_tokens += bucket * self._engine.options.prefill_rows(bucket)
 
     def _bucket(self, key: PromptKey) -> int:
         tokens = self._tokens.get(key)

@@ -146,7 +146,8 @@ class _Stage:
         options = engine.options
         self.queue = _Queue()
         self._trials = self._replayed = self._generated_tokens = 0
-        self._slot_steps = self._used_slot_steps = 0
+        self._slot_steps = self._used_slot_steps = self._decode_steps = 0
+        self._device_seconds = 0.0
         self._engine = engine
         self._source = source
         self._slots: list[_Response | None] = [None] * options.slots
@@ -175,7 +176,9 @@ class _Stage:
             ticks=ticks,
             slot_steps=self._slot_steps,
             used_slot_steps=self._used_slot_steps,
+            decode_steps=self._decode_steps,
             seconds=seconds,
+            device_seconds=self._device_seconds,
         )
 
     # --- filling --------------------------------------------------------------------------------------
@@ -193,34 +196,25 @@ class _Stage:
                 begun.append((i, response))
             else:
                 response.ticks_left = self._ticks(len(response.replay.tokens))
-        while begun:
-            wave = self._wave(begun)
-            begun = begun[len(wave) :]
-            self._insert(wave, begun)
+        if begun:
+            self._insert(begun)
 
-    def _wave(self, begun: list[tuple[int, _Response]]) -> list[tuple[int, _Response]]:
-        """Return the longest prefix of `begun` whose prompts fit into the pool together."""
-        prompts: set[PromptKey] = set()
-        for n, (_, response) in enumerate(begun):
-            prompts.add(response.prompt)
-            if len(prompts) > self._pool.size:
-                return begun[:n]
-        return begun
-
-    def _insert(self, wave: list[tuple[int, _Response]], rest: list[tuple[int, _Response]]) -> None:
-        needed = [r.prompt for _, r in wave]
+    def _insert(self, begun: list[tuple[int, _Response]]) -> None:
+        begin = time.monotonic()
+        needed = [r.prompt for _, r in begun]
         if all(key in self._pool for key in needed):
-            ahead: list[PromptKey] = []
+            rows = self._pool.rows(needed, [])
         else:
-            ahead = [r.prompt for _, r in rest] + self._upcoming()
-        rows = self._pool.rows(needed, ahead)
+            held = {r.prompt for r in self._slots if r is not None and r.replay is None}
+            rows = self._pool.rows(needed, self._upcoming(), held)
         self._engine.insert(
-            [i for i, _ in wave],
+            [i for i, _ in begun],
             [rows[key] for key in needed],
-            [r.query for _, r in wave],
-            [r.trial for _, r in wave],
-            [r.temperature for _, r in wave],
+            [r.query for _, r in begun],
+            [r.trial for _, r in begun],
+            [r.temperature for _, r in begun],
         )
+        self._device_seconds += time.monotonic() - begin
 
     def _prompt(self, query: int, trial: int, kind: int) -> PromptKey:
         return query, kind, self._source.block(kind, trial)
@@ -238,8 +232,12 @@ class _Stage:
     def decode(self) -> list[Rollout]:
         """Run one tick, free the slots that have finished, and return their responses in slot order."""
         live = np.array([slot is not None and slot.replay is None for slot in self._slots])
+        begin = time.monotonic()
         output = self._engine.decode(live) if live.any() else None
-        self._slot_steps += 0 if output is None else output.steps * len(live)
+        self._device_seconds += time.monotonic() - begin
+        steps = 0 if output is None else output.steps
+        self._decode_steps += steps
+        self._slot_steps += steps * len(live)
         finished = []
         for i, slot in enumerate(self._slots):
             if slot is None:

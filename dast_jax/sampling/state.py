@@ -10,29 +10,30 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from dast_jax.models.cache import CACHE_AXES, KVCache, copy_row, empty_cache
+from dast_jax.models.cache import Prompts, Suffixes, empty_prompts, empty_suffixes
 from dast_jax.models.llama import LlamaConfig
 from dast_jax.models.sharding import partition_spec
 from dast_jax.sampling.options import SamplingOptions
 
-__all__ = ["Pool", "Slots", "copy_row", "empty_state", "state_bytes", "state_shardings", "whole"]
+__all__ = ["Pool", "Slots", "empty_state", "state_bytes", "state_shardings", "whole"]
 
 
 class Pool(NamedTuple):
-    """Prefilled prompts, ready for their next trials (P rows, B the largest bucket)."""
+    """Prefilled prompts, for their trials in progress and the next ones (P rows)."""
 
-    cache: KVCache  # per layer [P, KV, B, H]
+    cache: Prompts
     logits: Float[Array, "P V"]  # at the prompt's last position
     length: Int[Array, " P"]
 
 
 class Slots(NamedTuple):
-    """Responses in progress (S slots, T the largest bucket + max_new_tokens).
+    """Responses in progress (S slots).
 
-    `token` is the last one drawn: it is not in the cache yet, and belongs at `position`.
+    `cache` holds a response's own tokens only. `token` is the last one drawn: it is not in the cache yet,
+    and belongs at `position` of the whole text.
     """
 
-    cache: KVCache  # per layer [S, KV, T, H]
+    cache: Suffixes
     token: Int[Array, " S"]
     logprob: Float[Array, " S"]
     entropy: Float[Array, " S"]
@@ -45,13 +46,11 @@ class Slots(NamedTuple):
 
 def empty_state(options: SamplingOptions, config: LlamaConfig, dtype: Any) -> tuple[Slots, Pool]:
     """Return zeroed slots and pool, the cache in `dtype`. Zeros, because masked values must be finite."""
-
-    def cache(rows: int, length: int) -> KVCache:
-        return empty_cache(config.num_layers, rows, config.num_kv_heads, length, config.head_dim, dtype)
-
     s, p, longest = options.slots, options.pool_rows, options.buckets[-1]
+    layers, kv_heads, head_dim = config.num_layers, config.num_kv_heads, config.head_dim
+    own = options.max_new_tokens - 1  # the last token of a response is never attended to
     slots = Slots(
-        cache=cache(s, longest + options.max_new_tokens),
+        cache=empty_suffixes(layers, s, kv_heads, own, options.tick_steps, head_dim, dtype),
         token=jnp.zeros(s, jnp.int32),
         logprob=jnp.zeros(s, jnp.float32),
         entropy=jnp.zeros(s, jnp.float32),
@@ -62,7 +61,7 @@ def empty_state(options: SamplingOptions, config: LlamaConfig, dtype: Any) -> tu
         temperature=jnp.zeros(s, jnp.float32),
     )
     pool = Pool(
-        cache=cache(p, longest),
+        cache=empty_prompts(layers, p, kv_heads, longest, head_dim, dtype),
         logits=jnp.zeros((p, config.vocab_size), jnp.float32),
         length=jnp.zeros(p, jnp.int32),
     )
@@ -79,14 +78,15 @@ def state_shardings(options: SamplingOptions, config: LlamaConfig, mesh: Mesh) -
     """Return `NamedSharding`s in the shape of `empty_state`.
 
     Slots are split over the mesh axes of `batch`, key/value heads over those of `kv_heads`, where those
-    divide them; pool rows are whole, because any slot may need any row.
+    divide them; pool rows are whole, because any group may need any row.
     """
     slots, pool = jax.eval_shape(lambda: empty_state(options, config, jnp.float32))
 
-    def lay_out(tree: Any, rows: str | None) -> Any:
+    def lay_out(tree: Any, batch: str | None) -> Any:
         def one(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
-            is_cache = leaf.ndim == 4
-            axes = (rows, *CACHE_AXES[1:]) if is_cache else (rows, *(None,) * (leaf.ndim - 1))
+            axes = (batch, *(None,) * (leaf.ndim - 1))
+            if leaf.ndim == 5:  # [P, NB, KV, …] of prompts, [NB, S, KV, …] of suffixes
+                axes = (None, batch, "kv_heads", None, None)
             return NamedSharding(mesh, partition_spec(leaf.shape, axes, mesh))
 
         return jax.tree.map(one, tree)

@@ -34,7 +34,7 @@ from dast_jax.store.metrics_log import MetricsLog
 from dast_jax.store.query_table import QueryTable
 from dast_jax.store.response_log import ResponseLog
 from dast_jax.store.results import Manifest, RunFacts, RunSession, StageRecord
-from dast_jax.store.settings import RunSettings
+from dast_jax.store.settings import RunSettings, with_values
 from dast_jax.store.typed_json import from_json, read_result, to_json, write_result
 from dast_jax.version import installed_versions
 
@@ -88,6 +88,7 @@ class RunStore:
             store._start_log()  # before the checks, so that it has what they find
             if (path / "manifest.json").exists():
                 store._manifest = _resume(path, settings)
+                store.config = _config_of(path, store._manifest)
             store._write_manifest()
             durable.write_text(path / "config.yaml", store._manifest.config)
         except BaseException:
@@ -155,6 +156,13 @@ class RunStore:
     def versions(self) -> dict[str, str]:
         """Package → version, of the process that last worked on the run."""
         return self._manifest.sessions[-1].versions
+
+    def choose(self, values: Mapping[str, Any]) -> None:
+        """Write to the run's config what was chosen for the dotted keys that were left open."""
+        self.config = with_values(self.config, values)
+        self._manifest = dataclasses.replace(self._manifest, config=dump_yaml(self.config))
+        self._write_manifest()
+        durable.write_text(self.path / "config.yaml", self._manifest.config)
 
     def is_done(self, stage: str) -> bool:
         """Return whether `mark_done` was called for this stage."""
@@ -374,7 +382,10 @@ def _resume(path: Path, settings: RunSettings) -> Manifest:
         if last.get(name) not in (None, version):
             log.warning("%s: %s was %s and is now %s; results may differ", path, name, last[name], version)
     return dataclasses.replace(
-        manifest, config=dump_yaml(settings.config), sessions=(*manifest.sessions, session), stages=stages
+        manifest,
+        config=dump_yaml(settings.kept(_config_of(path, manifest))),
+        sessions=(*manifest.sessions, session),
+        stages=stages,
     )
 
 
@@ -399,7 +410,7 @@ def _config_of(path: Path, manifest: Manifest) -> dict[str, Any]:
 
 def _changes(old: Mapping[str, Any], settings: RunSettings) -> list[str]:
     """ "key: old → new" for every key that keeps `settings` from resuming the run whose config was `old`."""
-    new_keys = dict(settings.fixed)
+    new_keys = {key: value for key, value in settings.fixed.items() if key not in settings.automatic}
     old_method = (old.get("method") or {}).get("name")
     if old_method != settings.method:  # its other keys are bound to differ, and say nothing
         new_keys = {k: v for k, v in new_keys.items() if not k.startswith("method.") or k == "method.name"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from dast_jax.options import opt
 
-__all__ = ["LoggingOptions", "RunSettings"]
+__all__ = ["LoggingOptions", "RunSettings", "with_values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,8 @@ class RunSettings:
     `folder` is the directory; `config` is the whole config as nested plain values, written to `config.yaml`;
     `fixed` are the values, by dotted key, that may not change when the run is resumed, `method` the name of
     the method, and `rounds` may only grow. Responses are written in parts of `flush_responses`, or after
-    `flush_seconds`. `repair` allows repeating finished rounds whose files are damaged.
+    `flush_seconds`. `repair` allows repeating finished rounds whose files are damaged. `automatic` are the
+    dotted keys that the config leaves to be chosen: once chosen, a run keeps them.
     """
 
     folder: Path
@@ -41,3 +42,24 @@ class RunSettings:
     flush_seconds: float
     logging: LoggingOptions
     repair: bool = False
+    automatic: tuple[str, ...] = ()
+
+    def kept(self, old: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `config` with the `automatic` keys as the run's earlier config `old` has them."""
+        return with_values(
+            self.config,
+            {
+                key: value
+                for key in self.automatic
+                if (value := old.get(key.split(".")[0], {}).get(key.split(".")[1]))
+            },
+        )
+
+
+def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the nested `config` with `values` at their dotted keys ("section.name")."""
+    changed = dict(config)
+    for key, value in values.items():
+        section, name = key.split(".")
+        changed[section] = {**changed.get(section, {}), name: value}
+    return changed

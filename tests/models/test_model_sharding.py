@@ -12,7 +12,6 @@ from model_cases import case, forward, our_logits, state_equal, tokenizer
 from reference.llama_cases import inputs
 
 from dast_jax.errors import UserError
-from dast_jax.models.cache import empty_cache
 from dast_jax.models.hf import save_model
 from dast_jax.models.load import load_model
 from dast_jax.models.options import MeshOptions
@@ -65,25 +64,6 @@ def test_key_value_heads_that_do_not_divide_are_replicated():
     with jax.set_mesh(mesh):
         logits = forward(graphdef, sharded, *inputs("odd_heads"))
     np.testing.assert_allclose(logits, our_logits("odd_heads"), atol=2e-5)
-
-
-def test_decoding_over_a_mesh_equals_one_device():
-    config, graphdef, params = case("grouped")
-    tokens = np.arange(4, dtype=np.int32)
-
-    def decode(params, cache):
-        model = nnx.merge(graphdef, params)
-        for step in range(3):
-            hidden, cache = model.decode(jnp.asarray(tokens) + step, jnp.full(4, step), cache)
-        return model.logits(hidden), cache
-
-    cache = empty_cache(config.num_layers, 4, config.num_kv_heads, 8, config.head_dim, jnp.float32)
-    expected, _ = jax.jit(decode)(params, cache)
-    mesh = make_mesh(MeshOptions(fsdp=2, tensor=2))
-    with jax.set_mesh(mesh):
-        logits, split = jax.jit(decode)(shard_params(params, mesh), cache)
-    np.testing.assert_allclose(logits, expected, atol=2e-5)
-    assert split.k[0].addressable_shards[0].data.shape == (2, 1, 8, config.head_dim)
 
 
 def test_optimizer_moments_are_split_like_their_parameters():

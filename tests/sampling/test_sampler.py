@@ -313,15 +313,16 @@ def test_a_block_of_trials_has_a_prompt_of_its_own_prefilled_once(make_engine, p
     assert [(t, bits(r)) for t, r in again.found] == [(t, bits(r)) for t, r in whole.found]
 
 
-def test_a_pool_smaller_than_what_one_tick_needs(make_engine):
-    """A wave of prompts at a time; prompts that had to leave are prefilled again; the bits stay."""
-    prompts = tiny_llama.prompts(12)
-    script = [(0, query, trial) for trial in range(2) for query in range(12)]
+def test_how_many_prompts_are_kept_changes_nothing(make_engine):
+    """Prompts that had to leave the pool are prefilled again; the bits and the ticks stay."""
+    prompts = tiny_llama.prompts(30)
+    script = [(0, query, trial) for trial in range(2) for query in range(30)]
     large, small = Scripted(prompts, script), Scripted(prompts, script)
-    sample(make_engine(prompt_pool=12), large, key=KEY)
-    sample(make_engine(prompt_pool=3), small, key=KEY)
+    kept = sample(make_engine(prompt_pool=30), large, key=KEY)
+    again = sample(make_engine(prompt_pool=3), small, key=KEY)
     assert [(t, bits(r)) for t, r in small.found] == [(t, bits(r)) for t, r in large.found]
-    assert sorted(large.prompted) == list(range(12))
+    assert sorted(large.prompted) == list(range(30))
+    assert kept.prompts == 30 < again.prompts
 
 
 def test_slots_are_refilled_as_they_finish(make_engine):
@@ -417,9 +418,11 @@ def test_greedy_tokens_on_four_devices_are_those_on_one(tiny, shape):
     rollouts, _ = run(engine, tiny_llama.prompts())
     assert [list(r.tokens) for (r,) in rollouts] == json.loads(REFERENCE.read_text())["tokens"]
     assert engine.compilations() == {"prefill": 2, "insert": 1, "decode": 1}
-    cache = engine._state[0].cache.k[0]
+    slots, pool = engine._state
     rows, heads = 8 // (shape.get("data", 1) * shape.get("fsdp", 1)), 2 // shape.get("tensor", 1)
-    assert {s.data.shape for s in cache.addressable_shards} == {(rows, heads, 64, 12)}
+    shards = slots.cache.k[0].addressable_shards
+    assert {s.data.shape for s in shards} == {(2, rows, heads, 12, 16)}
+    assert {s.data.shape[2] for s in pool.cache.k[0].addressable_shards} == {heads}
 
 
 def test_prompts_that_do_not_fit_are_named(make_engine):
@@ -448,11 +451,9 @@ def test_nothing_to_do(make_engine):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prompt_buckets": ()}, "prompt_buckets"),
         ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens"),
         ({"stop": ("",)}, "stop"),
         ({"top_p": 0.0}, "top_p"),
-        ({"prompt_pool": 2}, "prompt_pool"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):

@@ -304,6 +304,22 @@ def test_changes_that_are_allowed_on_resume(tmp_path) -> None:
     assert build_config(RunStore.read(tmp_path / "a").config) == changed
 
 
+def test_what_was_chosen_is_written_to_the_config_and_kept(tmp_path) -> None:
+    """A resumed run keeps chosen shapes; a set key wins, or is refused where it changes the result."""
+    folder = tmp_path / "a"
+    with _open(_config(folder)) as store:
+        store.choose({"sampling.slots": 48, "sampling.tick_steps": 16, "sampling.prompt_buckets": [64, 320]})
+        store.mark_done("base/evaluate", EVALUATED)
+    for again in (_config(folder), _config(folder, "sampling.tick_steps=16", "sampling.slots=3")):
+        with _open(again) as store:
+            sampling = store.config["sampling"]
+        assert sampling["slots"] == (again.sampling.slots or 48)
+        assert (sampling["tick_steps"], sampling["prompt_buckets"]) == (16, [64, 320])
+        assert build_config(RunStore.read(folder).config).sampling.tick_steps == 16
+    with pytest.raises(UserError, match=r"sampling\.tick_steps: 16 → 8"):
+        _open(_config(folder, "sampling.tick_steps=8"))
+
+
 def test_changes_that_are_refused_are_all_named(tmp_path) -> None:
     with _open(_config(tmp_path / "a", "run.rounds=3")) as store:
         store.mark_done("base/evaluate", EVALUATED)

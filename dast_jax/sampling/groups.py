@@ -1,0 +1,35 @@
+"""Which slots decode together because they share a prompt. Host side."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from dast_jax.models.decode_attention import Groups
+
+__all__ = ["group_slots"]
+
+
+def group_slots(live: Bool[np.ndarray, " S"], row_of: Int[np.ndarray, " S"], size: int) -> Groups:
+    """Return the groups of the `live` slots: up to `size` slots whose prompt is in the same pool row each.
+
+    Groups are formed anew for every tick: attention carries nothing from one step to the next, and a slot's
+    result does not depend on its place.
+    """
+    slots = np.flatnonzero(live)
+    slots = slots[np.argsort(row_of[slots], kind="stable")]
+    rows = row_of[slots]
+    first = np.flatnonzero(np.diff(rows, prepend=-1))  # of each prompt
+    index = np.arange(len(slots)) - np.repeat(first, np.diff(first, append=len(slots)))
+    group = np.cumsum(index % size == 0) - 1
+    total = len(live)
+    found = Groups(
+        rows=np.zeros(total, np.int32),
+        slots=np.zeros((total, size), np.int32),
+        places=np.zeros(total, np.int32),
+        count=np.int32(group[-1] + 1 if len(slots) else 0),
+    )
+    found.rows[group] = rows
+    found.slots[group, index % size] = slots
+    found.places[slots] = group * size + index % size
+    return found
