@@ -19,7 +19,7 @@ ARGUMENTS = Arguments(
     "agreement",
     "Compare difficulty estimators on a data set, for a model.",
     AgreementOptions,
-    Flag("--model", key="model.path", help="Hugging Face folder or .gguf file"),
+    Flag("--model", key="model.path", help="Hugging Face folder, .gguf file or hub model"),
     Flag("--data", key="data.train", help="queries: file, asset:NAME or hub id"),
     Flag("--out", help="write the result to this JSON file"),
 )

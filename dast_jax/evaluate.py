@@ -15,7 +15,7 @@ ARGUMENTS = Arguments(
     "Evaluate a model on a data set: greedy pass@1; with evaluation.trials > 1, avg@k as the "
     "accuracy, pass@k and majority@k.",
     EvaluateOptions,
-    Flag("--model", key="model.path", help="Hugging Face folder or .gguf file"),
+    Flag("--model", key="model.path", help="Hugging Face folder, .gguf file or hub model"),
     Flag("--data", key="data.train", help="queries: file, asset:NAME or hub id"),
     Flag("--out", help="write the metrics to this JSON file"),
 )

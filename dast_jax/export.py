@@ -1,4 +1,4 @@
-"""`python -m dast_jax.export --run DIR --out DIR [round=1] [dtype=bfloat16]`: a run's policy, exported.
+"""`python -m dast_jax.export --run DIR --out DIR [--push OWNER/NAME] [round=1]`: a run's policy, exported.
 
 The folder is a Hugging Face model that transformers and vLLM load.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dast_jax.cli import Arguments, Flag, command
 from dast_jax.loop.export import ExportOptions, export_run
+from dast_jax.models.hub import check_push, push_folder
 
 __all__ = ["main"]
 
@@ -20,6 +21,7 @@ ARGUMENTS = Arguments(
     ExportOptions,
     Flag("--run", required=True, help="the run directory"),
     Flag("--out", required=True, help="the folder to write"),
+    Flag("--push", help="the hub model (owner/name) to upload the folder to; private where it is new"),
 )
 
 
@@ -27,8 +29,12 @@ ARGUMENTS = Arguments(
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the folder and print which round it came from. Returns the exit code."""
     args, options = ARGUMENTS.parse(argv)
+    if args.push:
+        check_push(args.push)
     round = export_run(Path(args.run), Path(args.out), options)
     print(f"{args.out}: the policy after round {round}")
+    if args.push:
+        print(push_folder(Path(args.out), args.push))
 
 
 if __name__ == "__main__":

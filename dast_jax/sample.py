@@ -20,7 +20,7 @@ ARGUMENTS = Arguments(
     "sample",
     "Sample responses to prompts.",
     SampleOptions,
-    Flag("--model", key="model.path", help="Hugging Face folder or .gguf file"),
+    Flag("--model", key="model.path", help="Hugging Face folder, .gguf file or hub model"),
     Flag("--data", required=True, help="JSONL or Parquet rows with `prompt` (text) or `messages` (chat)"),
     Flag("--out", required=True, help="file to write, JSONL or (by its suffix) Parquet"),
 )

@@ -1,4 +1,4 @@
-"""Pack preference pairs into rows, both responses of a pair in the same row."""
+"""Pack preference pairs into rows, both responses of a pair in the same row, after the prompt they share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from dast_jax.data.packing import Batch, best_fit, fill, padding_row
+from dast_jax.data.packing import Batch, best_fit, padding_row
 from dast_jax.records import PreferencePair
 
 __all__ = ["PackedPairs", "pack_pairs", "row_length"]
@@ -18,11 +18,16 @@ __all__ = ["PackedPairs", "pack_pairs", "row_length"]
 class PackedPairs:
     """Packed rows of pairs, made on access: `rows[i]` is a batch of one row.
 
-    The j-th pair of a row (from 0) is segment 2j + 1, its prompt with the chosen response, and segment
-    2j + 2, its prompt with the rejected one; otherwise a row is as in `packing.PackedRows`. It has two
-    more arrays: `reference` float32 [P, 2], the reference policy's summed log-probabilities of chosen and
-    rejected, and `pairs` float32 [P], 1 where there is a pair. At most P = T // 2 pairs fit,
-    since a text takes at least one position, so the shape depends on T alone.
+    A prompt is in a row once, for both responses. The j-th pair of a row (from 0) is three segments:
+    3j + 1, the prompt but its last token; 3j + 2, that token and the chosen response but its last; 3j + 3,
+    the same with the rejected response. The array `parents` int32 [T] names, for the tokens of a
+    response's segment, the prompt's, which they see as well (`models.attention`), and is 0 elsewhere;
+    their positions continue the prompt's. All targets of a response's segment have weight, those of a
+    prompt's none.
+
+    A row has two more arrays: `reference` float32 [P, 2], the reference policy's summed log-probabilities of
+    chosen and rejected, and `pairs` float32 [P], 1 where there is a pair. At most P = T // 2 pairs fit,
+    since a response takes at least one position, so the shape depends on T alone.
 
     `members` holds, per row, the indices of its pairs; `skipped` the indices of pairs that are left out: a
     text of theirs is too long, or both do not fit into one row.
@@ -43,8 +48,7 @@ class PackedPairs:
         start = 0
         for j, member in enumerate(self.members[index]):
             pair = self.pairs[member]
-            start = fill(row, start, 2 * j + 1, pair.prompt, pair.chosen)
-            start = fill(row, start, 2 * j + 2, pair.prompt, pair.rejected)
+            start = _fill(row, start, 3 * j + 1, pair)
             row["reference"][j] = self.reference[member]
             row["pairs"][j] = 1.0
         return row
@@ -53,7 +57,11 @@ class PackedPairs:
         """Return a row of padding: no pair in it."""
         row = padding_row(self.sequence_length, self.pad_id)
         most = self.sequence_length // 2
-        return row | {"reference": np.zeros((most, 2), np.float32), "pairs": np.zeros(most, np.float32)}
+        return row | {
+            "parents": np.zeros(self.sequence_length, np.int32),
+            "reference": np.zeros((most, 2), np.float32),
+            "pairs": np.zeros(most, np.float32),
+        }
 
     @property
     def sizes(self) -> Int[np.ndarray, "rows 2"]:
@@ -66,7 +74,7 @@ class PackedPairs:
 
     @property
     def tokens(self) -> int:
-        """Input tokens that are not padding."""
+        """Input tokens that are not padding; a pair's prompt counts once."""
         return int(self.sizes[:, 0].sum())
 
     @property
@@ -75,10 +83,29 @@ class PackedPairs:
         return int(self.sizes[:, 1].sum())
 
 
+def _fill(row: Batch, start: int, segment: int, pair: PreferencePair) -> int:
+    """Write a pair into `row` from `start`, its prompt as `segment`; return the position after it."""
+    prompt = len(pair.prompt) - 1
+    end = start + prompt
+    row["tokens"][start:end] = pair.prompt[:-1]
+    row["targets"][start:end] = pair.prompt[1:]
+    row["segment_ids"][start:end] = segment
+    row["positions"][start:end] = np.arange(prompt)
+    for own, response in enumerate((pair.chosen, pair.rejected), start=segment + 1):
+        start, end = end, end + len(response)
+        row["tokens"][start:end] = (pair.prompt[-1], *response[:-1])
+        row["targets"][start:end] = response
+        row["segment_ids"][start:end] = own
+        row["parents"][start:end] = segment
+        row["positions"][start:end] = np.arange(prompt, prompt + len(response))
+        row["weights"][start:end] = 1.0
+    return end
+
+
 def row_length(pairs: Sequence[PreferencePair], text_length: int) -> int:
     """Return how long the rows must be that hold all pairs whose texts have at most `text_length` positions.
 
-    That is `text_length` itself, or twice as much where the two texts of such a pair together need more.
+    That is `text_length` itself, or twice as much where a prompt with both its responses needs more.
     """
     longest = max((_places(p) for p in pairs if _longer(p) <= text_length), default=0)
     return text_length if longest <= text_length else 2 * text_length
@@ -123,7 +150,7 @@ def pack_pairs(
 
 
 def _places(pair: PreferencePair) -> int:
-    return 2 * (len(pair.prompt) - 1) + len(pair.chosen) + len(pair.rejected)
+    return len(pair.prompt) - 1 + len(pair.chosen) + len(pair.rejected)
 
 
 def _longer(pair: PreferencePair) -> int:

@@ -37,9 +37,10 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
     """
     import jax
 
-    from dast_jax.assets import resolve_path
     from dast_jax.models.hf import save_model
+    from dast_jax.models.hub import resolve_model
     from dast_jax.models.load import abstract_model, load_description
+    from dast_jax.models.model_card import model_card
     from dast_jax.store.run_store import RunStore
     from dast_jax.training.checkpoint import load_policy
 
@@ -48,15 +49,17 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
     round = _round(store, options.round)
     store.check(f"{round:02d}/train")
     _check_free(out)
-    model = build_config(store.config).model
-    config, tokenizer = load_description(resolve_path(model.path))
+    run_config = build_config(store.config)
+    model = run_config.model
+    config, tokenizer = load_description(resolve_model(model.path))
     _, template = abstract_model(config, dtype=model.dtype)
     host = jax.sharding.SingleDeviceSharding(_host())
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=host), template)
     params: Any = load_policy(store.path / "checkpoints" / f"round_{round:02d}", like)
     if options.dtype != "kept":
         params = jax.tree.map(lambda x: x.astype(options.dtype), params)
-    save_model(out, config, params, tokenizer)
+    card = model_card(model.path, config, method=run_config.method_name, round=round)
+    save_model(out, config, params, tokenizer, card)
     return round
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import jax
 
-from dast_jax.assets import resolve_path
 from dast_jax.config import RunConfig
+from dast_jax.metrics.devices import Peak, peak_of
+from dast_jax.models.checks import check_length
 from dast_jax.models.digest import model_digest
+from dast_jax.models.hub import resolve_model
 from dast_jax.models.load import LoadedModel, load_model
 from dast_jax.models.sharding import make_mesh
 from dast_jax.training.checkpoint import load_policy, save_policy
@@ -28,10 +30,12 @@ class Policy:
 
     def __init__(self, config: RunConfig, checkpoints: Path):
         self._model = config.model
+        self._folder = resolve_model(config.model.path)  # once: a branch on the hub may move
         self._checkpoints = checkpoints
         self.mesh = make_mesh(config.mesh)
         loaded = self._load_base()
         self.config = loaded.config
+        check_length(loaded.config, config.training.sequence_length, "training.sequence_length")
         self.graphdef = loaded.graphdef
         self.tokenizer = loaded.tokenizer
         self._params: Any = loaded.params
@@ -42,12 +46,23 @@ class Policy:
 
     def base_digest(self) -> str:
         """Return the digest of the files that the base model is read from."""
-        return model_digest(resolve_path(self._model.path))
+        return model_digest(self._folder)
 
     @property
     def parameters(self) -> int:
         """Number of weights, embeddings included."""
         return sum(leaf.size for leaf in jax.tree.leaves(self._abstract))
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights, embeddings included."""
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self._abstract))
+
+    @property
+    def peak(self) -> Peak | None:
+        """The published peaks of the mesh's devices together; None where they are not known."""
+        devices = self.mesh.devices.flatten()
+        return peak_of(devices[0].device_kind, len(devices))
 
     def after(self, round: int) -> Any:
         """Return the weights after `round` (BASE for M_0)."""
@@ -77,7 +92,7 @@ class Policy:
     def _load_base(self) -> LoadedModel:
         model = self._model
         return load_model(
-            resolve_path(model.path),
+            self._folder,
             dtype=model.dtype,
             compute_dtype=model.compute_dtype,
             remat=model.remat,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
-__all__ = ["attention", "matmul_precision"]
+from dast_jax.models import splash
+from dast_jax.models.blockwise import Rows, blockwise_attention, visible
+from dast_jax.models.sharding import partition_spec
 
-_MASKED = -1e30  # finite, so that a row with nothing to attend to gives numbers, not NaN
+__all__ = ["attention"]
+
+_CPU_BLOCK, _BLOCK = 64, 128  # positions in a block of plain XLA, on CPU and elsewhere
 
 
 def attention(
@@ -17,27 +23,71 @@ def attention(
     k: Float[Array, "B T KV H"],
     v: Float[Array, "B T KV H"],
     segment_ids: Int[Array, "B T"] | None = None,
+    *,
+    parents: Int[Array, "B T"] | None = None,
+    positions: Int[Array, "B T"] | None = None,
+    window: int | None = None,
 ) -> Float[Array, "B T N H"]:
     """Return causal attention within segments: softmax(q kᵀ / √H) v, the softmax in float32.
 
     Causality is by position in the row. Key/value head i serves the query heads i·N/KV … (i+1)·N/KV − 1.
+    A query sees the keys of its segment, and of the segment that `parents` names (0: none); with `window`,
+    only those less than that many `positions` back (positions in the row where None). Segment 0 is
+    padding, whose result is finite and otherwise undefined.
+
+    How it is computed depends on the platform of the mesh: splash attention on TPU, cuDNN's flash attention
+    on GPU, each where shapes and types allow, and otherwise blocks in plain XLA; nowhere an array of
+    length × length in float32. Under `jax.set_mesh`, each device computes its own rows and heads.
     """
-    batch, length, heads, head_dim = q.shape
-    kv_heads = k.shape[2]
-    grouped = q.reshape(batch, length, kv_heads, heads // kv_heads, head_dim)
-    precision = matmul_precision(q.dtype)
-    scores = jnp.einsum(
-        "btkgh,bskh->bkgts", grouped, k, precision=precision, preferred_element_type=jnp.float32
-    ) * (head_dim**-0.5)
-    mask = jnp.tril(jnp.ones((length, length), bool))[None]
-    if segment_ids is not None:
-        mask = mask & (segment_ids[:, :, None] == segment_ids[:, None, :])
-    scores = jnp.where(mask[:, None, None], scores, _MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    out = jnp.einsum("bkgts,bskh->btkgh", weights, v, precision=precision)
-    return out.reshape(q.shape)
+    rows = Rows(segment_ids, parents, positions if window is not None else None)
+    mesh = jax.sharding.get_abstract_mesh()
+    platform = _platform(mesh)
+    if mesh.empty or mesh.size == 1 or mesh._any_axis_manual:
+        return _on_one(q, k, v, rows, window=window, platform=platform)
+    heads = partition_spec(q.shape, ("batch", None, "heads", None), mesh)
+    if len(heads) > 2 and len(partition_spec(k.shape, ("batch", None, "kv_heads", None), mesh)) < 3:
+        # The mesh divides the query heads only: with a copy of k and v for each, it divides those too.
+        k, v = (jnp.repeat(x, q.shape[2] // k.shape[2], axis=2) for x in (k, v))
+    spec = P(*heads[:1])
+    local = functools.partial(_on_one, window=window, platform=platform)
+    sharded: Array = jax.shard_map(
+        local,
+        in_specs=(heads, heads, heads, jax.tree.map(lambda _: spec, rows)),
+        out_specs=heads,
+        check_vma=False,
+    )(q, k, v, rows)
+    return sharded
 
 
-def matmul_precision(dtype: np.dtype) -> jax.lax.Precision:
-    """Return HIGHEST for float32 (TPU and GPU would round the operands otherwise), DEFAULT for the rest."""
-    return jax.lax.Precision.HIGHEST if dtype == jnp.float32 else jax.lax.Precision.DEFAULT
+def _on_one(q: Array, k: Array, v: Array, rows: Rows, *, window: int | None, platform: str) -> Array:
+    """Return the attention of the rows and heads of one device."""
+    if platform == "tpu" and splash.supports(q, k, rows):
+        return splash.splash_attention(q, k, v, rows.segments, window=window)
+    if platform == "gpu" and _cudnn_supports(q):
+        at = jnp.arange(q.shape[1])
+        mask = visible(rows, rows, at, at, window)
+        mask = mask[:, None] if mask.ndim == 3 else mask[None, None]
+        return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn")
+    small = platform == "cpu"
+    return blockwise_attention(
+        q, k, v, rows, window=window, block=_CPU_BLOCK if small else _BLOCK, together=not small
+    )
+
+
+def _cudnn_supports(q: Float[Array, "B T N H"]) -> bool:
+    """Return whether cuDNN has a flash kernel with a mask and a gradient for this type and shape."""
+    _, length, _, width = q.shape
+    return q.dtype in (jnp.bfloat16, jnp.float16) and width % 8 == 0 and width <= 128 and length % 2 == 0
+
+
+def _platform(mesh: jax.sharding.AbstractMesh) -> str:
+    """Return what the program is compiled for: the platform of the mesh, which may be of absent devices.
+
+    Without a mesh it is that of the device on which a computation runs unless told otherwise.
+    """
+    device = mesh.abstract_device if not mesh.empty else None
+    if device is None:
+        default = jax.config.jax_default_device
+        device = default if isinstance(default, jax.Device) else jax.devices(default)[0]
+    platform: str = device.platform
+    return "gpu" if platform in ("cuda", "rocm") else platform

@@ -9,9 +9,16 @@ import ml_dtypes
 import numpy as np
 
 from dast_jax.errors import UserError
-from dast_jax.models.llama import LlamaConfig
+from dast_jax.models.llama_config import LlamaConfig
 
-__all__ = ["check_config", "check_tensors", "check_token_ids", "check_values", "check_weights"]
+__all__ = [
+    "check_config",
+    "check_length",
+    "check_tensors",
+    "check_token_ids",
+    "check_values",
+    "check_weights",
+]
 
 _SIZES = {
     "vocab_size": "vocab_size",
@@ -28,7 +35,7 @@ _PLAIN = ("float16", "bfloat16", "float32", "float64")
 
 
 def check_config(config: LlamaConfig, where: str) -> None:
-    """Raise `UserError` naming the key of `config.json` for a value that no Llama has."""
+    """Raise `UserError` naming the key of `config.json` for a value that no model has."""
     for field, key in _SIZES.items():
         if not 1 <= getattr(config, field) <= _LARGEST:
             raise UserError(f"{where}: {key} is {getattr(config, field)}; it must be from 1 to {_LARGEST}")
@@ -43,9 +50,16 @@ def check_config(config: LlamaConfig, where: str) -> None:
         raise UserError(f"{where}: rms_norm_eps is {config.rms_norm_eps:g}; it must be from 0 to 1")
     if not (math.isfinite(config.rope_theta) and config.rope_theta > 0):
         raise UserError(f"{where}: rope_theta is {config.rope_theta:g}; it must be positive")
+    if config.sliding_window is not None and config.sliding_window < 1:
+        raise UserError(f"{where}: sliding_window is {config.sliding_window}; it must be positive, or null")
     scaling = config.rope_scaling
     if scaling is not None:
         numbers = (scaling.factor, scaling.low_freq_factor, scaling.high_freq_factor)
+        if scaling.rope_type == "yarn":
+            attention = 1.0 if scaling.attention_factor is None else scaling.attention_factor
+            numbers = (scaling.factor, scaling.beta_fast, scaling.beta_slow, attention)
+            if config.rope_theta <= 1:
+                raise UserError(f"{where}: rope_theta is {config.rope_theta:g}; yarn needs more than 1")
         if not all(math.isfinite(x) and x > 0 for x in numbers):
             raise UserError(f"{where}: the rope scaling has factors {numbers}; they must be positive")
         if (
@@ -56,6 +70,16 @@ def check_config(config: LlamaConfig, where: str) -> None:
                 f"{where}: the rope scaling needs high_freq_factor above low_freq_factor, and positive "
                 "original_max_position_embeddings"
             )
+
+
+def check_length(config: LlamaConfig, length: int, key: str) -> None:
+    """Raise `UserError` where sequences of `length` tokens, as option `key` allows, cannot be computed."""
+    scaling = config.rope_scaling
+    if scaling is not None and scaling.rope_type == "dynamic" and length > config.max_position_embeddings:
+        raise UserError(
+            f"{key}: {length} is more than the model's {config.max_position_embeddings} positions, and "
+            "beyond them its dynamic rope scaling changes with the length, which is not supported; lower it"
+        )
 
 
 def check_token_ids(ids: Iterable[int], vocabulary: int, where: str) -> None:
@@ -85,7 +109,7 @@ def check_tensors(
     for name, shape in expected:
         known.add(name)
         if name not in stored:
-            raise UserError(f"the weights lack the tensor {name}; the model is not a complete Llama")
+            raise UserError(f"the weights lack the tensor {name}; the model is not a complete model")
         if stored[name] != shape:
             raise UserError(
                 f"tensor {name} has shape {list(stored[name])} where the config says {list(shape)}; "

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from dast_jax.models.attention import matmul_precision
 from dast_jax.models.cache import Prompts, Suffixes
+from dast_jax.models.precision import matmul_precision
 from dast_jax.models.sharding import constrain, on_one_cpu
 
 __all__ = ["DecodeContext", "Groups", "decode_attention"]
@@ -66,18 +66,23 @@ def decode_attention(
     window_k: Float[Array, "S KV H W"],
     window_v: Float[Array, "S KV W H"],
     step: Int[Array, ""],
+    reach: int | None = None,
 ) -> Float[Array, "S N H"]:
     """Return the attention of each slot's token to its prompt, its response, and itself at `step`.
 
     softmax(q kᵀ / √H) v, the softmax in float32. Key/value head i serves query heads i·N/KV … (i+1)·N/KV − 1.
+    With `reach`, only the last `reach` tokens are attended to, the slot's own included (a sliding window).
     """
     slots, heads, head_dim = q.shape
     kv_heads, width = window_k.shape[1], window_k.shape[3]
     grouped = q.reshape(slots, kv_heads, heads // kv_heads, head_dim)
     c = context
-    carry = _prompt(grouped, c.prompts.k[layer], c.prompts.v[layer], c.lengths, c.groups)
-    carry = _suffix(grouped, carry, c.suffixes.k[layer], c.suffixes.v[layer], c.stored)
-    seen = jnp.arange(width) <= step
+    # The first entries within reach: of the tick under way, of the response, and behind the prompt's length.
+    first = jnp.int32(-1) if reach is None else step - (reach - 1)
+    out = None if reach is None else c.stored + first
+    carry = _prompt(grouped, c.prompts.k[layer], c.prompts.v[layer], c.lengths, c.groups, out)
+    carry = _suffix(grouped, carry, c.suffixes.k[layer], c.suffixes.v[layer], c.stored, out)
+    seen = (jnp.arange(width) <= step) & (jnp.arange(width) >= first)
     carry = _attend(carry, grouped, window_k, window_v, seen[None, None, None])
     return (carry.values / carry.total[..., None]).reshape(q.shape).astype(q.dtype)
 
@@ -88,8 +93,12 @@ def _prompt(
     v: Float[Array, "P NB KV C H"],
     lengths: Int[Array, " P"],
     groups: Groups,
+    out: Int[Array, " S"] | None,
 ) -> _Softmax:
-    """Return each slot's softmax over its prompt, which is read once per group."""
+    """Return each slot's softmax over its prompt, which is read once per group.
+
+    Of a prompt of n tokens, the first n + `out` are out of a slot's reach (all if 0 or more).
+    """
     slots, kv_heads, per_head, head_dim = q.shape
     count, rows = groups.slots.shape
     block = k.shape[-1]
@@ -99,21 +108,26 @@ def _prompt(
     arranged = constrain(arranged, None, "batch", "kv_heads", None, None)
     prompt = groups.rows.reshape(-1, together)
     length = jnp.where(jnp.arange(count) < groups.count, lengths[groups.rows], 0).reshape(-1, together)
+    starts = None if out is None else _starts(length, out[groups.slots], per_head)
 
-    def chunk(i: Int[Array, ""], out: _Softmax) -> _Softmax:
+    def chunk(i: Int[Array, ""], found: _Softmax) -> _Softmax:
         mine, row, end = (jax.lax.dynamic_index_in_dim(x, i, 0, False) for x in (arranged, prompt, length))
+        earliest = None if starts is None else jax.lax.dynamic_index_in_dim(starts, i, 0, False)
 
         def one(b: Int[Array, ""], carry: _Softmax) -> _Softmax:
             if together == 1:
                 of = lambda x: jax.lax.dynamic_slice(x, (row[0], b, 0, 0, 0), (1, 1, *x.shape[2:]))[:, 0]  # noqa: E731
             else:
                 of = lambda x: x[row, b]  # noqa: E731
-            seen = b * block + jnp.arange(block) < end[:, None]
-            return _attend(carry, mine, of(k), of(v), seen[:, None, None])
+            at = b * block + jnp.arange(block)
+            seen = (at < end[:, None])[:, None, None]
+            if earliest is not None:
+                seen = seen & (at >= earliest[:, None, :, None])
+            return _attend(carry, mine, of(k), of(v), seen)
 
         done = jax.lax.fori_loop(0, -(-end.max() // block), one, _nothing(mine))
         return _Softmax(
-            *(jax.lax.dynamic_update_index_in_dim(o, x, i, 0) for o, x in zip(out, done, strict=True))
+            *(jax.lax.dynamic_update_index_in_dim(o, x, i, 0) for o, x in zip(found, done, strict=True))
         )
 
     found = jax.lax.fori_loop(0, -(-groups.count // together), chunk, _nothing(arranged))
@@ -126,25 +140,38 @@ def _prompt(
     return _Softmax(*(back(x) for x in found))
 
 
+def _starts(
+    length: Int[Array, "chunks together"], out: Int[Array, "G R"], per_head: int
+) -> Int[Array, "chunks together M"]:
+    """Return the first position of its prompt that each row of `arranged` sees, M being the slots · Q."""
+    by_slot = length[..., None] + out.reshape(*length.shape, -1)
+    return jnp.repeat(by_slot, per_head, axis=-1)
+
+
 def _suffix(
     q: Float[Array, "S KV Q H"],
     before: _Softmax,
     k: Float[Array, "NB S KV H C"],
     v: Float[Array, "NB S KV C H"],
     stored: Int[Array, " S"],
+    out: Int[Array, " S"] | None,
 ) -> _Softmax:
-    """Return `before` continued over the `stored` positions of each slot's own response."""
+    """Return `before` continued over each slot's `stored` own positions, except the first `out`."""
     slots, block = q.shape[0], k.shape[-1]
     together = _together(slots, slots, alone=_SLOTS_TOGETHER)
 
     def chunk(i: Int[Array, ""], carry: _Softmax) -> _Softmax:
         part = lambda x: jax.lax.dynamic_slice_in_dim(x, i * together, together, 0)  # noqa: E731
         mine, end = part(q), part(stored)
+        earliest = None if out is None else part(out)
 
         def one(b: Int[Array, ""], carry: _Softmax) -> _Softmax:
             start = (b, i * together, 0, 0, 0)
             of = lambda x: jax.lax.dynamic_slice(x, start, (1, together, *x.shape[2:]))[0]  # noqa: E731
-            seen = b * block + jnp.arange(block) < end[:, None]
+            at = b * block + jnp.arange(block)
+            seen = at < end[:, None]
+            if earliest is not None:
+                seen = seen & (at >= earliest[:, None])
             return _attend(carry, mine, of(k), of(v), seen[:, None, None])
 
         done = jax.lax.fori_loop(0, -(-end.max() // block), one, _Softmax(*(part(x) for x in carry)))

@@ -6,6 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from dast_jax.models.model_files import INDEX, SMALL_FILES, WEIGHTS, indexed_files
+
 __all__ = ["model_digest"]
 
 _SUFFIXES = (".json", ".safetensors", ".model", ".jinja", ".txt", ".gguf")
@@ -18,10 +20,20 @@ def model_digest(path: str | os.PathLike[str]) -> str:
     Reads all weights once, about a second per gigabyte; they are then in the file system's cache for loading.
     """
     path = Path(path)
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in _SUFFIXES)
+    files = [path] if path.is_file() else _files(path)
     total = hashlib.sha256()
     for file in files:
         with open(file, "rb") as content:
             part = hashlib.file_digest(content, "sha256").hexdigest()
         total.update(f"{file.name if file != path else ''} {part}\n".encode())
     return total.hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of a model, in order; in the hub's cache, where others add some, only those read."""
+    if folder.parent.name != "snapshots":
+        return sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES)
+    index = folder / INDEX
+    weights = [WEIGHTS] if (folder / WEIGHTS).is_file() or not index.is_file() else indexed_files(index)
+    found = (path for name in (*SMALL_FILES, INDEX, *weights) for path in folder.glob(name))
+    return sorted(path for path in found if path.is_file())

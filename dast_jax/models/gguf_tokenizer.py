@@ -22,8 +22,8 @@ _CONTROL, _USER_DEFINED = 3, 4
 _MAX_TOKEN, _MAX_CUTS = 4_096, 8_000_000
 """Characters of one SentencePiece token, and of all; a vocabulary of 256,000 tokens has about two million."""
 
-_LLAMA3_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
@@ -99,12 +99,15 @@ def _byte_level(metadata: dict[str, Any], tokens: Sequence[str], where: str) -> 
     elif pre == "smollm":
         digits = pre_tokenizers.Digits(individual_digits=True)
         backend.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_after_regex])
-    elif pre in ("llama3", "llama-v3", "llama-bpe"):
-        words = pre_tokenizers.Split(Regex(_LLAMA3_WORDS), behavior="isolated")
+    elif pre in ("llama3", "llama-v3", "llama-bpe", "qwen2"):
+        digits = "" if pre == "qwen2" else "{1,3}"
+        words = pre_tokenizers.Split(Regex(_WORDS.replace("DIGITS", digits)), behavior="isolated")
+        if pre == "qwen2":
+            backend.normalizer = normalizers.NFC()
         backend.pre_tokenizer = pre_tokenizers.Sequence([words, bytes_only])
     else:
         raise UserError(
-            f"{where}: pre-tokenizer {pre!r} is not supported (gpt-2, smollm and llama-bpe are); "
+            f"{where}: pre-tokenizer {pre!r} is not supported (gpt-2, smollm, llama-bpe and qwen2 are); "
             "use the original Hugging Face folder"
         )
     backend.decoder = decoders.ByteLevel()

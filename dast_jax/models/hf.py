@@ -1,4 +1,4 @@
-"""Hugging Face Llama folders, in and out: `config.json` and safetensors (tokenizers: `tokenizer.py`).
+"""Hugging Face folders, in and out: safetensors (`config.json`: `hf_config.py`; tokenizers: `tokenizer.py`).
 
 A parameter here is one array for all layers, axes in the order of the computation; a Hugging Face tensor is
 one layer's matrix, transposed. `LEAVES` is the whole correspondence.
@@ -20,8 +20,10 @@ from flax import nnx
 
 from dast_jax.assets.paths import file_within
 from dast_jax.errors import UserError
-from dast_jax.models.checks import check_config, check_values, check_weights
-from dast_jax.models.llama import LlamaConfig, Params, RopeScaling
+from dast_jax.models.checks import check_values, check_weights
+from dast_jax.models.hf_config import config_from_dict, config_to_dict, token_ids
+from dast_jax.models.llama import LlamaConfig, Params
+from dast_jax.models.model_files import INDEX, WEIGHTS, indexed_files, read_json
 from dast_jax.models.quantized import read_quantization
 from dast_jax.models.tensor_files import TensorFile
 from dast_jax.models.tokenizer import Tokenizer
@@ -41,6 +43,8 @@ __all__ = [
 LEAVES: dict[tuple[str, ...], str] = {
     ("embedding",): "model.embed_tokens.weight",
     ("layers", "attention_norm", "scale"): "model.layers.{}.input_layernorm.weight",
+    ("layers", "q_norm", "scale"): "model.layers.{}.self_attn.q_norm.weight",
+    ("layers", "k_norm", "scale"): "model.layers.{}.self_attn.k_norm.weight",
     ("layers", "q", "kernel"): "model.layers.{}.self_attn.q_proj.weight",
     ("layers", "k", "kernel"): "model.layers.{}.self_attn.k_proj.weight",
     ("layers", "v", "kernel"): "model.layers.{}.self_attn.v_proj.weight",
@@ -61,129 +65,6 @@ LEAVES: dict[tuple[str, ...], str] = {
 }
 
 _SHARD_BYTES = 5_000_000_000
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
-
-
-# --- config.json ---------------------------------------------------------------------------------
-
-
-def config_from_dict(data: dict[str, Any], where: str) -> LlamaConfig:
-    """Return the config of a Hugging Face `config.json`, of transformers 4 or 5; `where` names the file.
-
-    transformers 5 keeps everything rotary in `rope_parameters`; 4 has `rope_theta` and `rope_scaling`.
-    Raises `UserError` if the model is not a Llama or uses what `llama.py` does not support.
-    """
-    kinds = data.get("architectures") or [data.get("model_type")]
-    if data.get("model_type", "llama") != "llama" or "LlamaForCausalLM" not in (
-        data.get("architectures") or ["LlamaForCausalLM"]
-    ):
-        raise UserError(
-            f"{where}: this is {kinds[0]} (model_type {data.get('model_type')!r}), but only Llama models "
-            "(LlamaForCausalLM) can be read; choose another model.path"
-        )
-    if data.get("hidden_act", "silu") not in ("silu", "swish"):
-        raise UserError(f"{where}: hidden_act is {data['hidden_act']!r}, but only 'silu' is supported")
-    try:
-        hidden, heads = int(data["hidden_size"]), int(data["num_attention_heads"])
-        theta, scaling = _rope_from_dict(data, where)
-        config = LlamaConfig(
-            vocab_size=int(data["vocab_size"]),
-            hidden_size=hidden,
-            intermediate_size=int(data["intermediate_size"]),
-            num_layers=int(data["num_hidden_layers"]),
-            num_heads=heads,
-            num_kv_heads=int(data.get("num_key_value_heads") or heads),
-            head_dim=int(data.get("head_dim") or hidden // heads),
-            rope_theta=theta,
-            rope_scaling=scaling,
-            rms_norm_eps=float(data.get("rms_norm_eps", 1e-6)),
-            tie_word_embeddings=bool(data.get("tie_word_embeddings", False)),
-            attention_bias=bool(data.get("attention_bias", False)),
-            mlp_bias=bool(data.get("mlp_bias", False)),
-            max_position_embeddings=int(data.get("max_position_embeddings", 2048)),
-            bos_token_id=data.get("bos_token_id"),
-            eos_token_ids=_ids(data.get("eos_token_id")),
-            pad_token_id=data.get("pad_token_id"),
-        )
-    except KeyError as error:
-        raise UserError(f"{where}: the key {error} is missing; is this a Llama's config.json?") from None
-    except (TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise UserError(
-            f"{where}: a value is not what a Llama's config.json has ({error}); correct it"
-        ) from None
-    check_config(config, where)
-    return config
-
-
-def _ids(value: Any) -> tuple[int, ...]:
-    """Return the token ids of a cell that has none, one or a list."""
-    return () if value is None else tuple(map(int, value)) if isinstance(value, list) else (int(value),)
-
-
-def _rope_from_dict(data: dict[str, Any], where: str) -> tuple[float, RopeScaling | None]:
-    """Return theta and the scaling, whichever of the two schemas the config follows."""
-    rope = data.get("rope_parameters") or data.get("rope_scaling") or {}
-    stated = (rope.get("rope_theta"), data.get("rope_theta"), 10000.0)
-    theta = next(value for value in stated if value is not None)
-    kind = rope.get("rope_type") or rope.get("type") or "default"
-    if kind == "default":
-        return float(theta), None
-    if kind not in ("linear", "llama3"):
-        raise UserError(f"{where}: rope type {kind!r} is not supported (default, linear and llama3 are)")
-    keys = (
-        ("low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
-        if kind == "llama3"
-        else ()
-    )
-    missing = [key for key in ("factor", *keys) if key not in rope]
-    if missing:
-        raise UserError(f"{where}: the {kind} rope scaling lacks {', '.join(missing)}")
-    return float(theta), RopeScaling(
-        rope_type=kind,
-        factor=float(rope["factor"]),
-        **{key: type_of(rope[key]) for key, type_of in zip(keys, (float, float, int), strict=False)},
-    )
-
-
-def config_to_dict(config: LlamaConfig, dtype: str = "float32") -> dict[str, Any]:
-    """Return the `config.json` that transformers 4 and 5, and vLLM, read: both rope schemas at once."""
-    scaling: dict[str, Any] | None = None
-    if config.rope_scaling is not None:
-        s = config.rope_scaling
-        scaling = {"rope_type": s.rope_type, "factor": s.factor}
-        if s.rope_type == "llama3":
-            scaling |= {
-                "low_freq_factor": s.low_freq_factor,
-                "high_freq_factor": s.high_freq_factor,
-                "original_max_position_embeddings": s.original_max_position_embeddings,
-            }
-    eos = config.eos_token_ids
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "num_key_value_heads": config.num_kv_heads,
-        "head_dim": config.head_dim,
-        "hidden_act": "silu",
-        "rms_norm_eps": config.rms_norm_eps,
-        "rope_theta": config.rope_theta,
-        "rope_scaling": scaling,
-        "rope_parameters": {"rope_theta": config.rope_theta, **(scaling or {"rope_type": "default"})},
-        "tie_word_embeddings": config.tie_word_embeddings,
-        "attention_bias": config.attention_bias,
-        "mlp_bias": config.mlp_bias,
-        "max_position_embeddings": config.max_position_embeddings,
-        "initializer_range": 0.02,
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": None if not eos else eos[0] if len(eos) == 1 else list(eos),
-        "pad_token_id": config.pad_token_id,
-        "dtype": dtype,
-        "torch_dtype": dtype,
-    }
 
 
 # --- one parameter ↔ the tensors of all layers ----------------------------------------------------
@@ -211,7 +92,7 @@ def _fold(path: tuple[str, ...], c: LlamaConfig) -> _Fold:
         shapes = {"q": (n, h), "k": (kv, h), "v": (kv, h), "o": (d,), "gate": (f,), "up": (f,), "down": (d,)}
         return _Fold(False, shapes[name])
     if leaf == "scale":
-        return _Fold(False, (d,))
+        return _Fold(False, (h,) if name in ("q_norm", "k_norm") else (d,))
     kernels = {
         "q": (d, n, h), "k": (d, kv, h), "v": (d, kv, h), "o": (n, h, d), "gate": (d, f),
         "up": (d, f), "down": (f, d), "lm_head": (d, v),
@@ -228,13 +109,21 @@ def expected_shape(path: tuple[str, ...], config: LlamaConfig) -> tuple[int, ...
     return int(np.prod(shape[split:])), int(np.prod(shape[:split]))
 
 
+def _has(path: tuple[str, ...], config: LlamaConfig) -> bool:
+    """Return whether a model of `config` has the parameter `path` of `LEAVES`."""
+    if path == ("lm_head",):
+        return not config.tie_word_embeddings
+    if path[-1] == "bias":
+        if path[-2] in ("gate", "up", "down"):
+            return config.mlp_bias
+        return config.attention_output_bias if path[-2] == "o" else config.attention_bias
+    return config.qk_norm or path[-2:-1] not in (("q_norm",), ("k_norm",))
+
+
 def expected_tensors(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield the names and shapes of all tensors that a model of `config` has, in Hugging Face's names."""
     for path in LEAVES:
-        mlp = path[-2:-1] in (("gate",), ("up",), ("down",))
-        if path[-1] == "bias" and not (config.mlp_bias if mlp else config.attention_bias):
-            continue
-        if path == ("lm_head",) and config.tie_word_embeddings:
+        if not _has(path, config):
             continue
         shape = expected_shape(path, config)
         for name in hf_names(path, config):
@@ -300,12 +189,13 @@ class Folder:
         self.path = Path(path)
         if not self.path.is_dir():
             raise UserError(
-                f"model folder {self.path} does not exist; give a Hugging Face folder or a .gguf file"
+                f"model folder {self.path} does not exist; give a Hugging Face folder, a .gguf file "
+                "or a hub id"
             )
         config_file = file_within(self.path, "config.json")
         if not config_file.is_file():
             raise UserError(f"{self.path} has no config.json, so it is not a Hugging Face model folder")
-        data = _read_json(config_file)
+        data = read_json(config_file)
         self.config = config_from_dict(data, str(config_file))
         self._quantization = read_quantization(data, str(config_file))
         self._files = self._index()
@@ -314,7 +204,7 @@ class Folder:
         """Return the EOS ids of `generation_config.json`, if there is one."""
         file = file_within(self.path, "generation_config.json")
         try:
-            return _ids(_read_json(file).get("eos_token_id")) if file.is_file() else ()
+            return token_ids(read_json(file).get("eos_token_id")) if file.is_file() else ()
         except (TypeError, ValueError) as error:
             raise UserError(f"{file}: eos_token_id holds something else than ids ({error})") from None
 
@@ -339,7 +229,7 @@ class Folder:
         file = self._files.get(name)
         if file is None:
             raise UserError(
-                f"{self.path}: the weights lack the tensor {name}; the folder is not a complete Llama"
+                f"{self.path}: the weights lack the tensor {name}; the folder is not a complete model"
             )
         return file.read(name)
 
@@ -347,11 +237,11 @@ class Folder:
         return name in self._files
 
     def _index(self) -> dict[str, TensorFile]:
-        single, index = (file_within(self.path, name) for name in (_WEIGHTS, _INDEX))
+        single, index = (file_within(self.path, name) for name in (WEIGHTS, INDEX))
         if single.is_file():
             files = [single]
         elif index.is_file():
-            files = [file_within(self.path, name, named_in=_INDEX) for name in _indexed(index)]
+            files = [file_within(self.path, name, named_in=INDEX) for name in indexed_files(index)]
         else:
             raise UserError(
                 f"{self.path} has no model.safetensors (nor model.safetensors.index.json); "
@@ -366,29 +256,19 @@ class Folder:
         return found
 
 
-def _indexed(index: Path) -> list[str]:
-    """Return the names of the safetensors files that `index` lists; raise `UserError` for any other kind."""
-    weight_map = _read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise UserError(f"{index} has no weight_map of tensors and files; download the model again")
-    names = sorted(set(weight_map.values()))
-    for name in names:
-        if not name.endswith(".safetensors"):
-            raise UserError(
-                f"{index} names {name!r}, and only safetensors are read; save the model as safetensors"
-            )
-    return names
-
-
 def open_folder(path: str | os.PathLike[str]) -> Folder:
-    """Return the opened folder; raise `UserError` if it is missing, incomplete or not a Llama."""
+    """Return the opened folder; raise `UserError` if it is missing, incomplete or not supported."""
     return Folder(path)
 
 
 def save_model(
-    directory: str | os.PathLike[str], config: LlamaConfig, params: Params, tokenizer: Tokenizer | None = None
+    directory: str | os.PathLike[str],
+    config: LlamaConfig,
+    params: Params,
+    tokenizer: Tokenizer | None = None,
+    card: str | None = None,
 ) -> None:
-    """Write a folder that transformers and vLLM load: weights, configs, and the tokenizer if given.
+    """Write a folder that transformers and vLLM load: weights and configs; tokenizer and model card if given.
 
     Weights keep the dtype of `params`; above 5 GB they are split over several files. `config.json`
     comes last, each file by rename, so that an interrupted save is never taken for a model.
@@ -397,6 +277,8 @@ def save_model(
     directory.mkdir(parents=True, exist_ok=True)
     if tokenizer is not None:
         tokenizer.save(directory)
+    if card is not None:
+        (directory / "README.md").write_text(card, encoding="utf-8")
     flat = _flat(params)
     _write_tensors(directory, config, flat)
     dtype = str(np.dtype(flat["embedding",].get_value().dtype))
@@ -459,17 +341,6 @@ def _fetch(array: Any) -> np.ndarray:
 
         return np.asarray(multihost_utils.process_allgather(array, tiled=True))
     return np.asarray(array)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; raise `UserError` for what is not JSON, or is no object."""
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not valid JSON ({error}); download the model again") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{file} is not a JSON object; download the model again")
-    return data
 
 
 def _write_json(file: Path, data: dict[str, Any]) -> None:

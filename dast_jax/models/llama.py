@@ -1,12 +1,14 @@
-"""Llama in Flax NNX: one module tree, each layer's parameters stacked on a leading `layers` axis.
+"""Llama and its relatives in Flax NNX: one module tree, parameters stacked on a leading `layers` axis.
 
-The layers run as one `jax.lax.scan`, so that compile time does not grow with depth. Parameters are
-kept in `param_dtype` and cast to `dtype` where they are used; norms, softmax and logits are float32.
+What the families differ in (biases, norms of queries and keys, layers without rotary positions, a sliding
+window) is in the config; `families.py` has the list. The layers run as one `jax.lax.scan`, so that compile
+time does not grow with depth. Parameters are kept in `param_dtype` and cast to `dtype` where they are used;
+norms, softmax and logits are float32.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -14,95 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from dast_jax.models.attention import attention, matmul_precision
+from dast_jax.models.attention import attention
 from dast_jax.models.cache import KVCache, Window, write
 from dast_jax.models.decode_attention import DecodeContext, decode_attention
+from dast_jax.models.llama_config import LlamaConfig, RopeScaling
+from dast_jax.models.precision import matmul_precision
+from dast_jax.models.rope import Rotations, rotate, rotations, unrotated_where
 from dast_jax.models.sharding import constrain
 
-__all__ = ["Graph", "KVCache", "Llama", "LlamaConfig", "Params", "RopeScaling", "rope_frequencies"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RopeScaling:
-    """How rotary frequencies are stretched for long contexts: `linear`, or Llama 3.1's `llama3`."""
-
-    rope_type: str
-    factor: float
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    original_max_position_embeddings: int = 8192
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LlamaConfig:
-    """Shape and constants of a Llama, in this package's own names (`models/hf.py` translates)."""
-
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    rope_theta: float = 10000.0
-    rope_scaling: RopeScaling | None = None
-    rms_norm_eps: float = 1e-5
-    tie_word_embeddings: bool = False
-    attention_bias: bool = False
-    mlp_bias: bool = False
-    max_position_embeddings: int = 2048
-    bos_token_id: int | None = None
-    eos_token_ids: tuple[int, ...] = ()
-    pad_token_id: int | None = None
-
-
-def rope_frequencies(config: LlamaConfig) -> Float[np.ndarray, " half_head"]:
-    """Return the float32 rotary frequencies [head_dim / 2] (arXiv 2104.09864), scaled as the config says.
-
-    `llama3` (Llama 3.1, table of `rope_scaling`): wavelengths above the original context divided by
-    `low_freq_factor` are stretched by `factor`, those below it divided by `high_freq_factor` are
-    kept, and the ones between are interpolated.
-    """
-    exponents = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
-    # Rounded to float32 after the power and again after the reciprocal, as the reference does: at position
-    # 10,000 one unit in the last place of a frequency already turns a head by 5e-4 radians.
-    powers = (np.float64(config.rope_theta) ** exponents.astype(np.float64)).astype(np.float32)
-    frequencies = (np.float32(1) / powers).astype(np.float32)
-    scaling = config.rope_scaling
-    if scaling is None:
-        return frequencies
-    slow = (frequencies / np.float32(scaling.factor)).astype(np.float32)
-    if scaling.rope_type == "linear":
-        return slow
-    wavelengths = np.float32(2 * np.pi) / frequencies
-    context = scaling.original_max_position_embeddings
-    low, high = scaling.low_freq_factor, scaling.high_freq_factor
-    smooth = (np.float32(context) / wavelengths - np.float32(low)) / np.float32(high - low)
-    between = (np.float32(1) - smooth) * slow + smooth * frequencies
-    scaled = np.where(wavelengths > context / low, slow, frequencies)
-    middle = (wavelengths <= context / low) & (wavelengths >= context / high)
-    return np.where(middle, between, scaled).astype(np.float32)
-
-
-def _rotations(
-    positions: Int[Array, "*rows"], config: LlamaConfig
-) -> tuple[Float[Array, "*rows 1 half_head"], Float[Array, "*rows 1 half_head"]]:
-    """Return float32 cosines and sines [..., 1, head_dim / 2] for the heads axis to broadcast over."""
-    angles = positions[..., None].astype(jnp.float32) * rope_frequencies(config)
-    return jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
-
-
-def _rotate(
-    x: Float[Array, "*rows heads H"],
-    rotations: tuple[Float[Array, "*rows 1 half"], Float[Array, "*rows 1 half"]],
-) -> Float[Array, "*rows heads H"]:
-    """Return x with each pair (x[i], x[i + H/2]) rotated by its angle, computed in float32."""
-    cos, sin = rotations
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return turned.astype(x.dtype)
+__all__ = ["Graph", "KVCache", "Llama", "LlamaConfig", "Params", "RopeScaling"]
 
 
 class RMSNorm(nnx.Module):
@@ -119,11 +43,14 @@ class RMSNorm(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """x · kernel + bias over named axes; the kernel [L, in…, out…] is one layer's slice when called."""
+    """x · kernel + bias over named axes; the kernel [L, in…, out…] is one layer's slice when called.
+
+    `inputs` is the number of input axes: the last ones of x, and the first ones of the kernel's slice.
+    """
 
     def __init__(
         self,
-        equation: str,
+        inputs: int,
         shape: tuple[int, ...],
         axes: tuple[str, ...],
         bias_axes: tuple[int, ...] | None,
@@ -132,7 +59,7 @@ class Linear(nnx.Module):
         dtype: np.dtype,
         param_dtype: np.dtype,
     ):
-        self.equation = equation
+        self.inputs = inputs
         self.dtype = dtype
         self.kernel = nnx.Param(_normal(rngs, shape, param_dtype), logical_axes=axes)
         self.bias = nnx.data(None)
@@ -141,14 +68,12 @@ class Linear(nnx.Module):
             self.bias = nnx.Param(bias, logical_axes=tuple(axes[i] for i in bias_axes))
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        out: Array = jnp.einsum(
-            self.equation, x, self.kernel[...].astype(self.dtype), precision=matmul_precision(self.dtype)
-        )
+        out: Array = project(x, self.kernel[...].astype(self.dtype), self.inputs)
         return out if self.bias is None else out + self.bias[...].astype(self.dtype)
 
 
 class Layer(nnx.Module):
-    """One pre-norm Llama layer; built with all layers stacked, called on one layer's slice."""
+    """One pre-norm layer; built with all layers stacked, called on one layer's slice."""
 
     def __init__(self, config: LlamaConfig, *, rngs: nnx.Rngs, dtype: np.dtype, param_dtype: np.dtype):
         c = config
@@ -157,14 +82,14 @@ class Layer(nnx.Module):
         )  # fmt: skip
 
         def linear(
-            equation: str,
+            inputs: int,
             shape: tuple[int, ...],
             axes: tuple[str, ...],
             bias_axes: tuple[int, ...],
             use_bias: bool,
         ) -> Linear:
             return Linear(
-                equation,
+                inputs,
                 (layers, *shape),
                 ("layers", *axes),
                 (0, *bias_axes) if use_bias else None,
@@ -173,27 +98,30 @@ class Layer(nnx.Module):
                 param_dtype=param_dtype,
             )
 
-        attention_bias, mlp_bias = c.attention_bias, c.mlp_bias
+        qkv_bias, mlp_bias = c.attention_bias, c.mlp_bias
         self.attention_norm = RMSNorm((layers, d), ("layers", "embed"), c.rms_norm_eps, param_dtype)
-        self.q = linear("...d,dnh->...nh", (d, n, h), ("embed", "heads", "head_dim"), (2, 3), attention_bias)
-        self.k = linear(
-            "...d,dnh->...nh", (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), attention_bias
-        )
-        self.v = linear(
-            "...d,dnh->...nh", (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), attention_bias
-        )
-        self.o = linear("...nh,nhd->...d", (n, h, d), ("heads", "head_dim", "embed"), (3,), attention_bias)
+        self.q = linear(1, (d, n, h), ("embed", "heads", "head_dim"), (2, 3), qkv_bias)
+        self.k = linear(1, (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), qkv_bias)
+        self.v = linear(1, (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), qkv_bias)
+        self.o = linear(2, (n, h, d), ("heads", "head_dim", "embed"), (3,), c.attention_output_bias)
+        self.q_norm = self.k_norm = nnx.data(None)
+        if c.qk_norm:
+            self.q_norm = RMSNorm((layers, h), ("layers", "head_dim"), c.rms_norm_eps, param_dtype)
+            self.k_norm = RMSNorm((layers, h), ("layers", "head_dim"), c.rms_norm_eps, param_dtype)
         self.mlp_norm = RMSNorm((layers, d), ("layers", "embed"), c.rms_norm_eps, param_dtype)
-        self.gate = linear("...d,df->...f", (d, f), ("embed", "mlp"), (2,), mlp_bias)
-        self.up = linear("...d,df->...f", (d, f), ("embed", "mlp"), (2,), mlp_bias)
-        self.down = linear("...f,fd->...d", (f, d), ("mlp", "embed"), (2,), mlp_bias)
+        self.gate = linear(1, (d, f), ("embed", "mlp"), (2,), mlp_bias)
+        self.up = linear(1, (d, f), ("embed", "mlp"), (2,), mlp_bias)
+        self.down = linear(1, (f, d), ("mlp", "embed"), (2,), mlp_bias)
 
     def qkv(
-        self, x: Float[Array, "*rows D"], rotations: tuple[Array, Array]
+        self, x: Float[Array, "*rows D"], turns: Rotations | None
     ) -> tuple[Float[Array, "*rows N H"], Float[Array, "*rows KV H"], Float[Array, "*rows KV H"]]:
-        """Return rotated queries [..., N, H], rotated keys [..., KV, H] and values [..., KV, H]."""
+        """Return queries [..., N, H], keys [..., KV, H], rotated unless `turns` is None, and values."""
         x = self.attention_norm(x)
-        return _rotate(self.q(x), rotations), _rotate(self.k(x), rotations), self.v(x)
+        q, k, v = self.q(x), self.k(x), self.v(x)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        return (q, k, v) if turns is None else (rotate(q, turns), rotate(k, turns), v)
 
     def finish(
         self, x: Float[Array, "*rows D"], attended: Float[Array, "*rows N H"]
@@ -204,6 +132,33 @@ class Layer(nnx.Module):
         out: Array = x + self.down(jax.nn.silu(self.gate(y)) * self.up(y))
         return out
 
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def project(x: Float[Array, "..."], kernel: Float[Array, "..."], inputs: int) -> Float[Array, "..."]:
+    """Return x · kernel over the last `inputs` axes of x, the first ones of the kernel.
+
+    Its gradients are those of the product, with the kernel's written as xᵀ · gradient: as the transpose of
+    gradientᵀ · x, which differentiation makes of it, it took 2 to 3 times as long on CPU.
+    """
+    rows = x.ndim - inputs
+    axes = tuple(range(rows, x.ndim)), tuple(range(inputs))
+    return jax.lax.dot_general(x, kernel, (axes, ((), ())), precision=matmul_precision(x.dtype))
+
+
+def _project_forward(x: Array, kernel: Array, inputs: int) -> tuple[Array, tuple[Array, Array]]:
+    return project(x, kernel, inputs), (x, kernel)
+
+
+def _project_backward(inputs: int, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    rows, outputs = x.ndim - inputs, kernel.ndim - inputs
+    dot = functools.partial(jax.lax.dot_general, precision=matmul_precision(x.dtype))
+    out_axes = tuple(range(rows, rows + outputs)), tuple(range(inputs, kernel.ndim))
+    row_axes = tuple(range(rows)), tuple(range(rows))
+    return dot(gradient, kernel, (out_axes, ((), ()))), dot(x, gradient, (row_axes, ((), ())))
+
+
+project.defvjp(_project_forward, _project_backward)
 
 Params = nnx.State[Any, Any]
 """A tree of parameters: each leaf an `nnx.Param` with its logical axes."""
@@ -238,9 +193,14 @@ class Llama(nnx.Module):
         tokens: Int[Array, "B T"],
         positions: Int[Array, "B T"],
         segment_ids: Int[Array, "B T"] | None = None,
+        parents: Int[Array, "B T"] | None = None,
     ) -> Float[Array, "B T D"]:
-        """Return the final-normed hidden states; attention is causal within a segment (0 = padding)."""
-        hidden, _ = self._forward(tokens, positions, segment_ids, keep_cache=False)
+        """Return the final-normed hidden states; attention is causal within a segment (0 = padding).
+
+        `parents` is the number of an earlier segment whose keys a token sees as well, 0 for none: that of the
+        prompt which several responses continue.
+        """
+        hidden, _ = self._forward(tokens, positions, segment_ids, parents, keep_cache=False)
         return hidden
 
     def prefill(
@@ -252,7 +212,7 @@ class Llama(nnx.Module):
         """
         batch, length = tokens.shape
         positions = jnp.broadcast_to(jnp.arange(length), (batch, length))
-        hidden, cache = self._forward(tokens, positions, None, keep_cache=True)
+        hidden, cache = self._forward(tokens, positions, None, None, keep_cache=True)
         assert cache is not None
         last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
         return last, cache
@@ -278,17 +238,18 @@ class Llama(nnx.Module):
         """
         graphdef, _ = nnx.split(self.layers)
         layers = self.layer_slices() if layers is None else layers
-        rotations = _rotations(positions, self.config)
+        turns = rotations(positions, self.config)
+        reach = self.config.sliding_window
         x = self._embed(tokens)
         keys, values = [], []
         # Unrolled: a scan over layers would have to stack the caches, and to copy a slice of them per layer.
         for i, params in enumerate(layers):
             layer = nnx.merge(graphdef, params)
-            q, k, v = layer.qkv(x, rotations)
+            q, k, v = layer.qkv(x, None if i in self.config.no_rope_layers else turns)
             new_k, new_v = write(window.k[i], window.v[i], k, v, step)
             keys.append(new_k)
             values.append(new_v)
-            x = layer.finish(x, decode_attention(q, context, i, new_k, new_v, step))
+            x = layer.finish(x, decode_attention(q, context, i, new_k, new_v, step, reach))
         return self.norm(x), Window(tuple(keys), tuple(values))
 
     def unembed(self) -> Float[Array, "D V"]:
@@ -309,33 +270,52 @@ class Llama(nnx.Module):
         embedded: Array = self.embedding[...][tokens].astype(self.dtype)
         return embedded
 
+    def _unrotated(self) -> Bool[np.ndarray, " layers"] | None:
+        """Return which layers rotate nothing, None where all rotate."""
+        without = self.config.no_rope_layers
+        return np.isin(np.arange(self.config.num_layers), without) if without else None
+
     def _forward(
         self,
         tokens: Int[Array, "B T"],
         positions: Int[Array, "B T"],
         segment_ids: Int[Array, "B T"] | None,
+        parents: Int[Array, "B T"] | None,
         *,
         keep_cache: bool,
     ) -> tuple[Float[Array, "B T D"], KVCache | None]:
         """Return the final-normed hidden states, and each layer's keys and values where they are kept."""
         graphdef, stacked = nnx.split(self.layers)
-        rotations = _rotations(positions, self.config)
+        turns = rotations(positions, self.config)
+        unrotated = self._unrotated()
 
         def body(
-            x: Float[Array, "B T D"], layer_params: Params
+            x: Float[Array, "B T D"], layer_params: tuple[Params, Bool[Array, ""] | None]
         ) -> tuple[Float[Array, "B T D"], tuple[Array, Array] | None]:
-            layer = nnx.merge(graphdef, layer_params)
+            params, no_rope = layer_params
+            layer = nnx.merge(graphdef, params)
             x = constrain(x, "batch", "length", "activation_embed")
-            q, k, v = layer.qkv(x, rotations)
+            q, k, v = layer.qkv(x, turns if no_rope is None else unrotated_where(no_rope, turns))
             q = constrain(q, "batch", "length", "heads", "head_dim")
             k = constrain(k, "batch", "length", "kv_heads", "head_dim")
             v = constrain(v, "batch", "length", "kv_heads", "head_dim")
-            x = layer.finish(x, attention(q, k, v, segment_ids))
+            x = layer.finish(
+                x,
+                attention(
+                    q,
+                    k,
+                    v,
+                    segment_ids,
+                    parents=parents,
+                    positions=positions if parents is not None else None,  # else those of the row are as good
+                    window=self.config.sliding_window,
+                ),
+            )
             return x, ((jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2)) if keep_cache else None)
 
         if self.remat:
             body = jax.checkpoint(body, prevent_cse=False)
-        x, stacked_cache = jax.lax.scan(body, self._embed(tokens), stacked)
+        x, stacked_cache = jax.lax.scan(body, self._embed(tokens), (stacked, unrotated))
         x = constrain(self.norm(x), "batch", "length", "activation_embed")
         if stacked_cache is None:
             return x, None

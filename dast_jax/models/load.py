@@ -58,7 +58,7 @@ def load_model(
 ) -> LoadedModel:
     """Read a model folder or .gguf file and lay its parameters out over `mesh` (one device if None).
 
-    Raises `UserError` if the path is missing, not a Llama, incomplete, or has no usable tokenizer.
+    Raises `UserError` if the path is missing, not supported, incomplete, or has no usable tokenizer.
     """
     path = Path(path)
     config, source, tokenizer = _open(path)

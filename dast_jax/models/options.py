@@ -13,7 +13,7 @@ __all__ = ["MeshOptions", "ModelOptions"]
 class ModelOptions:
     """Which model to start from, and in what precision to keep and run it."""
 
-    path: str = opt(help="Hugging Face model folder, or a Llama-architecture .gguf file")
+    path: str = opt(help="Hugging Face model folder, .gguf file, or hub model owner/name[@revision]")
     dtype: str = opt(
         "float32",
         choices=("float32", "bfloat16"),

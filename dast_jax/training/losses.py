@@ -1,9 +1,6 @@
 """Losses: pure functions of hidden states and the unembedding matrix.
 
-Log-probabilities come from a chunked head. Logits exist only for `chunk` positions of each row at a
-time, in the forward pass and again, recomputed, in the backward pass, so the `batch x length x
-vocabulary` array never does. Chunks run along the length, not across rows, so that each of them
-holds rows of every device when the batch is sharded.
+They come from the chunked head of `training/head.py`: the `batch x length x vocabulary` array never exists.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dast_jax.models.attention import matmul_precision
+from dast_jax.training.head import target_scores, weighted_nll
 
 __all__ = ["SFTMetrics", "TokenScores", "sft_loss", "token_logprobs"]
 
@@ -22,7 +19,7 @@ __all__ = ["SFTMetrics", "TokenScores", "sft_loss", "token_logprobs"]
 class TokenScores(NamedTuple):
     """The policy's scores of each target.
 
-    logprob: log-probability in nats, float32; top: whether the target is the token with the largest logit.
+    logprob: log-probability in nats, float32; top: whether no token has a larger logit.
     """
 
     logprob: Float[Array, "B T"]
@@ -42,45 +39,20 @@ class SFTMetrics(NamedTuple):
 
 
 def token_logprobs(
-    hidden: Float[Array, "B T D"], unembed: Float[Array, "D V"], targets: Int[Array, "B T"], chunk: int
+    hidden: Float[Array, "B T D"],
+    unembed: Float[Array, "D V"],
+    targets: Int[Array, "B T"],
+    chunk: int,
+    weights: Float[Array, "B T"] | None = None,
 ) -> TokenScores:
     """Return the scores of `targets` under softmax(hidden @ unembed).
 
     `hidden` is in the compute dtype; `chunk` is the number of positions per row whose logits exist at
-    one time. The product accumulates in float32.
+    one time. The product accumulates in float32. Positions where `weights` are 0 are not computed: they
+    have 0 and False.
     """
-    batch, length, width = hidden.shape
-    chunk = min(chunk, length)
-    padding = -length % chunk
-    hidden = jnp.pad(hidden, ((0, 0), (0, padding), (0, 0)))
-    targets = jnp.pad(targets, ((0, 0), (0, padding)))
-    count = (length + padding) // chunk
-    hidden = hidden.reshape(batch, count, chunk, width).swapaxes(0, 1)
-    targets = targets.reshape(batch, count, chunk).swapaxes(0, 1)
-
-    @jax.checkpoint
-    def score(
-        hidden: Float[Array, "B C D"], unembed: Float[Array, "D V"], targets: Int[Array, "B C"]
-    ) -> TokenScores:
-        logits: Array = jnp.einsum(
-            "btd,dv->btv",
-            hidden,
-            unembed.astype(hidden.dtype),
-            precision=matmul_precision(hidden.dtype),
-            preferred_element_type=jnp.float32,
-        )
-        at_target = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-        return TokenScores(
-            logprob=at_target - jax.nn.logsumexp(logits, axis=-1),
-            top=jnp.argmax(logits, axis=-1) == targets,
-        )
-
-    if count == 1:
-        scores = jax.tree.map(lambda x: x[None], score(hidden[0], unembed, targets[0]))
-    else:
-        scores = jax.lax.map(lambda x: score(x[0], unembed, x[1]), (hidden, targets))
-    whole: TokenScores = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(batch, -1)[:, :length], scores)
-    return whole
+    weights = jnp.ones(targets.shape, jnp.float32) if weights is None else weights.astype(jnp.float32)
+    return TokenScores(*target_scores(hidden, unembed, targets, weights, chunk))
 
 
 def sft_loss(
@@ -95,12 +67,7 @@ def sft_loss(
     `weights` are 0 on prompt and padding. Returns the sum in nats and the batch's `SFTMetrics`. Dividing
     by the response tokens is left to the optimizer step, which alone knows their global count.
     """
-    scores = token_logprobs(hidden, unembed, targets, chunk)
     weights = weights.astype(jnp.float32)
-    nll = -jnp.sum(weights * scores.logprob)
-    metrics = SFTMetrics(
-        nll=jax.lax.stop_gradient(nll),
-        tokens=jnp.sum(weights),
-        correct=jnp.sum(weights * scores.top),
-    )
+    nll, correct = weighted_nll(hidden, unembed, targets, weights, chunk)
+    metrics = SFTMetrics(nll=jax.lax.stop_gradient(nll), tokens=jnp.sum(weights), correct=correct)
     return nll, metrics

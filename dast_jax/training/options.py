@@ -48,7 +48,7 @@ class TrainingOptions:
     sequence_length: int = opt(
         512,
         help="tokens per packed row; longer examples are skipped and counted, never truncated; "
-        "where the two texts of a preference pair need more together, rows of pairs are twice as long, "
+        "where a prompt with both its responses needs more, rows of preference pairs are twice as long, "
         "and half as many per step",
         min=2,
     )

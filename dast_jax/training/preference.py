@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 from dast_jax.data.pair_packing import PackedPairs, pack_pairs, row_length
 from dast_jax.errors import UserError
 from dast_jax.models.llama import Graph, Llama, Params
-from dast_jax.records import PreferencePair, SFTExample
+from dast_jax.records import PreferencePair
 from dast_jax.training.checkpoint import TrainCheckpoints
 from dast_jax.training.losses import token_logprobs
 from dast_jax.training.options import TrainingOptions
@@ -31,7 +31,7 @@ from dast_jax.training.preference_losses import (
     sigmoid_loss,
     simpo_loss,
 )
-from dast_jax.training.score import Scores, score, segment_sums
+from dast_jax.training.score import Scores, response_sums, score_pairs
 from dast_jax.training.stage import OnStep, TrainResult, TrainStats, common_stats, train_rows
 
 __all__ = [
@@ -111,18 +111,12 @@ class PreferenceObjective:
 
     def loss(self, model: Llama, micro: Mapping[str, Array]) -> tuple[Float[Array, ""], PreferenceSums]:
         """Return the summed losses of the pairs; `micro` holds rows of `pair_packing.PackedPairs`."""
-        hidden = model(micro["tokens"], micro["positions"], micro["segment_ids"])
-        scores = token_logprobs(hidden, model.unembed(), micro["targets"], self.head_chunk)
         weights, segments = micro["weights"].astype(jnp.float32), micro["segment_ids"]
+        hidden = model(micro["tokens"], micro["positions"], segments, micro["parents"])
+        scores = token_logprobs(hidden, model.unembed(), micro["targets"], self.head_chunk, weights)
         present = micro["pairs"]
-        count = 2 * present.shape[1] + 1
-
-        def by_response(values: Float[Array, "B T"]) -> Float[Array, "B P 2"]:
-            """Return the sums of `values` over each response, chosen and rejected."""
-            return segment_sums(values, segments, count)[:, 1:].reshape(*present.shape, 2)
-
-        logprobs = by_response(weights * scores.logprob)
-        lengths = by_response(weights)
+        logprobs = response_sums(weights * scores.logprob, segments, present.shape[1])
+        lengths = response_sums(weights, segments, present.shape[1])
         safe = jnp.maximum(lengths, 1.0)  # where there is no pair, everything but its length is 0
         pairs = PairLogprobs(
             chosen=logprobs[..., 0],
@@ -134,7 +128,7 @@ class PreferenceObjective:
         )
         loss = jnp.sum(present * self.pair_loss(pairs))
         of_pairs = pair_metrics(pairs, loss=self.preference_loss, beta=self.beta)
-        chosen_weights = weights * (segments % 2)
+        chosen_weights = weights * (segments % 3 == 2)
         sums = PreferenceSums(
             loss=loss,
             pairs=jnp.sum(present),
@@ -219,16 +213,31 @@ def reference_logprobs(
 ) -> tuple[Float[np.ndarray, "n 2"], Scores]:
     """Return the log-probabilities (nats) of `pairs` under `params`, the reference: chosen and rejected.
 
-    NaN for a response that is longer than a row; its pair is skipped in training. Also returns the scores
-    of the 2n responses, for their token counts.
+    NaN for a pair with a text that is longer than a row, which is skipped in training. A prompt is computed
+    once for both its responses, and counts once: one forward pass over the rows of training. Also
+    returns the scores of the 2n responses, for their token counts.
     """
-    examples = [
-        SFTExample(query=pair.query, prompt=pair.prompt, response=response)
-        for pair in pairs
-        for response in (pair.chosen, pair.rejected)
-    ]
-    scores = score(graphdef, params, examples, options=options, pad_id=pad_id, mesh=mesh)
+    options, rows = _pack(pairs, np.zeros((len(pairs), 2), np.float32), options, pad_id=pad_id, mesh=mesh)
+    scores = score_pairs(graphdef, params, rows, options=options, mesh=mesh)
     return scores.logprob.reshape(len(pairs), 2), scores
+
+
+def _pack(
+    pairs: Sequence[PreferencePair],
+    reference: Float[np.ndarray, "n 2"],
+    options: TrainingOptions,
+    *,
+    pad_id: int,
+    mesh: Mesh | None,
+    seed: int = 0,
+) -> tuple[TrainingOptions, PackedPairs]:
+    """Return the rows of `pairs`, and `options` with the length and number of these rows."""
+    text_length = options.sequence_length
+    if row_length(pairs, text_length) > text_length:
+        options = _with_double_rows(options, mesh)
+    return options, pack_pairs(
+        pairs, reference, options.sequence_length, text_length=text_length, pad_id=pad_id, seed=seed
+    )
 
 
 def train_preferences(
@@ -249,8 +258,8 @@ def train_preferences(
 
     `reference` holds the reference policy's summed log-probabilities of the chosen and the rejected
     responses (`reference_logprobs`); simpo does not use it and takes None. A pair with a text that is longer
-    than `options.sequence_length` is skipped and counted; where the two texts of another do not fit into
-    one row together, rows are twice as long, and half as many per step. The learning rate peaks at
+    than `options.sequence_length` is skipped and counted; where a prompt with both its responses does not fit
+    into one row, rows are twice as long, and half as many per step. The learning rate peaks at
     `options.preference_learning_rate`. Otherwise like `trainer.train`: deterministic, resumable from
     `checkpoints`, and it raises the same.
     """
@@ -261,11 +270,7 @@ def train_preferences(
     elif reference is None:
         raise ValueError(f"preference_loss={options.preference_loss} needs reference log-probabilities")
     text_length = options.sequence_length
-    if row_length(pairs, text_length) > text_length:
-        options = _with_double_rows(options, mesh)
-    rows = pack_pairs(
-        pairs, reference, options.sequence_length, text_length=text_length, pad_id=pad_id, seed=seed
-    )
+    options, rows = _pack(pairs, reference, options, pad_id=pad_id, mesh=mesh, seed=seed)
     if not len(rows):
         raise UserError(
             f"there is nothing to train on: {len(pairs)} preference pairs, {len(rows.skipped)} of them with "
@@ -312,7 +317,8 @@ def _identity(rows: PackedPairs, objective: PreferenceObjective, options: Traini
     """Return a digest of what decides the batches and the loss; another stage's checkpoints do not match."""
     digest = hashlib.sha256()
     length = options.epochs, options.max_steps, options.batch_size, options.sequence_length
-    shape = [repr(objective), seed, *length, rows.pad_id]
+    layout = "prompts shared"  # the rows of a checkpoint must be these
+    shape = [layout, repr(objective), seed, *length, rows.pad_id]
     digest.update(json.dumps(shape).encode())
     digest.update(rows.reference.tobytes())
     for pair in rows.pairs:

@@ -7,6 +7,7 @@ import json
 import jax
 import pytest
 import safetensors.numpy
+import yaml
 from model_cases import TEXT, case, state_equal, tokenizer, write_folder
 from reference.llama_cases import hf_config, weights
 
@@ -14,6 +15,7 @@ from dast_jax.config import build_config, run_settings
 from dast_jax.export import main
 from dast_jax.metrics.flops import Flops
 from dast_jax.models.load import load_model
+from dast_jax.models.model_card import model_card
 from dast_jax.store.results import TrainedResult, TrainingResult
 from dast_jax.store.run_store import RunStore
 from dast_jax.training.checkpoint import save_policy
@@ -66,6 +68,34 @@ def test_transformers_loads_the_export(run, tmp_path):
     assert torch.equal(model.get_input_embeddings().weight, expected)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     assert theirs(TEXT[0], add_special_tokens=False)["input_ids"] == tokenizer().encode(TEXT[0])
+
+
+def test_an_export_says_what_it_is(run, tmp_path):
+    out = tmp_path / "out"
+    template = "{% for m in messages %}{{ m['content'] }}{% endfor %}="
+    (tmp_path / "base" / "chat_template.jinja").write_text(template)
+    assert main(["--run", str(run), "--out", str(out)]) == 0
+    card = (out / "README.md").read_text()
+    assert "`base` after round 1" in card
+    assert "method `dast`" in card
+    assert str(tmp_path) not in card  # it may be published
+    assert json.loads((out / "generation_config.json").read_text())["eos_token_id"] == 2
+    assert load_model(out).tokenizer.inner.chat_template == template
+
+
+def test_the_card_of_a_hub_model_names_it():
+    card = model_card("owner/name@abc", case("qwen2")[0], method="star", round=3)
+    assert yaml.safe_load(card.split("---")[1])["base_model"] == "owner/name"
+    assert "`owner/name` (revision abc) after round 3" in card
+    assert "Qwen2ForCausalLM" in card
+    assert "base_model" not in model_card("../owner/name", case("qwen2")[0], method="star", round=3)
+
+
+def test_nothing_is_exported_where_it_cannot_be_pushed(run, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["--run", str(run), "--out", str(out), "--push", "owner/name"]) == 2
+    assert "HF_HUB_OFFLINE is set" in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

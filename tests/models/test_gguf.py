@@ -21,8 +21,8 @@ from dast_jax.models.gguf import open_gguf
 from dast_jax.models.gguf_reader import BoundedReader
 from dast_jax.models.gguf_tokenizer import build_tokenizer
 from dast_jax.models.hf import save_model
-from dast_jax.models.llama import rope_frequencies
 from dast_jax.models.load import load_model
+from dast_jax.models.rope import rope_frequencies
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
 FLOAT32 = gguf.GGMLQuantizationType.F32
@@ -42,10 +42,13 @@ def _write(
     kind: gguf.GGMLQuantizationType = FLOAT32,
     pre: str = "gpt-2",
     model: str = "gpt2",
-    architecture: str = "llama",
+    architecture: str = "",
     **extra,
 ) -> Path:
     c, (_, theta, scaling, _) = hf_config(name), CASES[name]
+    kinds = {"qwen2": gguf.MODEL_ARCH.QWEN2, "qwen3": gguf.MODEL_ARCH.QWEN3}
+    of_model = kinds.get(c["model_type"], gguf.MODEL_ARCH.LLAMA)
+    architecture = architecture or gguf.MODEL_ARCH_NAMES[of_model]
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_context_length(c["max_position_embeddings"])
     writer.add_embedding_length(c["hidden_size"])
@@ -59,6 +62,10 @@ def _write(
     if scaling and scaling["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(scaling["factor"])
+    if scaling and scaling["rope_type"] == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(scaling["factor"])
+        writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
     if scaling and scaling["rope_type"] == "llama3":
         config = case(name)[0]
         plain = rope_frequencies(replace(config, rope_scaling=None))
@@ -75,9 +82,9 @@ def _write(
     writer.add_pad_token_id(3)
     for key, value in extra.items():
         getattr(writer, key)(value)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, c["num_hidden_layers"])
+    names = gguf.get_tensor_name_map(of_model, c["num_hidden_layers"])
     for key, tensor in weights(name).items():
-        if "q_proj" in key or "k_proj" in key:
+        if of_model == gguf.MODEL_ARCH.LLAMA and ("q_proj" in key or "k_proj" in key):
             tensor = _permute(tensor, c["num_attention_heads" if "q_proj" in key else "num_key_value_heads"])
         theirs = names.get_name(key, try_suffixes=(".weight", ".bias"))
         raw = kind if tensor.ndim == 2 and tensor.shape[1] % 32 == 0 else FLOAT32  # blocks of 32
@@ -94,13 +101,28 @@ def _merges(backend: Backend) -> list[list[str]]:
     return json.loads(backend.to_str())["model"]["merges"]
 
 
-@pytest.mark.parametrize("name", ["grouped", "tied", "wide_heads", "all_biases", "linear", "llama3_far"])
+@pytest.mark.parametrize(
+    "name",
+    ["grouped", "tied", "wide_heads", "all_biases", "linear", "llama3_far", "yarn", "qwen2", "qwen3"],
+)
 def test_a_float32_file_is_the_folder_it_came_from(name, tmp_path):
     loaded = load_model(_write(tmp_path / "tiny.gguf", name))
     config, _, params = case(name)
     assert state_equal(loaded.params, params)
     expected = {**config.__dict__, "bos_token_id": 1, "eos_token_ids": (2,), "pad_token_id": 3}
     assert loaded.config.__dict__ == expected
+
+
+def test_a_mistral_is_read_as_the_llama_that_it_is_there(tmp_path):
+    loaded = load_model(_write(tmp_path / "tiny.gguf", "mistral"))
+    assert loaded.config.family == "llama"
+    assert state_equal(loaded.params, case("mistral")[2])
+
+
+def test_yarn_with_other_numbers_is_refused(tmp_path):
+    path = _write(tmp_path / "tiny.gguf", "yarn", add_rope_scaling_attn_factors=2.0)
+    with pytest.raises(UserError, match=r"rope\.scaling\.attn_factor is not supported"):
+        open_gguf(path)
 
 
 def test_the_permutation_matters():
@@ -183,6 +205,7 @@ def test_words_of_each_kind():
         "\n\n ",
         " so",
     ]
+    assert _words("qwen2", text) == ["It", "'s", " ", *"12345", " apples", ",\n\n", " ", " so"]
     assert _words("llama-bpe", text) == ["It", "'s", " ", "123", "45", " apples", ",\n\n", " ", " so"]
 
 
@@ -221,8 +244,8 @@ def test_unusable_files(tmp_path):
     (tmp_path / "junk.gguf").write_bytes(b"junk" * 100)
     with pytest.raises(UserError, match="cannot be read as GGUF"):
         load_model(tmp_path / "junk.gguf")
-    with pytest.raises(UserError, match="architecture is 'qwen2'"):
-        load_model(_write(tmp_path / "qwen.gguf", "grouped", architecture="qwen2"))
+    with pytest.raises(UserError, match=r"architecture is 'gemma3', .*\(llama, qwen2, qwen3 are\)"):
+        load_model(_write(tmp_path / "gemma.gguf", "grouped", architecture="gemma3"))
     with pytest.raises(UserError, match="pre-tokenizer 'tekken' is not supported"):
         load_model(_write(tmp_path / "tekken.gguf", "grouped", pre="tekken"))
     with pytest.raises(UserError, match="tokenizer model 'bert'"):

@@ -136,13 +136,13 @@ def _without(config: dict, key: str) -> dict:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c: c | {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}, "Qwen2ForCausalLM"),
+        (lambda c: c | {"model_type": "qwen2", "architectures": ["Qwen2VLModel"]}, "Qwen2VLModel"),
         (
             lambda c: c | {"architectures": ["LlamaForSequenceClassification"]},
             "LlamaForSequenceClassification",
         ),
         (lambda c: c | {"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
-        (lambda c: c | {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope type 'yarn'"),
+        (lambda c: c | {"rope_parameters": {"rope_type": "su", "factor": 2.0}}, "rope type 'su'"),
         (lambda c: c | {"rope_parameters": {"rope_type": "llama3", "factor": 2.0}}, "lacks low_freq_factor"),
         (lambda c: _without(c, "hidden_size"), "hidden_size"),
         (lambda c: c | {"intermediate_size": 100}, "gate_proj.weight has shape"),

@@ -41,10 +41,10 @@ def refused(tmp_path, config=None, tensors=None, load=load_model) -> str:
         ({"hidden_size": -64}, "hidden_size is -64"),
         ({"num_key_value_heads": 3}, "no multiple of num_key_value_heads"),
         ({"head_dim": 15}, "head_dim is 15"),
-        ({"vocab_size": "many"}, "a value is not what a Llama's config.json has"),
+        ({"vocab_size": "many"}, "a value is not what the config.json of a LlamaForCausalLM has"),
         (
             {"rope_scaling": "llama3", "rope_parameters": None},
-            "a value is not what a Llama's config.json has",
+            "a value is not what the config.json of a LlamaForCausalLM has",
         ),
         ({"eos_token_id": 97}, "the EOS id 97 is not one of the model's 97 tokens"),
         ({"eos_token_id": [2, -1]}, "the EOS id -1"),

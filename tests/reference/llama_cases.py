@@ -1,4 +1,4 @@
-"""Small Llamas of every shape that matters, with weights that follow from a seed: no torch, no files."""
+"""Small models of every family and shape that matters, with weights from a seed: no torch, no files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,26 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CASES", "KEPT", "LENGTH", "hf_config", "inputs", "weights"]
+__all__ = [
+    "CASES",
+    "GREEDY",
+    "GREEDY_PROMPTS",
+    "GREEDY_TOKENS",
+    "KEPT",
+    "LENGTH",
+    "hf_config",
+    "inputs",
+    "weights",
+]
 
 LENGTH = 16
 KEPT = (0, 7, 14, 15)
 """Places in the row whose logits are kept as reference."""
+
+GREEDY = ("mistral_window", "qwen2_tied_yarn", "qwen3", "smollm3")
+GREEDY_PROMPTS = ((5,), (7, 3, 90, 12, 44), (9, 8, 7, 6, 5, 4, 3, 20, 21, 22, 23), tuple(range(30, 46)))
+GREEDY_TOKENS = 20
+"""Cases, prompts and numbers of new tokens whose greedy continuations are kept."""
 
 _BASE: dict[str, Any] = {
     "vocab_size": 97,
@@ -35,6 +50,18 @@ def _llama3(factor: float) -> dict[str, Any]:
         "original_max_position_embeddings": 8192,
     }
 
+
+def _yarn(factor: float, **more: Any) -> dict[str, Any]:
+    numbers = {"original_max_position_embeddings": 64, "beta_fast": 32.0, "beta_slow": 1.0, **more}
+    return {"rope_type": "yarn", "factor": factor, **numbers}
+
+
+def _family(model_type: str, architecture: str, **changes: Any) -> dict[str, Any]:
+    named = {"model_type": model_type, "architectures": [architecture]}
+    return {**named, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, **changes}
+
+
+_QWEN2 = _family("qwen2", "Qwen2ForCausalLM", max_position_embeddings=32768)
 
 # name: (changes to the config, rope theta, rope scaling, first position of row 1; row 0 starts at 0)
 CASES: dict[str, tuple[dict[str, Any], float, dict[str, Any] | None, int]] = {
@@ -90,6 +117,40 @@ CASES: dict[str, tuple[dict[str, Any], float, dict[str, Any] | None, int]] = {
         100,
     ),
     "fine_eps": ({"rms_norm_eps": 1e-6, "num_hidden_layers": 1}, 1e4, None, 1),
+    "deepseek_math": ({"rms_norm_eps": 1e-6, "max_position_embeddings": 4096}, 1e4, None, 3000),
+    "dynamic": ({"num_key_value_heads": 2}, 1e4, {"rope_type": "dynamic", "factor": 2.0}, 2000),
+    "yarn": ({"num_key_value_heads": 2, "max_position_embeddings": 256}, 1e4, _yarn(4.0), 200),
+    "mistral": (_family("mistral", "MistralForCausalLM", head_dim=24, sliding_window=None), 1e6, None, 100),
+    "mistral_window": (_family("mistral", "MistralForCausalLM", sliding_window=6), 1e4, None, 100),
+    "qwen2": (_QWEN2, 1e6, None, 100),
+    "qwen2_tied_yarn": (
+        _QWEN2 | {"tie_word_embeddings": True},
+        1e6,
+        _yarn(2.0, attention_factor=1.3, truncate=False),
+        100,
+    ),
+    "qwen3": (_family("qwen3", "Qwen3ForCausalLM", head_dim=32), 1e6, None, 100),
+    "qwen3_bias": (
+        _family("qwen3", "Qwen3ForCausalLM", attention_bias=True, tie_word_embeddings=True),
+        1e6,
+        None,
+        5,
+    ),
+    "smollm3": (
+        _family(
+            "smollm3",
+            "SmolLM3ForCausalLM",
+            num_hidden_layers=4,
+            no_rope_layers=[1, 0, 1, 0],
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=None,
+            pad_token_id=None,
+        ),
+        5e6,
+        None,
+        100,
+    ),
 }
 
 
@@ -120,13 +181,15 @@ def weights(name: str) -> dict[str, np.ndarray]:
     for i in range(c["num_hidden_layers"]):
         layer = f"model.layers.{i}."
         shapes |= {layer + "input_layernorm.weight": (d,), layer + "post_attention_layernorm.weight": (d,)}
+        if c["model_type"] == "qwen3":
+            shapes |= {f"{layer}self_attn.{part}_norm.weight": (c["head_dim"],) for part in "qk"}
         for block, names, bias in (
             ("self_attn.", {"q": (q, d), "k": (kv, d), "v": (kv, d), "o": (d, q)}, "attention_bias"),
             ("mlp.", {"gate": (f, d), "up": (f, d), "down": (d, f)}, "mlp_bias"),
         ):
             for part, shape in names.items():
                 shapes[f"{layer}{block}{part}_proj.weight"] = shape
-                if c.get(bias):
+                if c.get(bias) or (c["model_type"] == "qwen2" and part in ("q", "k", "v")):
                     shapes[f"{layer}{block}{part}_proj.bias"] = shape[:1]
     return {tensor: _tensor(f"{name}/{tensor}", shape) for tensor, shape in shapes.items()}
 

@@ -1,10 +1,14 @@
 """The chunked head against the plain formula, and its memory use."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dast_jax.models.options import MeshOptions
+from dast_jax.models.sharding import make_mesh
 from dast_jax.training.losses import sft_loss, token_logprobs
 
 B, T, D, V = 3, 21, 8, 53
@@ -64,6 +68,19 @@ def test_tokens_without_weight_contribute_exactly_nothing(data):
     assert metrics == metrics_again
 
 
+def test_positions_without_weight_are_not_scored_and_get_no_gradient(data):
+    """Not even where the last chunk reaches them, and what is made of their score has a gradient."""
+    hidden, unembed, targets, weights = data
+    scored = lambda h, w: token_logprobs(h, w, targets, 4, weights)  # noqa: E731
+    scores = scored(hidden, unembed)
+    assert not np.asarray(scores.logprob)[np.asarray(weights) == 0].any()
+    made = lambda h, w: jnp.sum(jnp.sin(scored(h, w).logprob))  # noqa: E731
+    plainly = lambda h, w: jnp.sum(weights * jnp.sin(token_logprobs(h, w, targets, 21).logprob))  # noqa: E731
+    grads = jax.grad(made, argnums=(0, 1))(hidden, unembed)
+    for got, want in zip(grads, jax.grad(plainly, argnums=(0, 1))(hidden, unembed), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+
+
 def biggest_vocabulary_array(function, *args):
     """The number of elements of the largest array with a vocabulary axis anywhere in the program."""
     sizes = [0]
@@ -113,3 +130,45 @@ def test_bfloat16_accumulates_in_float32(data):
     )[0]
     assert grad.dtype == jnp.float32
     np.testing.assert_allclose(loss, plain(*data), rtol=2e-2)
+
+
+def collectives(text, size):
+    """Per computation of a compiled program: its collectives of at least `size` elements, by name."""
+    found, name = {}, ""
+    for line in text.splitlines():
+        if line.startswith(("%", "ENTRY")):
+            name = line.split()[0]
+        operation = re.search(r"= .*?\[([\d,]*)\].*? (all-gather|all-reduce|reduce-scatter)(-start)?\(", line)
+        if operation and np.prod([int(n) for n in operation[1].split(",") if n]) >= size:
+            found.setdefault(name, []).append(operation[2])
+    return found
+
+
+@pytest.mark.parametrize(("options", "split"), [({"fsdp": 4}, (4, 1)), ({"fsdp": 2, "tensor": 2}, (2, 2))])
+def test_a_mesh_gathers_the_unembedding_once_and_reduces_its_gradient_once(options, split):
+    """Outside of the loop over chunks, which the compiler alone would not do; and the result is the same."""
+    random = np.random.RandomState(1)
+    width, vocabulary = 64, 512
+    hidden = jnp.asarray(random.standard_normal((4, 32, width)), jnp.float32)
+    unembed = jnp.asarray(random.standard_normal((width, vocabulary)), jnp.float32)
+    targets = jnp.asarray(random.randint(0, vocabulary, (4, 32)))
+    weights = jnp.asarray(random.rand(4, 32) < 0.6, jnp.float32)
+    mesh = make_mesh(MeshOptions(**options))
+    places = jax.P("fsdp"), jax.P("fsdp", "tensor")
+    arguments = [
+        jax.device_put(x, jax.NamedSharding(mesh, p)) for x, p in zip((hidden, unembed), places, strict=True)
+    ]
+    nll = lambda h, w: sft_loss(h, w, targets, weights, 4)[0]  # noqa: E731
+    scores = lambda h, w: jnp.sum(jnp.sin(token_logprobs(h, w, targets, 4, weights).logprob))  # noqa: E731
+    for loss, passes in ((nll, 1), (scores, 2)):
+        step = jax.value_and_grad(loss, argnums=(0, 1))
+        expected = jax.jit(step)(hidden, unembed)
+        with jax.set_mesh(mesh):
+            compiled = jax.jit(step).lower(*arguments).compile()
+            got = compiled(*arguments)
+        large = collectives(compiled.as_text(), width * vocabulary // (split[0] * split[1]))
+        assert list(large) == ["ENTRY"], large
+        assert large["ENTRY"].count("all-gather") <= passes
+        assert len(large["ENTRY"]) <= passes + 1 + split[1]  # and, where split, the sum over its parts
+        for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)

@@ -72,7 +72,7 @@ def unbroken():
 # -- rows --------------------------------------------------------------------------------------------
 
 
-def test_both_texts_of_a_pair_are_in_one_row():
+def test_both_responses_of_a_pair_follow_their_prompt():
     given, reference = pairs(), arbitrary_reference()
     rows = pack_pairs(given, reference, 64)
     assert sorted(i for row in rows.members for i in row) == list(range(20))
@@ -81,17 +81,19 @@ def test_both_texts_of_a_pair_are_in_one_row():
         row = rows[i]
         assert row["pairs"].tolist() == [1.0] * len(members) + [0.0] * (32 - len(members))
         for j, member in enumerate(members):
-            pair = given[member]
+            pair, prompt = given[member], row["segment_ids"] == 3 * j + 1
             assert row["reference"][j].tolist() == reference[member].tolist()
-            for segment, response in ((2 * j + 1, pair.chosen), (2 * j + 2, pair.rejected)):
-                here = row["segment_ids"] == segment
-                text = (*pair.prompt, *response)
-                assert tuple(row["tokens"][here]) == text[:-1]
-                assert tuple(row["targets"][here]) == text[1:]
-                assert row["positions"][here].tolist() == list(range(len(text) - 1))
-                weights = [0.0] * (len(pair.prompt) - 1) + [1.0] * len(response)
-                assert row["weights"][here].tolist() == weights
-        assert row["segment_ids"].max() == 2 * len(members)
+            assert not row["weights"][prompt].any()
+            assert not row["parents"][prompt].any()
+            for segment, response in ((3 * j + 2, pair.chosen), (3 * j + 3, pair.rejected)):
+                own = row["segment_ids"] == segment
+                assert (row["parents"][own] == 3 * j + 1).all()
+                assert row["weights"][own].tolist() == [1.0] * len(response)
+                both, text = prompt | own, (*pair.prompt, *response)
+                assert tuple(row["tokens"][both]) == text[:-1]
+                assert tuple(row["targets"][both]) == text[1:]
+                assert row["positions"][both].tolist() == list(range(len(text) - 1))
+        assert row["segment_ids"].max() == 3 * len(members)
     assert rows.tokens == sum((rows[i]["segment_ids"] > 0).sum() for i in range(len(rows)))
     assert rows.response_tokens == sum(rows[i]["weights"].sum() for i in range(len(rows)))
 
@@ -101,11 +103,11 @@ def test_the_smallest_pairs_fill_a_row():
     rows = pack_pairs(given, arbitrary_reference(8), 17)
     assert len(rows) == 1
     assert rows[0]["pairs"].tolist() == [1.0] * 8
-    assert rows[0]["segment_ids"].tolist() == [*range(1, 17), 0]
+    assert rows[0]["segment_ids"].tolist() == [i for i in range(1, 25) if i % 3 != 1] + [0]
 
 
 def test_pairs_with_a_text_that_does_not_fit_are_skipped_and_counted():
-    long = PreferencePair(query=9, prompt=(1, 2), chosen=(3,) * 64, rejected=(4,) * 2)  # 65 + 3 places
+    long = PreferencePair(query=9, prompt=(1, 2), chosen=(3,) * 64, rejected=(4,) * 2)  # 65 positions
     snug = dataclasses.replace(long, chosen=(3,) * 60)
     reference = np.concatenate([arbitrary_reference(5), [[np.nan, -1.0]], [[-2.0, -1.0]]])
     result = run([*pairs(5), long, snug], reference)
@@ -118,7 +120,7 @@ def test_pairs_with_a_text_that_does_not_fit_are_skipped_and_counted():
         run([], np.zeros((0, 2)))
 
 
-WIDE = PreferencePair(query=9, prompt=(1, 2), chosen=(3,) * 60, rejected=(4,) * 50)  # 61 + 51 places
+WIDE = PreferencePair(query=9, prompt=(1, 2), chosen=(3,) * 60, rejected=(4,) * 50)  # 1 + 60 + 50 positions
 
 
 def test_a_pair_whose_texts_fit_one_by_one_is_trained_on():

@@ -7,6 +7,7 @@ import torch_sft
 from flax import nnx
 
 from dast_jax.data.packing import pack
+from dast_jax.models.hf import build_params, config_from_dict
 from dast_jax.models.llama import Llama, LlamaConfig
 from dast_jax.records import SFTExample
 from dast_jax.training.step import loss_and_grads
@@ -47,7 +48,10 @@ def ours():
         head_dim=c["head_dim"],
     )
     graphdef, params = nnx.split(Llama(config, rngs=nnx.Rngs(0)))
-    params = ours_from_theirs(torch_sft.weights(), params)
+    return loss_and_gradients(graphdef, ours_from_theirs(torch_sft.weights(), params))
+
+
+def loss_and_gradients(graphdef, params):
     examples = [
         SFTExample(query=i, prompt=tuple(p), response=tuple(r))
         for i, (p, r) in enumerate(torch_sft.examples())
@@ -76,3 +80,38 @@ def test_loss_and_gradients_equal_stored_torch(ours):
 def test_loss_and_gradients_equal_live_torch(ours):
     pytest.importorskip("torch", reason="torch is not installed: install the [parity] extra")
     check(ours, torch_sft.compute())
+
+
+# --- Qwen2: biases on q, k and v, and one matrix for embeddings and head ------------------------------
+
+
+@pytest.fixture(scope="module")
+def qwen2():
+    config = config_from_dict(torch_sft.QWEN2, "qwen2")
+    graphdef, params = nnx.split(Llama(config, rngs=nnx.Rngs(0)))
+    return loss_and_gradients(graphdef, by_name(torch_sft.qwen2_weights(), params, config))
+
+
+def by_name(theirs, params, config):
+    place = lambda path, array: jax.numpy.asarray(array)  # noqa: E731
+    return build_params(params, config, theirs.__getitem__, place)
+
+
+def check_qwen2(ours, reference):
+    loss, grads = ours
+    assert loss == pytest.approx(float(reference["loss"]), rel=1e-4)
+    config = config_from_dict(torch_sft.QWEN2, "qwen2")
+    expected = dict(nnx.to_flat_state(by_name(reference, grads, config)))
+    for path, leaf in nnx.to_flat_state(grads):
+        got, want = np.asarray(leaf.get_value()), np.asarray(expected[path].get_value())
+        assert np.abs(want).max() > 0, path
+        assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max(), path
+
+
+def test_qwen2_gradients_equal_stored_torch(qwen2):
+    check_qwen2(qwen2, np.load(torch_sft.QWEN2_REFERENCE))
+
+
+def test_qwen2_gradients_equal_live_torch(qwen2):
+    pytest.importorskip("torch", reason="torch is not installed: install the [parity] extra")
+    check_qwen2(qwen2, torch_sft.compute_qwen2())

@@ -1,6 +1,7 @@
 """SFT loss and gradients by torch and transformers, one unpacked example at a time.
 
-Run as a script (torch needed) it writes `torch_sft.npz`, the numbers `test_torch.py` compares with.
+Run as a script (torch needed) it writes `torch_sft.npz` and `torch_sft_qwen2.npz`, the numbers that
+`test_torch.py` compares with.
 """
 
 from pathlib import Path
@@ -21,6 +22,8 @@ CONFIG = {
     "max_position_embeddings": 128,
 }
 REFERENCE = Path(__file__).with_suffix(".npz")
+QWEN2 = CONFIG | {"model_type": "qwen2", "tie_word_embeddings": True}
+QWEN2_REFERENCE = Path(__file__).with_name("torch_sft_qwen2.npz")
 
 
 def examples() -> list[tuple[list[int], list[int]]]:
@@ -29,6 +32,17 @@ def examples() -> list[tuple[list[int], list[int]]]:
     lengths = [(5, 9), (12, 3), (1, 14), (20, 11), (7, 1), (2, 2), (9, 17)]
     draw = lambda n: random.randint(0, CONFIG["vocab_size"], n).tolist()  # noqa: E731
     return [(draw(prompt), draw(response)) for prompt, response in lengths]
+
+
+def qwen2_weights() -> dict[str, np.ndarray]:
+    """Weights of the same shapes, with biases on q, k and v, and without a head."""
+    c, random = QWEN2, np.random.RandomState(4)
+    found = {name: value for name, value in weights().items() if name != "lm_head.weight"}
+    for i in range(c["num_hidden_layers"]):
+        for n, heads in (("q", c["num_attention_heads"]), ("k", 2), ("v", 2)):
+            bias = 0.3 * random.standard_normal(heads * c["head_dim"])
+            found[f"model.layers.{i}.self_attn.{n}_proj.bias"] = bias.astype(np.float32)
+    return found
 
 
 def weights() -> dict[str, np.ndarray]:
@@ -53,11 +67,23 @@ def weights() -> dict[str, np.ndarray]:
 
 def compute() -> dict[str, np.ndarray]:
     """The mean loss per response token, under "loss", and its gradient by parameter name."""
-    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    model = LlamaForCausalLM(LlamaConfig(**CONFIG, attn_implementation="eager"))
-    model.load_state_dict({k: torch.tensor(v) for k, v in weights().items()})
+    return _compute(LlamaForCausalLM(LlamaConfig(**CONFIG, attn_implementation="eager")), weights())
+
+
+def compute_qwen2() -> dict[str, np.ndarray]:
+    """The same of Qwen2."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    return _compute(Qwen2ForCausalLM(Qwen2Config(**QWEN2, attn_implementation="eager")), qwen2_weights())
+
+
+def _compute(model, theirs) -> dict[str, np.ndarray]:
+    import torch
+
+    model.load_state_dict({k: torch.tensor(v) for k, v in theirs.items()}, strict=False)
+    model.tie_weights()
     model.eval()
     total = torch.zeros(())
     count = 0
@@ -74,3 +100,4 @@ def compute() -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     np.savez_compressed(REFERENCE, **compute())
+    np.savez_compressed(QWEN2_REFERENCE, **compute_qwen2())

@@ -1,0 +1,136 @@
+"""Temporary memory of a training step, as compiled: `python -m benchmarks.step_memory`.
+
+Compiles, without running them, the SFT and the DPO step of two layers of Llama-3's width (hidden 4,096, 32
+query and 8 key heads, MLP 14,336, vocabulary 128,256, float32) on 8 rows of 1,024 tokens with remat, and the
+same steps with all logits at once and attention over length × length. Prints the compiler's temporary bytes
+of each, and ends in one JSON line with the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dast_jax.models import llama
+from dast_jax.models.blockwise import Rows, visible
+from dast_jax.models.llama import Llama, LlamaConfig
+from dast_jax.training import preference
+from dast_jax.training.losses import SFTMetrics, TokenScores
+from dast_jax.training.options import TrainingOptions
+from dast_jax.training.preference import preference_objective
+from dast_jax.training.step import SFTObjective, init_optimizer, make_train_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseSFT:
+    """SFT's objective with all logits at once."""
+
+    head_chunk: int = 0
+
+    def loss(self, model: Llama, micro: Any) -> tuple[jax.Array, SFTMetrics]:
+        """Return the summed loss, and the sums."""
+        hidden = model(micro["tokens"], micro["positions"], micro["segment_ids"])
+        weights = micro["weights"]
+        scores = dense_logprobs(hidden, model.unembed(), micro["targets"], 0, weights)
+        nll = -jnp.sum(weights * scores.logprob)
+        return nll, SFTMetrics(nll=nll, tokens=jnp.sum(weights), correct=jnp.sum(weights * scores.top))
+
+    count = SFTObjective.count
+    metrics = SFTObjective.metrics
+
+
+def dense_logprobs(hidden: Any, unembed: Any, targets: Any, chunk: int, weights: Any = None) -> TokenScores:
+    """Return `losses.token_logprobs` from logits [B, T, V]."""
+    logits = jnp.einsum("btd,dv->btv", hidden, unembed, preferred_element_type=jnp.float32)
+    logprobs = jax.nn.log_softmax(logits)
+    at_target = jnp.take_along_axis(logprobs, targets[..., None], axis=-1)[..., 0]
+    return TokenScores(at_target, jnp.argmax(logits, axis=-1) == targets)
+
+
+def dense_attention(q: Any, k: Any, v: Any, segment_ids: Any = None, *, parents: Any = None) -> Any:
+    """Return `attention.attention` from scores [B, N, T, T]."""
+    batch, length, _, width = q.shape
+    rows = Rows(segment_ids, parents)
+    grouped = q.reshape(batch, length, k.shape[2], -1, width)
+    scores = jnp.einsum("btkgh,bskh->bkgts", grouped, k, preferred_element_type=jnp.float32) * width**-0.5
+    at = jnp.arange(length)
+    scores = jnp.where(visible(rows, rows, at, at, None)[:, None, None], scores, -1e30)
+    return jnp.einsum("bkgts,bskh->btkgh", jax.nn.softmax(scores), v).reshape(q.shape)
+
+
+def temporary_bytes(config: LlamaConfig, batch: Any, options: TrainingOptions, objective: Any) -> int:
+    """Return the temporary bytes of the compiled step."""
+    model = nnx.eval_shape(lambda: Llama(config, rngs=nnx.Rngs(0), remat=True))
+    graphdef, params = nnx.split(model)
+    state = jax.eval_shape(lambda p: init_optimizer(options, p), params)
+    step: Any = make_train_step(graphdef, options, None, objective)
+    compiled = step.lower(params, state, batch, jax.ShapeDtypeStruct((), np.float32)).compile()
+    return int(compiled.memory_analysis().temp_size_in_bytes)
+
+
+def shapes(rows: int, length: int, pairs: bool) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the shapes of a batch of one micro-batch."""
+    names = ["tokens", "segment_ids", "positions", "targets"] + ["parents"] * pairs
+    made = {name: jax.ShapeDtypeStruct((1, rows, length), np.int32) for name in names}
+    made["weights"] = jax.ShapeDtypeStruct((1, rows, length), np.float32)
+    if pairs:
+        made["reference"] = jax.ShapeDtypeStruct((1, rows, length // 2, 2), np.float32)
+        made["pairs"] = jax.ShapeDtypeStruct((1, rows, length // 2), np.float32)
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rows", type=int, default=8, help="packed rows (8)")
+    parser.add_argument("--length", type=int, default=1024, help="tokens per row (1024)")
+    parser.add_argument("--vocabulary", type=int, default=128_256, help="tokens in the vocabulary (128256)")
+    arguments = parser.parse_args()
+    config = LlamaConfig(
+        vocab_size=arguments.vocabulary, hidden_size=4096, intermediate_size=14336,
+        num_layers=2, num_heads=32, num_kv_heads=8, head_dim=128,
+    )  # fmt: skip
+    options = TrainingOptions(
+        batch_size=arguments.rows, sequence_length=arguments.length, preference_loss="sigmoid"
+    )
+    ratios = {}
+    for name, pairs in (("sft", False), ("dpo", True)):
+        batch = shapes(arguments.rows, arguments.length, pairs)
+        objective = preference_objective(options) if pairs else SFTObjective(head_chunk=options.head_chunk)
+        ours = temporary_bytes(config, batch, options, objective)
+        make_train_step_cache_clear()
+        with (
+            mock.patch.object(llama, "attention", dense_attention),
+            mock.patch.object(preference, "token_logprobs", dense_logprobs),
+        ):
+            dense = temporary_bytes(config, batch, options, objective if pairs else DenseSFT())
+        make_train_step_cache_clear()
+        ratios[name] = round(ours / dense, 3)
+        print(f"{name}: {ours / 1e9:.2f} GB of temporaries; with all logits and scores {dense / 1e9:.2f} GB")
+    result = {
+        "benchmark": "step_memory",
+        "ratio": ratios,
+        "unit": "temporary bytes, ours over all logits and dense attention (lower is better)",
+        "machine": platform.processor() or platform.machine(),
+    }
+    print(json.dumps(result))
+
+
+def make_train_step_cache_clear() -> None:
+    """Forget compiled steps: the next one is traced with what is patched now."""
+    from dast_jax.training import step
+
+    step._make_train_step.cache_clear()
+    jax.clear_caches()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The model card (README.md) of an exported model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+
+from dast_jax.models.families import FAMILIES
+from dast_jax.models.llama_config import LlamaConfig
+
+__all__ = ["model_card"]
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
+
+
+def model_card(base: str, config: LlamaConfig, *, method: str, round: int) -> str:
+    """Return the card of the policy after `round` of a run of `method` from the model `base`.
+
+    A base model that is a local path is named by its last part alone: a card may be published.
+    """
+    name, _, revision = base.partition("@")
+    hub = _HUB_ID.fullmatch(base) is not None
+    shown = base if hub else PurePath(base.removeprefix("asset:")).name
+    head = ["---", "library_name: transformers", "pipeline_tag: text-generation"]
+    if hub:
+        head.append(f"base_model: {name}")
+    head += ["tags:", "- dast_jax", "---"]
+    architecture = FAMILIES[config.family].architecture
+    at = f" (revision {revision})" if hub and revision else ""
+    return "\n".join(
+        [
+            *head,
+            "",
+            f"# {PurePath(shown.partition('@')[0]).name}, trained by {method}",
+            "",
+            f"`{name if hub else shown}`{at} after round {round} of self-training with dast_jax,",
+            f"method `{method}`.",
+            f"Architecture: {architecture}.",
+            "",
+            "```python",
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            "",
+            'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")',
+            'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
+            "```",
+            "",
+            "See the base model and the training data for the terms of use.",
+            "",
+        ]
+    )

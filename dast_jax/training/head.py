@@ -1,0 +1,267 @@
+"""The loss head: log-probabilities of targets from hidden states, a chunk of positions at a time.
+
+Logits exist only for one chunk, so the array of positions × vocabulary never does; and only positions with
+a weight have any: the others (prompts, padding) are sorted behind them, and the loop ends before.
+
+On a mesh, the unembedding is gathered once, before the loop, and its gradient is summed over devices once,
+after it. The compiler would do both in every chunk: hence loops per device, and gradients by hand.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int
+
+from dast_jax.models.precision import matmul_precision
+from dast_jax.models.sharding import constrain, partition_spec
+
+__all__ = ["target_scores", "weighted_nll"]
+
+
+class _Axes(NamedTuple):
+    """The mesh axes over which the rows are split, and those over which the vocabulary is."""
+
+    rows: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
+
+
+class _Pass(NamedTuple):
+    """What one pass over the positions [N] computes; the gradients are None where they were not asked for."""
+
+    logprob: Float[Array, " N"]
+    top: Bool[Array, " N"]
+    normalizer: Float[Array, " N"]
+    at_hidden: Float[Array, "N D"] | None
+    at_unembed: Float[Array, "D V"] | None
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def target_scores(
+    hidden: Float[Array, "B T D"],
+    unembed: Float[Array, "D V"],
+    targets: Int[Array, "B T"],
+    weights: Float[Array, "B T"],
+    chunk: int,
+) -> tuple[Float[Array, "B T"], Bool[Array, "B T"]]:
+    """Return log softmax(hidden · unembed) at `targets`, in nats, and whether no logit is larger.
+
+    Positions of weight 0 are not computed: they have 0 and False. `chunk` is the number of positions per row
+    whose logits exist at one time. Differentiable in `hidden` and `unembed`: the backward pass computes
+    the logits again.
+    """
+    done = _passes(hidden, unembed, targets, weights, chunk)
+    return done.logprob, done.top
+
+
+def _scores_forward(
+    hidden: Array, unembed: Array, targets: Array, weights: Array, chunk: int
+) -> tuple[Any, Any]:
+    done = _passes(hidden, unembed, targets, weights, chunk)
+    return (done.logprob, done.top), (hidden, unembed, targets, weights, done.normalizer)
+
+
+def _scores_backward(chunk: int, saved: Any, gradients: Any) -> tuple[Any, ...]:
+    hidden, unembed, targets, weights, normalizer = saved
+    done = _passes(hidden, unembed, targets, weights, chunk, gradients[0], normalizer)
+    return done.at_hidden, done.at_unembed, _nothing(targets), jnp.zeros_like(weights)
+
+
+target_scores.defvjp(_scores_forward, _scores_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def weighted_nll(
+    hidden: Float[Array, "B T D"],
+    unembed: Float[Array, "D V"],
+    targets: Int[Array, "B T"],
+    weights: Float[Array, "B T"],
+    chunk: int,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Return −Σ w log p(target), in nats, and Σ w over the targets than which no logit is larger.
+
+    As `target_scores`, but the gradient of this sum is known up to its factor when the logits are: the
+    forward pass computes both, and no logits are computed twice.
+    """
+    done = _passes(hidden, unembed, targets, weights, chunk)
+    return _sums(done, weights)
+
+
+def _sums(done: _Pass, weights: Array) -> tuple[Array, Array]:
+    return -jnp.sum(weights * done.logprob), jnp.sum(weights * done.top)
+
+
+def _nll_forward(
+    hidden: Array, unembed: Array, targets: Array, weights: Array, chunk: int
+) -> tuple[Any, Any]:
+    done = _passes(hidden, unembed, targets, weights, chunk, -weights)
+    return _sums(done, weights), (done.at_hidden, done.at_unembed, targets, weights)
+
+
+def _nll_backward(chunk: int, saved: Any, gradients: Any) -> tuple[Any, ...]:
+    at_hidden, at_unembed, targets, weights = saved
+    factor = gradients[0]
+    scaled = (x * factor.astype(x.dtype) for x in (at_hidden, at_unembed))
+    return *scaled, _nothing(targets), jnp.zeros_like(weights)
+
+
+weighted_nll.defvjp(_nll_forward, _nll_backward)
+
+
+def _nothing(x: Array) -> np.ndarray:
+    """Return the gradient of an integer array."""
+    return np.zeros(x.shape, jax.dtypes.float0)
+
+
+def _passes(
+    hidden: Float[Array, "B T D"],
+    unembed: Float[Array, "D V"],
+    targets: Int[Array, "B T"],
+    weights: Float[Array, "B T"],
+    chunk: int,
+    coefficients: Float[Array, "B T"] | None = None,
+    normalizer: Float[Array, "B T"] | None = None,
+) -> _Pass:
+    """Return the pass over all positions, arrays [B, T, ...], each device going over its own rows.
+
+    With `coefficients`, also the gradients of Σ coefficient · log p(target): that of `hidden` in its dtype,
+    and that of `unembed` in its own. `normalizer` is that of an earlier pass.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    whole = constrain(unembed.astype(hidden.dtype), None, "vocab")
+    optional = (coefficients, normalizer)
+    if mesh.empty or mesh.size == 1 or mesh._any_axis_manual:
+        return _cast(_rows(hidden, whole, targets, weights, *optional, chunk=chunk, axes=_Axes()), unembed)
+    rows = partition_spec(targets.shape, ("batch", None), mesh)
+    columns = partition_spec(unembed.shape, (None, "vocab"), mesh)
+    axes = _Axes(_names(rows, 0), _names(columns, 1))
+    outputs = _Pass(rows, rows, rows, rows, None)
+    outputs = (
+        outputs._replace(at_unembed=columns) if coefficients is not None else outputs._replace(at_hidden=None)
+    )
+    done: _Pass = jax.shard_map(
+        functools.partial(_rows, chunk=chunk, axes=axes),
+        in_specs=(rows, columns, rows, rows, *(None if x is None else rows for x in optional)),
+        out_specs=outputs,
+        check_vma=False,
+    )(hidden, whole, targets, weights, *optional)
+    return _cast(done, unembed)
+
+
+def _cast(done: _Pass, unembed: Array) -> _Pass:
+    if done.at_unembed is None:
+        return done
+    return done._replace(at_unembed=constrain(done.at_unembed.astype(unembed.dtype), "embed", "vocab"))
+
+
+def _names(spec: P, axis: int) -> tuple[str, ...]:
+    """Return the mesh axes that an array axis is split over."""
+    names = spec[axis] if axis < len(spec) else None
+    return () if names is None else (names,) if isinstance(names, str) else tuple(names)
+
+
+def _rows(
+    hidden: Float[Array, "B T D"],
+    unembed: Float[Array, "D V"],
+    targets: Int[Array, "B T"],
+    weights: Float[Array, "B T"],
+    coefficients: Float[Array, "B T"] | None,
+    normalizer: Float[Array, "B T"] | None,
+    *,
+    chunk: int,
+    axes: _Axes,
+) -> _Pass:
+    """Return the pass over one device's rows, against its part of the vocabulary."""
+    batch, length, width = hidden.shape
+    positions = batch * length
+    size = batch * min(chunk, length)
+    present = weights != 0
+    if coefficients is not None:  # the last chunk may reach positions without weight
+        coefficients = jnp.where(present, coefficients, 0.0)
+    order = jnp.argsort(~present.reshape(-1), stable=True)
+    place = (
+        jnp.zeros_like(order).at[order].set(jnp.arange(positions))
+    )  # where each position comes in the order
+    order = jnp.pad(order, (0, -positions % size))
+    chunks = (jnp.sum(present) + size - 1) // size
+
+    def ordered(x: Array | None) -> Array | None:
+        return None if x is None else x.reshape(positions, *x.shape[2:])[order]
+
+    def restored(x: Array) -> Array:
+        return x[place].reshape(batch, length, *x.shape[1:])
+
+    inputs = tuple(ordered(x) for x in (hidden, targets, coefficients, normalizer))
+    start = _Pass(
+        logprob=jnp.zeros(order.shape, jnp.float32),
+        top=jnp.zeros(order.shape, bool),
+        normalizer=jnp.zeros(order.shape, jnp.float32),
+        at_hidden=None if coefficients is None else jnp.zeros((len(order), width), hidden.dtype),
+        at_unembed=None if coefficients is None else jnp.zeros(unembed.shape, jnp.float32),
+    )
+
+    def body(index: Array, done: _Pass) -> _Pass:
+        at = index * size
+        here = (None if x is None else jax.lax.dynamic_slice_in_dim(x, at, size) for x in inputs)
+        new = _chunk(*here, unembed, axes.vocabulary)  # type: ignore[arg-type]
+
+        def put(x: Array | None, y: Array | None) -> Array | None:
+            return None if x is None else jax.lax.dynamic_update_slice_in_dim(x, y.astype(x.dtype), at, 0)
+
+        total = None if done.at_unembed is None else done.at_unembed + new.at_unembed
+        return _Pass(*map(put, done[:4], new[:4]), total)  # type: ignore[arg-type]
+
+    done = jax.lax.fori_loop(0, chunks, body, start)
+    at_hidden, at_unembed = done.at_hidden, done.at_unembed
+    if at_hidden is not None and axes.vocabulary:
+        at_hidden = jax.lax.psum(at_hidden, axes.vocabulary)
+    if at_unembed is not None and axes.rows:
+        at_unembed = jax.lax.psum(at_unembed, axes.rows)
+    return _Pass(
+        jnp.where(present, restored(done.logprob), 0.0),
+        present & restored(done.top),
+        restored(done.normalizer),
+        None if at_hidden is None else restored(at_hidden),
+        at_unembed,
+    )
+
+
+def _chunk(
+    hidden: Float[Array, "C D"],
+    targets: Int[Array, " C"],
+    coefficients: Float[Array, " C"] | None,
+    normalizer: Float[Array, " C"] | None,
+    unembed: Float[Array, "D V"],
+    axis: tuple[str, ...],
+) -> _Pass:
+    """Return the pass over one chunk; with `axis`, `unembed` is a device's part of the vocabulary."""
+    precision = matmul_precision(hidden.dtype)
+    dot = functools.partial(jax.lax.dot_general, precision=precision, preferred_element_type=jnp.float32)
+    logits: Array = dot(hidden, unembed, (((1,), (0,)), ((), ())))
+    vocabulary = logits.shape[1]
+    targets = targets - jax.lax.axis_index(axis) * vocabulary if axis else targets
+    mine = (targets >= 0) & (targets < vocabulary)
+    at_target = jnp.take_along_axis(logits, jnp.clip(targets, 0, vocabulary - 1)[:, None], axis=1)[:, 0]
+    at_target = jnp.where(mine, at_target, 0.0)
+    at_target = jax.lax.psum(at_target, axis) if axis else at_target
+    largest = jnp.max(logits, axis=1)
+    largest = jax.lax.pmax(largest, axis) if axis else largest
+    if normalizer is None:
+        total = jnp.sum(jnp.exp(logits - largest[:, None]), axis=1)
+        total = jax.lax.psum(total, axis) if axis else total
+        normalizer = largest + jnp.log(total)
+    at_hidden = at_unembed = None
+    if coefficients is not None:
+        hit = jnp.arange(vocabulary)[None, :] == targets[:, None]
+        at_logits = coefficients[:, None] * (hit - jnp.exp(logits - normalizer[:, None]))
+        at_logits = at_logits.astype(hidden.dtype)
+        at_hidden = dot(at_logits, unembed, (((1,), (1,)), ((), ())))
+        # Transposed by itself, which is little: folded into the product, it took 3 times as long on CPU.
+        transposed = jax.lax.optimization_barrier(hidden.T)
+        at_unembed = dot(transposed, at_logits, (((1,), (0,)), ((), ())))
+    return _Pass(at_target - normalizer, at_target >= largest, normalizer, at_hidden, at_unembed)
