@@ -299,15 +299,18 @@ class Llama(nnx.Module):
             q = constrain(q, "batch", "length", "heads", "head_dim")
             k = constrain(k, "batch", "length", "kv_heads", "head_dim")
             v = constrain(v, "batch", "length", "kv_heads", "head_dim")
-            x = layer.finish(x, attention(
-                q,
-                k,
-                v,
-                segment_ids,
-                parents=parents,
-                positions=positions if parents is not None else None,  # else those of the row are as good
-                window=self.config.sliding_window,
-            ))
+            x = layer.finish(
+                x,
+                attention(
+                    q,
+                    k,
+                    v,
+                    segment_ids,
+                    parents=parents,
+                    positions=positions if parents is not None else None,  # else those of the row are as good
+                    window=self.config.sliding_window,
+                ),
+            )
             return x, ((jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2)) if keep_cache else None)
 
         if self.remat:
