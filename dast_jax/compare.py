@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dast_jax.reporting.study_tables import print_comparison
     from dast_jax.store.comparison_results import Comparison
     from dast_jax.store.typed_json import read_result
-    from dast_jax.study.files import use_compilation_cache, write_comparison
+    from dast_jax.study.files import write_comparison
     from dast_jax.study.runner import run_study
 
     if args.quick:
@@ -42,7 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     diverged = run_study(
         study,
         out,
-        prepare=lambda: use_compilation_cache(out / "cache"),
         after_each=lambda diverged: write_comparison(study, out, diverged),
         on_progress=ProgressDisplay(),
     )

@@ -175,7 +175,8 @@ class SamplingStats:
     `trials` and `generated_tokens` count finished responses and their tokens; `prompts` and `prompt_tokens`
     what was prefilled, in `prefill_calls` calls, and `padded_prompt_tokens` the positions computed for it;
     `slot_steps` the decode steps × slots computed, of which `used_slot_steps` produced a token that was kept.
-    `replayed` responses came from storage and cost nothing here. `seconds` is wall time.
+    `replayed` responses came from storage and cost nothing here. `seconds` is wall time, `device_seconds` the
+    part of it in the engine's compiled steps.
     """
 
     trials: int = 0
@@ -188,7 +189,9 @@ class SamplingStats:
     ticks: int = 0
     slot_steps: int = 0
     used_slot_steps: int = 0
+    decode_steps: int = 0
     seconds: float = 0.0
+    device_seconds: float = 0.0
 
     def __add__(self, other: SamplingStats) -> SamplingStats:
         return SamplingStats(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})

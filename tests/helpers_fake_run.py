@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from dast_jax.estimators.reliability import Reliability
 from dast_jax.metrics import stats
 from dast_jax.metrics.flops import Flops
+from dast_jax.metrics.speed import Speed
 from dast_jax.records import LEVELS, FinishReason, Rollout, Verdict, VerdictKind
 from dast_jax.store.analysis_results import (
     Contamination,
@@ -117,6 +118,7 @@ def make_run(
             response_tokens=40_000 if r == 0 else 101_000,
             steps=steps,
             final_loss=float(losses[-1]),
+            speed=Speed(tokens_per_second=5400.0, padding=0.08, host_wait=0.02, mfu=0.31),
         )
         spent = (
             Flops(useful=1.1e11, padded=1.6e11),
@@ -388,4 +390,12 @@ def _sampling(path: Path, round_: int, rng: np.random.Generator, evil: str) -> S
         mean_length_by_level={name: float(length[level[query] == i].mean()) for i, name in enumerate(LEVELS)},
         mean_entropy=0.5,
         notes={},
+        speed=Speed(
+            tokens_per_second=1234.0,
+            padding=0.25,
+            idle_slots=0.4,
+            host_wait=0.03,
+            mfu=0.05,
+            bandwidth_share=0.44,
+        ),
     )

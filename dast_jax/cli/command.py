@@ -21,6 +21,7 @@ from dast_jax.cli.console import start_console
 from dast_jax.cli.signals import catch_signals
 from dast_jax.errors import DivergedError, InterruptedRunError, UserError, disk_full
 from dast_jax.runtime import interruption
+from dast_jax.runtime.compilation_cache import use_compilation_cache
 from dast_jax.runtime.visible import visible
 
 __all__ = ["command"]
@@ -32,6 +33,7 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
         _accept_any_text()
+        use_compilation_cache()
         restore_signals, restore_console = catch_signals(), start_console()
         try:
             code = main(argv) or 0

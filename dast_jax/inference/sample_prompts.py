@@ -42,8 +42,12 @@ def sample_prompts(
     trials = options.sampling.trials
     requests = StaticRequests([encoded[i] for i in kept], trials=trials, queries=kept)
     with progress_of(on_progress, "sampling", total=len(kept) * trials) as update:
+        model.engine.on_compile = lambda text: update(0, info=text)
         stats = sample(
-            model.engine, requests, key=StageKey(options.seed, 0), progress=lambda stats: update(stats.trials)
+            model.engine,
+            requests,
+            key=StageKey(options.seed, 0),
+            progress=lambda stats: update(stats.trials, info=""),
         )
     return SampledResponses(
         responses=tuple(

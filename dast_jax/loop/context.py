@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from dast_jax.config import RunConfig
 from dast_jax.data.prompts import PromptBuilder
@@ -193,9 +194,8 @@ def _with_kept_shapes(options: SamplingOptions, store: RunStore) -> SamplingOpti
     """Return `options` with the shapes that were chosen when the run began, where they are left open."""
     kept = store.config.get("sampling", {})
     values = {name: kept[name] for name in AUTOMATIC if kept.get(name) and not getattr(options, name)}
-    return dataclasses.replace(
-        options, **{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    )
+    shapes: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return dataclasses.replace(options, **shapes)
 
 
 def _evaluation_sampling(

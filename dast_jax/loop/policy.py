@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from dast_jax.config import RunConfig
+from dast_jax.metrics.devices import Peak, peak_of
 from dast_jax.models.checks import check_length
 from dast_jax.models.digest import model_digest
 from dast_jax.models.hub import resolve_model
@@ -51,6 +52,17 @@ class Policy:
     def parameters(self) -> int:
         """Number of weights, embeddings included."""
         return sum(leaf.size for leaf in jax.tree.leaves(self._abstract))
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights, embeddings included."""
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self._abstract))
+
+    @property
+    def peak(self) -> Peak | None:
+        """The published peaks of the mesh's devices together; None where they are not known."""
+        devices = self.mesh.devices.flatten()
+        return peak_of(devices[0].device_kind, len(devices))
 
     def after(self, round: int) -> Any:
         """Return the weights after `round` (BASE for M_0)."""

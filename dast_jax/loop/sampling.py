@@ -10,6 +10,7 @@ from dast_jax.loop.context import COLLECT, Context, rest, stage_key
 from dast_jax.loop.round_requests import RoundRequests
 from dast_jax.methods.base import Method
 from dast_jax.metrics.flops import sampling_flops
+from dast_jax.metrics.speed import Speed, sampling_speed
 from dast_jax.metrics.stats import mean_entropy
 from dast_jax.records import LEVELS, FinishReason, Responses, SamplingStats, VerdictKind
 from dast_jax.runtime.progress import progress_of
@@ -28,10 +29,9 @@ def collect(context: Context, method: Method, round: int, carried: Responses) ->
     _warn(round, shortened, requests.hints_left_out)
     responses = context.store.response_log(round).responses()
     notes = {"shortened_prompts": shortened, "hints_left_out": requests.hints_left_out}
-    return SampledResult(
-        sampling=_sampling_result(responses, method.levels, notes),
-        flops=sampling_flops(context.policy.parameters, cost),
-    )
+    flops = sampling_flops(context.policy.parameters, cost)
+    speed = sampling_speed(cost, flops, context.policy.weight_bytes, context.policy.peak)
+    return SampledResult(sampling=_sampling_result(responses, method.levels, notes, speed), flops=flops)
 
 
 def _sample(
@@ -61,8 +61,10 @@ def _sample(
             if context.profile:
                 context.profile.step("sample")
 
+        context.sampler.on_compile = lambda text: update(requests.counts[1], info=text)
         key = stage_key(context.config.run.seed, round, COLLECT)
         cost = context.sample(context.sampler, requests, key=key, progress=on_tick)
+        context.sampler.on_compile = None
         requested, finished, correct = requests.counts
         update(finished, total=requested, info=f"{correct} correct")
     if context.profile:
@@ -83,7 +85,7 @@ def _warn(round: int, shortened: int, hints_left_out: int) -> None:
 
 
 def _sampling_result(
-    responses: Responses, levels: np.ndarray | None, notes: dict[str, int]
+    responses: Responses, levels: np.ndarray | None, notes: dict[str, int], speed: Speed
 ) -> SamplingResult:
     by_verdict = np.bincount(responses.verdict, minlength=len(VerdictKind)).tolist()
     mean_length: dict[str, float | None] = {}
@@ -101,4 +103,5 @@ def _sampling_result(
         mean_length_by_level=mean_length,
         mean_entropy=mean_entropy(responses.entropy),
         notes=notes,
+        speed=speed,
     )

@@ -15,6 +15,7 @@ from dast_jax.loop.context import Context
 from dast_jax.loop.policy import BASE
 from dast_jax.methods.base import Method
 from dast_jax.metrics.flops import Flops, scoring_flops, training_flops
+from dast_jax.metrics.speed import Speed, training_speed
 from dast_jax.records import PreferencePair, PreferenceSet, SFTExample, TrainingSet
 from dast_jax.runtime.progress import progress_of
 from dast_jax.store.results import PreferenceResult, TrainedResult, TrainingResult
@@ -106,10 +107,9 @@ def _learn(
     _warn_of_cut(context, round, training_set, result.stats)
     policy.put(result.params, round)
     checkpoints.clear()
-    return TrainedResult(
-        training=_training_result(result.stats, is_reference),
-        flops=training_flops(policy.parameters, result.stats) + scoring,
-    )
+    flops, stats = training_flops(policy.parameters, result.stats), result.stats
+    speed = training_speed(stats, stats.seconds, stats.device_seconds, flops, policy.peak)
+    return TrainedResult(training=_training_result(stats, is_reference, speed), flops=flops + scoring)
 
 
 def _warn_of_skipped(
@@ -202,7 +202,7 @@ def _reference(
     return kept
 
 
-def _training_result(stats: TrainStats, is_reference: np.ndarray) -> TrainingResult:
+def _training_result(stats: TrainStats, is_reference: np.ndarray, speed: Speed) -> TrainingResult:
     """Return the statistics as they are stored; `is_reference` bool [m] says what the set's rows are."""
     trained = np.ones(len(is_reference), bool)
     trained[[*stats.skipped, *stats.unseen]] = False
@@ -231,4 +231,5 @@ def _training_result(stats: TrainStats, is_reference: np.ndarray) -> TrainingRes
         accuracy=stats.accuracy,
         seconds=stats.seconds,
         preference=preference,
+        speed=speed,
     )

@@ -11,6 +11,7 @@ from typing import Any
 from dast_jax.assets.paths import file_within
 from dast_jax.errors import UserError
 from dast_jax.models.chat_template import ChatTemplate, TemplateFailedError
+from dast_jax.models.plain_tokenizer import open_plain
 from dast_jax.models.sentencepiece import read_sentencepiece
 
 __all__ = ["Tokenizer", "load_tokenizer"]
@@ -109,12 +110,15 @@ def load_tokenizer(directory: str | os.PathLike[str], *, eos_ids: Iterable[int] 
     from what they think a Llama has. Without it, SentencePiece's `tokenizer.model` is read. Raises
     `UserError` if the folder has no readable tokenizer, one without EOS, or one that needs the folder's code.
     """
-    import transformers
-
     directory = Path(directory)
     _refuse_code(directory)
     _refuse_links(directory)
     whole = directory / "tokenizer.json"
+    plain = open_plain(directory)
+    if plain is not None:
+        return Tokenizer(plain, eos_ids=eos_ids, where=str(directory))
+    import transformers
+
     try:
         if whole.is_file():
             inner = transformers.PreTrainedTokenizerFast.from_pretrained(

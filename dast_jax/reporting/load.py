@@ -15,6 +15,7 @@ import numpy as np
 
 from dast_jax.errors import UserError
 from dast_jax.metrics.flops import Flops
+from dast_jax.metrics.speed import Speed
 from dast_jax.metrics.stats import PairedDifference
 from dast_jax.records import LEVELS, VerdictKind
 from dast_jax.store.analysis_results import ProbeResult
@@ -35,7 +36,7 @@ from dast_jax.store.typed_json import read_result
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Point", "RunData", "load_run", "load_runs", "points_of"]
+__all__ = ["Point", "RunData", "load_run", "load_runs", "points_of", "speeds_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,13 @@ class Point:
     @property
     def directory(self) -> str:
         return "base" if self.round is None else f"{self.round:02d}"
+
+
+def speeds_of(entry: RoundResult) -> list[tuple[str, Speed]]:
+    """Return the stages of a round whose speed is known, by name."""
+    trained = entry.training
+    stages = ("sample", entry.sampling.speed), ("train", trained.speed if trained else None)
+    return [(name, speed) for name, speed in stages if speed is not None]
 
 
 def points_of(summary: Summary) -> list[Point]:

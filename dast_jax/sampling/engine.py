@@ -107,6 +107,9 @@ class Engine:
         self._base = np.zeros(2, np.uint32)
         self._state: tuple[Slots, Pool] | None = None
         self._row_of = np.zeros(options.slots, np.int32)  # pool row of the prompt in each slot
+        self.on_compile: Callable[[str], None] | None = None
+        """Called with "compiling sampler (3 of 14)" or so before a program runs for the first time."""
+        self._begun: set[str] = set()
         # Layouts are fixed in advance: left to the compiler, an output's may differ from the input's, and
         # the next call would be compiled again.
         slots, pool = state_shardings(options, self._config, mesh) if mesh else (None, None)
@@ -160,6 +163,7 @@ class Engine:
         for i, prompt in enumerate(prompts):
             tokens[i, : len(prompt)] = prompt
             lengths[i] = len(prompt)
+        self._announce(f"prefill {bucket}")
         slots, pool = self._device_state()
         count = np.int32(len(prompts))
         with self._on_mesh():
@@ -189,6 +193,7 @@ class Engine:
             )
         temperature = np.zeros(self.options.slots, np.float32)
         temperature[: len(wanted)] = wanted
+        self._announce("insert")
         state, pool = self._device_state()
         with self._on_mesh():
             state = self._insert(state, pool, self._base, columns, temperature, np.int32(len(slots)))
@@ -197,6 +202,7 @@ class Engine:
 
     def decode(self, live: Bool[np.ndarray, " S"]) -> TickOutput:
         """Run one tick: up to `tick_steps` tokens for every slot that is `live` and has not ended."""
+        self._announce("decode")
         state, pool = self._device_state()
         with self._on_mesh():
             groups = group_slots(live, self._row_of, self.options.rows_per_group)
@@ -213,6 +219,15 @@ class Engine:
             logprobs=np.ascontiguousarray(logprobs).view(np.float32),
             entropies=np.ascontiguousarray(entropies).view(np.float32),
         )
+
+    def _announce(self, program: str) -> None:
+        """Report that `program` is about to be compiled, where it has not run yet; of how many at most."""
+        if program in self._begun:
+            return
+        self._begun.add(program)
+        if self.on_compile is not None:
+            programs = 2 + len(self.options.buckets)
+            self.on_compile(f"compiling sampler ({len(self._begun)} of {programs})")
 
     # --- compiled steps -------------------------------------------------------------------------------
 

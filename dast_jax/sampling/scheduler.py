@@ -146,7 +146,8 @@ class _Stage:
         options = engine.options
         self.queue = _Queue()
         self._trials = self._replayed = self._generated_tokens = 0
-        self._slot_steps = self._used_slot_steps = 0
+        self._slot_steps = self._used_slot_steps = self._decode_steps = 0
+        self._device_seconds = 0.0
         self._engine = engine
         self._source = source
         self._slots: list[_Response | None] = [None] * options.slots
@@ -175,7 +176,9 @@ class _Stage:
             ticks=ticks,
             slot_steps=self._slot_steps,
             used_slot_steps=self._used_slot_steps,
+            decode_steps=self._decode_steps,
             seconds=seconds,
+            device_seconds=self._device_seconds,
         )
 
     # --- filling --------------------------------------------------------------------------------------
@@ -197,6 +200,7 @@ class _Stage:
             self._insert(begun)
 
     def _insert(self, begun: list[tuple[int, _Response]]) -> None:
+        begin = time.monotonic()
         needed = [r.prompt for _, r in begun]
         if all(key in self._pool for key in needed):
             rows = self._pool.rows(needed, [])
@@ -210,6 +214,7 @@ class _Stage:
             [r.trial for _, r in begun],
             [r.temperature for _, r in begun],
         )
+        self._device_seconds += time.monotonic() - begin
 
     def _prompt(self, query: int, trial: int, kind: int) -> PromptKey:
         return query, kind, self._source.block(kind, trial)
@@ -227,8 +232,12 @@ class _Stage:
     def decode(self) -> list[Rollout]:
         """Run one tick, free the slots that have finished, and return their responses in slot order."""
         live = np.array([slot is not None and slot.replay is None for slot in self._slots])
+        begin = time.monotonic()
         output = self._engine.decode(live) if live.any() else None
-        self._slot_steps += 0 if output is None else output.steps * len(live)
+        self._device_seconds += time.monotonic() - begin
+        steps = 0 if output is None else output.steps
+        self._decode_steps += steps
+        self._slot_steps += steps * len(live)
         finished = []
         for i, slot in enumerate(self._slots):
             if slot is None:

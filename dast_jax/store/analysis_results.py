@@ -80,7 +80,8 @@ class OriginCount:
     policy: str | None
     """`M_t` that sampled it, in round t; null for a reference solution, or where the method does not say"""
     prompt: str | None
-    """`reference`, `zero_shot`, `few_shot`, `matched`, `rationalized`; null where the method does not say"""
+    """`reference`, `zero_shot`, `few_shot`, `matched`, `rationalized`, `fixed`; null where the method does
+    not say"""
     rows: int
     """how many"""
 

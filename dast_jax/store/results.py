@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dast_jax.metrics.flops import Flops
+from dast_jax.metrics.speed import Speed
 from dast_jax.metrics.stats import PairedDifference
 from dast_jax.records import Json
 from dast_jax.store.analysis_results import Contamination, Marginal, ProbeResult, RoundAnalysis
@@ -65,6 +66,8 @@ class SamplingResult(VerdictCounts):
     notes: dict[str, int]
     """counts worth a warning, by name: `shortened_prompts` (prompts that lost exemplars to fit), a
     method's own"""
+    speed: Speed | None = None
+    """how fast they were sampled"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +120,8 @@ class TrainingResult:
     """time in the training steps"""
     preference: PreferenceResult | None = None
     """of training on pairs; null on examples"""
+    speed: Speed | None = None
+    """how fast the training steps were; null where there was none"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,13 +135,19 @@ def _digest_path(path: Path) -> Path:
 
 
 def _share(cost: SamplingStats, part: int, whole: int) -> SamplingStats:
-    """Return `part`/`whole` of the tokens, prompts and steps of `cost`, in whole numbers; no time."""
-    names = (
+    """Return `part`/`whole` of the tokens, prompts, steps and time of `cost`, counts in whole numbers."""
+    counts = (
         "prompts",
         "prompt_tokens",
         "padded_prompt_tokens",
         "generated_tokens",
         "slot_steps",
         "used_slot_steps",
+        "decode_steps",
     )
-    return SamplingStats(**{name: round(getattr(cost, name) * part / whole) for name in names})
+    share = part / whole
+    return SamplingStats(
+        **{name: round(getattr(cost, name) * share) for name in counts},
+        seconds=cost.seconds * share,
+        device_seconds=cost.device_seconds * share,
+    )

@@ -1,14 +1,13 @@
-"""The files of a study besides its runs: the comparison, and the cache of compiled programs."""
+"""The files of a study besides its runs: the comparison."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from dast_jax.study.definition import Study, run_directory
 
-__all__ = ["use_compilation_cache", "write_comparison"]
+__all__ = ["write_comparison"]
 
 
 def write_comparison(study: Study, out: Path, diverged: Mapping[tuple[str, int], str]) -> None:
@@ -34,14 +33,3 @@ def write_comparison(study: Study, out: Path, diverged: Mapping[tuple[str, int],
     )
     write_result(out / "comparison.json", comparison)
     write_text(out / "comparison.html", render_comparison(comparison))
-
-
-def use_compilation_cache(folder: Path) -> None:
-    """Let XLA keep what it compiles in `folder`, unless the environment names another folder."""
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -35,14 +35,13 @@ def run_study(
     study: Study,
     out: Path,
     *,
-    prepare: Callable[[], None] | None = None,
     after_each: Callable[[Diverged], None] | None = None,
     on_progress: OnProgress = silent,
 ) -> dict[tuple[str, int], str]:
     """Run or resume every entry with every seed; all entries of a seed come before the next seed.
 
     A run whose training diverges is noted, and the others continue. Returns the notes, by (label, seed);
-    `after_each` gets them after every run; `prepare` is called when the study's config has been checked.
+    `after_each` gets them after every run.
     Raises `UserError` for user errors, as many as can be found before anything is run, and
     `InterruptedRunError` as `selftrain.run` does.
     """
@@ -54,8 +53,6 @@ def run_study(
     _make_folder(out)
     lock = FolderLock(out)
     try:
-        if prepare is not None:
-            prepare()
         return _run_all(configs, out, after_each, on_progress)
     finally:
         lock.close()

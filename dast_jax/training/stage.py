@@ -44,6 +44,7 @@ class TrainStats:
     `final_loss` is the last step's loss and `mean_loss` the mean over all steps, in nats per response
     token (of pairs: per pair); `accuracy` is the share of response tokens (of pairs: of chosen ones)
     predicted correctly under teacher forcing, averaged over the steps (AdaSTaR's alpha, arXiv 2505.16322).
+    `seconds` is wall time, `device_seconds` the part of it in the compiled steps.
     """
 
     examples: int
@@ -59,6 +60,7 @@ class TrainStats:
     mean_loss: float
     accuracy: float
     seconds: float
+    device_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,7 @@ class Progress:
     final_loss: float = float("nan")
     sums: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    device_seconds: float = 0.0
 
     def mean(self, metric: str) -> float:
         """Return the mean of a metric over the steps done."""
@@ -181,6 +184,7 @@ def common_stats(
         "mean_loss": progress.mean("loss"),
         "accuracy": progress.mean("accuracy"),
         "seconds": progress.seconds,
+        "device_seconds": progress.device_seconds,
     }
 
 
@@ -208,9 +212,11 @@ def _run(
     for index in range(progress.step, total):
         batch = put_batch(next(iterator), options, mesh)
         rate = learning_rate(options, index, total)
+        begun = time.monotonic()
         *new, metrics = step(*state, batch, np.float32(rate))
         state = (new[0], new[1])
         values = {name: value.item() for name, value in jax.device_get(metrics)._asdict().items()}
+        device_seconds = progress.device_seconds + time.monotonic() - begun
         if not values.pop("finite"):
             save(state, progress, True)
             raise DivergedError(
@@ -224,6 +230,7 @@ def _run(
             final_loss=values["loss"],
             sums={name: progress.sums.get(name, 0.0) + value for name, value in values.items()},
             seconds=time.monotonic() - started,
+            device_seconds=device_seconds,
         )
         try:
             if on_step is not None:

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from dast_jax.verifiers.equivalence import Comparison
 from dast_jax.verifiers.extract import Extraction
-from dast_jax.verifiers.marks import is_comment, marks, only_empty_boxes
+from dast_jax.verifiers.marks import marks, only_empty_boxes
 from dast_jax.verifiers.normalize import clean
 from dast_jax.verifiers.options import VerifierOptions
 from dast_jax.verifiers.prose import without_bold
+from dast_jax.verifiers.stance import DENIED, DENIED_AFTER, states
 
 __all__ = ["compare_choice", "extract_choice"]
 
@@ -24,17 +25,19 @@ _SPAN = 300
 _NOUN = r"(?i:options?|choices?|letters?|answers?|statements?|alternatives?)"
 _ENCLOSED = r"[(\[{]\s*([A-Za-z1-9])\s*[)\]}]"
 _AFTER = r"(?=\s*$|\s*[).:,;/|&\]]|\s+(?:and|or|but|because|since|as|which|is|not)\b)"
-_BARE = rf"(?<![\w'’.$])([B-HJ-Z](?![\w'’^=+*])|A{_AFTER}|[a-hj]{_AFTER}|[1-9]{_AFTER})"
+_BARE = rf"(?<![\w'’.$])([B-HJ-Z](?![\w'’^=+*]|-[a-z])|A{_AFTER}|[a-hj]{_AFTER}|[1-9]{_AFTER})"
 _LABEL = rf"(?:{_ENCLOSED}|{_BARE}\)?)"
 _HEDGE = (
-    r"(?i:(?:(?:most|very|more)\s+)?(?:likely|probably|clearly|definitely|certainly|surely|obviously|simply|indeed"
+    r"(?i:(?:(?:most|very|more)\s+)?(?:likely|probably|clearly|definitely|certainly|surely|obviously"
+    r"|simply|indeed"
     r"|therefore|thus|still|for sure|in fact|just|either|between|best|both)|the|an?\s+(?=option|choice)"
     r"|(?:correct|right|best)\s+(?=option|choice|answer))"
 )
 _HEAD = re.compile(rf"[\s*\"'_:]*(?:{_HEDGE}\s+)*(?:{_NOUN}\s+)?{_LABEL}")
 _UNSURE = r"(?i:\s+(?:maybe|perhaps|possibly|probably|even|else|both))*"
 _NEXT = re.compile(
-    rf"[\s*]*(?:,|/|\||;|&|(?i:\band/or\b|\band\b|\bor\b|,\s*and\b|,\s*or\b)|\((?i:or|and)\b|(?=[(\[]\s*[A-Z]\s*[)\]])"
+    rf"[\s*]*(?:,|/|\||;|&|(?i:\band/or\b|\band\b|\bor\b|,\s*and\b|,\s*or\b)|\((?i:or|and)\b"
+    rf"|(?=[(\[]\s*[A-Z]\s*[)\]])"
     rf"|(?<=[A-Z])\s+(?=[A-Z](?!\w)))"
     rf"{_UNSURE}\s*(?:{_NOUN}\s+)?{_LABEL}"
 )
@@ -45,19 +48,14 @@ _POINTED = re.compile(
     r"(?i:correct|right|best|answer|wrong|false|true))"
 )
 _ALONE = re.compile(rf"[\s*\"'_]*(?:{_ENCLOSED}|([A-Za-z1-9]))\s*(?:[).:](?:\s.*)?)?[\s*\"'_.]*")
-_DENIED = re.compile(
-    r"(?i:\b(?:not|never|cannot|neither|nor|none|except|but not|all but|other than|rather than|instead of"
-    r"|without|unlike"
-    r"|(?:rule|ruled|ruling|eliminate[ds]?|eliminating|exclude[ds]?|excluding)(?:\s+out)?)|n['’]t)"
-    r"(?i:\s+(?:be|the|(?-i:an?)|that|it|is|likely|correct|right|answer|options?|choices?|either|of|out))*[\s*\"']*$"
+_MENTIONED = re.compile(
+    r"(?:^|\W)(?:(?:consider|look|start|begin|tempt|thought|next|now)\w*(?:\s+(?:at|with|by|of|is|to|the"
+    r"|an?|options?|choices?))*"
+    r"|figure|table|case|part|step|section|appendix|equation|before|after|opposite(?: to| of)?|next to"
+    r"|contradicts|excludes)[\s*\"'(]*$",
+    re.IGNORECASE,
 )
-_DENIED_AFTER = re.compile(
-    r"(?i:[\s*)]*(?:is|are|was|were|seems?|would be|must be|can|could|should|must)\s*"
-    r"(?:all\s+|also\s+|both\s+|clearly\s+)*"
-    r"(?:be\s+)?(?:not|n['’]t|wrong|incorrect|false|bad|impossible|ruled out|eliminated|excluded|discarded"
-    r"|rejected|out)\b)"
-    r"|(?i:[\s*)]*(?:isn|aren|can|wasn)['’]t\b)"
-)
+"""What ends so only mentions the label after it: `consider (B)`, `see Figure (B)`, `the one after (B)`."""
 _REASON = re.compile(r"(?i:\b(?:because|since|as|whereas|while|although|though)\b)")
 _LINE = re.compile(r"^\s*(?:[(\[]\s*[A-Za-z]\s*[)\]]|[A-Z]\s*[).:])\s*\S", re.MULTILINE)
 _SENTENCES = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)\s+|\n+")
@@ -76,13 +74,17 @@ def extract_choice(text: str, options: VerifierOptions) -> Extraction:
     text = _CONTINUED.sub(" ", without_bold(text[-_TAIL:])).replace("`", "").replace("|>", " ")
     for mark in marks(text, choices=True):
         span = mark.rest if mark.enclosed else _first_sentence(mark.rest[:_SPAN].lstrip(" \t\r\n:*="))
-        if not mark.enclosed and (not span.strip() or is_comment(span)):
+        if not mark.enclosed and not span.strip():
             continue
+        if not mark.states_answer():
+            return Extraction(None, "nothing")
         return Extraction(_in_span(clean(span)), mark.found)
     if only_empty_boxes(text):
         return Extraction(None, "nothing")
     before, _, last = text.strip().rpartition("\n")
     bare = clean(last)
+    if not states("", text.strip().rpartition("\n")[2]) and not before:
+        return Extraction(None, "nothing")
     if not before and (answer := _whole(bare)):
         return Extraction(answer, "bare answer")
     if (answer := _pointed_at(_without_options(text))) is not None:
@@ -128,7 +130,7 @@ def _in_span(span: str) -> str | None:
     if head is None:
         found = [label for label in _labels_in(span) if not label.denied]
         return ", ".join(dict.fromkeys(label.letter for label in found)) or None
-    if _DENIED_AFTER.match(span[head.end() :]):
+    if DENIED_AFTER.match(span[head.end() :]):
         return None
     return ", ".join(_joined(span, head)[0])
 
@@ -157,8 +159,10 @@ def _labels_in(sentence: str) -> list[_Found]:
     at = 0
     while (match := _POINTED.search(sentence, at)) is not None:
         letters, end = _joined(sentence, match)
-        denied = _DENIED.search(sentence[max(at, match.start() - 60) : match.start()]) is not None
-        denied = denied or _DENIED_AFTER.match(sentence[end : end + 60]) is not None
+        label = match.start(match.lastindex or 0)
+        before = sentence[max(at, label - 60) : label]
+        denied = DENIED.search(before) is not None or _MENTIONED.search(before) is not None
+        denied = denied or DENIED_AFTER.match(sentence[end : end + 60]) is not None
         found += [_Found(letter, denied, match.start()) for letter in letters]
         at = end
     return found
@@ -171,9 +175,10 @@ def _pointed_at(text: str) -> str | None:
     """
     later_denied: set[str] = set()
     for sentence in reversed([part for part in _SENTENCES.split(text) if part.strip()]):
-        if sentence.rstrip().endswith("?"):
-            continue
         labels = _labels_in(sentence)
+        if not states("", sentence, marked=False):
+            later_denied |= {label.letter for label in labels}
+            continue
         reason = _REASON.search(sentence)
         kept = [label for label in labels if not label.denied and label.letter not in later_denied]
         first = [label for label in kept if reason is None or label.start < reason.start()]

@@ -13,8 +13,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from dast_jax.verifiers.guard import looks_like_code
-from dast_jax.verifiers.normalize import clean, parse_number
+from dast_jax.verifiers.normalize import CHANGING, clean, parse_number
 from dast_jax.verifiers.prose import PROSE_NUMBER, is_prose, without_bold
+from dast_jax.verifiers.stance import FILLERS, NEGATIVES
 
 __all__ = ["answer_of_clause", "closing_display", "only_candidate", "sentence_end"]
 
@@ -25,6 +26,8 @@ _AROUND = 80
 
 def answer_of_clause(text: str) -> str | None:
     """Return the answer at the start of `text`, which follows a marker; None where there is none."""
+    if (word := text[:_TAIL].strip(" \t\r\n:*=")).isalnum():
+        return word
     text = without_bold(text[:_TAIL]).lstrip(" \t\r\n:*=")  # Markdown's bold and colons after the marker
     clause = text[: sentence_end(text)].strip().rstrip("*").rstrip()
     if not clause or looks_like_code(clause):
@@ -172,15 +175,20 @@ def _chosen(clause: str) -> str:
     denied = _denied(clause, groups)
     candidates = [group for group, no in zip(groups, denied, strict=True) if not no]
     candidates.sort(key=lambda group: not any(item.is_formula for item in group))
-    if not candidates or _is_bounded(clause, candidates[0]) or _UNDECIDED.search(clause.lower()):
-        return clause
+    if not candidates or _is_bounded(clause, candidates[0]):
+        return _words_of(clause)
     group = candidates[0]
     alone = len(group) == 1
     if alone and _EITHER.search(clause[max(0, group[0].start - _AROUND) : group[0].start]):
-        return clause
+        return _words_of(clause)
     if signs := _signs(clause, group):
-        return _result(group, signs) or clause
+        return _result(group, signs) or _words_of(clause)
     return group[0].text if alone else ", ".join(_distinct(group))
+
+
+def _words_of(clause: str) -> str:
+    """Return a sentence that states no number, in quotation marks where it reads as one (`5 pairs`)."""
+    return clause if parse_number(clean(clause)) is None else f"“{clause}”"
 
 
 def only_candidate(sentence: str) -> str | None:
@@ -191,10 +199,9 @@ def only_candidate(sentence: str) -> str | None:
     if not items or _has_other_digits(sentence, items):
         return None
     groups = _groups(sentence, items)
-    if len(groups) > 1 and _HINT.search(sentence) is None:
+    if len(groups) > 1 and not any(hint in sentence for hint in _DENIAL_HINTS):
         return None  # nothing denies all but one
-    lowered = sentence.lower()
-    if _COMPARED.search(lowered) or _UNDECIDED.search(lowered):
+    if _COMPARED.search(sentence.lower()):
         return None
     kept = [group for group, no in zip(groups, _denied(sentence, groups), strict=True) if not no]
     if len(kept) != 1 or _is_bounded(sentence, kept[0]):
@@ -208,15 +215,15 @@ def only_candidate(sentence: str) -> str | None:
     return None if group[0].is_formula and _SEVERAL.search(text) else text
 
 
-_HINT = re.compile(
-    r"not|n['’]t|never|nor|none|without|except|unlike|other than|instead|is (?:wrong|incorrect|false)"
-)
+_DENIAL_HINTS = (
+    "not", "n't", "n’t", "never", "nor", "none", "without", "except", "unlike", "other than", "instead",
+    "is wrong", "is incorrect", "is false", "no longer", "far from", "thing but", "all but", "is impossible",
+)  # fmt: skip
 
 _COMPARED = re.compile(
     r"\b(?:more|less|fewer|greater|larger|smaller|higher|lower) than\b|\bbetween\b|\bat (?:least|most)\b"
-    r"|\b(?:maybe|perhaps|possibly)\b"
 )
-"""`more than 42`, `between 1 and 2`, `maybe 5`: without a mark even `5, which is more than 3` is none."""
+"""`more than 42`, `between 1 and 2`: without a mark even `5, which is more than 3` is none."""
 
 _SEVERAL = re.compile(r"[<>,;≤≥≠]|\\(?:leq?|geq?|neq?|lt|gt|in|pm|mp|sim|approx|to|mid|cup)(?![a-zA-Z])|\\\{")
 """A relation, a pair or a set: of an unmarked formula nobody knows whether it is the answer."""
@@ -230,18 +237,13 @@ def _has_other_digits(sentence: str, items: list[_Item]) -> bool:
         rest.append(sentence[at : item.start])
         at = item.end
     rest.append(sentence[at:])
-    return any(_MATHEMATICS.search(_TEXT_COMMAND.sub(" ", part)) for part in rest)
+    if "\\" in sentence:
+        rest = [_TEXT_COMMAND.sub(" ", part) for part in rest]
+    return _MATHEMATICS.search(" ".join(rest)) is not None
 
 
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}")
 _MATHEMATICS = re.compile(r"\d|\\(?:sqrt|pi|frac|infty|cdot|times)|[√π∞^\[\]{}]|\b(?:pi|sqrt)\b")
-
-
-_UNDECIDED = re.compile(
-    r"\b(?:unknown|unclear|undetermined"
-    r"|(?:cannot|can['’]t|impossible to|not possible to) (?:be )?(?:say|tell|determined?)"
-    r"|not enough information)\b"
-)
 
 
 _EITHER = re.compile(r"\beither\s+(?:[a-zA-Z]\s*=\s*)?$", re.IGNORECASE)
@@ -384,23 +386,13 @@ def _distinct(group: list[_Item]) -> list[str]:
 
 # --- denied and bounded -------------------------------------------------------------------------------
 
-_between = """
-    equal equals to exactly simply just merely be been the a an number value really actually only about by
-    given as quite necessarily always likely both either of in at near nearly close for any answer possible
-    even yet precisely equivalent correct right true final actual supposed meant
-    think believe say claim expect that it this they is are was were
-"""
 _NAME_THEN = r"(?:[\s*_\"'“($]+[a-zA-Z](?:_\w)?\s*=)?"
-_BETWEEN = (
-    rf"(?:[\s*_\"'“(]+(?:{'|'.join(_between.split())})\b)*+"
-    rf"{_NAME_THEN}[\s*_\"'“($]*$"
-)
 _DENIAL = re.compile(
-    r"(?:\b(?:not|never|neither|nor|none|cannot|without|except|unlike|rather than|instead of|other than)"
-    rf"|n['’]t){_BETWEEN}"
+    rf"(?:\b(?:{NEGATIVES})|n['’]t)(?:[\s*_\"'“(]+(?:{FILLERS}|near|nearly"
+    rf"|close)\b)*+{_NAME_THEN}[\s*_\"'“($]*$"
 )
 _DENIED_AFTER = re.compile(
-    r"\s*(?:[a-zA-Z]+\s+)?(?:is|was|are|were)(?:\s+(?:wrong|incorrect|false)|(?:\s+not|n['’]t)\s+"
+    r"\s*(?:[a-zA-Z]+\s+)?(?:is|was|are|were)(?:\s+(?:wrong|incorrect|false|impossible)|(?:\s+not|n['’]t)\s+"
     r"(?:it|possible|valid|true|right|correct|(?:the|an?)\s+(?:\w+\s+)?(?:answer|solution|option)))\b"
 )
 _TURN = re.compile(r"[,;:—–]|\b(?:but|rather|instead|is|it['’]s)\b", re.IGNORECASE)
@@ -424,28 +416,62 @@ _RELATION = r"[<>≤≥≠]=?|!=|\\(?:leq?|geq?|neq?|lt|gt)(?:slant)?(?![a-zA-Z]
 _UP_TO = r"(?:\s+(?!(?:is|are|was|were|equals?)\b)[a-zA-Z]+)"
 _OPERATION_OF = (
     r"(?:roots?|square|cube|power|half|halves|thirds?|fourths?|quarters?|fifths?|tenths?|multiples?|factorial"
-    r"|logarithm|log|sine|cosine|tangent|reciprocal|inverse|opposite|negative|percent|%|sum|product|quotient)"
+    r"|logarithm|log|sine|cosine|tangent|reciprocal|inverse|opposite|negative|percent|%|sum|product|quotient"
+    r"|factors?|divisors?|max(?:imum)?|min(?:imum)?|upwards?|excess|short|shy)"
 )
 """`the square root of 5`, `half of 5`: the number is not the answer, and nothing here calculates it."""
+_COUNT = (
+    r"(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred"
+    r"|thousand|half|thirds?|quarters?)"
+)
+_LABELED = (
+    r"(?:steps?|fig(?:ure)?|table|lines?|eqn?|equations?|pages?|section|chapter|theorem|lemma|corollary"
+    r"|proposition"
+    r"|problem|question|exercise|example|case|part|row|column|item|option|method|appendix|formula|rule|stage)"
+)
+"""`step 5`, `Figure 5`: a label is no quantity."""
 
 _BOUND_BEFORE = re.compile(
     rf"(?:\bthan{_UP_TO}{{0,3}}|\bat\s+(?:least|most){_UP_TO}{{0,2}}|\bbetween{_UP_TO}{{0,2}}|\bup\s+to"
     rf"|\b(?:twice|double|triple|thrice|half|{_OPERATION_OF}\s+of)(?:\s+(?:the|a|an|of))*"
-    r"|\bexceed(?:s|ed|ing)?|(?:^|\b(?:is|be|just|slightly|well|far|bit|little|and|or)\s)\s*(?:above|below|over|under)"
-    rf"|(?<![-=])(?:{_RELATION})|[\w)}}\]]\s*[+/×÷·]){_NAME_THEN}[\s*_(]*$|[\w)]-$"
+    rf"|\b(?:almost|nearly|beyond|past|before|after|within|from|until|since|minus|negative)"
+    rf"|\b{_COUNT}\s+(?:over|in|of|out of|times|plus|divided by|multiplied by)|\b(?:divisible by"
+    rf"|proportional to|congruent to)"
+    rf"|\bas\s+(?:many|much|few|little|high|low)\s+as|\b{_LABELED}\.?[\s#*:]*"
+    r"|\bexceed(?:s|ed|ing)?|(?:^|\b(?:is|be|just|slightly|well|far|bit|little|and|or)\s)\s*(?:above"
+    r"|below|over|under)"
+    rf"|(?<![-=])(?:{_RELATION})|[\w)}}\]]\s*[+/×÷·]){_NAME_THEN}[\s*_(#]*$|[\w)]-$"
 )
 _BOUND_AFTER = re.compile(
-    r"\s*(?:[a-zA-Z]+\s+){0,2}(?:(?:or|and)\s+(?:more|less|fewer|greater|higher|lower|larger|smaller|above|below"
-    r"|over|under|up)|(?:squared|cubed|factorial|base|mod|modulo|to the power|choose)"
-    r"|(?:times|plus|minus|divided by|multiplied by)\s+(?:as|the|that|more|[a-z]\b)"
-    r"|or\s+(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)|at\s+(?:least|most))\b"
+    r"\s*(?:[a-zA-Z]+\s+){0,2}(?:(?:or|and)\s+(?:more|less|fewer|greater|higher|lower|larger|smaller"
+    r"|above|below"
+    r"|over|under|up|so|thereabouts)|to the (?:power|square|cube|second|third|\w+th)"
+    r"|(?:times|plus|minus|divided by|multiplied by)\s+(?:as|the|that|more|change|[a-z]\b)"
+    r"|or\s+(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)|at\s+(?:least|most)"
+    r"|(?:below|under|above)\s+(?:zero|par|average))\b"
+    rf"|\s*(?:%|percent)?\s*(?:out\s+of\s+(?:the\s+|every\s+)?(?:\$?\d|{_COUNT})|(?:of|in|over"
+    rf"|per)\s+(?:the\s+|every\s+)?\$?\d)"
+    r"|[\s%]*(?:more|less|fewer|greater|off)\s+than\s+(?:that|it|[a-z]\b|\$?\d)|\s+on[.,]?$"
+    r"|\s+and\s+(?:(?:an?|one|two|three|some)\s+\w*\s*(?:bit|half|thirds?|quarters?|fourths?|fifths?"
+    r"|tenths?)|something|over)\b"
+    r"|\s*\(?\s*(?:in\s+)?(?:base|mod)\b|\s+quarters?\s+of\b|\s+(?:square\s+)?roots?\s+(?:of\s+)?\d"
+    r"|-?(?:digits?|fold)\b|\s*\.?\)\s+[A-Z][a-z]"
     rf"|\s*(?:{_RELATION})|\+(?![\s$]*[\d\\])",
     re.IGNORECASE,
 )
+_NEXT_WORD = re.compile(r"\s+(?:(?:decimal|significant)\s+)?([a-zA-Z]+)")
+_CHANGING = CHANGING | {"pair", "pairs", "couple", "couples", "digit", "digits"}
+"""In a sentence, that is: a reference and a box may count in pairs."""
+_SCALED = re.compile(r"\s+[kKM](?=[\s.,;]|$)|\s+(?:decimal|significant)\s")
 
 
 def _is_bounded(clause: str, group: list[_Item]) -> bool:
     """Return whether a sentence gives a bound or part of a formula: "at least 5", "5 or more", "2x + 5"."""
     start, end = group[0].start, group[-1].end
     before, after = clause[max(0, start - _AROUND) : start], clause[end : end + _AROUND]
+    word = _NEXT_WORD.match(after)
+    if word is not None and (word[1].lower() in _CHANGING or word[1].endswith(("teenths", "tieths"))):
+        return True
+    if _SCALED.match(after) is not None:
+        return True
     return _BOUND_BEFORE.search(before.lower()) is not None or _BOUND_AFTER.match(after) is not None

@@ -11,17 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dast_jax.verifiers.clause import answer_of_clause, closing_display, only_candidate, sentence_end
+from dast_jax.verifiers.equivalence import split_parts
 from dast_jax.verifiers.guard import looks_like_code
-from dast_jax.verifiers.marks import is_comment, marks, only_empty_boxes, weak_mark
+from dast_jax.verifiers.marks import all_boxed, is_comment, marks, only_empty_boxes, weak_mark
 from dast_jax.verifiers.normalize import clean, parse_number
 from dast_jax.verifiers.prose import is_prose, without_bold
 from dast_jax.verifiers.response import join_thousands, one_spelling
+from dast_jax.verifiers.stance import introduces, refutes, states
 
-__all__ = ["Extraction", "extract_math", "extract_reference", "last_sentence", "stated_texts"]
+__all__ = ["Extraction", "extract_math", "extract_reference", "last_sentence", "one_box_each", "stated_texts"]
 
 _PROSE_TAIL = 4_000
 _BARE_TAIL = 20_000
 """Characters of an unmarked response that are read; no bare answer is longer."""
+_SHORT = 40
 _MARK_SPAN = 150
 """Characters that hold any "answer to … is"."""
 
@@ -46,15 +49,24 @@ def extract_math(text: str) -> Extraction:
     only quantity of the last sentence. What is marked with an empty box or a blank has no answer.
     """
     for mark in marks(text):
-        rest = join_thousands(mark.rest[:_PROSE_TAIL])
+        if (
+            len(mark.rest) < _SHORT
+            and not (mark.enclosed or mark.before)
+            and (word := mark.rest.strip()).isalnum()
+        ):
+            return Extraction(word, mark.found)  # `#### 18`
+        rest = mark.rest[:_PROSE_TAIL]
+        rest = join_thousands(_CALCULATOR.sub("", rest) if "<<" in rest else rest)
+        if not mark.states_answer():
+            return _NOTHING
         if mark.enclosed:
             return Extraction(_inside(rest), mark.found)
-        if mark.found == "answer is" and (is_comment(rest) or _opens_a_solution(rest)):
+        if mark.found == "answer is" and _opens_a_solution(rest):
             continue
         if answer := answer_of_clause(rest):
             return Extraction(answer, mark.found)
     bare = join_thousands(text[-_BARE_TAIL:]).strip()
-    if not bare or only_empty_boxes(bare):
+    if not bare or only_empty_boxes(bare) or bare[-1] in "?？":
         return _NOTHING
     if len(text) > _BARE_TAIL:
         return _from_prose(bare)
@@ -68,13 +80,31 @@ def extract_math(text: str) -> Extraction:
     return _from_prose(bare)
 
 
+def one_box_each(text: str, count: int) -> str | None:
+    """Return the contents of the boxes, joined by commas, where there are `count` with one item in each.
+
+    Some solutions of MATH box each of several answers. None where the boxes are more, fewer, or hold lists,
+    or where what is said around them denies or corrects something.
+    """
+    boxes = all_boxed(text)
+    if len(boxes) != count or count < 2 or any(len(split_parts(box)) > 1 for box in boxes):
+        return None
+    first = text.find("boxed")
+    begin = max(text.rfind(stop, max(first - 100, 0), first) for stop in ("\n", ". ", "? ", "! "))
+    said = text[begin + 1 if begin >= 0 else max(first - 100, 0) :]
+    return None if refutes(said) or _DENIES.search(said) else ", ".join(boxes)
+
+
+_DENIES = re.compile(r"\b(?:not?|nor|never|instead|rather|wait|actually)\b|n['’]t\b", re.IGNORECASE)
+
+
 def _inside(boxed: str) -> str:
     """Return the answer in a box, where that holds a whole sentence (`\\text{The answer is 460}`)."""
     if "nswer" not in boxed:
         return boxed
     words = re.sub(r"\\(?:text|mbox|mathrm)\s*\{([^{}]*)\}", r"\1", clean(boxed))
     for mark in marks(words):
-        if not is_comment(mark.rest) and (answer := answer_of_clause(mark.rest)):
+        if answer := answer_of_clause(mark.rest):
             return answer
     return boxed
 
@@ -101,15 +131,15 @@ def _from_prose(text: str) -> Extraction:
         return Extraction(opening[1], "opens the response")
     tail = without_bold(text[-_PROSE_TAIL:]).replace("{,}", ",")
     sentence = last_sentence(_CALCULATOR.sub("", tail) if "<<" in tail else tail)
-    if sentence.rstrip("*\"') ").endswith(("?", "？")):
-        return _NOTHING
     if (rest := weak_mark(sentence)) is not None:
-        if is_comment(rest):
+        if is_comment(rest) or not states("", sentence, marked=False) or refutes(sentence):
             return _NOTHING
         if answer := answer_of_clause(rest):
             return Extraction(answer, "result is")
     answer = only_candidate(sentence)
-    return _NOTHING if answer is None else Extraction(answer, "last sentence")
+    if answer is None or not states("", sentence, marked=False) or refutes(sentence):
+        return _NOTHING
+    return Extraction(answer, "last sentence")
 
 
 _OPENING = re.compile(r"([-$\d][\d.,/%]{0,20}?),?\s+(?:because|since)\b")
@@ -121,6 +151,7 @@ def last_sentence(text: str) -> str:
     begin = max(text.rfind("\n\n"), len(text) - _SENTENCE, 0)
     rest = text[begin:].lstrip()
     if "\\" not in rest and "{" not in rest:
+        rest = rest[rest.rfind("\n") + 1 :].lstrip()
         stops = [stop.end() for stop in _STOP.finditer(rest)]
         return rest[stops[-1] :] if stops else rest
     while (end := sentence_end(rest)) < len(rest) - 1 and (more := rest[end + 1 :].lstrip(" \t\n*\"')")):
@@ -129,7 +160,7 @@ def last_sentence(text: str) -> str:
 
 
 _SENTENCE = 1_500
-_STOP = re.compile(r"(?:[.!?][*\"')]*\s+|\n\s*)(?=\S)")
+_STOP = re.compile(r"(?<![Ff]ig)(?<!\bEq)(?<!\bNo)[.!?][*\"')]*\s+(?=\S)")
 
 
 def extract_reference(text: str) -> str:
@@ -145,8 +176,8 @@ def stated_texts(text: str, longest: int) -> Iterator[str]:
     if "boxed" in text:
         return
     tail = text if "####" in text else text[-(longest + _MARK_SPAN) :]
-    for mark in marks(tail):
-        if len(mark.rest) <= longest:
+    for mark in marks(tail, comments=True):
+        if len(mark.rest) <= longest and introduces(mark.before):
             yield mark.rest.lstrip(" \t\r\n:*=")
         if mark.found == "after ####":
             return

@@ -7,10 +7,11 @@ from itertools import pairwise
 
 from dast_jax.verifiers.equivalence import Comparison, Tolerance, compare_math, split_parts
 from dast_jax.verifiers.extract import Extraction
-from dast_jax.verifiers.marks import is_comment, marks, only_empty_boxes
+from dast_jax.verifiers.marks import marks, only_empty_boxes
 from dast_jax.verifiers.normalize import NUMBER, clean
 from dast_jax.verifiers.options import VerifierOptions
 from dast_jax.verifiers.prose import is_prose
+from dast_jax.verifiers.stance import DENIED, DENIED_AFTER, refutes, states
 
 __all__ = ["as_tuple", "compare_list", "extract_list"]
 
@@ -31,23 +32,25 @@ def extract_list(text: str, options: VerifierOptions) -> Extraction:
     """
     text = text[-_TAIL:]
     for mark in marks(text):
+        if not mark.states_answer():
+            return Extraction(None, "nothing")
         if mark.enclosed:
             return Extraction(mark.rest, mark.found)
         line = mark.rest.lstrip(" \t\r\n:*=").partition("\n")[0]
-        if is_comment(line):
-            continue
         if (answer := _list_in(line) or _single(line)) is not None:
             return Extraction(answer, mark.found)
         if _GROUP.search(line):
             return Extraction(None, "nothing")
     bare = text.strip()
-    if only_empty_boxes(bare):
+    if only_empty_boxes(bare) or bare.endswith("?"):
         return Extraction(None, "nothing")
     if bare and not is_prose(bare) and "\n" not in bare:
         return Extraction(bare, "bare answer")
     for line in reversed(bare.split("\n")):
         if _GROUP.search(line) or _RUN.search(line):
-            answer = _list_in(line, last=True)
+            answer = (
+                _list_in(line, last=True) if states("", line, marked=False) and not refutes(line) else None
+            )
             return Extraction(answer, "last list" if answer is not None else "nothing")
     return Extraction(None, "nothing")
 
@@ -60,7 +63,10 @@ def _list_in(text: str, *, last: bool = False) -> str | None:
     """
     for pattern in (_GROUP, _RUN):
         found = [
-            m for m in pattern.finditer(text) if not _DENIED.search(text[max(0, m.start() - 40) : m.start()])
+            m
+            for m in pattern.finditer(text)
+            if not DENIED.search(text[max(0, m.start() - 40) : m.start()])
+            and not DENIED_AFTER.match(text[m.end() : m.end() + 40])
         ]
         if not found:
             if pattern.search(text):
@@ -72,11 +78,6 @@ def _list_in(text: str, *, last: bool = False) -> str | None:
     return None
 
 
-_DENIED = re.compile(
-    r"(?:\b(?:not|never|cannot|neither|nor|except|rather than|instead of|other than)|n['’]t)"
-    r"(?:\s+(?:be|the|a|list|equal|to|is|simply|just))*[\s*$:]*$",
-    re.IGNORECASE,
-)
 _ALTERNATIVE = re.compile(
     r"[\s*$]*(?:,|;|\bor\b|\band\b|,\s*(?:or|and)\b|/)?[\s*$]*(?:\b(?:maybe|perhaps|possibly)\b\s*)?"
 )

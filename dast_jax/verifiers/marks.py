@@ -9,18 +9,46 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Mark", "closing_brace", "is_comment", "last_boxed", "marks", "only_empty_boxes", "weak_mark"]
+from dast_jax.verifiers.stance import states
 
+__all__ = [
+    "Mark",
+    "all_boxed",
+    "closing_brace",
+    "is_comment",
+    "last_boxed",
+    "marks",
+    "only_empty_boxes",
+    "weak_mark",
+]
+
+_SENTENCE = 300
+_SENTENCE_END = re.compile(r"[.!?？](?=[\s*]|$)|\n")
 _BOXES_TRIED = 8
 _MARKS_TRIED = 8
 
 
 class Mark(NamedTuple):
-    """What kind of mark it is, and what it holds: the content of a box or tag, else all that follows it."""
+    """What kind of mark it is, and what it holds: the content of a box or tag, else all that follows it.
+
+    `before` is what its sentence says before it.
+    """
 
     found: str
     rest: str
     enclosed: bool
+    before: str = ""
+
+    def states_answer(self) -> bool:
+        """Return whether the sentence of the mark states an answer, and does not suppose or ask for one."""
+        rest = self.rest[:_SENTENCE]
+        if not self.enclosed:
+            rest = rest.lstrip(" \t\r\n:*=")
+            if not self.before and rest.isalnum():
+                return True
+            if (end := _SENTENCE_END.search(rest, 1)) is not None:
+                rest = rest[: end.end()]
+        return states(self.before, rest)
 
 
 _BOXED = re.compile(r"\\f?boxed\s*\{")
@@ -29,7 +57,8 @@ _JSON = re.compile(
 )
 _IS = r"(?:is|are|was|would be|will be|must be|should be|comes? to|equals)\b(?:\s*[:：])?"
 _OTHER_LANGUAGES = (
-    r"\b(?:réponse|respuesta|risposta|Antwort|Lösung|resposta)\b(?:\s+(?:finale?|final))?\s*(?:est|es|è|ist|lautet|é|:)"
+    r"\b(?:réponse|respuesta|risposta|Antwort|Lösung|resposta)\b(?:\s+(?:finale?|final))?\s*(?:est|es|è"
+    r"|ist|lautet|é|:)"
     r"|(?:答案|答)\s*(?:应该)?(?:[:：]|是|为)|(?:故|应|所以)?选(?:择)?\s*[:：]?\s*(?=[(（]?[A-Za-z])"
 )
 _ASIDE = r"(?:\s*\([^()\n]{0,80}\)|,\s[^,.\n]{1,40},)?"
@@ -44,8 +73,11 @@ _MARKS = {
     nouns: re.compile(_ANSWER.replace("NOUNS", nouns) + "|" + _OTHER_LANGUAGES, re.IGNORECASE | re.MULTILINE)
     for nouns in (_ANSWER_NOUNS, _CHOICE_NOUNS)
 }
-_HINTS = ("answer", "ans:", "choice", "option", "label", "verdict", "conclusion", "a:", "a：", "答", "选")
-_HINTS_ELSEWHERE = ("réponse", "respuesta", "risposta", "antwort", "lösung", "resposta")
+_HINTS = (
+    "answer", "a:", "ans:", "a：", "ans：", "答", "选",
+    "réponse", "respuesta", "risposta", "antwort", "lösung", "resposta",
+)  # fmt: skip
+_CHOICE_HINTS = (*_HINTS, "choice", "option", "label", "verdict", "conclusion")
 """Without one of these a text has no mark: they are searched faster than the patterns."""
 
 _WEAK = re.compile(rf"\b(?:the|our|final)\s+(?:result|solution)s?\s*(?:{_IS}|[:：])\s*", re.IGNORECASE)
@@ -58,25 +90,41 @@ _COMMENT = re.compile(
 """`So this answer is correct.` comments on an answer and states none."""
 
 
-def marks(text: str, *, choices: bool = False) -> Iterator[Mark]:
+def marks(text: str, *, choices: bool = False, comments: bool = False) -> Iterator[Mark]:
     """Yield the marks of `text`, the most reliable first: box, tag, `####`, then "answer is" from the last.
 
-    With `choices`, "the correct option is" and its like are marks too.
+    With `choices`, "the correct option is" and its like are marks too; with `comments`, so is what only
+    comments on an answer.
     """
-    if (boxed := last_boxed(text)) is not None:
+    if "{" in text and (boxed := last_boxed(text)) is not None:
         yield Mark("boxed", boxed, True)
-    if "<" in text and (tagged := _last_tag(text)) is not None:
+    if "</" in text and (tagged := _last_tag(text)) is not None:
         yield Mark("answer tag", tagged, True)
-    if "nswer" in text and "{" in text and (pairs := _JSON.findall(text)):
+    if "{" in text and "nswer" in text and (pairs := _JSON.findall(text)):
         yield Mark("answer tag", pairs[-1][0] or pairs[-1][1], True)
     if (at := text.rfind("####")) >= 0:
         yield Mark("after ####", text[at + 4 :], False)
     lowered = text.lower()
-    if not any(hint in lowered for hint in _HINTS + _HINTS_ELSEWHERE):
+    for hint in (
+        _CHOICE_HINTS if choices else _HINTS
+    ):  # a loop, and no generator: this is run on every response
+        if hint in lowered:
+            break
+    else:
         return
     pattern = _MARKS[_CHOICE_NOUNS if choices else _ANSWER_NOUNS]
-    for end in reversed([match.end() for match in pattern.finditer(text)][-_MARKS_TRIED:]):
-        yield Mark("answer is", text[end:], False)
+    for start, end in reversed([match.span() for match in pattern.finditer(text)][-_MARKS_TRIED:]):
+        rest = text[end:]
+        if comments or not is_comment(rest):
+            begin = max(text.rfind(stop, max(0, start - _SENTENCE), start) for stop in _STOPS)
+            before = text[max(begin + 1, start - _SENTENCE) : start]
+            would = (
+                "would " if "would" in lowered[start:end] else ""
+            )  # "had they left, the answer would be 5"
+            yield Mark("answer is", rest, False, would + before)
+
+
+_STOPS = ("\n", ". ", "! ", "? ", '."', ".$")
 
 
 def _last_tag(text: str) -> str | None:
@@ -110,14 +158,23 @@ def only_empty_boxes(text: str) -> bool:
 
 def last_boxed(text: str) -> str | None:
     """Return what the last non-empty `\\boxed{…}` with matched braces holds, None without one."""
+    return next(_boxed(text), None)
+
+
+def all_boxed(text: str) -> list[str]:
+    """Return what the last boxes hold, in order, each content once."""
+    return list(dict.fromkeys(reversed(list(_boxed(text)))))
+
+
+def _boxed(text: str) -> Iterator[str]:
+    """Yield what the non-empty `\\boxed{…}` with matched braces hold, from the last."""
     if "boxed" not in text:
-        return None
+        return
     starts = [m.end() for m in _BOXED.finditer(text)]
     for start in reversed(starts[-_BOXES_TRIED:]):
         close = closing_brace(text, start)
         if close is not None and (inner := text[start:close].strip()):
-            return inner
-    return None
+            yield inner
 
 
 def closing_brace(text: str, start: int) -> int | None:

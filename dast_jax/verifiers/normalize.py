@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-__all__ = ["NUMBER", "Number", "clean", "parse_number", "text_key"]
+__all__ = ["CHANGING", "NUMBER", "Number", "clean", "parse_number", "text_key"]
 
 NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d*)?|\.\d+"
 """An unsigned decimal, with or without thousands separators."""
@@ -38,14 +38,24 @@ _SCALES = {
     "million": 10**6,
     "billion": 10**9,
     "trillion": 10**12,
+    "lakh": 10**5,
+    "crore": 10**7,
 }
-_not_units = """
-    pi sqrt sin cos tan cot sec csc log ln exp mod and or to times plus minus over by of choose
-    factorial infinity inf squared cubed half halves third thirds quarter quarters fourths fifths sixths
-    sevenths eighths ninths tenths hundredths thousandths more less base not if where when for hundreds
-    thousands millions billions trillions score gross point negative
+_changing = """
+    squared cubed factorial modulo mod base choose point fold tops max maximum minimum upwards onwards upward
+    onward halves thirds fourths fifths sixths sevenths eighths ninths tenths elevenths twelfths hundredths
+    thousandths millionths dozens hundreds thousands millions billions trillions lakhs crores score
+    gross k mn bn mln
+    below dozen
 """
-_NOT_UNITS = frozenset(_not_units.split())
+CHANGING = frozenset(_changing.split())
+"""Words that change the number before them: `5 squared`, `5 tenths`, `5 dozen` (or 60?), `5 below zero`."""
+_joining = """
+    pi sqrt sin cos tan cot sec csc log ln exp and or to times plus minus over by of out half third quarter
+    quarters infinity inf more less fewer than not if where when for negative at least most about above under
+    unless whether maybe perhaps so too until up fails
+"""
+_NOT_UNITS = CHANGING | frozenset(_joining.split())
 _ATTACHED_UNITS = r"(?:cm|mm|km|kg|mg|ml|ft|lbs?|oz|mph|hrs?|mins?)"
 
 _PLAIN = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?", re.ASCII)
@@ -84,23 +94,24 @@ def clean(text: str) -> str:
     if text.count("$") > 2:
         text = _FORMULAS.sub(", ", text)
     text = _strip_sentence_end(text)
-    for opening, closing in _DELIMITERS:
-        inner = text[len(opening) : len(text) - len(closing)]
-        if (
-            len(text) > len(opening) + len(closing)
-            and text.startswith(opening)
-            and text.endswith(closing)
-            and opening not in inner
-            and closing not in inner
-        ):
-            text = _strip_sentence_end(inner.strip())
-            break
-    if text.startswith("$") and (unit := _MATH_AND_UNIT.fullmatch(text)) is not None:
-        text = f"{unit[1].strip()} {unit[2]}"
-    while (whole := _WHOLE_TEXT.fullmatch(text)) is not None:
-        text = whole.group(1).strip()
-    while _is_group(text):
+    if text[:1] in ("$", "\\"):
+        text = _without_delimiters(text)
+        if text[:1] == "$" and (unit := _MATH_AND_UNIT.fullmatch(text)) is not None:
+            text = f"{unit[1].strip()} {unit[2]}"
+        while (whole := _WHOLE_TEXT.fullmatch(text)) is not None:
+            text = whole.group(1).strip()
+    while text[:1] == "{" and _is_group(text):
         text = text[1:-1].strip()
+    return text
+
+
+def _without_delimiters(text: str) -> str:
+    for opening, closing in _DELIMITERS:
+        if not (text.startswith(opening) and text.endswith(closing)):
+            continue
+        inner = text[len(opening) : len(text) - len(closing)]
+        if len(text) > len(opening) + len(closing) and opening not in inner and closing not in inner:
+            return _strip_sentence_end(inner.strip())
     return text
 
 
@@ -211,7 +222,7 @@ def _scale_of(words: list[str]) -> int | None:
     """Return what the words after a number multiply it by (units: 1); None where they mean anything else."""
     scale = 1
     for position, word in enumerate(words):
-        if word in _NOT_UNITS:
+        if word in _NOT_UNITS or word.endswith(("teenths", "tieths")):
             return None
         if word in _SCALES:
             if position and words[position - 1] not in _SCALES:

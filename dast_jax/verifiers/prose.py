@@ -8,6 +8,7 @@ from dast_jax.verifiers.normalize import NUMBER
 
 __all__ = ["PROSE_NUMBER", "is_prose", "without_bold"]
 
+_SPACE = re.compile(r"\s")
 _LATEX_TEXT = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname)\s*\{[^{}]*\}|\\[a-zA-Z]+")
 _WORD = re.compile(r"(?<![^\s(\"'*_$])[A-Za-z]{2,}(?:['’][a-z]+)?(?=[\s.,;:!?)\"'*_$]|$)")
 _OPERATOR = re.compile(r"[=+*/^<>\\]")
@@ -26,23 +27,26 @@ def is_prose(text: str) -> bool:
     """Return whether `text` is a sentence, not a bare answer: two words, or a word and a number."""
     if len(text) > 2_000:
         text = text[:2_000]
-    if not any(c.isspace() for c in text):
+    if _SPACE.search(text) is None:
         return False
     plain = _LATEX_TEXT.sub(" ", text) if "\\" in text else text
-    words = [w.casefold() for w in _WORD.findall(plain)]
-    words = [w for w in words if w not in _MATH_WORDS]
-    if len(words) != 1:
-        return len(words) > 1
-    if words[0] in _PROSE_WORDS:
+    only = ""
+    for match in _WORD.finditer(plain):
+        word = match[0].casefold()
+        if word not in _MATH_WORDS:
+            if only:
+                return True
+            only = word
+    if only in _PROSE_WORDS:
         return True
-    return len(words[0]) > 2 and any("0" <= c <= "9" for c in text) and _OPERATOR.search(text) is None
+    return len(only) > 2 and any("0" <= c <= "9" for c in text) and _OPERATOR.search(text) is None
 
 
 _BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=\S)([^*\n]{1,200})(?<=\S)\*\*(?![\w*])")
 _BOLD_END = re.compile(r"(?<=[\w)\]}%$])\*\*(?=\s+[A-Za-z]{2}|[\s.,;:!?]*$)")
 """The end of a bold span that began before the text."""
 
-_SCALE = r"(?:\s+(?:hundred|thousand|million|billion|trillion)\b)?"
+_SCALE = r"(?:\s+(?:hundred|thousand|million|billion|trillion|lakh|crore)\b)?"
 PROSE_NUMBER = re.compile(
     # Not inside a name, a power, a product, an index or another number.
     r"(?<![\w^*/_\\.{])(?<!\d,)(?<!\d:)"

@@ -14,11 +14,12 @@ __all__ = ["graded_part", "join_thousands", "one_spelling"]
 
 _OPEN = re.compile(r"<(think(?:ing)?|reasoning|thought)>", re.IGNORECASE)
 _CLOSE = re.compile(r"</(?:think(?:ing)?|reasoning|thought)>", re.IGNORECASE)
+_TAG = re.compile(r"</?(?:th|rea)", re.IGNORECASE)
 
 
 def graded_part(text: str) -> str:
     """Return `text` without reasoning and without further problems, in one spelling."""
-    if ">" in text and ("think" in text or "hought" in text or "reasoning" in text or "THINK" in text):
+    if "<" in text and _TAG.search(text) is not None:
         text = _without_reasoning(text)
     return one_spelling(_own_problem(text))
 
@@ -49,12 +50,14 @@ def _without_reasoning(text: str) -> str:
 # --- the next problem ---------------------------------------------------------------------------------
 
 _PROBLEM = re.compile(
-    r"^[ \t]*(?:#{1,3}[ \t]*)?(?:\*\*)?(?:Problem|Question|Exercise|Instruction|User|Human|Q|问题|题目)"
+    r"\n[ \t]*(?=(?-i:[#*<PQEIUHpqeiuh问题]))(?:"
+    r"(?:#{1,3}[ \t]*)?(?:\*\*)?(?:Problem|Question|Exercise|Instruction|User|Human|Q|问题|题目)"
     r"[ \t]*(?P<number>\d{1,4})?[ \t]*(?:\*\*)?[ \t]*[:：]"
-    r"|^[ \t]*#{1,4}[ \t]*(?:Problem|Question|Exercise|Instruction|User|Human)[ \t]*\d{0,4}[ \t]*$"
-    r"|^[ \t]*<\|(?:im_start|start_header_id)\|>\s*user",
+    r"|#{1,4}[ \t]*(?:Problem|Question|Exercise|Instruction|User|Human)[ \t]*\d{0,4}[ \t]*$"
+    r"|<\|(?:im_start|start_header_id)\|>\s*user)",
     re.IGNORECASE | re.MULTILINE,
 )
+"""A header on a line of its own: the pattern opens with the line end, which is searched for fast."""
 
 
 def _own_problem(text: str) -> str:
@@ -63,24 +66,22 @@ def _own_problem(text: str) -> str:
     A response that opens with the problem restates it; one that takes it apart counts its questions
     (`Question 1: …`) before it announces an answer. After a colon (`To restate:`) nothing is cut.
     """
-    steps = 0
-    if "\n" not in text or not any(hint in text for hint in _PROBLEM_HINTS):
-        return text
-    announced = _ANNOUNCED.search(text)
-    first = len(text) if announced is None else announced.start()
-    opening = len(text) - len(text.lstrip())
-    for match in _PROBLEM.finditer(text):
+    steps, first = 0, -1
+    opening = len(text) - len(text.lstrip()) if text[:1].isspace() else 0
+    for match in _PROBLEM.finditer("\n" + text):
+        start = match.start()  # in `text`, this is where the line begins
+        if first < 0:
+            announced = _ANNOUNCED.search(text)
+            first = len(text) if announced is None else announced.start()
         number = int(match["number"] or 0)
-        if number == steps + 1 and match.start() <= first:
+        if number == steps + 1 and start <= first:
             steps = number
-        elif match.start() > opening and not text[: match.start()].endswith(_RESTATES):
-            return text[: match.start()].rstrip()
+        elif start > opening and not text[:start].endswith(_RESTATES):
+            return text[:start].rstrip()
     return text
 
 
 _RESTATES = tuple(colon + space for colon in ":：" for space in ("", "\n", "\n\n", " \n"))
-_PROBLEM_HINTS = (":", "：", "<|", "\n# ", "\n## ", "\n### ")
-"""Without one of these no header of a problem is there: they are searched faster than the pattern."""
 
 _ANNOUNCED = re.compile(r"boxed|####|\banswer|答案", re.IGNORECASE)
 
@@ -88,9 +89,9 @@ _ANNOUNCED = re.compile(r"boxed|####|\banswer|答案", re.IGNORECASE)
 # --- characters ---------------------------------------------------------------------------------------
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
-_SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-_SUBSCRIPT_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
+_SCRIPTS = re.compile("([⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+)|[₀₁₂₃₄₅₆₇₈₉]+")
+_NOT_ASCII = re.compile("[^\x00-\x7f]+")
 _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|[A-Za-z]))")
 _FRACTIONS = {
     "½": "12", "⅓": "13", "⅔": "23", "¼": "14", "¾": "34", "⅕": "15", "⅖": "25", "⅗": "35", "⅘": "45",
@@ -112,10 +113,18 @@ def one_spelling(text: str) -> str:
     """Return `text` with one character for all that mean the same, and LaTeX for mathematical ones."""
     if text.isascii():
         return text
-    text = _SUPERSCRIPT_RUN.sub(lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}", text)
-    text = _SUBSCRIPT_RUN.sub(lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}", text)
-    text = _ROOT.sub(lambda m: f"\\sqrt{{{m[1] or m[2] or m[3]}}}", text)
-    return text.translate(_TABLE)
+    text = _NOT_ASCII.sub(_ascii, text)
+    return _ROOT.sub(lambda m: f"\\sqrt{{{m[1] or m[2] or m[3]}}}", text) if "√" in text else text
+
+
+def _ascii(match: re.Match[str]) -> str:
+    return _SCRIPTS.sub(_script, match[0]).translate(_TABLE)
+
+
+def _script(match: re.Match[str]) -> str:
+    if match[1]:
+        return f"^{{{match[1].translate(_SUPERSCRIPTS)}}}"
+    return f"_{{{match[0].translate(_SUBSCRIPTS)}}}"
 
 
 # --- quantities written in several words --------------------------------------------------------------

@@ -7,12 +7,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from functools import lru_cache
 from types import TracebackType
 
 from dast_jax.records import Verdict, VerdictKind
-from dast_jax.verifiers.equivalence import Tolerance
-from dast_jax.verifiers.extract import extract_reference, stated_texts
-from dast_jax.verifiers.families import Task, read_task
+from dast_jax.verifiers.equivalence import Tolerance, split_parts
+from dast_jax.verifiers.extract import extract_reference, one_box_each, stated_texts
+from dast_jax.verifiers.families import Family, Task, read_task
 from dast_jax.verifiers.functions import functions_of
 from dast_jax.verifiers.guard import refuse_answer, refuse_text
 from dast_jax.verifiers.normalize import clean, parse_number, text_key
@@ -23,6 +24,8 @@ from dast_jax.verifiers.response import graded_part
 __all__ = ["Verifier"]
 
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})", re.ASCII)
+_REFERENCES = 4_096
+"""References that are kept as they were read: the samples of a query have the same one."""
 _NOTHING = re.compile(r"[\s$.,;:*!?=_#-]*")
 
 
@@ -47,6 +50,7 @@ class Verifier:
         self._functions: dict[str, WorkerPool] = {}
         self._known: OrderedDict[tuple[str, str, Tolerance | None], Future[Verdict]] = OrderedDict()
         self._lock = threading.Lock()
+        self._reference = lru_cache(maxsize=_REFERENCES)(self._read_reference)
 
     def verify_one(self, reference: str, prediction: str, task: str = "math") -> Verdict:
         """Wait for the verdict on one prediction (a bare answer or a whole response) and return it."""
@@ -103,13 +107,16 @@ class Verifier:
                 prediction,
                 "exact numbers",
             )
-        if refused := self._refuse(reference, prediction):
-            return refused
-        reference, prediction = family.reference(reference), graded_part(prediction)
-        if reason := refuse_answer(reference, self.options):
+        reference, reason = self._reference(family, reference)
+        if reason:
             return Verdict(VerdictKind.INCORRECT, None, f"reference refused: {reason}")
+        if reason := refuse_text(prediction, self.options):
+            return Verdict(VerdictKind.INCORRECT, None, f"prediction refused: {reason}")
+        prediction = graded_part(prediction)
         extraction = family.extract(prediction, self.options)
         answer = (extraction.answer or "").strip()
+        if extraction.found == "boxed" and "," in reference and _is_list(asked, reference):
+            answer = one_box_each(prediction, len(split_parts(reference))) or answer
         if _NOTHING.fullmatch(answer):
             return self._quoted(reference, prediction) or Verdict(
                 VerdictKind.NO_ANSWER, None, "no answer found"
@@ -124,6 +131,13 @@ class Verifier:
         if compared is not None:
             return _verdict(compared.equal, answer, f"{extraction.found}; {compared.reason}")
         return self._symbolic(family.symbolic(reference), family.symbolic(answer), asked.tolerance)
+
+    def _read_reference(self, family: Family, text: str) -> tuple[str, str | None]:
+        """Return the answer in a reference, and why it is refused (None where it is not)."""
+        if reason := refuse_text(text, self.options):
+            return "", reason
+        reference = family.reference(text)
+        return reference, refuse_answer(reference, self.options)
 
     def _refuse(self, reference: str, prediction: str) -> Verdict | None:
         for name, text in (("reference", reference), ("prediction", prediction)):
@@ -140,6 +154,8 @@ class Verifier:
         whole = [prediction] if len(prediction) <= longest else []
         is_number = parse_number(clean(reference)) is not None  # after a mark it is compared as a number
         for text in (*whole, *(() if is_number else stated_texts(prediction, longest))):
+            if text.rstrip().endswith("?") and not reference.endswith("?"):
+                continue
             if (key := text_key(text)) and key == text_key(reference):
                 place = "bare answer" if text is prediction else "after a marker"
                 return Verdict(VerdictKind.CORRECT, text.strip(), f"{place}; same text")
@@ -180,6 +196,11 @@ class Verifier:
                 pool.check()
                 self._functions[task.name] = pool
         return pool.submit(reference, prediction)
+
+
+def _is_list(task: Task, reference: str) -> bool:
+    """Return whether a reference with a comma lists several answers, and is no number such as 1,000."""
+    return task.name in ("math", "list") and parse_number(clean(reference)) is None
 
 
 def _both_integers(reference: str, prediction: str) -> bool:

@@ -14,6 +14,8 @@ from dast_jax.verifiers.extract import Extraction
 from dast_jax.verifiers.marks import marks, only_empty_boxes
 from dast_jax.verifiers.normalize import clean, text_key
 from dast_jax.verifiers.options import VerifierOptions
+from dast_jax.verifiers.prose import without_bold
+from dast_jax.verifiers.stance import DENIED, DENIED_AFTER, refutes, states
 
 __all__ = [
     "compare_bool",
@@ -33,11 +35,12 @@ _SPAN = 300
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 
 
-def _marked(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the sentences where answers are announced, the most reliable first."""
+def _marked(text: str) -> Iterator[tuple[str | None, str]]:
+    """Yield the sentences where answers are announced, the most reliable first; None for what states none."""
     for mark in marks(text, choices=True):
         rest = mark.rest[:_SPAN].lstrip(" \t\r\n:*=")
-        yield (mark.rest if mark.enclosed else _sentence(rest)), mark.found
+        span = mark.rest if mark.enclosed else _sentence(rest)
+        yield (span if mark.states_answer() else None), mark.found
 
 
 def _sentence(text: str) -> str:
@@ -52,8 +55,10 @@ def _sentences(text: str) -> list[str]:
 # --- yes or no, true or false -------------------------------------------------------------------------
 
 _TRUTH = re.compile(
-    r"(?<![\w-])(?P<no>(?:not|nor|neither|never|hardly|cannot|n['’]t)\s+(?:be\s+)?)?(?P<word>yes|no|true|false)(?![\w-])"
-    r"(?!\s+(?:more|less|fewer|one|longer|other|better|evidence|reason|effect|way|doubt|answer|such|idea|need)\b)",
+    r"(?<![\w-])(?P<no>(?:(?:\w+n['’]t|not|nor|neither|never|hardly|cannot|no longer|far from"
+    r"|anything but)\s+)(?:be\s+)?)?(?P<word>yes|no|true|false)(?![\w-])"
+    r"(?!\s+(?:more|less|fewer|one|longer|other|better|evidence|reason|effect|way|doubt|answer|such|idea"
+    r"|need)\b)",
     re.IGNORECASE,
 )
 """`no` before such a word is a determiner: `no more than 5`, `no evidence`."""
@@ -71,11 +76,9 @@ _CLAIM = re.compile(
     re.IGNORECASE,
 )
 _BOTH = re.compile(
-    r"(?<![\w-])(?:yes|no|true|false)[\s*,.;/\"']*(?:\b(?:and|or)\b\s*)?[*\"']*(?:yes|no|true|false)(?![\w-])[\s.!*]*$",
+    r"(?<![\w-])(?:yes|no|true|false)[\s*,.;/\"']*(?:\b(?:and|or)\b\s*)?[*\"']*(?:yes|no|true"
+    r"|false)(?![\w-])[\s.!*]*$",
     re.IGNORECASE,
-)
-_UNCLEAR = re.compile(
-    r"\b(?:unclear|unknown|undetermined|uncertain|cannot (?:be )?(?:say|tell|determined?))\b", re.IGNORECASE
 )
 
 
@@ -94,17 +97,20 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
     ("Yes, …", "…, so yes."), the first of all if it opens the response, else the last; the last "is (not)
     true" of prose; a last line with such a word. Where the last sentence says that it is unclear, nothing.
     """
+    text = without_bold(text)
     start, tail = text[:_SPAN], text[-_TAIL:]
     for span, found in _marked(tail):
+        if span is None:
+            return Extraction(None, "nothing")
         if _COMMENT_ONLY.match(span):
             continue
-        return Extraction(_in_span(clean(span), names), found)
+        return Extraction(_in_span(clean(_TEXT.sub(r" \1 ", span)), names), found)
     sentences = _sentences(tail)
-    if only_empty_boxes(tail) or (sentences and _UNCLEAR.search(sentences[-1])):
+    if only_empty_boxes(tail) or (sentences and not states("", sentences[-1], marked=False)):
         return Extraction(None, "nothing")
     if len(tail) < 60 and _BOTH.fullmatch(tail.strip()):
         return Extraction(_name(_truths(tail), names), "both")
-    opening = _INTERJECTION.match(start)
+    opening = _INTERJECTION.match(start) if states("", _sentence(start), marked=False) else None
     said = [m for part in sentences if (m := _says(part)) is not None]
     if opening and said and _truth(said[-1][1]) != _truth(opening[1]):
         return Extraction(_name([True, False], names), "opens a sentence")  # `Yes. Wait, no.`
@@ -118,7 +124,7 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
         value = not _truth(last[3]) if last[3] else _truth(last[2]) ^ bool(last[1])
         return Extraction(names[value], "is true or false")
     bare = clean(tail.strip().rpartition("\n")[2])
-    if len(bare) <= 20 and (answer := _name(_truths(bare), names)):
+    if len(bare) <= 20 and not refutes(bare) and (answer := _name(_truths(bare), names)):
         return Extraction(answer, "bare answer")
     return Extraction(None, "nothing")
 
@@ -129,21 +135,19 @@ _OPEN_CLAIM = re.compile(
 )
 """Before "is true" such a word makes a claim that no rule here decides: `cannot be true`, `if it is true`."""
 
+_TEXT = re.compile(r"\\(?:text|textbf|mathbf|mathrm|mbox)\s*\{([^{}]*)\}")
 _COMMENT_ONLY = re.compile(r"\s*(?:in)?(?:correct|right|wrong|reasonable|verified)\b[\s.!]*$", re.IGNORECASE)
 
 
 def _says(sentence: str) -> re.Match[str] | None:
     """Return the `yes` that opens a sentence, or closes it after `so`, `therefore` or a colon."""
-    opening = _INTERJECTION.match(sentence)
-    if opening is None and not sentence.rstrip().endswith("?"):
-        return _CLOSING.search(sentence)
-    return opening
+    if not states("", sentence, marked=False):
+        return None
+    return _INTERJECTION.match(sentence) or _CLOSING.search(sentence)
 
 
 def _in_span(span: str, names: tuple[str, str]) -> str | None:
     """Return what follows a mark says: the word it opens with, unless another follows as an alternative."""
-    if _UNCLEAR.search(span):
-        return None
     opening = _INTERJECTION.match(span)
     if opening is not None and _ALTERNATIVE.match(span, opening.end()) is None:
         return names[_truth(opening[1])]
@@ -196,9 +200,6 @@ _INFLECTED = {
     "contradiction": r"contradict(?:ion|s|ed|ory)?",
     "neutral": r"neutral",
 }
-_DENIED = re.compile(
-    r"(?:\bnot|n['’]t|\bneither|\bnor|\brather than|\binstead of|\bno)\s+(?:an?\s+|the\s+)?$"
-)
 
 
 def extract_label(text: str, options: VerifierOptions) -> Extraction:
@@ -209,18 +210,23 @@ def extract_label(text: str, options: VerifierOptions) -> Extraction:
     """
     text = text[-_TAIL:]
     first: Extraction | None = None
-    for span, found in _marked(text):
-        span = clean(span)
+    for said, found in _marked(text):
+        if said is None:
+            return Extraction(None, "nothing")
+        span = clean(_TEXT.sub(r" \1 ", said))
         if (answer := _labels_in(span, options.labels)) is not None:
             return Extraction(answer, found)
         if first is None and 0 < len(span) <= 60:
             first = Extraction(span, found)
     if first is not None:
         return first
+    sentences = _sentences(text)
     bare = clean(text)
+    if sentences and not states("", sentences[-1], marked=False):
+        return Extraction(None, "nothing")
     if bare and "\n" not in text.strip() and len(bare.split()) <= 3:
         return Extraction(_labels_in(bare, options.labels) or bare, "bare answer")
-    for sentence in reversed(_sentences(text)):
+    for sentence in reversed(sentences):
         if (answer := _labels_in(sentence, options.labels)) is not None:
             return Extraction(answer, "last label")
     return Extraction(None, "nothing")
@@ -232,7 +238,8 @@ def _labels_in(text: str, labels: Sequence[str]) -> str | None:
     for label in labels:
         pattern = _INFLECTED.get(label.casefold(), re.escape(label))
         for match in re.finditer(rf"(?<![\w-])(?:{pattern})(?![\w-])", text, re.IGNORECASE):
-            if not _DENIED.search(text[: match.start()].casefold()[-40:]):
+            before, after = text[max(0, match.start() - 40) : match.start()], text[match.end() :]
+            if not DENIED.search(before) and not DENIED_AFTER.match(after):
                 found.append(label)
                 break
     return " or ".join(found) if found else None

@@ -126,3 +126,13 @@ def test_texts_and_chats_from_python(folder):
     assert [prompt.row for prompt in found.skipped] == [2]
     assert found.responses[0].tokens == found.responses[2].tokens
     assert found.new_tokens == sum(len(r.tokens) for r in found.responses)
+
+
+def test_compilation_is_shown_once_for_each_program(folder):
+    sampling = SamplingOptions(max_new_tokens=6, prompt_buckets=(16, 32), slots=4, tick_steps=3)
+    options = SampleOptions(model=ModelOptions(path=str(folder)), sampling=sampling)
+    shown: list[str] = []
+    sample_prompts(["2+2=", "hello"], options, on_progress=lambda event: shown.append(event.info))
+    compiling = [text for text in shown if "compiling" in text]
+    assert compiling == [f"compiling sampler ({i} of 4)" for i in (1, 2, 3)]
+    assert shown[-1] == ""

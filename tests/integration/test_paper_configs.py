@@ -40,6 +40,7 @@ TINY = (
     'prompts.instruction=""',
     "evaluation.limit=2",
     "evaluation.length_probe=0",
+    "evaluation.probe=0",
     "evaluation.every_round=false",
     "evaluation.max_new_tokens=32",
     "sampling.max_new_tokens=32",

@@ -27,7 +27,8 @@ def config(folder: Path) -> RunConfig:
     mapping["method"] = {"name": "dart_uniform", "trials": BLOCK, "target": 99, "max_trials": TRIALS}
     overrides = (
         f"run.dir={folder}", "run.rounds=0", f"data.limit={QUERIES}", "evaluation.limit=2",
-        "evaluation.length_probe=0", "evaluation.max_new_tokens=16", "sampling.max_new_tokens=24",
+        "evaluation.length_probe=0", "evaluation.probe=0", "evaluation.max_new_tokens=16",
+        "sampling.max_new_tokens=24",
         "sampling.slots=8", "training.batch_size=2", "training.epochs=1", "logging.tensorboard=false",
     )  # fmt: skip
     return build_config(apply_overrides(mapping, overrides))

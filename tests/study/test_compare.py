@@ -32,6 +32,8 @@ def results_of(run_dir: Path, *rounds: int) -> dict[str, Any]:
     for entry in summary["rounds"]:
         entry.pop("seconds")
         entry["training"].pop("seconds")
+        entry["training"].pop("speed")
+        entry["sampling"].pop("speed")
     found["rounds"] = summary["rounds"]
     found["base flops"] = summary["base"]["flops"]
     return found

@@ -41,7 +41,7 @@ CHOICE = [
     ("A", "The answer is B, not A.", INCORRECT),
     ("A", "The answer is A or B.", INCORRECT),
     ("B", "The answer is A or B.", INCORRECT),
-    ("B", "It may be (A) or (B)", INCORRECT),
+    ("B", "It may be (A) or (B)", NO_ANSWER),
     ("A", "The answer is (A) and (C)", INCORRECT),
     ("A", "A planet spins faster and so the day is shorter", NO_ANSWER),
     ("A", "The answer is a planet", NO_ANSWER),
