@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dast_jax.verifiers.clause import answer_of_clause, closing_display, only_candidate, sentence_end
+from dast_jax.verifiers.equivalence import split_parts
 from dast_jax.verifiers.guard import looks_like_code
-from dast_jax.verifiers.marks import is_comment, marks, only_empty_boxes, weak_mark
+from dast_jax.verifiers.marks import all_boxed, is_comment, marks, only_empty_boxes, weak_mark
 from dast_jax.verifiers.normalize import clean, parse_number
 from dast_jax.verifiers.prose import is_prose, without_bold
 from dast_jax.verifiers.response import join_thousands, one_spelling
 from dast_jax.verifiers.stance import introduces, refutes, states
 
-__all__ = ["Extraction", "extract_math", "extract_reference", "last_sentence", "stated_texts"]
+__all__ = ["Extraction", "extract_math", "extract_reference", "last_sentence", "one_box_each", "stated_texts"]
 
 _PROSE_TAIL = 4_000
 _BARE_TAIL = 20_000
@@ -77,6 +78,24 @@ def extract_math(text: str) -> Extraction:
         lines = bare.split("\n") if "\\begin" not in bare else [bare]
         return Extraction(lines[-1].strip(), "bare answer" if len(lines) == 1 else "last line")
     return _from_prose(bare)
+
+
+def one_box_each(text: str, count: int) -> str | None:
+    """Return the contents of the boxes, joined by commas, where there are `count` with one item in each.
+
+    Some solutions of MATH box each of several answers. None where the boxes are more, fewer, or hold lists,
+    or where what is said around them denies or corrects something.
+    """
+    boxes = all_boxed(text)
+    if len(boxes) != count or count < 2 or any(len(split_parts(box)) > 1 for box in boxes):
+        return None
+    first = text.find("boxed")
+    begin = max(text.rfind(stop, max(first - 100, 0), first) for stop in ("\n", ". ", "? ", "! "))
+    said = text[begin + 1 if begin >= 0 else max(first - 100, 0) :]
+    return None if refutes(said) or _DENIES.search(said) else ", ".join(boxes)
+
+
+_DENIES = re.compile(r"\b(?:not?|nor|never|instead|rather|wait|actually)\b|n['’]t\b", re.IGNORECASE)
 
 
 def _inside(boxed: str) -> str:

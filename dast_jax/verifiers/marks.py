@@ -11,7 +11,16 @@ from typing import NamedTuple
 
 from dast_jax.verifiers.stance import states
 
-__all__ = ["Mark", "closing_brace", "is_comment", "last_boxed", "marks", "only_empty_boxes", "weak_mark"]
+__all__ = [
+    "Mark",
+    "all_boxed",
+    "closing_brace",
+    "is_comment",
+    "last_boxed",
+    "marks",
+    "only_empty_boxes",
+    "weak_mark",
+]
 
 _SENTENCE = 300
 _SENTENCE_END = re.compile(r"[.!?？](?=[\s*]|$)|\n")
@@ -149,14 +158,23 @@ def only_empty_boxes(text: str) -> bool:
 
 def last_boxed(text: str) -> str | None:
     """Return what the last non-empty `\\boxed{…}` with matched braces holds, None without one."""
+    return next(_boxed(text), None)
+
+
+def all_boxed(text: str) -> list[str]:
+    """Return what the last boxes hold, in order, each content once."""
+    return list(dict.fromkeys(reversed(list(_boxed(text)))))
+
+
+def _boxed(text: str) -> Iterator[str]:
+    """Yield what the non-empty `\\boxed{…}` with matched braces hold, from the last."""
     if "boxed" not in text:
-        return None
+        return
     starts = [m.end() for m in _BOXED.finditer(text)]
     for start in reversed(starts[-_BOXES_TRIED:]):
         close = closing_brace(text, start)
         if close is not None and (inner := text[start:close].strip()):
-            return inner
-    return None
+            yield inner
 
 
 def closing_brace(text: str, start: int) -> int | None:

@@ -11,8 +11,8 @@ from functools import lru_cache
 from types import TracebackType
 
 from dast_jax.records import Verdict, VerdictKind
-from dast_jax.verifiers.equivalence import Tolerance
-from dast_jax.verifiers.extract import extract_reference, stated_texts
+from dast_jax.verifiers.equivalence import Tolerance, split_parts
+from dast_jax.verifiers.extract import extract_reference, one_box_each, stated_texts
 from dast_jax.verifiers.families import Family, Task, read_task
 from dast_jax.verifiers.functions import functions_of
 from dast_jax.verifiers.guard import refuse_answer, refuse_text
@@ -115,6 +115,8 @@ class Verifier:
         prediction = graded_part(prediction)
         extraction = family.extract(prediction, self.options)
         answer = (extraction.answer or "").strip()
+        if extraction.found == "boxed" and "," in reference and _is_list(asked, reference):
+            answer = one_box_each(prediction, len(split_parts(reference))) or answer
         if _NOTHING.fullmatch(answer):
             return self._quoted(reference, prediction) or Verdict(
                 VerdictKind.NO_ANSWER, None, "no answer found"
@@ -194,6 +196,11 @@ class Verifier:
                 pool.check()
                 self._functions[task.name] = pool
         return pool.submit(reference, prediction)
+
+
+def _is_list(task: Task, reference: str) -> bool:
+    """Return whether a reference with a comma lists several answers, and is no number such as 1,000."""
+    return task.name in ("math", "list") and parse_number(clean(reference)) is None
 
 
 def _both_integers(reference: str, prediction: str) -> bool:
