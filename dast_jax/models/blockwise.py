@@ -89,7 +89,7 @@ def blockwise_attention(
     block = min(block, -(-length // 8) * 8)
     plan = _Plan(block, groups, window, together)
     padded = jax.tree.map(lambda x: _pad(jnp.asarray(x), block), (q, k, v, rows))
-    out = _attend(*padded, plan)
+    out: Array = _attend(*padded, plan)
     return out[:, :length]
 
 
@@ -169,9 +169,14 @@ def _backward(
             at_v.at[j].add(_dot(weights.astype(v.dtype), outer[i], (2, 2), precision)),
         )
 
-    state = tuple(jnp.zeros(x.shape, jnp.float32) for x in (queries, keys, values))
+    zeros = functools.partial(jnp.zeros, dtype=jnp.float32)
+    state = zeros(queries.shape), zeros(keys.shape), zeros(values.shape)
     at_q, at_k, at_v = jax.lax.fori_loop(0, count, visit, state)
-    return tuple(_join(g.astype(x.dtype), x.shape, plan) for g, x in ((at_q, q), (at_k, k), (at_v, v)))
+
+    def joined(gradient: Array, x: Array) -> Array:
+        return _join(gradient.astype(x.dtype), x.shape, plan)
+
+    return joined(at_q, q), joined(at_k, k), joined(at_v, v)
 
 
 def _dot(a: Array, b: Array, contracted: tuple[int, int], precision: jax.lax.Precision) -> Array:
@@ -260,7 +265,8 @@ def _cut_rows(rows: Rows, plan: _Plan) -> Rows:
         split = x.reshape(len(x), -1, plan.block)
         return split.swapaxes(0, 1) if plan.together else split.reshape(-1, 1, plan.block)
 
-    return jax.tree.map(cut, rows)
+    blocks: Rows = jax.tree.map(cut, rows)
+    return blocks
 
 
 def _join(x: Float[Array, "blocks R KV rows H"], shape: tuple[int, ...], plan: _Plan) -> Array:

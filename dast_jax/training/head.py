@@ -214,9 +214,13 @@ def _rows(
         new = _chunk(*here, unembed, axes.vocabulary)  # type: ignore[arg-type]
 
         def put(x: Array | None, y: Array | None) -> Array | None:
-            return None if x is None else jax.lax.dynamic_update_slice_in_dim(x, y.astype(x.dtype), at, 0)
+            if x is None or y is None:
+                return None
+            return jax.lax.dynamic_update_slice_in_dim(x, y.astype(x.dtype), at, 0)
 
-        total = None if done.at_unembed is None else _add_product(done.at_unembed, here[0], new.at_unembed)
+        total = done.at_unembed
+        if total is not None and new.at_unembed is not None:
+            total = _add_product(total, here[0], new.at_unembed)  # type: ignore[arg-type]
         return _Pass(*map(put, done[:4], new[:4]), total)  # type: ignore[arg-type]
 
     done = jax.lax.fori_loop(0, chunks, body, start)

@@ -51,21 +51,56 @@ def _schedule(shape: str, peak: float, warmup_fraction: float, total: int) -> op
     return optax.join_schedules([optax.linear_schedule(peak / (warmup + 1), peak, warmup), falling], [warmup])
 
 
-def make_optimizer(options: TrainingOptions) -> optax.GradientTransformation:
+def make_optimizer(options: TrainingOptions) -> optax.GradientTransformationExtraArgs:
     """Return clipping, the optimizer's direction and decoupled weight decay, without the learning rate.
+
+    Its `update` takes `finite`, a scalar: where that is False, the state stays as it was.
 
     The step scales the updates by minus the learning rate, which is an argument of it, so that one
     compiled step serves rounds of any number of steps. Norms and biases are not decayed. AdamW: arXiv
     1711.05101; Adafactor: 1804.04235, with given learning rates and without momentum; Muon: 2502.16982.
     """
     clip = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
-    direction = {"adamw": _adam, "adafactor": _adafactor, "muon": _muon}[options.optimizer](options)
+    in_place = options.optimizer == "adamw" and options.moment_dtype == "float32"
+    make = {"adamw": _adam, "adafactor": _adafactor, "muon": _muon}[options.optimizer]
+    direction = _adam_in_place(options) if in_place else _where_finite(make(options))
     return optax.chain(clip, direction, optax.add_decayed_weights(options.weight_decay, mask=_decayed))
 
 
 def _adam(options: TrainingOptions) -> optax.GradientTransformation:
     moment = _dtype(options.moment_dtype)
     return optax.scale_by_adam(b1=options.b1, b2=options.b2, eps=options.eps, mu_dtype=moment)
+
+
+def _adam_in_place(options: TrainingOptions) -> optax.GradientTransformationExtraArgs:
+    """Return Adam whose direction is computed from the new moments, not beside them from the old ones.
+
+    The numbers are those of `_adam`. But where parameters and moments are all computed from the old moments,
+    none of them can replace those in memory, and the compiler keeps a copy of the whole state.
+    """
+    adam = _where_finite(_adam(options))
+
+    def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        _, new = adam.update(grads, state, params, **extra)
+        new = jax.lax.optimization_barrier(new)
+        count = jnp.maximum(new.count, 1)  # 0 where the first gradients were not finite
+        mean = optax.tree.bias_correction(new.mu, options.b1, count)
+        square = optax.tree.bias_correction(new.nu, options.b2, count)
+        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + options.eps), mean, square), new
+
+    return optax.GradientTransformationExtraArgs(adam.init, update)
+
+
+def _where_finite(direction: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """Return `direction` with a state that stays as it was where `finite` is False."""
+
+    def update(
+        grads: Any, state: Any, params: Any = None, *, finite: Any = True, **_: Any
+    ) -> tuple[Any, Any]:
+        updates, new = direction.update(grads, state, params)
+        return updates, jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, state)
+
+    return optax.GradientTransformationExtraArgs(direction.init, update)
 
 
 def _adafactor(options: TrainingOptions) -> optax.GradientTransformation:

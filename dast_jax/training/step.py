@@ -169,11 +169,10 @@ def _make_train_step(
         loss, sums, grads = objective_grads(graphdef, params, batch, objective)
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        updates, new_opt_state = optimizer.update(grads, opt_state, params)
+        updates, new_opt_state = optimizer.update(grads, opt_state, params, finite=finite)
         new_params = optax.apply_updates(params, jax.tree.map(lambda u: -learning_rate * u, updates))
-        new = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), (new_params, new_opt_state), (params, opt_state)
-        )
+        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new_params, params)
+        new = kept, new_opt_state  # which stays as it was by itself
         if mesh is not None:
             new = jax.lax.with_sharding_constraint(new, param_shardings(new, mesh))
         return *new, objective.metrics(sums, grad_norm=grad_norm, finite=finite)

@@ -9,6 +9,7 @@ import pytest
 
 from dast_jax.models.options import MeshOptions
 from dast_jax.models.sharding import make_mesh
+from dast_jax.training import head
 from dast_jax.training.losses import sft_loss, token_logprobs
 
 B, T, D, V = 3, 21, 8, 53
@@ -79,6 +80,16 @@ def test_positions_without_weight_are_not_scored_and_get_no_gradient(data):
     grads = jax.grad(made, argnums=(0, 1))(hidden, unembed)
     for got, want in zip(grads, jax.grad(plainly, argnums=(0, 1))(hidden, unembed), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_a_large_vocabulary_is_added_to_in_parts(data, monkeypatch):
+    hidden, unembed, targets, weights = data
+    wide = jnp.concatenate([unembed, unembed[:, :11]], axis=1)  # 64 tokens: a power of two divides them
+    grad = jax.grad(lambda h, w: sft_loss(h, w, targets, weights, 4)[0], argnums=(0, 1))
+    whole = grad(hidden, wide)
+    monkeypatch.setattr(head, "_PRODUCT", 100)
+    for got, want in zip(grad(hidden, wide), whole, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-6)
 
 
 def biggest_vocabulary_array(function, *args):
