@@ -164,13 +164,11 @@ def _scaling(kind: str, rope: Json, data: Json, where: str) -> RopeScaling:
     missing = [key for key in needed if key not in given]
     if missing:
         raise UserError(f"{where}: the {kind} rope scaling lacks {', '.join(missing)}")
-    context = given.pop("original_max_position_embeddings", None)
-    return RopeScaling(
-        rope_type=kind,
-        truncate=bool(rope.get("truncate", True)) if kind == "yarn" else True,
-        **({} if context is None else {"original_max_position_embeddings": int(context)}),
-        **{key: float(value) for key, value in given.items()},
-    )
+    numbers: dict[str, Any] = {key: float(value) for key, value in given.items()}
+    if "original_max_position_embeddings" in numbers:
+        numbers["original_max_position_embeddings"] = int(given["original_max_position_embeddings"])
+    truncate = bool(rope.get("truncate", True)) if kind == "yarn" else True
+    return RopeScaling(rope_type=kind, truncate=truncate, **numbers)
 
 
 def _mscale_ratio(rope: Json) -> float:
