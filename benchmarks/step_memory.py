@@ -93,10 +93,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8, help="packed rows (8)")
     parser.add_argument("--length", type=int, default=1024, help="tokens per row (1024)")
     parser.add_argument("--vocabulary", type=int, default=128_256, help="tokens in the vocabulary (128256)")
+    parser.add_argument("--hidden", type=int, default=4096, help="width: 4096 (8B, the default) or 2048 (1B)")
     arguments = parser.parse_args()
+    large = arguments.hidden == 4096
     config = LlamaConfig(
-        vocab_size=arguments.vocabulary, hidden_size=4096, intermediate_size=14336,
-        num_layers=2, num_heads=32, num_kv_heads=8, head_dim=128,
+        vocab_size=arguments.vocabulary, hidden_size=arguments.hidden, num_layers=2, num_heads=32,
+        num_kv_heads=8, head_dim=arguments.hidden // 32,
+        intermediate_size=14336 if large else 4 * arguments.hidden, tie_word_embeddings=not large,
     )  # fmt: skip
     options = TrainingOptions(
         batch_size=arguments.rows, sequence_length=arguments.length, preference_loss="sigmoid"

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from dast_jax.models import splash
 from dast_jax.models.blockwise import Rows, blockwise_attention, visible
 from dast_jax.models.sharding import partition_spec
+from dast_jax.models.target import target_platform
 
 __all__ = ["attention"]
 
@@ -41,7 +42,7 @@ def attention(
     """
     rows = Rows(segment_ids, parents, positions if window is not None else None)
     mesh = jax.sharding.get_abstract_mesh()
-    platform = _platform(mesh)
+    platform = target_platform()
     if mesh.empty or mesh.size == 1 or mesh._any_axis_manual:
         return _on_one(q, k, v, rows, window=window, platform=platform)
     heads = partition_spec(q.shape, ("batch", None, "heads", None), mesh)
@@ -78,16 +79,3 @@ def _cudnn_supports(q: Float[Array, "B T N H"]) -> bool:
     """Return whether cuDNN has a flash kernel with a mask and a gradient for this type and shape."""
     _, length, _, width = q.shape
     return q.dtype in (jnp.bfloat16, jnp.float16) and width % 8 == 0 and width <= 128 and length % 2 == 0
-
-
-def _platform(mesh: jax.sharding.AbstractMesh) -> str:
-    """Return what the program is compiled for: the platform of the mesh, which may be of absent devices.
-
-    Without a mesh it is that of the device on which a computation runs unless told otherwise.
-    """
-    device = mesh.abstract_device if not mesh.empty else None
-    if device is None:
-        default = jax.config.jax_default_device
-        device = default if isinstance(default, jax.Device) else jax.devices(default)[0]
-    platform: str = device.platform
-    return "gpu" if platform in ("cuda", "rocm") else platform

@@ -20,8 +20,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dast_jax.models.precision import matmul_precision
 from dast_jax.models.sharding import constrain, partition_spec
+from dast_jax.models.target import target_platform
 
 __all__ = ["target_scores", "weighted_nll"]
+
+_PRODUCT = 2**25  # elements of the unembedding's gradient that are computed at one time on CPU
 
 
 class _Axes(NamedTuple):
@@ -207,13 +210,13 @@ def _rows(
 
     def body(index: Array, done: _Pass) -> _Pass:
         at = index * size
-        here = (None if x is None else jax.lax.dynamic_slice_in_dim(x, at, size) for x in inputs)
+        here = tuple(None if x is None else jax.lax.dynamic_slice_in_dim(x, at, size) for x in inputs)
         new = _chunk(*here, unembed, axes.vocabulary)  # type: ignore[arg-type]
 
         def put(x: Array | None, y: Array | None) -> Array | None:
             return None if x is None else jax.lax.dynamic_update_slice_in_dim(x, y.astype(x.dtype), at, 0)
 
-        total = None if done.at_unembed is None else done.at_unembed + new.at_unembed
+        total = None if done.at_unembed is None else _add_product(done.at_unembed, here[0], new.at_unembed)
         return _Pass(*map(put, done[:4], new[:4]), total)  # type: ignore[arg-type]
 
     done = jax.lax.fori_loop(0, chunks, body, start)
@@ -239,7 +242,10 @@ def _chunk(
     unembed: Float[Array, "D V"],
     axis: tuple[str, ...],
 ) -> _Pass:
-    """Return the pass over one chunk; with `axis`, `unembed` is a device's part of the vocabulary."""
+    """Return the pass over one chunk, with the gradient of its logits [C, V] in place of `at_unembed`.
+
+    With `axis`, `unembed` is a device's part of the vocabulary.
+    """
     precision = matmul_precision(hidden.dtype)
     dot = functools.partial(jax.lax.dot_general, precision=precision, preferred_element_type=jnp.float32)
     logits: Array = dot(hidden, unembed, (((1,), (0,)), ((), ())))
@@ -255,13 +261,41 @@ def _chunk(
         total = jnp.sum(jnp.exp(logits - largest[:, None]), axis=1)
         total = jax.lax.psum(total, axis) if axis else total
         normalizer = largest + jnp.log(total)
-    at_hidden = at_unembed = None
+    at_hidden = at_logits = None
     if coefficients is not None:
         hit = jnp.arange(vocabulary)[None, :] == targets[:, None]
         at_logits = coefficients[:, None] * (hit - jnp.exp(logits - normalizer[:, None]))
         at_logits = at_logits.astype(hidden.dtype)
         at_hidden = dot(at_logits, unembed, (((1,), (1,)), ((), ())))
-        # Transposed by itself, which is little: folded into the product, it took 3 times as long on CPU.
-        transposed = jax.lax.optimization_barrier(hidden.T)
-        at_unembed = dot(transposed, at_logits, (((1,), (0,)), ((), ())))
-    return _Pass(at_target - normalizer, at_target >= largest, normalizer, at_hidden, at_unembed)
+    return _Pass(at_target - normalizer, at_target >= largest, normalizer, at_hidden, at_logits)
+
+
+def _add_product(
+    total: Float[Array, "D V"], hidden: Float[Array, "C D"], at_logits: Float[Array, "C V"]
+) -> Float[Array, "D V"]:
+    """Return total + hiddenᵀ · at_logits, float32.
+
+    On CPU, which does not add while it multiplies, by parts of the vocabulary: the product exists for one.
+    """
+    precision = matmul_precision(hidden.dtype)
+    # Transposed by itself, which is little: folded into the product, it took twice as long on CPU.
+    transposed = jax.lax.optimization_barrier(hidden.T)
+
+    def product(columns: Array) -> Array:
+        return jnp.dot(transposed, columns, precision=precision, preferred_element_type=jnp.float32)
+
+    width, vocabulary = total.shape
+    parts = 1
+    while width * vocabulary // parts > _PRODUCT and vocabulary % (2 * parts) == 0:
+        parts *= 2
+    if parts == 1 or target_platform() != "cpu":
+        return total + product(at_logits)
+    size = vocabulary // parts
+
+    def add(part: Array, total: Array) -> Array:
+        columns = jax.lax.dynamic_slice_in_dim(at_logits, part * size, size, axis=1)
+        before = jax.lax.dynamic_slice_in_dim(total, part * size, size, axis=1)
+        return jax.lax.dynamic_update_slice_in_dim(total, before + product(columns), part * size, axis=1)
+
+    summed: Array = jax.lax.fori_loop(0, parts, add, total)
+    return summed
