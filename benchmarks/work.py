@@ -10,6 +10,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,8 +75,17 @@ class Work:
 
 def read_work(file: Path) -> Work:
     """Return the work that `Work.write` wrote to `file`."""
-    data = json.loads(file.read_text())
+    data = json.loads(file.read_text(), object_pairs_hook=_with_tuples)
     return Work(**data | {"examples": tuple(Pair(**pair) for pair in data["examples"])})
+
+
+def _with_tuples(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object whose lists, and the lists in them, are tuples as in a `Work`."""
+
+    def fixed(value: Any) -> Any:
+        return tuple(map(fixed, value)) if isinstance(value, list) else value
+
+    return {name: fixed(value) for name, value in pairs}
 
 
 def sampling_work(model: str, folder: Path, prompts: int = 64) -> Work:
