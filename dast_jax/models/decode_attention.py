@@ -29,7 +29,7 @@ _SLOTS_TOGETHER = 8  # on one CPU device
 
 
 class Groups(NamedTuple):
-    """Which slots share which prompt: `count` groups of up to R slots, the first ones of the G possible.
+    """Which slots share which prompt: `used` groups of up to R slots, the first ones of the G possible.
 
     rows: pool row of each group's prompt; slots: its slots, any number where a place is empty; places: for
     each slot g · R + r, any number where the slot is idle.
@@ -38,7 +38,7 @@ class Groups(NamedTuple):
     rows: Int[Array | np.ndarray, " G"]
     slots: Int[Array | np.ndarray, "G R"]
     places: Int[Array | np.ndarray, " S"]
-    count: Int[Array | np.ndarray, ""]
+    used: Int[Array | np.ndarray, ""]
 
 
 class DecodeContext(NamedTuple):
@@ -107,7 +107,7 @@ def _prompt(
     arranged = jnp.moveaxis(q[groups.slots], 1, 2).reshape(-1, together, kv_heads, rows * per_head, head_dim)
     arranged = constrain(arranged, None, "batch", "kv_heads", None, None)
     prompt = groups.rows.reshape(-1, together)
-    length = jnp.where(jnp.arange(count) < groups.count, lengths[groups.rows], 0).reshape(-1, together)
+    length = jnp.where(jnp.arange(count) < groups.used, lengths[groups.rows], 0).reshape(-1, together)
     starts = None if out is None else _starts(length, out[groups.slots], per_head)
 
     def chunk(i: Int[Array, ""], found: _Softmax) -> _Softmax:
@@ -115,10 +115,11 @@ def _prompt(
         earliest = None if starts is None else jax.lax.dynamic_index_in_dim(starts, i, 0, False)
 
         def one(b: Int[Array, ""], carry: _Softmax) -> _Softmax:
-            if together == 1:
-                of = lambda x: jax.lax.dynamic_slice(x, (row[0], b, 0, 0, 0), (1, 1, *x.shape[2:]))[:, 0]  # noqa: E731
-            else:
-                of = lambda x: x[row, b]  # noqa: E731
+            def of(x: Array) -> Array:
+                if together > 1:
+                    return x[row, b]
+                return jax.lax.dynamic_slice(x, (row[0], b, 0, 0, 0), (1, 1, *x.shape[2:]))[:, 0]
+
             at = b * block + jnp.arange(block)
             seen = (at < end[:, None])[:, None, None]
             if earliest is not None:
@@ -130,7 +131,7 @@ def _prompt(
             *(jax.lax.dynamic_update_index_in_dim(o, x, i, 0) for o, x in zip(found, done, strict=True))
         )
 
-    found = jax.lax.fori_loop(0, -(-groups.count // together), chunk, _nothing(arranged))
+    found = jax.lax.fori_loop(0, -(-groups.used // together), chunk, _nothing(arranged))
 
     def back(x: Float[Array, "X Y KV Z *H"]) -> Float[Array, "S KV Q *H"]:
         x = jnp.moveaxis(x.reshape(count, kv_heads, rows, per_head, *x.shape[4:]), 2, 1)
@@ -161,13 +162,17 @@ def _suffix(
     together = _together(slots, slots, alone=_SLOTS_TOGETHER)
 
     def chunk(i: Int[Array, ""], carry: _Softmax) -> _Softmax:
-        part = lambda x: jax.lax.dynamic_slice_in_dim(x, i * together, together, 0)  # noqa: E731
+        def part(x: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(x, i * together, together, 0)
+
         mine, end = part(q), part(stored)
         earliest = None if out is None else part(out)
 
         def one(b: Int[Array, ""], carry: _Softmax) -> _Softmax:
-            start = (b, i * together, 0, 0, 0)
-            of = lambda x: jax.lax.dynamic_slice(x, start, (1, together, *x.shape[2:]))[0]  # noqa: E731
+            def of(x: Array) -> Array:
+                start = (b, i * together, 0, 0, 0)
+                return jax.lax.dynamic_slice(x, start, (1, together, *x.shape[2:]))[0]
+
             at = b * block + jnp.arange(block)
             seen = at < end[:, None]
             if earliest is not None:

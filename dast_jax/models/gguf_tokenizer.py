@@ -97,8 +97,8 @@ def _byte_level(metadata: dict[str, Any], tokens: Sequence[str], where: str) -> 
     if pre == "gpt-2":
         backend.pre_tokenizer = bytes_after_regex
     elif pre == "smollm":
-        digits = pre_tokenizers.Digits(individual_digits=True)
-        backend.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_after_regex])
+        single_digits = pre_tokenizers.Digits(individual_digits=True)
+        backend.pre_tokenizer = pre_tokenizers.Sequence([single_digits, bytes_after_regex])
     elif pre in ("llama3", "llama-v3", "llama-bpe", "qwen2"):
         digits = "" if pre == "qwen2" else "{1,3}"
         words = pre_tokenizers.Split(Regex(_WORDS.replace("DIGITS", digits)), behavior="isolated")

@@ -292,7 +292,7 @@ class Llama(nnx.Module):
         apart = positions if parents is not None else None
 
         def body(
-            x: Float[Array, "B T D"], layer_params: tuple[Params, Bool[Array, ""] | None]
+            x: Float[Array, "B T D"], layer_params: tuple[Params, Any]
         ) -> tuple[Float[Array, "B T D"], tuple[Array, Array] | None]:
             params, no_rope = layer_params
             layer = nnx.merge(graphdef, params)

@@ -15,7 +15,7 @@ def target_platform() -> str:
     mesh = jax.sharding.get_abstract_mesh()
     device = mesh.abstract_device if not mesh.empty else None
     if device is None:
-        default = jax.config.jax_default_device
+        default = jax.config.jax_default_device  # type: ignore[attr-defined]
         device = default if isinstance(default, jax.Device) else jax.devices(default)[0]
     platform: str = device.platform
     return "gpu" if platform in ("cuda", "rocm") else platform

@@ -68,5 +68,5 @@ def available_memory(mesh: Mesh | None) -> int | None:
             return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (ValueError, OSError, AttributeError):
             return None
-    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
-    return None if None in limits else sum(limits)
+    limits: list[int] = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in devices]
+    return sum(limits) if all(limits) else None

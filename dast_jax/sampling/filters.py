@@ -109,7 +109,7 @@ def draw(weights: Float[Array, "S V"], keys: Key[Array, " S"], top_p: float = 1.
         return trial(jnp.int32(0), jnp.zeros(rows, weights.dtype))[0]
     total = weights.sum(axis=-1)
 
-    def again(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def again(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         i, token, pivot, done = state
         drawn, weight, lost = trial(i, pivot)
         kept = lost | in_nucleus(weights, weight, top_p, total)

@@ -27,5 +27,5 @@ def group_slots(live: Bool[np.ndarray, " S"], row_of: Int[np.ndarray, " S"], siz
     row[group] = rows
     members[group, index % size] = slots
     places[slots] = group * size + index % size
-    count = np.asarray(group[-1] + 1 if len(slots) else 0, np.int32)
-    return Groups(rows=row, slots=members, places=places, count=count)
+    used = np.asarray(group[-1] + 1 if len(slots) else 0, np.int32)
+    return Groups(rows=row, slots=members, places=places, used=used)

@@ -143,10 +143,8 @@ def _passes(
     rows = partition_spec(targets.shape, ("batch", None), mesh)
     columns = partition_spec(unembed.shape, (None, "vocab"), mesh)
     axes = _Axes(_names(rows, 0), _names(columns, 1))
-    outputs = _Pass(rows, rows, rows, rows, None)
-    outputs = (
-        outputs._replace(at_unembed=columns) if coefficients is not None else outputs._replace(at_hidden=None)
-    )
+    gradients = (None, None) if coefficients is None else (rows, columns)
+    outputs: Any = _Pass(*(rows,) * 3, *gradients)  # type: ignore[arg-type]  # partitions, not arrays
     done: _Pass = jax.shard_map(
         functools.partial(_rows, chunk=chunk, axes=axes),
         in_specs=(rows, columns, rows, rows, *(None if x is None else rows for x in optional)),
@@ -210,8 +208,8 @@ def _rows(
 
     def body(index: Array, done: _Pass) -> _Pass:
         at = index * size
-        here = tuple(None if x is None else jax.lax.dynamic_slice_in_dim(x, at, size) for x in inputs)
-        new = _chunk(*here, unembed, axes.vocabulary)  # type: ignore[arg-type]
+        here: Any = tuple(None if x is None else jax.lax.dynamic_slice_in_dim(x, at, size) for x in inputs)
+        new = _chunk(here[0], here[1], here[2], here[3], unembed, axes.vocabulary)
 
         def put(x: Array | None, y: Array | None) -> Array | None:
             if x is None or y is None:
@@ -220,8 +218,9 @@ def _rows(
 
         total = done.at_unembed
         if total is not None and new.at_unembed is not None:
-            total = _add_product(total, here[0], new.at_unembed)  # type: ignore[arg-type]
-        return _Pass(*map(put, done[:4], new[:4]), total)  # type: ignore[arg-type]
+            total = _add_product(total, here[0], new.at_unembed)
+        logprob, top, normalizer, at_hidden = map(put, done[:4], new[:4])
+        return _Pass(logprob, top, normalizer, at_hidden, total)  # type: ignore[arg-type]
 
     done = jax.lax.fori_loop(0, chunks, body, start)
     at_hidden, at_unembed = done.at_hidden, done.at_unembed

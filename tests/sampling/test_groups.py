@@ -21,8 +21,8 @@ def test_every_live_slot_has_one_place_in_a_group_of_its_prompt(data):
         group, place = divmod(int(groups.places[slot]), size)
         assert groups.slots[group, place] == slot
         assert groups.rows[group] == row_of[slot]
-        assert group < groups.count
+        assert group < groups.used
     assert len(set(groups.places[live])) == live.sum()
     # As few groups as there can be: one for each `size` slots of a prompt.
     _, counts = np.unique(row_of[live], return_counts=True)
-    assert groups.count == sum(-(-count // size) for count in counts)
+    assert groups.used == sum(-(-count // size) for count in counts)
