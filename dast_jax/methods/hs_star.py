@@ -129,15 +129,14 @@ class HsStar(Method):
     # --- what to train on ---
 
     def training_set(self, responses: Responses) -> TrainingSet | PreferenceSet:
-        """Return random pairs of the boundary queries."""
+        """Return random pairs of the boundary queries: no others have both a correct and an incorrect one."""
         if self.warming_up:
             return reference_set(self.pool)
         o, n = self.options, len(self.pool)
         first = of_estimate(responses, self.round, o.pre_trials)
         self.levels = difficulty(correct_trials(responses, first, n), o.pre_trials)
         boundary = self.levels == MIDDLE
-        own = responses.take(np.flatnonzero(boundary[responses.query]))
-        chosen, rejected = candidates(own, n, [self.seed, self.round], self.distinct)
+        chosen, rejected = candidates(responses, n, [self.seed, self.round], self.distinct)
         pairs = draw_pairs(chosen, rejected, np.minimum(chosen.count, rejected.count))
         further = int(self._further(self.levels).sum())
         self.facts = {

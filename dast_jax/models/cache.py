@@ -161,9 +161,10 @@ def append(suffixes: Suffixes, window: Window, stored: Int[Array, " S"]) -> Suff
 
         def place(to: Float[Array, "NB S KV X Y"], new: Float[Array, "S KV x y"], axis: int) -> Array:
             row = jax.lax.dynamic_slice_in_dim(new, slot, 1, axis=0)[None].astype(to.dtype)
-            start = [at // block, slot, 0, 0, 0]
+            start: list[Any] = [at // block, slot, 0, 0, 0]
             start[axis] = at % block
-            return jax.lax.dynamic_update_slice(to, row, start)
+            placed: Array = jax.lax.dynamic_update_slice(to, row, start)
+            return placed
 
         return Suffixes(
             tuple(place(array, new, 4) for array, new in zip(to.k, window.k, strict=True)),

@@ -54,7 +54,7 @@ def check_config(config: LlamaConfig, where: str) -> None:
         raise UserError(f"{where}: sliding_window is {config.sliding_window}; it must be positive, or null")
     scaling = config.rope_scaling
     if scaling is not None:
-        numbers = (scaling.factor, scaling.low_freq_factor, scaling.high_freq_factor)
+        numbers: tuple[float, ...] = (scaling.factor, scaling.low_freq_factor, scaling.high_freq_factor)
         if scaling.rope_type == "yarn":
             attention = 1.0 if scaling.attention_factor is None else scaling.attention_factor
             numbers = (scaling.factor, scaling.beta_fast, scaling.beta_slow, attention)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from dast_jax.models.cache import Prompts, Suffixes
@@ -34,10 +35,10 @@ class Groups(NamedTuple):
     each slot g · R + r, any number where the slot is idle.
     """
 
-    rows: Int[Array, " G"]
-    slots: Int[Array, "G R"]
-    places: Int[Array, " S"]
-    count: Int[Array, ""]
+    rows: Int[Array | np.ndarray, " G"]
+    slots: Int[Array | np.ndarray, "G R"]
+    places: Int[Array | np.ndarray, " S"]
+    count: Int[Array | np.ndarray, ""]
 
 
 class DecodeContext(NamedTuple):

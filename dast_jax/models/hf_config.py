@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -174,8 +175,6 @@ def _scaling(kind: str, rope: Json, data: Json, where: str) -> RopeScaling:
 
 def _mscale_ratio(rope: Json) -> float:
     """Return YaRN's attention factor where two of its coefficients are given, as DeepSeek-V2 has them."""
-    import math
-
     log = math.log(float(rope["factor"])) if float(rope["factor"]) > 1 else 0.0
     return (0.1 * float(rope["mscale"]) * log + 1) / (0.1 * float(rope["mscale_all_dim"]) * log + 1)
 

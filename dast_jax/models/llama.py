@@ -287,7 +287,9 @@ class Llama(nnx.Module):
         """Return the final-normed hidden states, and each layer's keys and values where they are kept."""
         graphdef, stacked = nnx.split(self.layers)
         turns = rotations(positions, self.config)
-        unrotated = self._unrotated()
+        unrotated, window = self._unrotated(), self.config.sliding_window
+        # Distances are those of positions in the row, unless a segment continues one that is elsewhere.
+        apart = positions if parents is not None else None
 
         def body(
             x: Float[Array, "B T D"], layer_params: tuple[Params, Bool[Array, ""] | None]
@@ -299,18 +301,8 @@ class Llama(nnx.Module):
             q = constrain(q, "batch", "length", "heads", "head_dim")
             k = constrain(k, "batch", "length", "kv_heads", "head_dim")
             v = constrain(v, "batch", "length", "kv_heads", "head_dim")
-            x = layer.finish(
-                x,
-                attention(
-                    q,
-                    k,
-                    v,
-                    segment_ids,
-                    parents=parents,
-                    positions=positions if parents is not None else None,  # else those of the row are as good
-                    window=self.config.sliding_window,
-                ),
-            )
+            attended = attention(q, k, v, segment_ids, parents=parents, positions=apart, window=window)
+            x = layer.finish(x, attended)
             return x, ((jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2)) if keep_cache else None)
 
         if self.remat:

@@ -57,7 +57,7 @@ def _label(origin: OriginCount, round: int) -> str:
         return "not said"
     if origin.policy is None:
         return "reference"
-    prompt = origin.prompt.replace("_", "-")
+    prompt = "same exemplars for all" if origin.prompt == "fixed" else origin.prompt.replace("_", "-")
     own = origin.policy == f"M_{round}" and round
     return f"{'M_t' if own else 'M_0' if origin.policy == 'M_0' else 'an earlier M'}, {prompt}"
 

@@ -85,8 +85,8 @@ def draw(weights: Float[Array, "S V"], keys: Key[Array, " S"], top_p: float = 1.
     blocks = jnp.pad(weights, [(0, 0), (0, -weights.shape[1] % _BLOCK)])
     blocks = blocks.reshape(weights.shape[0], -1, _BLOCK)
 
-    def trial(i: Int[Array, ""], pivot: Float[Array, " S"]) -> tuple[Int[Array, " S"], Float[Array, " S"]]:
-        """Return a token heavier than `pivot`, and its weight."""
+    def trial(i: Int[Array, ""], pivot: Float[Array, " S"]) -> tuple[Array, Array, Array]:
+        """Return a token heavier than `pivot`, its weight, and whether none was found."""
         number = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, i)))(keys)
         heavier = jnp.where(blocks > pivot[:, None, None], blocks, 0.0)
         upto = jnp.cumsum(heavier.sum(axis=-1), axis=-1)
@@ -99,21 +99,20 @@ def draw(weights: Float[Array, "S V"], keys: Key[Array, " S"], top_p: float = 1.
         upto_token = jnp.cumsum(within, axis=-1)
         place = jnp.minimum((upto_token <= (target - before)[:, None]).sum(axis=-1), _BLOCK - 1)
         weight = jnp.take_along_axis(within, place[:, None], axis=1)[:, 0]
-        # Where rounding leads to a token without weight, at the end of a block: the heaviest instead.
-        lost = weight <= 0
+        # Where rounding leads to the end of a block, or no number is greater (NaN): the heaviest instead.
+        lost = ~(weight > 0)
         token = jnp.where(lost, jnp.argmax(weights, axis=-1), block * _BLOCK + place)
-        return token.astype(jnp.int32), jnp.where(lost, weights.max(axis=-1), weight)
+        return token.astype(jnp.int32), weight, lost
 
     rows = weights.shape[0]
     if top_p >= 1:
         return trial(jnp.int32(0), jnp.zeros(rows, weights.dtype))[0]
     total = weights.sum(axis=-1)
-    State = tuple[Int[Array, ""], Int[Array, " S"], Float[Array, " S"], Bool[Array, " S"]]
 
-    def again(state: State) -> State:
+    def again(state: tuple[Array, ...]) -> tuple[Array, ...]:
         i, token, pivot, done = state
-        drawn, weight = trial(i, pivot)
-        kept = in_nucleus(weights, weight, top_p, total)
+        drawn, weight, lost = trial(i, pivot)
+        kept = lost | in_nucleus(weights, weight, top_p, total)
         return i + 1, jnp.where(done, token, drawn), jnp.where(done, pivot, weight), done | kept
 
     begin = (

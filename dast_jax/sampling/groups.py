@@ -23,13 +23,9 @@ def group_slots(live: Bool[np.ndarray, " S"], row_of: Int[np.ndarray, " S"], siz
     index = np.arange(len(slots)) - np.repeat(first, np.diff(first, append=len(slots)))
     group = np.cumsum(index % size == 0) - 1
     total = len(live)
-    found = Groups(
-        rows=np.zeros(total, np.int32),
-        slots=np.zeros((total, size), np.int32),
-        places=np.zeros(total, np.int32),
-        count=np.int32(group[-1] + 1 if len(slots) else 0),
-    )
-    found.rows[group] = rows
-    found.slots[group, index % size] = slots
-    found.places[slots] = group * size + index % size
-    return found
+    row, members, places = (np.zeros(shape, np.int32) for shape in (total, (total, size), total))
+    row[group] = rows
+    members[group, index % size] = slots
+    places[slots] = group * size + index % size
+    count = np.asarray(group[-1] + 1 if len(slots) else 0, np.int32)
+    return Groups(rows=row, slots=members, places=places, count=count)

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dast_jax.estimators.steps import chain_of, normalize_text, without_repeated_answers
@@ -30,6 +30,7 @@ def test_the_numbers_and_operators_in_order(text, chain):
 STATED = ["\n#### {}", " The answer is {}.", "\nSo the answer: {}", r" \boxed{{{}}}", "\n<answer>{}</answer>"]
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["27+43 = {}", "3 - 5 - 7 = {}", "so {}", "half of 7, that is {}", "x = {}"]),
     st.sampled_from(["70", "-9", "1,250", "0.5", "3/4", "$18.00"]),
@@ -56,6 +57,7 @@ def test_an_answer_line_said_twice_is_not_new_text():
         assert without_repeated_answers(other) != without_repeated_answers(once)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_has_a_chain(text):
     chain = chain_of(text)

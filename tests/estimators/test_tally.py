@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dast_jax.estimators.tally import TallyCounter
@@ -7,6 +7,7 @@ from dast_jax.records import FinishReason, Requests
 from tests.estimators.response_columns import columns
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.sampled_from("abAB")), max_size=30),
     st.randoms(),

@@ -46,6 +46,12 @@ def test_packaged_config_by_name_from_any_folder(tmp_path, monkeypatch) -> None:
     )  # a file that is there wins
     with pytest.raises(UserError, match=r"^quikstart: no such config file; did you mean quickstart\?"):
         config_path("quikstart")
+    for name in ("papers/dast", "papers/dast.yaml", "configs/papers/dast.yaml"):
+        assert config_path(name) == packaged_configs()["papers/dast"]
+    with pytest.raises(UserError, match=r"^papers/dst: no such config file; did you mean papers/dast\?"):
+        config_path("papers/dst")
+    with pytest.raises(UserError, match="no such config file"):
+        config_path("studies/quickstart")  # a study is no run's config
     with pytest.raises(UserError, match="is a folder"):
         config_path(tmp_path)
     with pytest.raises(UserError, match="no such config file"):

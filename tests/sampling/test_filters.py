@@ -155,3 +155,15 @@ def test_what_is_switched_off_is_not_traced():
     assert loops["none"] < loops["p"]
     assert loops["none"] < max(loops["k"], primitives(top_k=5).count("scan["))
     assert "sort[" not in primitives(top_k=5, top_p=0.5)
+
+
+def test_a_draw_ends_where_logits_are_not_finite_and_top_p_is_tiny():
+    logits = np.zeros((4, 300), np.float32)
+    logits[0, 7] = np.nan
+    logits[1, 250] = np.inf
+    logits[2] = -np.inf
+    logits[3, 280] = 1.0
+    keys = jax.random.split(jax.random.key(0), 4)
+    choice = choose(jnp.asarray(logits), keys, temperature=0.7, top_k=0, top_p=1e-30)
+    assert ((choice.token >= 0) & (choice.token < 300)).all()
+    assert choice.token[3] == 280

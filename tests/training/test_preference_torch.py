@@ -10,9 +10,10 @@ import torch_preference
 import torch_sft
 import trl_preference
 from flax import nnx
-from test_torch import ours_from_theirs
+from test_torch import by_name, ours_from_theirs
 
 from dast_jax.data.pair_packing import pack_pairs
+from dast_jax.models.hf import config_from_dict
 from dast_jax.models.llama import Llama, LlamaConfig
 from dast_jax.records import PreferencePair
 from dast_jax.training.options import TrainingOptions
@@ -125,3 +126,26 @@ def test_each_pairs_loss_equals_trls(scored, case):
     columns = [column for name in ("policy", "reference") for column in scored[name].T]
     losses = objective.pair_loss(PairLogprobs(*map(jnp.asarray, (*columns, *lengths.T))))
     np.testing.assert_allclose(losses, np.load(trl_preference.REFERENCE)[case], rtol=2e-5)
+
+
+# --- Qwen2: biases on q, k and v, and one matrix for embeddings and head ------------------------------
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["stored", "live"])
+def test_dpo_gradients_of_qwen2_equal_torch(live):
+    if live:
+        pytest.importorskip("torch", reason="torch is not installed: install the [parity] extra")
+    theirs = torch_preference.compute_qwen2() if live else np.load(torch_preference.QWEN2_REFERENCE)
+    config = config_from_dict(torch_sft.QWEN2, "qwen2")
+    graphdef, template = nnx.split(Llama(config, rngs=nnx.Rngs(0)))
+    params = by_name(torch_sft.qwen2_weights(), template, config)
+    rows = pack_pairs(pairs(), theirs["reference"], LENGTH)
+    batch = {k: np.stack([rows[i][k] for i in range(len(rows))])[None] for k in rows[0]}
+    objective = preference_objective(TrainingOptions(head_chunk=16, **torch_preference.CASES["sigmoid"]))
+    loss, _, grads = jax.jit(objective_grads, static_argnums=(0, 3))(graphdef, params, batch, objective)
+    assert float(loss) == pytest.approx(float(theirs["loss"]), rel=1e-4)
+    expected = dict(nnx.to_flat_state(by_name(theirs, grads, config)))
+    for path, leaf in nnx.to_flat_state(grads):
+        got, want = np.asarray(leaf.get_value()), np.asarray(expected[path].get_value())
+        assert np.abs(want).max() > 0, path
+        assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max(), path

@@ -11,6 +11,7 @@ import numpy as np
 import torch_sft
 
 REFERENCE = Path(__file__).with_suffix(".npz")
+QWEN2_REFERENCE = Path(__file__).with_name("torch_preference_qwen2.npz")
 CASES = {
     "sigmoid": {"preference_loss": "sigmoid", "beta": 0.1},
     "smoothed": {"preference_loss": "sigmoid", "beta": 0.3, "label_smoothing": 0.2},
@@ -98,5 +99,21 @@ def compute() -> dict[str, np.ndarray]:
     return result
 
 
+def compute_qwen2() -> dict[str, np.ndarray]:
+    """DPO of a Qwen2 against made-up scores of a reference: these, the mean loss, and its gradient."""
+    import torch
+
+    policy = torch_sft.with_weights(torch_sft.qwen2_model(), torch_sft.qwen2_weights())
+    scores = logprobs(policy)
+    noise = np.random.RandomState(5).standard_normal(scores.shape).astype(np.float32)
+    reference = scores.detach() + torch.tensor(noise)
+    lengths = torch.tensor([[len(chosen), len(rejected)] for _, chosen, rejected in pairs()])
+    loss = losses(scores, reference, lengths, CASES["sigmoid"]).mean()
+    loss.backward()
+    grads = {name: parameter.grad.numpy() for name, parameter in policy.named_parameters()}
+    return {"reference": reference.numpy(), "loss": loss.detach().numpy(), **grads}
+
+
 if __name__ == "__main__":
     np.savez_compressed(REFERENCE, **compute())
+    np.savez_compressed(QWEN2_REFERENCE, **compute_qwen2())

@@ -74,17 +74,27 @@ def compute() -> dict[str, np.ndarray]:
 
 def compute_qwen2() -> dict[str, np.ndarray]:
     """The same of Qwen2."""
+    return _compute(qwen2_model(), qwen2_weights())
+
+
+def qwen2_model():
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    return _compute(Qwen2ForCausalLM(Qwen2Config(**QWEN2, attn_implementation="eager")), qwen2_weights())
+    return Qwen2ForCausalLM(Qwen2Config(**QWEN2, attn_implementation="eager"))
+
+
+def with_weights(model, theirs):
+    import torch
+
+    model.load_state_dict({k: torch.tensor(v) for k, v in theirs.items()}, strict=False)
+    model.tie_weights()
+    return model.eval()
 
 
 def _compute(model, theirs) -> dict[str, np.ndarray]:
     import torch
 
-    model.load_state_dict({k: torch.tensor(v) for k, v in theirs.items()}, strict=False)
-    model.tie_weights()
-    model.eval()
+    with_weights(model, theirs)
     total = torch.zeros(())
     count = 0
     for prompt, response in examples():
