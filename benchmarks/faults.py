@@ -195,10 +195,15 @@ def results(run_dir: Path) -> Results:
         "method",
     )
     return {
-        "rounds": [{key: entry[key] for key in keys} for entry in rounds],
+        "rounds": [{key: _untimed(entry[key]) for key in keys} for entry in rounds],
         "weights": [_weights(run_dir, entry["round"]) for entry in rounds],
         "responses": [_responses(run_dir, entry["round"]) for entry in rounds],
     }
+
+
+def _untimed(entry: Any) -> Any:
+    """Return a part of a round's result without its speed."""
+    return {k: v for k, v in entry.items() if k != "speed"} if isinstance(entry, dict) else entry
 
 
 def _weights(run_dir: Path, round: int) -> str:

@@ -6,6 +6,7 @@ by beartype.
 
 import getpass
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def _cache_dir() -> str:
     return str(path)
 
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # subprocesses inherit it: nohup would have them ignore it
 os.environ["JAX_PLATFORMS"] = "cpu"
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     devices = "--xla_force_host_platform_device_count=4"

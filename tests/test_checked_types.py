@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 from jaxtyping import TypeCheckError
 
-from dast_jax.sampling.filters import keep_top_p
+from dast_jax.sampling.filters import keep_top_k
 from dast_jax.training.losses import sft_loss
 
 HIDDEN, UNEMBED = jnp.zeros((2, 3, 4)), jnp.zeros((4, 5))
@@ -26,6 +26,6 @@ def test_a_wrong_rank_length_or_dtype_is_refused(hidden, targets):
 
 
 def test_types_other_than_arrays_are_checked_too():
-    with pytest.raises(TypeCheckError, match="parameter 'top_p'"):
-        keep_top_p(jnp.full((1, 4), 0.25), "0.9")
-    assert keep_top_p(jnp.full((1, 4), 0.25), 1).all()  # an int is a float
+    with pytest.raises(TypeCheckError, match="parameter 'k'"):
+        keep_top_k(jnp.full((1, 4), 0.25), "2")
+    assert keep_top_k(jnp.full((1, 4), 0.25), 2).all()  # all are ties

@@ -126,7 +126,7 @@ def test_help_loads_no_jax() -> None:
         (["ag"], {"agreement"}),
         (["sample", "--mo"], {"--model"}),
         (["train", "--pr"], {"--print-config"}),
-        (["export", "--"], {"--run", "--out", "--config", "--print-config", "--help"}),
+        (["export", "--"], {"--run", "--out", "--push", "--config", "--print-config", "--help"}),
     ],
 )
 def test_bash_completes_commands_and_flags(words: list[str], expected: set[str], tmp_path, capsys) -> None:

@@ -155,12 +155,12 @@ def test_a_hangup_stops_like_a_termination_unless_it_is_ignored(tmp_path: Path) 
     script = tmp_path / "wait.py"
     script.write_text(
         "import sys, time\nfrom dast_jax.cli import command\n"
-        "@command\ndef main(argv=None):\n    print('ready', flush=True)\n    time.sleep(1)\n"
+        "@command\ndef main(argv=None):\n    print('ready', flush=True)\n    time.sleep(float(sys.argv[1]))\n"
         "sys.exit(main())\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     for ignored, code in ((False, 75), (True, 0)):
-        command = [sys.executable, str(script)]
+        command = [sys.executable, str(script), "1" if ignored else "60"]
         process = subprocess.Popen(
             ["nohup", *command] if ignored else command,
             env=environment,
