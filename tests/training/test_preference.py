@@ -337,7 +337,7 @@ def test_the_step_compiles_once_over_epochs_and_rounds():
 @pytest.mark.parametrize("micro", [0, 2])
 def test_a_mesh_gives_the_same_losses(unbroken, micro):
     mesh = make_mesh(MeshOptions(fsdp=2, tensor=2))
-    options = dataclasses.replace(OPTIONS, micro_batch_size=micro)
+    options = dataclasses.replace(MANY_STEPS, micro_batch_size=micro)
     seen = []
     result = run(
         options=options,
