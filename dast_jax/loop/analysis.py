@@ -48,7 +48,7 @@ def analyze(
     before, first = _first_levels(earlier, n), _first_levels(tables, n)
     groups = {name: first == i for i, name in enumerate(LEVELS)} | {"unknown": first == UNKNOWN}
     return table, RoundAnalysis(
-        levels_from=_source(table),
+        levels_from=table.levels_from,
         progress=_progress(tables, {name: mask for name, mask in groups.items() if mask.any()}),
         by_label=_progress(tables, _labels(pool)),
         newly_solved_hard=int((_newly_solved(tables) & (before >= HARD)).sum()),
@@ -70,7 +70,7 @@ def _with_levels_of_trials(table: QueryTable, earlier: Sequence[QueryTable], cut
     level = known_levels(correct, trials, cuts)
     if earlier:
         level = np.where(earlier[-1].level != UNKNOWN, earlier[-1].level, level)
-    source = "trials" if (level != UNKNOWN).any() else "none"
+    source: LevelSource = "trials" if (level != UNKNOWN).any() else "none"
     return dataclasses.replace(table, level=level, levels_from=source)
 
 
@@ -80,12 +80,6 @@ def _first_levels(tables: Sequence[QueryTable], n: int) -> np.ndarray:
     for table in tables:
         first = np.where(first == UNKNOWN, table.level, first)
     return first
-
-
-def _source(table: QueryTable) -> LevelSource:
-    return (
-        "method" if table.levels_from == "method" else "trials" if table.levels_from == "trials" else "none"
-    )
 
 
 def _reliability(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from dast_jax.estimators.levels import levels_from_counts
@@ -22,6 +24,8 @@ from dast_jax.store.evaluation_results import EvalFile, SampleRow, SetEvaluation
 from dast_jax.store.results import EvaluationResult
 
 __all__ = ["evaluate_base", "evaluate_round"]
+
+log = logging.getLogger(__name__)
 
 
 def evaluate_base(context: Context, method: Method) -> EvaluationResult:
@@ -113,6 +117,12 @@ def _length_ratio(context: Context, method: Method, round: int) -> tuple[float |
         key=stage_key(context.config.run.seed, round, LENGTH),
     )
     rest(context.sampler)
+    if found[0] is None and context.config.evaluation.length_probe:
+        log.warning(
+            "%s: evaluation.length_probe has no ratio, as too few hard or easy training queries have a "
+            "reference solution",
+            "M_0" if round == BASE else f"round {round}",
+        )
     return found
 
 

@@ -16,6 +16,7 @@ from dast_jax.estimators.distinct import Distinct
 from dast_jax.estimators.reliability import known_levels, transitions
 from dast_jax.inference.evaluation import Outcome, evaluate
 from dast_jax.loop.context import PROBE, Context, stage_key
+from dast_jax.loop.policy import BASE
 from dast_jax.metrics import stats
 from dast_jax.records import Exemplar, Pool, SamplingStats
 from dast_jax.runtime.progress import progress_of
@@ -60,6 +61,12 @@ def probe(context: Context, round: int, title: str) -> Probed | None:
     few_shot = None
     if exemplars:
         few_shot = _sample(context, round, asked, exemplars, PROBE + 1, trials, f"{title}: probing, few-shot")
+    elif round == BASE:
+        log.warning(
+            "evaluation.probe: no few-shot prompts, as fewer than %d training queries besides those probed "
+            "have a reference solution",
+            _EXEMPLARS,
+        )
     shortened = context.prompts.shortened - shortened
     if shortened:
         log.warning(

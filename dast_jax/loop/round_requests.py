@@ -40,7 +40,8 @@ class RoundRequests:
     """A `sampling.scheduler.RequestSource` that collects one round's verified responses into `log`.
 
     `carried` are the earlier responses that count toward this round (`Method.begin`). `hints_left_out` counts
-    rationalizations whose hinted prompt was too long, and that were sampled as plain tries.
+    rationalizations whose hinted prompt was too long, and that were sampled as plain tries;
+    `short_of_exemplars` the prompts for which the data had fewer exemplars than configured.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class RoundRequests:
         self._round = round
         self._prompt = functools.lru_cache(maxsize=8192)(self._build)
         self.hints_left_out = 0
+        self.short_of_exemplars = 0
         self._method = method
         self._pool = pool
         self._build_prompt = build_prompt
@@ -118,6 +120,8 @@ class RoundRequests:
         """Build the prompt; a rationalized one shows the query's reference answer as a hint."""
         asked = self._pool.queries[query]
         exemplars = self._method.exemplars(query, kind, block)
+        wanted = 0 if kind == PromptKind.ZERO_SHOT else getattr(self._method.options, "exemplars", 0)
+        self.short_of_exemplars += len(exemplars) < wanted
         if kind == PromptKind.RATIONALIZED:
             try:
                 return self._build_prompt(hinted(asked), exemplars)

@@ -26,7 +26,7 @@ def collect(context: Context, method: Method, round: int, carried: Responses) ->
     shortened_before = context.prompts.shortened
     requests, cost = _sample(context, method, round, carried)
     shortened = context.prompts.shortened - shortened_before
-    _warn(round, shortened, requests.hints_left_out)
+    _warn(round, shortened, requests)
     responses = context.store.response_log(round).responses()
     notes = {"shortened_prompts": shortened, "hints_left_out": requests.hints_left_out}
     flops = sampling_flops(context.policy.parameters, cost)
@@ -73,15 +73,23 @@ def _sample(
     return requests, before + cost
 
 
-def _warn(round: int, shortened: int, hints_left_out: int) -> None:
+def _warn(round: int, shortened: int, requests: RoundRequests) -> None:
     if shortened:
         log.warning(
             "round %d: %d prompts show fewer exemplars than configured, to fit sampling.prompt_buckets",
             round,
             shortened,
         )
-    if hints_left_out:
-        log.warning("round %d: %d hints omitted, to fit sampling.prompt_buckets", round, hints_left_out)
+    if requests.hints_left_out:
+        message = "round %d: %d hints omitted, to fit sampling.prompt_buckets"
+        log.warning(message, round, requests.hints_left_out)
+    if requests.short_of_exemplars:
+        log.warning(
+            "round %d: %d prompts show fewer exemplars than method.exemplars, as the data have no more "
+            "solved problems",
+            round,
+            requests.short_of_exemplars,
+        )
 
 
 def _sampling_result(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 
 from dast_jax.records import LEVELS, Pool, PreferenceSet, PromptKind, Responses, TrainingSet
+from dast_jax.store.analysis_results import LevelSource
 
 __all__ = ["QueryTable", "from_table", "query_table", "to_table"]
 
@@ -30,7 +32,7 @@ class QueryTable:
     plain_correct: np.ndarray
     own_rows: np.ndarray
     reference_rows: np.ndarray
-    levels_from: str
+    levels_from: LevelSource
 
 
 def query_table(
@@ -73,8 +75,9 @@ def to_table(pool: Pool, rows: QueryTable) -> pa.Table:
 def from_table(table: pa.Table) -> QueryTable:
     """Return what `to_table` was given."""
     names = table.column("level").to_pylist()
+    source = (table.schema.metadata or {}).get(b"levels_from", b"none").decode()
     return QueryTable(
         level=np.array([-1 if name is None else LEVELS.index(name) for name in names], np.int8),
         **{name: table.column(name).to_numpy().astype(np.int32) for name in _COUNTS},
-        levels_from=(table.schema.metadata or {}).get(b"levels_from", b"none").decode(),
+        levels_from=cast(LevelSource, source),
     )

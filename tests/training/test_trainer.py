@@ -223,6 +223,26 @@ def test_a_run_cut_between_steps_ends_in_the_same_bits(unbroken, cut, tmp_path):
     assert {k: getattr(result.stats, k) for k in same} == {k: getattr(unbroken[0].stats, k) for k in same}
 
 
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "adafactor"}, {"optimizer": "muon", "moment_dtype": "bfloat16"}]
+)
+def test_other_optimizers_resume_to_the_same_bits_and_run_on_a_mesh(changes, tmp_path):
+    """Their states have other shapes than the parameters, and holes where Muon leaves a leaf to Adam."""
+    options = dataclasses.replace(tiny.OPTIONS, **changes)
+    whole = run(options=options)
+    with pytest.raises(Stop):
+        run(options=options, checkpoints=TrainCheckpoints(tmp_path, seconds=0), on_step=stop_at(3))
+    seen = []
+    note = lambda step, total, metrics: seen.append(step)  # noqa: E731
+    resumed = run(options=options, checkpoints=TrainCheckpoints(tmp_path, seconds=1e9), on_step=note)
+    assert seen[0] == 3
+    assert tiny.same_bits(resumed.params, whole.params)
+    mesh = make_mesh(MeshOptions(fsdp=2, tensor=2))
+    split = run(options=options, params=shard_params(tiny.model()[1], mesh), mesh=mesh)
+    assert split.stats.final_loss == pytest.approx(whole.stats.final_loss, rel=1e-4)
+    assert tiny.close(split.params, whole.params, rtol=1e-3)
+
+
 def test_an_interruption_saves_first(unbroken, tmp_path):
     def on_step(step, total, metrics):
         if step == 3:
