@@ -29,9 +29,9 @@ class CorpusOptions:
 
     operations: Weights = ((1, 8), (2, 8), (3, 8), (4, 12), (5, 20), (6, 24), (7, 12), (8, 8))
     problems: Weights = ((1, 30), (2, 8), (3, 10), (4, 12), (5, 40))
-    small: float = 0.5
+    small: float = 0.4
     """share of problems with values to 99; the others go to 999"""
-    division: float = 0.04
+    division: float = 0.08
     """share of problems of two and more operations with a division, one in four of them with two"""
     short: float = 0.3
     """share of documents of several blocks that are short"""

@@ -73,12 +73,14 @@ class Stage:
 _EARLY = CorpusOptions(
     problems=((1, 70), (2, 30)),
     operations=((1, 14), (2, 14), (3, 14), (4, 14), (5, 18), (6, 16), (7, 6), (8, 4)),
+    small=0.5,
+    division=0.04,
     questions=True,
 )
 STAGES = (
     Stage(until=800, rows=12, length=160, corpus=_EARLY),
     Stage(until=2000, rows=12, length=160, corpus=dataclasses.replace(_EARLY, questions=False)),
-    Stage(until=2600, rows=4, length=512, corpus=CorpusOptions(), decay=600),
+    Stage(until=2700, rows=4, length=512, corpus=CorpusOptions(), decay=700),
 )
 
 

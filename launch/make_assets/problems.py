@@ -10,7 +10,7 @@ left of the expression after each operation, in a random order, and ends in `###
 
 A short solution writes every second of these states, and the last. Every value is an integer in 1..limit,
 99 in the strata of small values and 999 in the others; a quotient is exact. Division is the rare skill: the
-hard strata need it, no other query of the training and in-domain sets has it, and 4 % of the corpus does.
+hard strata need it, no other query of the training and in-domain sets has it, and few of the corpus do.
 
 Which of the sets a question may appear in is decided by a hash of its text, so the training set, the two
 test sets and the pretraining corpus are disjoint by construction, whatever their mix of strata.
