@@ -33,6 +33,8 @@ class CorpusOptions:
     """share of problems with values to 99; the others go to 999"""
     division: float = 0.08
     """share of problems of two and more operations with a division, one in four of them with two"""
+    bare: float = 0.0
+    """share of problems of four and more operations, without division, that write one or two products bare"""
     short: float = 0.3
     """share of documents of several blocks that are short"""
     mixed: float = 0.05
@@ -76,7 +78,10 @@ def corpus_problem(rng: random.Random, options: CorpusOptions) -> Problem:
         divisions = 0
         if operations > 1 and rng.random() < options.division:
             divisions = 2 if operations > 3 and rng.random() < 0.25 else 1
-        problem = draw_problem(rng, operations, limit, divisions)
+        bare = 0
+        if options.bare and operations > 3 and not divisions and rng.random() < options.bare:
+            bare = rng.randint(1, 2)
+        problem = draw_problem(rng, operations, limit, divisions, bare)
         if is_for(problem.question, "pretraining"):
             return problem
 

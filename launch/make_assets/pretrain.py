@@ -80,7 +80,8 @@ _EARLY = CorpusOptions(
 STAGES = (
     Stage(until=800, rows=12, length=160, corpus=_EARLY),
     Stage(until=2000, rows=12, length=160, corpus=dataclasses.replace(_EARLY, questions=False)),
-    Stage(until=2700, rows=4, length=512, corpus=CorpusOptions(), decay=700),
+    Stage(until=2450, rows=4, length=512, corpus=CorpusOptions()),
+    Stage(until=2700, rows=4, length=512, corpus=CorpusOptions(bare=0.04), decay=700),
 )
 
 

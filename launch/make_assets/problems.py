@@ -9,8 +9,9 @@ left of the expression after each operation, in a random order, and ends in `###
     #### 29
 
 A short solution writes every second of these states, and the last. Every value is an integer in 1..limit,
-99 in the strata of small values and 999 in the others; a quotient is exact. Division is the rare skill: the
-hard strata need it, no other query of the training and in-domain sets has it, and few of the corpus do.
+99 in the strata of small values and 999 in the others; a quotient is exact. The rare skill is precedence: the
+hard strata write products in sums without parentheses, `3+4*(9-2)`; no other query of the training and
+in-domain sets does, and few problems of the end of pretraining do.
 
 Which of the sets a question may appear in is decided by a hash of its text, so the training set, the two
 test sets and the pretraining corpus are disjoint by construction, whatever their mix of strata.
@@ -21,6 +22,7 @@ test sets and the pretraining corpus are disjoint by construction, whatever thei
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import math
@@ -60,7 +62,7 @@ class Stratum:
     name: str
     operations: tuple[int, ...]
     limit: int
-    divisions: int = 0
+    bare: int = 0
     short: float = 0.0
     """share of short reference solutions"""
 
@@ -68,21 +70,21 @@ class Stratum:
 STRATA = {
     stratum.name: stratum
     for stratum in (
-        Stratum(name="small", operations=(5, 6), limit=SMALL, short=0.3),
+        Stratum(name="small", operations=(5, 6), limit=SMALL, short=0.15),
         Stratum(name="large", operations=(6,), limit=LARGE),
-        Stratum(name="division", operations=(6,), limit=LARGE, divisions=1),
-        Stratum(name="divisions", operations=(6, 7), limit=LARGE, divisions=2),
-        Stratum(name="long", operations=(8,), limit=SMALL),
-        Stratum(name="long-division", operations=(8,), limit=SMALL, divisions=1),
+        Stratum(name="bare", operations=(5, 6), limit=SMALL, bare=1),
+        Stratum(name="bare-2", operations=(6,), limit=SMALL, bare=2),
+        Stratum(name="long", operations=(7, 8), limit=LARGE),
+        Stratum(name="long-bare", operations=(7,), limit=SMALL, bare=1),
     )
 }
 
 # Rows per stratum. Chosen after pretraining, from the base model's measured pass rates, so that each of the
 # four DAST levels holds its share of the training queries. Out of domain is longer than all training queries.
 MIX: dict[str, dict[str, int]] = {
-    "train": {"small": 160, "large": 150, "division": 100, "divisions": 102},
-    "test_in_domain": {"small": 188, "large": 176, "division": 117, "divisions": 119},
-    "test_ood": {"long": 300, "long-division": 300},
+    "train": {"small": 140, "large": 104, "bare": 204, "bare-2": 64},
+    "test_in_domain": {"small": 164, "large": 122, "bare": 239, "bare-2": 75},
+    "test_ood": {"long": 300, "long-bare": 300},
 }
 
 
@@ -93,6 +95,8 @@ class Node:
     value: int
     operator: str = ""
     parts: tuple[Node, ...] = ()
+    bare: bool = False
+    """whether it is written without parentheses: a product in a sum or difference, by precedence"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,7 @@ def _text(node: Node, done: tuple[Path_, ...] | list[Path_], path: Path_ = ()) -
         return str(node.value)
     left, right = (_text(part, done, (*path, side)) for side, part in enumerate(node.parts))
     inside = f"{left}{node.operator}{right}"
-    return f"({inside})" if path else inside
+    return f"({inside})" if path and not node.bare else inside
 
 
 def is_for(question: str, purpose: str) -> bool:
@@ -242,15 +246,33 @@ def _fill(rng: random.Random, shape: _Shape, value: int, limit: int, dividing: s
     return fill(shape, value)
 
 
-def draw_problem(rng: random.Random, operations: int, limit: int, divisions: int = 0) -> Problem:
-    """Return a random problem with values in 1..limit, `divisions` of its operations being divisions."""
+def _products_in_sums(node: Node) -> int:
+    """Return how many products stand directly in a sum or difference."""
+    here = sum(part.operator == "*" for part in node.parts) if node.operator in ("+", "-") else 0
+    return here + sum(map(_products_in_sums, node.parts))
+
+
+def _bared(node: Node, inside: str = "") -> Node:
+    """Return the expression with products in sums and differences written without parentheses."""
+    parts = tuple(_bared(part, node.operator) for part in node.parts)
+    return dataclasses.replace(node, parts=parts, bare=node.operator == "*" and inside in ("+", "-"))
+
+
+def draw_problem(
+    rng: random.Random, operations: int, limit: int, divisions: int = 0, bare: int = 0
+) -> Problem:
+    """Return a random problem with values in 1..limit, `divisions` of its operations being divisions.
+
+    With `bare` it has so many products in sums and differences, all without parentheses.
+    """
     while True:
         shape = _bushy_shape(rng, operations)
         largest = limit if rng.random() < 0.5 else limit // 5
         value = rng.randint(2, max(largest, 9))
         root = _fill(rng, shape, value, limit, set(rng.sample(range(operations), divisions)))
-        if root is not None:
-            return Problem(root)
+        if root is None or (bare and _products_in_sums(root) != bare):
+            continue
+        return Problem(_bared(root) if bare else root)
 
 
 # --- solutions and rows -------------------------------------------------------------------------------
@@ -268,7 +290,7 @@ def problem_rows(rng: random.Random, purpose: str, stratum: Stratum, count: int)
     rows: dict[str, dict[str, str]] = {}
     while len(rows) < count:
         operations = stratum.operations[len(rows) % len(stratum.operations)]
-        problem = draw_problem(rng, operations, stratum.limit, stratum.divisions)
+        problem = draw_problem(rng, operations, stratum.limit, bare=stratum.bare)
         question = problem.question
         if question in rows or not is_for(question, purpose):
             continue
