@@ -96,7 +96,9 @@ install() {
   local archive=${TMPDIR:-/tmp}/dast_jax-$name.tar.gz
   run git -C "$ROOT" archive --format=tar.gz --prefix=dast_jax/ --output="$archive" HEAD
   tpu scp "$archive" "$name:dast_jax.tar.gz" --worker=all
-  on_hosts all 'tar xzf dast_jax.tar.gz && bash dast_jax/launch/on_host.sh install tpu'
+  # A job that runs already, started by an earlier call, keeps its code.
+  on_hosts all 'bash dast_jax/launch/on_host.sh running 2>/dev/null ||
+    (tar xzf dast_jax.tar.gz && bash dast_jax/launch/on_host.sh install tpu)'
   run rm "$archive"
 }
 

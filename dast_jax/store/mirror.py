@@ -270,7 +270,7 @@ class Mirror:
 
     @property
     def _is_object_store(self) -> bool:
-        return self._system.type_name != "local"
+        return str(self._system.type_name) != "local"
 
     def _list(self) -> dict[str, int]:
         """Return the size of every file of the mirror, by its path in the run's folder."""

@@ -226,6 +226,26 @@ def test_a_preempted_tpu_is_created_anew_and_an_interrupted_run_resumed(tmp_path
     assert done.stderr == ""
 
 
+def test_a_host_runs_one_job_and_leaves_its_exit_code(tmp_path):
+    shutil.copytree(LAUNCH, tmp_path / "launch")
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    script(tmp_path / ".venv/bin/python", 'echo "$@"; while [ ! -e go ]; do sleep 0.05; done; exit 75')
+
+    def on_host(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", tmp_path / "launch/on_host.sh", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+    assert on_host("running").returncode != 0
+    assert on_host("start", *TRAIN).returncode == 0
+    assert on_host("running").returncode == 0
+    assert "runs already" in on_host("start", "other").stdout
+    (tmp_path / "go").touch()
+    followed = on_host("follow")
+    assert followed.stdout.splitlines()[-1] == " ".join(["-m", "dast_jax.train", *TRAIN])
+    assert (tmp_path / "exit_code").read_text() == "75\n"
+    assert on_host("running").returncode != 0
+
+
 def test_slurm_requeues_an_interrupted_job_only(tmp_path):
     script(tmp_path / "srun", f'echo "$JAX_LOCAL_DEVICE_IDS $@" >> {tmp_path}/calls; exit $CODE')
     script(tmp_path / "scontrol", f'echo "scontrol $@" >> {tmp_path}/calls')
