@@ -97,8 +97,8 @@ install() {
   run git -C "$ROOT" archive --format=tar.gz --prefix=dast_jax/ --output="$archive" HEAD
   tpu scp "$archive" "$name:dast_jax.tar.gz" --worker=all
   # A job that runs already, started by an earlier call, keeps its code.
-  on_hosts all 'bash dast_jax/launch/on_host.sh running 2>/dev/null ||
-    (tar xzf dast_jax.tar.gz && bash dast_jax/launch/on_host.sh install tpu)'
+  on_hosts all "bash dast_jax/launch/on_host.sh running 2>/dev/null || \
+(tar xzf dast_jax.tar.gz && bash dast_jax/launch/on_host.sh install tpu)"
   run rm "$archive"
 }
 
