@@ -121,11 +121,11 @@ def _whole(bare: str) -> str | None:
 
 def _in_span(span: str) -> str | None:
     """Return the choice in what follows a mark: what it opens with, or else the labels it points at."""
-    if several := re.fullmatch(r"[(\[]\s*([A-Z](?:\s*,\s*[A-Z])+)\s*[)\]]", span):
+    if several := _SEVERAL.fullmatch(span):
         return ", ".join(dict.fromkeys(re.findall("[A-Z]", several[1])))
     if _SEVERAL_LETTERS.fullmatch(span) and list(span) == sorted(set(span)):
         return ", ".join(span)
-    span = re.sub(r"\\(?:text|textbf|mathbf|mathrm|mbox)\s*\{([^{}]*)\}", r" \1 ", span)
+    span = _TEXT.sub(r" \1 ", span)
     head = _HEAD.match(span)
     if head is None:
         found = [label for label in _labels_in(span) if not label.denied]
@@ -133,6 +133,10 @@ def _in_span(span: str) -> str | None:
     if DENIED_AFTER.match(span[head.end() :]):
         return None
     return ", ".join(_joined(span, head)[0])
+
+
+_SEVERAL = re.compile(r"[(\[]\s*([A-Z](?:\s*,\s*[A-Z])+)\s*[)\]]")
+_TEXT = re.compile(r"\\(?:text|textbf|mathbf|mathrm|mbox)\s*\{([^{}]*)\}")
 
 
 def _joined(text: str, first: re.Match[str]) -> tuple[list[str], int]:
@@ -201,6 +205,8 @@ def _letter(match: re.Match[str]) -> str:
 
 def compare_choice(reference: str, answer: str, options: VerifierOptions) -> Comparison:
     """Return whether the labels are the same; `A` and `a` are, `A` and `1` are not."""
+    if len(reference) == len(answer) == 1:
+        return Comparison(reference.upper() == answer.upper(), "choices")
     left, right = _labels(reference, options), _labels(answer, options)
     return Comparison(left == right, "choices")
 

@@ -334,8 +334,13 @@ def _closes_at(text: str) -> int:
     return -1
 
 
+_BRACKET = re.compile(r"[()\[\]{}]")
+
+
 def split_parts(text: str) -> list[str]:
     """Return the parts between top-level commas."""
+    if _BRACKET.search(text) is None:
+        return [part.strip() for part in text.split(",")]
     parts, depth, start = [], 0, 0
     for i, char in enumerate(text):
         depth += (char in "([{") - (char in ")]}")

@@ -20,6 +20,7 @@ _GROUP = re.compile(r"\\?\[[^\[\]]*\\?\]|\([^()]*,[^()]*\)|\\?\{[^{}]*,[^{}]*\}"
 _ITEM = rf"(?:-\s?)?(?:\\frac\{{\d+\}}\{{\d+\}}|\d+/\d+|{NUMBER})"
 _JOIN = r"(?:\s*,\s*(?:and\s+|or\s+)?|\s+and\s+|\s+or\s+)"
 _RUN = re.compile(rf"(?<![\w.]){_ITEM}(?:{_JOIN}{_ITEM})++(?![\w/^])")
+_SPACED_ITEMS = re.compile(rf"{_ITEM}(?:\s+{_ITEM})+")
 _WORDS_JOIN = re.compile(r"\s*,?\s*(?:\\text\{)?\s*\b(?:and|or)\b\s*\}?\s*")
 
 
@@ -103,6 +104,8 @@ def compare_list(
         return _unordered(left, right, options, tolerance)
     undecided = False
     for a, b in zip(left, right, strict=True):
+        if a == b and a.isalnum():
+            continue
         same = compare_math(a, b, options.percent, tolerance)
         if same is not None and not same.equal:
             return Comparison(False, "an item differs")
@@ -127,12 +130,15 @@ def _unordered(
 
 def _items(text: str) -> list[str]:
     """Return the items of a list; spaces separate them where there is no comma (`[1 2 3]`)."""
-    text = clean(text).replace("\\{", "{").replace("\\}", "}").replace("\\[", "[").replace("\\]", "]")
+    text = clean(text)
+    if "\\" in text:
+        text = text.replace("\\{", "{").replace("\\}", "}").replace("\\[", "[").replace("\\]", "]")
     if len(text) > 1 and text[0] + text[-1] in ("[]", "()", "{}"):
         text = text[1:-1].strip()
-    text = _WORDS_JOIN.sub(",", text)
+    if "and" in text or "or" in text:
+        text = _WORDS_JOIN.sub(",", text)
     parts = split_parts(text)
-    if len(parts) == 1 and re.fullmatch(rf"{_ITEM}(?:\s+{_ITEM})+", text):
+    if len(parts) == 1 and _SPACED_ITEMS.fullmatch(text):
         parts = text.split()
     return [part.strip("'\"") for part in parts if part]
 

@@ -49,7 +49,10 @@ def _sentence(text: str) -> str:
 
 
 def _sentences(text: str) -> list[str]:
-    return [part for part in re.split(r"(?<=[.!?])\s+|\n+", text) if part.strip()]
+    return [part for part in _BETWEEN.split(text) if part.strip()]
+
+
+_BETWEEN = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 # --- yes or no, true or false -------------------------------------------------------------------------
@@ -189,8 +192,13 @@ def _compare_found(
     extract: Callable[[str, VerifierOptions], Extraction],
     reason: str,
 ) -> Comparison:
+    if answer in _KNOWN and reference in _KNOWN:
+        return Comparison(_KNOWN[reference] == _KNOWN[answer], reason)
     left, right = extract(reference, options).answer, extract(answer, options).answer
     return Comparison(left is not None and left == right, reason)
+
+
+_KNOWN = {"yes": True, "no": False, "True": True, "False": False}
 
 
 # --- label --------------------------------------------------------------------------------------------
