@@ -24,7 +24,7 @@ _SPAN = 300
 
 _NOUN = r"(?i:options?|choices?|letters?|answers?|statements?|alternatives?)"
 _ENCLOSED = r"[(\[{]\s*([A-Za-z1-9])\s*[)\]}]"
-_AFTER = r"(?=\s*$|\s*[).:,;/|&\]]|\s+(?:and|or|but|because|since|as|which|is|not)\b)"
+_AFTER = r"(?=\s*$|\s*[).:,;/|&\]](?!\d)|\s+(?:and|or|but|because|since|as|which|is|not)\b)"
 _BARE = rf"(?<![\w'’.$])([B-HJ-Z](?![\w'’^=+*]|-[a-z])|A{_AFTER}|[a-hj]{_AFTER}|[1-9]{_AFTER})"
 _LABEL = rf"(?:{_ENCLOSED}|{_BARE}\)?)"
 _HEDGE = (
@@ -51,6 +51,10 @@ _ALONE = re.compile(rf"[\s*\"'_]*(?:{_ENCLOSED}|([A-Za-z1-9]))\s*(?:[).:](?:\s.*
 _MENTIONED = re.compile(
     r"(?:^|\W)(?:(?:consider|look|start|begin|tempt|thought|next|now)\w*(?:\s+(?:at|with|by|of|is|to|the"
     r"|an?|options?|choices?))*"
+    r"|all (?:options|choices|answers|others?) but|cross(?:ed)? (?:out|off)|str(?:ike|uck)"
+    r"|student|team|person|point|line|group|player|house|room|plan|type|grade|class|column|row"
+    r"|precedes|follows|similar to|same as|like|unlike|before (?:was|is)"
+    r"|(?:second best|next best|runner-up|worst|least likely) is"
     r"|figure|table|case|part|step|section|appendix|equation|before|after|opposite(?: to| of)?|next to"
     r"|contradicts|excludes)[\s*\"'(]*$",
     re.IGNORECASE,

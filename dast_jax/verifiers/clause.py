@@ -201,14 +201,18 @@ def only_candidate(sentence: str) -> str | None:
     groups = _groups(sentence, items)
     if len(groups) > 1 and not any(hint in sentence for hint in _DENIAL_HINTS):
         return None  # nothing denies all but one
-    if _COMPARED.search(sentence.lower()):
+    if _COMPARED.search(sentence.lower()) or _OTHERS_SAY.search(sentence.lower()):
         return None
     kept = [group for group, no in zip(groups, _denied(sentence, groups), strict=True) if not no]
     if len(kept) != 1 or _is_bounded(sentence, kept[0]):
         return None
     group = kept[0]
+    if _is_denied_somewhere(sentence, groups, group) or _is_premise(sentence, group[0].start):
+        return None
     if signs := _signs(sentence, group):
         return _result(group, signs)
+    if _PART_OF.search(sentence[max(0, group[0].start - _AROUND) : group[0].start].lower()):
+        return None
     if len(_distinct(group)) > 1 or _EITHER.search(sentence[: group[0].start]):
         return None
     text = group[0].text.rstrip(".")
@@ -222,8 +226,53 @@ _DENIAL_HINTS = (
 
 _COMPARED = re.compile(
     r"\b(?:more|less|fewer|greater|larger|smaller|higher|lower) than\b|\bbetween\b|\bat (?:least|most)\b"
+    r"|\b(?:upper|lower) (?:bound|limit)\b|\b(?:bounded|limited)\b|\b(?:minimum|maximum) (?:of )?\W*\d"
 )
 """`more than 42`, `between 1 and 2`: without a mark even `5, which is more than 3` is none."""
+
+_OTHERS_SAY = re.compile(
+    r"\b(?:guess|claim|predict|hope|wish)(?:d|e?s|ed)?\b|\b(?:said|says|thought|believed|used to be|at first"
+    r"|previously|originally|initially)\b|\bexpected\b(?! (?:value|number|gain|profit|score))|\bbefore\W*$"
+)
+"""`He guessed 5`, `It used to be 5`: somebody's number, or one that has changed."""
+
+_PART_OF = re.compile(
+    r"\b(?:(?<!total )of|in|with|to|for|from|over|under|near|less|at|on|within|per|against|like|past"
+    r"|reach(?:es)?|minimum|maximum)(?:\s+(?:a|an|the))?[\s$*(\\]*$"
+)
+"""Before a number without a mark: `it ends in 5`, `it is closest to 5`; but `a total of 5` is 5."""
+
+_NEGATION = re.compile(
+    r"\b(?:no|not|never|nobody|nothing|none|neither|nor|cannot|without|hardly|lacks?|fails?)\b|n['’]t\b"
+)
+
+
+def _is_denied_somewhere(sentence: str, groups: list[list[_Item]], group: list[_Item]) -> bool:
+    """Return whether a sentence without a mark denies what its candidate is said of.
+
+    `Nobody has 5 apples`, `5 is not enough`. What denies another number does not count (`6, not 5`).
+    """
+    lowered = sentence.lower()
+    start, end = group[0].start, group[-1].end
+    if len(lowered) != len(sentence):
+        return True
+    others = [other[0].start for other in groups if other is not group]
+    for match in _NEGATION.finditer(lowered):
+        if match.start() < start:
+            if _TURN.search(sentence, match.end(), start) is None:
+                return True
+        elif match.start() >= end and not any(at > match.start() for at in others):
+            return True
+    return False
+
+
+_PREMISE = re.compile(r"\W*(?:since|because|as|given|although|though|while|whereas)\b", re.IGNORECASE)
+
+
+def _is_premise(sentence: str, start: int) -> bool:
+    """Return whether a candidate is in the reason that opens a sentence: `Since a tile is 1 foot wide, …`."""
+    return _PREMISE.match(sentence) is not None and "," not in sentence[:start]
+
 
 _SEVERAL = re.compile(r"[<>,;≤≥≠]|\\(?:leq?|geq?|neq?|lt|gt|in|pm|mp|sim|approx|to|mid|cup)(?![a-zA-Z])|\\\{")
 """A relation, a pair or a set: of an unmarked formula nobody knows whether it is the answer."""
@@ -258,7 +307,7 @@ _OR = re.compile(
 _UNIT_WORD = r"\s+(?!(?:and|or|so|then|but|is|are|was|where|with|when|than|if|by)\b)[a-zA-Z]{2,}"
 _CALCULATION = re.compile(
     rf"\s*[-–—−+*/×÷=·]\s*|\s+(?:x|to|times|plus|minus|divided by|multiplied by)\s+"
-    rf"|(?:{_UNIT_WORD}){{1,2}}\s*(?:[+*/×÷=·]|\bx\b)\s*"
+    rf"|(?:{_UNIT_WORD}){{1,2}}(?:/[a-zA-Z]{{2,}})?\s*(?:[+*/×÷=·]|\bx\b)\s*"
 )
 _DASH = re.compile(r"\s+[-–—−]\s+")
 _SIGN_AFTER = re.compile(r"\s*[-–−+*/×÷=·]")
@@ -426,7 +475,7 @@ _COUNT = (
 )
 _LABELED = (
     r"(?:steps?|fig(?:ure)?|table|lines?|eqn?|equations?|pages?|section|chapter|theorem|lemma|corollary"
-    r"|proposition"
+    r"|proposition|version|volume|series|model"
     r"|problem|question|exercise|example|case|part|row|column|item|option|method|appendix|formula|rule|stage)"
 )
 """`step 5`, `Figure 5`: a label is no quantity."""
@@ -442,10 +491,18 @@ _BOUND_BEFORE = re.compile(
     r"|below|over|under)"
     rf"|(?<![-=])(?:{_RELATION})|[\w)}}\]]\s*[+/×÷·]){_NAME_THEN}[\s*_(#]*$|[\w)]-$"
 )
+_COMPOUND = (
+    r"\s?(?:(?:hour|hr|minute|min|yard|pound|lb|week|day|year|month|meter|metre|kilometer|kilometre|kilogram"
+    r"|gallon|quart|mile|degree)s?|feet|foot|ft|km|kg|m|h)\.?,?\s*(?:and\s+)?\d[\d./]*(?:\s?(?:(?:minute|min|second"
+    r"|sec|ounce|day|month|week|hour|hr|centimeter|centimetre|meter|metre|gram|quart|pint|cup|yard)s?|inch(?:es)?"
+    r"|in|feet|ft|oz|cm|m|s|g)\b|(?=\W|$))|['′]\s?\d"
+)
+"""One quantity in two measures: `5 hours and 30 minutes`, `5 feet 3 inches`, `5'3"`."""
+
 _BOUND_AFTER = re.compile(
     r"\s*(?:[a-zA-Z]+\s+){0,2}(?:(?:or|and)\s+(?:more|less|fewer|greater|higher|lower|larger|smaller"
     r"|above|below"
-    r"|over|under|up|so|thereabouts)|to the (?:power|square|cube|second|third|\w+th)"
+    r"|over|under|up|so|thereabouts)|to the (?:power|square|cube|second|third|\w+th|[a-z])"
     r"|(?:times|plus|minus|divided by|multiplied by)\s+(?:as|the|that|more|change|[a-z]\b)"
     r"|or\s+(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)|at\s+(?:least|most)"
     r"|(?:below|under|above)\s+(?:zero|par|average))\b"
@@ -455,12 +512,13 @@ _BOUND_AFTER = re.compile(
     r"|\s+and\s+(?:(?:an?|one|two|three|some)\s+\w*\s*(?:bit|half|thirds?|quarters?|fourths?|fifths?"
     r"|tenths?)|something|over)\b"
     r"|\s*\(?\s*(?:in\s+)?(?:base|mod)\b|\s+quarters?\s+of\b|\s+(?:square\s+)?roots?\s+(?:of\s+)?\d"
-    r"|-?(?:digits?|fold)\b|\s*\.?\)\s+[A-Z][a-z]"
+    r"|-?(?:digits?|fold)\b|\s*\.?\)\s+[A-Z][a-z]|\s+(?:short|off|shy)\b(?=\W*$)"
+    rf"|{_COMPOUND}"
     rf"|\s*(?:{_RELATION})|\+(?![\s$]*[\d\\])",
     re.IGNORECASE,
 )
 _NEXT_WORD = re.compile(r"\s+(?:(?:decimal|significant)\s+)?([a-zA-Z]+)")
-_CHANGING = CHANGING | {"pair", "pairs", "couple", "couples", "digit", "digits"}
+_CHANGING = CHANGING | {"pair", "pairs", "couple", "couples", "digit", "digits", "half", "tens"}
 """In a sentence, that is: a reference and a box may count in pairs."""
 _SCALED = re.compile(r"\s+[kKM](?=[\s.,;]|$)|\s+(?:decimal|significant)\s")
 

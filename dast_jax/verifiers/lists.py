@@ -68,6 +68,8 @@ def _list_in(text: str, *, last: bool = False) -> str | None:
             for m in pattern.finditer(text)
             if not DENIED.search(text[max(0, m.start() - 40) : m.start()])
             and not DENIED_AFTER.match(text[m.end() : m.end() + 40])
+            and not _PART_BEFORE.search(text[max(0, m.start() - 40) : m.start()])
+            and not _CHANGED_AFTER.match(text[m.end() : m.end() + 40])
         ]
         if not found:
             if pattern.search(text):
@@ -78,6 +80,19 @@ def _list_in(text: str, *, last: bool = False) -> str | None:
         return found[-1 if last else 0].group()
     return None
 
+
+_PART_BEFORE = re.compile(
+    r"(?:\b(?:of|with|from|than|in|like|except|to the)"
+    r"|\b(?:input|original|initial|given|first|old)(?:\s+\w+)?\s+(?:is|was)"
+    r"|[\w)\]]\s*[-+*/×]|^\s*[-+]|\d)[\s*$(]*$",
+    re.IGNORECASE,
+)
+_CHANGED_AFTER = re.compile(
+    r"[\s*$)]*(?:(?:in )?revers|(?:without|except|plus|minus|but|with)\b|and (?:then|one|another|more)\b"
+    r"|(?:is|are|gets?|becomes?) (?:sorted|changed|turned|mapped|reversed)|\[|[-+*/×^]\s*\S)",
+    re.IGNORECASE,
+)
+"""`the reverse of [1, 2]`, `[1, 2] plus 3`: the list is part of what is meant."""
 
 _ALTERNATIVE = re.compile(
     r"[\s*$]*(?:,|;|\bor\b|\band\b|,\s*(?:or|and)\b|/)?[\s*$]*(?:\b(?:maybe|perhaps|possibly)\b\s*)?"

@@ -59,7 +59,7 @@ _IS = r"(?:is|are|was|would be|will be|must be|should be|comes? to|equals)\b(?:\
 _OTHER_LANGUAGES = (
     r"\b(?:réponse|respuesta|risposta|Antwort|Lösung|resposta)\b(?:\s+(?:finale?|final))?\s*(?:est|es|è"
     r"|ist|lautet|é|:)"
-    r"|(?:答案|答)\s*(?:应该)?(?:[:：]|是|为)|(?:故|应|所以)?选(?:择)?\s*[:：]?\s*(?=[(（]?[A-Za-z])"
+    r"|(?:正确)?(?:答案|答|选项)\s*】?\s*(?:应该)?(?:[:：]|是|为|(?<=】))|(?:故|应|所以)?选(?:择)?\s*[:：]?\s*(?=[(（]?[A-Za-z])"
 )
 _ASIDE = r"(?:\s*\([^()\n]{0,80}\)|,\s[^,.\n]{1,40},)?"
 _OF = r"(?:\s+(?:to|for|of|in)\s[^.\n]{0,80}?)?"
@@ -75,7 +75,7 @@ _MARKS = {
 }
 _OPENINGS = (
     "ans", "respuesta", "risposta", "antwort", "resposta",
-    "réponse", "lösung", "答", "选", "故", "应", "所以",
+    "réponse", "lösung", "正确", "答", "选", "故", "应", "所以",
 )  # fmt: skip
 _CHOICE_OPENINGS = (*_OPENINGS, "choice", "option", "label", "verdict", "conclusion")
 """What a mark opens with, besides a line's `A:`; plain searches for them are faster than the patterns'."""

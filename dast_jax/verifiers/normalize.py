@@ -46,7 +46,7 @@ _changing = """
     onward halves thirds fourths fifths sixths sevenths eighths ninths tenths elevenths twelfths hundredths
     thousandths millionths dozens hundreds thousands millions billions trillions lakhs crores score
     gross k mn bn mln
-    below dozen
+    below dozen tens
 """
 CHANGING = frozenset(_changing.split())
 """Words that change the number before them: `5 squared`, `5 tenths`, `5 dozen` (or 60?), `5 below zero`."""

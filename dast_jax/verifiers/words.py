@@ -60,22 +60,22 @@ _BETWEEN = re.compile(r"(?<=[.!?])\s+|\n+")
 _TRUTH = re.compile(
     r"(?<![\w-])(?P<no>(?:(?:\w+n['’]t|not|nor|neither|never|hardly|cannot|no longer|far from"
     r"|anything but)\s+)(?:be\s+)?)?(?P<word>yes|no|true|false)(?![\w-])"
-    r"(?!\s+(?:more|less|fewer|one|longer|other|better|evidence|reason|effect|way|doubt|answer|such|idea"
-    r"|need)\b)",
+    r"(?<!\bno(?=\.?\s*\d))(?<!\bno(?=\s+(?!(?:because|since|as|and|or|but|nor|it|he|she|they|we|i|this|that|the"
+    r"|there|for|so|if|when|while)\b)[a-z]))",
     re.IGNORECASE,
 )
-"""`no` before such a word is a determiner: `no more than 5`, `no evidence`."""
+"""`no` before another word is a determiner: `no more than 5`, `no evidence`, `no. 5`."""
 
 _OPENER = r"[\s*\"'_($]*(?:(?:so|thus|hence|therefore|and|but|well|wait|actually|oh|hmm)\b,?\s*)*"
 _CLOSER = r"(?=[\s*\"'_)$]*(?:[,.;:!—–]|-\s|$|because\b|since\b|(?:it|he|she|they|we|this|that|the)\b))"
 _INTERJECTION = re.compile(rf"{_OPENER}(yes|no|true|false){_CLOSER}", re.IGNORECASE)
 _CLOSING = re.compile(
-    r"(?:\bso|\bthus|\bhence|\btherefore|\bsay|:)[,:]?\s+[*\"'_]*(yes|no|true|false)[*\"'_]*[\s.!]*$",
+    r"(?:\bso|\bthus|\bhence|\btherefore|\bsay|\bwait|\bactually|\brather|\bsorry|:)[,:]?\s+[*\"'_]*(yes|no|true|false)[*\"'_]*[\s.!]*$",
     re.IGNORECASE,
 )
 _CLAIM = re.compile(
     r"\b(?:is|are|be|was|seems?|must be)\s+(?:also\s+|always\s+|indeed\s+|in fact\s+|therefore\s+)?"
-    r"(not\s+)?(?:always\s+)?(true|false)(?![\w-])|\b(?:isn|aren|wasn)['’]t\s+(?:always\s+)?(true|false)\b",
+    r"(not\s+)?(?:always\s+)?(true|false)(?![\w-]|\s+(?:and|or|nor|only|love)\b)|\b(?:isn|aren|wasn)['’]t\s+(?:always\s+)?(true|false)\b",
     re.IGNORECASE,
 )
 _BOTH = re.compile(
@@ -109,6 +109,8 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
             continue
         return Extraction(_in_span(clean(_TEXT.sub(r" \1 ", span)), names), found)
     sentences = _sentences(tail)
+    if sentences and (plainly := _PLAINLY.fullmatch(sentences[-1])) is not None and len(sentences) == 1:
+        return Extraction(names[_truth(plainly[2]) ^ bool(plainly[1])], "is true or false")
     if only_empty_boxes(tail) or (sentences and not states("", sentences[-1], marked=False)):
         return Extraction(None, "nothing")
     if len(tail) < 60 and _BOTH.fullmatch(tail.strip()):
@@ -127,13 +129,33 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
         value = not _truth(last[3]) if last[3] else _truth(last[2]) ^ bool(last[1])
         return Extraction(names[value], "is true or false")
     bare = clean(tail.strip().rpartition("\n")[2])
-    if len(bare) <= 20 and not refutes(bare) and (answer := _name(_truths(bare), names)):
+    if (
+        len(bare) <= 40
+        and _BARE.fullmatch(bare)
+        and not refutes(bare)
+        and (answer := _name(_truths(bare), names))
+    ):
         return Extraction(answer, "bare answer")
     return Extraction(None, "nothing")
 
 
+_PLAINLY = re.compile(
+    r"\W*(?:(?:so|thus|hence|therefore),?\s+)?(?:it|this|that|the (?:statement|claim|sentence))\s+is\s+"
+    r"(not\s+)?(true|false)\W*(?<!\?)",
+    re.IGNORECASE,
+)
+"""`It is false.` says so of what was asked; in other families it denies an answer."""
+
+_BARE = re.compile(
+    r"(?:\W|(?:so|thus|hence|therefore|then|it|its|this|that|which|is|are|was|the|statement|claim|sentence|answer"
+    r"|definitely|clearly|certainly|surely|indeed|and|or|final|conclusion|not|yes|no|true|false)(?!\w)|['’]s\b"
+    r"|\b\w+n['’]t\b)*",
+    re.IGNORECASE,
+)
+"""A line with such a word and next to no others: `So it is true`; not `They said no`, `It's not a yes`."""
+
 _OPEN_CLAIM = re.compile(
-    r"\b(?:not|cannot|never|hardly|neither|nor|doubt|if|whether|unless|could|might|may)\b|n['’]t",
+    r"\b(?:nothing|nobody|none|no|few|little|only|not|cannot|never|hardly|neither|nor|doubt|if|whether|unless|could|might|may)\b|n['’]t",
     re.IGNORECASE,
 )
 """Before "is true" such a word makes a claim that no rule here decides: `cannot be true`, `if it is true`."""
