@@ -129,6 +129,8 @@ def _in_span(span: str) -> str | None:
         return ", ".join(dict.fromkeys(re.findall("[A-Z]", several[1])))
     if _SEVERAL_LETTERS.fullmatch(span) and list(span) == sorted(set(span)):
         return ", ".join(span)
+    if len(span) == 1 and span in _LONE:
+        return span.upper()
     span = _TEXT.sub(r" \1 ", span)
     head = _HEAD.match(span)
     if head is None:
@@ -139,6 +141,7 @@ def _in_span(span: str) -> str | None:
     return ", ".join(_joined(span, head)[0])
 
 
+_LONE = "ABCDEFGHJKLMNOPQRSTUVWXYZabcdefghj123456789"
 _SEVERAL = re.compile(r"[(\[]\s*([A-Z](?:\s*,\s*[A-Z])+)\s*[)\]]")
 _TEXT = re.compile(r"\\(?:text|textbf|mathbf|mathrm|mbox)\s*\{([^{}]*)\}")
 

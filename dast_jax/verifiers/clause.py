@@ -207,9 +207,12 @@ def only_candidate(sentence: str) -> str | None:
     if len(kept) != 1 or _is_bounded(sentence, kept[0]):
         return None
     group = kept[0]
-    if _is_denied_somewhere(sentence, groups, group) or _is_premise(sentence, group[0].start):
+    signs = _signs(sentence, group)
+    if _is_denied_somewhere(sentence, groups, group, after=not signs) or _is_premise(
+        sentence, group[0].start
+    ):
         return None
-    if signs := _signs(sentence, group):
+    if signs:
         return _result(group, signs)
     if _PART_OF.search(sentence[max(0, group[0].start - _AROUND) : group[0].start].lower()):
         return None
@@ -247,10 +250,13 @@ _NEGATION = re.compile(
 )
 
 
-def _is_denied_somewhere(sentence: str, groups: list[list[_Item]], group: list[_Item]) -> bool:
+def _is_denied_somewhere(
+    sentence: str, groups: list[list[_Item]], group: list[_Item], *, after: bool
+) -> bool:
     """Return whether a sentence without a mark denies what its candidate is said of.
 
-    `Nobody has 5 apples`, `5 is not enough`. What denies another number does not count (`6, not 5`).
+    `Nobody has 5 apples`; with `after`, `5 is not enough`. What denies another number (`6, not 5`) does not
+    count.
     """
     lowered = sentence.lower()
     start, end = group[0].start, group[-1].end
@@ -261,7 +267,7 @@ def _is_denied_somewhere(sentence: str, groups: list[list[_Item]], group: list[_
         if match.start() < start:
             if _TURN.search(sentence, match.end(), start) is None:
                 return True
-        elif match.start() >= end and not any(at > match.start() for at in others):
+        elif after and match.start() >= end and not any(at > match.start() for at in others):
             return True
     return False
 

@@ -112,6 +112,8 @@ def compare_list(
     The kind of brackets around them does not matter. None where an item takes symbolic comparison (in
     order only; out of order, items are compared by value or by their text).
     """
+    if reference == answer and any("0" <= c <= "9" for c in answer):
+        return Comparison(True, "equal items")
     left, right = _items(reference), _items(answer)
     if len(left) != len(right):
         return Comparison(False, f"lists of {len(left)} and {len(right)} items")
@@ -121,11 +123,16 @@ def compare_list(
     for a, b in zip(left, right, strict=True):
         if a == b and a.isalnum():
             continue
+        if tolerance is None and _SMALL.fullmatch(a) and _SMALL.fullmatch(b):
+            return Comparison(False, "an item differs")  # most lists are of such numbers
         same = compare_math(a, b, options.percent, tolerance)
         if same is not None and not same.equal:
             return Comparison(False, "an item differs")
         undecided |= same is None
     return None if undecided else Comparison(True, "equal items")
+
+
+_SMALL = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 
 
 def _unordered(

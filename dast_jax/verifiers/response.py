@@ -19,7 +19,7 @@ _TAG = re.compile(r"</?(?:th|rea)", re.IGNORECASE)
 
 def graded_part(text: str) -> str:
     """Return `text` without reasoning and without further problems, in one spelling."""
-    if "<" in text and _TAG.search(text) is not None:
+    if ("</" in text or "<t" in text or "<r" in text or "<T" in text or "<R" in text) and _TAG.search(text):
         text = _without_reasoning(text)
     return one_spelling(_own_problem(text))
 

@@ -165,7 +165,10 @@ def _sure(before: str) -> bool:
 
 
 def _asserts(text: str, *, marked: bool = True) -> bool:
-    opening = OPEN_WORDS.intersection(_WORD.findall(text))
+    words = _WORD.findall(text)
+    if not words:
+        return True
+    opening = OPEN_WORDS.intersection(words)
     if opening and not _sure(text):
         premise = not marked and opening <= _PREMISES and "would" not in text
         if not (premise and _CALCULATES.search(text)):

@@ -13,7 +13,7 @@ from types import TracebackType
 from dast_jax.records import Verdict, VerdictKind
 from dast_jax.verifiers.equivalence import Tolerance, split_parts
 from dast_jax.verifiers.extract import extract_reference, one_box_each, stated_texts
-from dast_jax.verifiers.families import Family, Task, read_task
+from dast_jax.verifiers.families import FAMILIES, Task, read_task
 from dast_jax.verifiers.functions import functions_of
 from dast_jax.verifiers.guard import refuse_answer, refuse_text
 from dast_jax.verifiers.normalize import clean, parse_number, text_key
@@ -101,7 +101,7 @@ class Verifier:
         is_plain = asked.name in ("math", "number") and _PLAIN_NUMBER.fullmatch(prediction) is not None
         if is_plain and asked.tolerance is None and _both_integers(reference, prediction):
             return _verdict(int(prediction) == int(reference), prediction, "exact numbers")
-        reference, reason = self._reference(family, reference)
+        reference, reason = self._reference(asked.name, reference)
         if reason:
             return Verdict(VerdictKind.INCORRECT, None, f"reference refused: {reason}")
         if is_plain and (compared := family.compare(reference, prediction, self.options, asked.tolerance)):
@@ -133,11 +133,11 @@ class Verifier:
             return _verdict(compared.equal, answer, f"{extraction.found}; {compared.reason}")
         return self._symbolic(family.symbolic(reference), family.symbolic(answer), asked.tolerance)
 
-    def _read_reference(self, family: Family, text: str) -> tuple[str, str | None]:
+    def _read_reference(self, family: str, text: str) -> tuple[str, str | None]:
         """Return the answer in a reference, and why it is refused (None where it is not)."""
         if reason := refuse_text(text, self.options):
             return "", reason
-        reference = family.reference(text)
+        reference = FAMILIES[family].reference(text)
         return reference, refuse_answer(reference, self.options)
 
     def _refuse(self, reference: str, prediction: str) -> Verdict | None:

@@ -173,6 +173,8 @@ def _says(sentence: str) -> re.Match[str] | None:
 
 def _in_span(span: str, names: tuple[str, str]) -> str | None:
     """Return what follows a mark says: the word it opens with, unless another follows as an alternative."""
+    if span in names:
+        return span
     opening = _INTERJECTION.match(span)
     if opening is not None and _ALTERNATIVE.match(span, opening.end()) is None:
         return names[_truth(opening[1])]
