@@ -14,6 +14,7 @@ from dast_jax.verifiers.extract import Extraction
 from dast_jax.verifiers.marks import marks, only_empty_boxes
 from dast_jax.verifiers.normalize import clean
 from dast_jax.verifiers.options import VerifierOptions
+from dast_jax.verifiers.pointing import introduces_label
 from dast_jax.verifiers.prose import without_bold
 from dast_jax.verifiers.stance import DENIED, DENIED_AFTER, states
 
@@ -91,6 +92,8 @@ def extract_choice(text: str, options: VerifierOptions) -> Extraction:
         return Extraction(None, "nothing")
     if not before and (answer := _whole(bare)):
         return Extraction(answer, "bare answer")
+    if not before and (match := _WITH_TEXT.fullmatch(last.strip())) is not None:
+        return Extraction(match[1], "bare answer")
     if (answer := _pointed_at(_without_options(text))) is not None:
         return Extraction(answer, "last choice")
     lines = text.strip().split("\n")
@@ -141,6 +144,11 @@ def _in_span(span: str) -> str | None:
     return ", ".join(_joined(span, head)[0])
 
 
+_WITH_TEXT = re.compile(
+    r"[(\[]\s*([A-Z])\s*[)\]]\s+(?!.*\b(?:is|are|was|were|am|be|can|could|may|might|would|will|should|must|not|no|if|or|fails"
+    r"|seems|looks|makes|does|has|goes)\b|.*n['’]t\b)[^.!?()\n]{1,60}"
+)
+"""A choice with its text (`(B) palms`), which is no sentence about it (`(B) misreads the text.`)."""
 _LONE = "ABCDEFGHJKLMNOPQRSTUVWXYZabcdefghj123456789"
 _SEVERAL = re.compile(r"[(\[]\s*([A-Z](?:\s*,\s*[A-Z])+)\s*[)\]]")
 _TEXT = re.compile(r"\\(?:text|textbf|mathbf|mathrm|mbox)\s*\{([^{}]*)\}")
@@ -174,9 +182,15 @@ def _labels_in(sentence: str) -> list[_Found]:
         before = sentence[max(at, label - 60) : label]
         denied = DENIED.search(before) is not None or _MENTIONED.search(before) is not None
         denied = denied or DENIED_AFTER.match(sentence[end : end + 60]) is not None
-        found += [_Found(letter, denied, match.start()) for letter in letters]
+        if denied or introduces_label(_before(sentence, at, label), sentence[end : end + 60]):
+            found += [_Found(letter, denied, match.start()) for letter in letters]
         at = end
     return found
+
+
+def _before(sentence: str, at: int, label: int) -> str:
+    """Return what is before a label; without the label before it, that is (`not A but B`)."""
+    return ("," if at else "") + sentence[at:label][-60:]
 
 
 def _pointed_at(text: str) -> str | None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.normalize import CHANGING, clean, parse_number
+from dast_jax.verifiers.pointing import introduces_value
 from dast_jax.verifiers.prose import PROSE_NUMBER, is_prose, without_bold
 from dast_jax.verifiers.stance import FILLERS, NEGATIVES
 
@@ -178,6 +179,8 @@ def _chosen(clause: str) -> str:
     if not candidates or _is_bounded(clause, candidates[0]):
         return _words_of(clause)
     group = candidates[0]
+    if not _is_pointed_at(clause, group, any(denied)):
+        return _words_of(clause)
     alone = len(group) == 1
     if alone and _EITHER.search(clause[max(0, group[0].start - _AROUND) : group[0].start]):
         return _words_of(clause)
@@ -214,7 +217,7 @@ def only_candidate(sentence: str) -> str | None:
         return None
     if signs:
         return _result(group, signs)
-    if _PART_OF.search(sentence[max(0, group[0].start - _AROUND) : group[0].start].lower()):
+    if not _is_pointed_at(sentence, group, len(kept) < len(groups)) or _is_subject(sentence, group):
         return None
     if len(_distinct(group)) > 1 or _EITHER.search(sentence[: group[0].start]):
         return None
@@ -239,11 +242,30 @@ _OTHERS_SAY = re.compile(
 )
 """`He guessed 5`, `It used to be 5`: somebody's number, or one that has changed."""
 
-_PART_OF = re.compile(
-    r"\b(?:(?<!total )of|in|with|to|for|from|over|under|near|less|at|on|within|per|against|like|past"
-    r"|reach(?:es)?|minimum|maximum)(?:\s+(?:a|an|the))?[\s$*(\\]*$"
+
+def _is_pointed_at(sentence: str, group: list[_Item], turned: bool) -> bool:
+    """Return whether what is before a group introduces it; after something denied, `but` does too."""
+    before = sentence[max(0, group[0].start - _AROUND) : group[0].start]
+    return introduces_value(before) or (turned and _BUT.search(before) is not None)
+
+
+_BUT = re.compile(r"\b(?:but|rather|instead)\b[\s*_\"'“($\\]*(?:[a-zA-Z]\s*=\s*)?[\s$]*$")
+_OPENS = re.compile(r"\W*(?:(?:so|thus|hence|therefore|then|and|now|finally)\b\W*)*", re.IGNORECASE)
+_SUBJECT = re.compile(
+    r"\W*$|[,;:—(]"
+    r"|\s*(?:is|are) (?:the|our|her|his|their) (?:final |correct |right )?(?:answer|result|total|solution)\b"
+    r"|(?:\s+(?!is\b|was\b|divides\b|times\b)[a-z][a-z-]*){1,3}?(?:\W*$|\s+(?:are|were|is|was|remain|will|have|had|can"
+    r"|need|left|each|of|per|in|on|at|for|from|to|and|with|today|now)\b)",
+    re.IGNORECASE,
 )
-"""Before a number without a mark: `it ends in 5`, `it is closest to 5`; but `a total of 5` is 5."""
+
+
+def _is_subject(sentence: str, group: list[_Item]) -> bool:
+    """Return whether a sentence opens with its candidate and says something else of it: `7 divides it`."""
+    opening = _OPENS.match(sentence)
+    opens = opening is not None and opening.end() >= group[0].start
+    return opens and _SUBJECT.match(sentence, group[-1].end) is None
+
 
 _NEGATION = re.compile(
     r"\b(?:no|not|never|nobody|nothing|none|neither|nor|cannot|without|hardly|lacks?|fails?)\b|n['’]t\b"
@@ -272,12 +294,18 @@ def _is_denied_somewhere(
     return False
 
 
-_PREMISE = re.compile(r"\W*(?:since|because|as|given|although|though|while|whereas)\b", re.IGNORECASE)
+_PREMISE = re.compile(
+    r"\W*(?:since|because|as|given|although|though|while|whereas|when|if|to|in order to|after|once|until)\b"
+    r"|\W*(?:recall|remember|note|notice|observe)\b"
+    r"|.*\b(?:think|suggest|believe|claim|argue|feel|according to)s?\b"
+    r"|.*\b(?:at|for|when|if|with|from|near|as)\s+\$?[a-zA-Z]\s*=\s*$",
+    re.IGNORECASE,
+)
 
 
 def _is_premise(sentence: str, start: int) -> bool:
-    """Return whether a candidate is in the reason that opens a sentence: `Since a tile is 1 foot wide, …`."""
-    return _PREMISE.match(sentence) is not None and "," not in sentence[:start]
+    """Return whether a candidate is in what a sentence starts from: `Since a tile is 1 foot wide, …`."""
+    return _PREMISE.match(sentence[:start]) is not None and "," not in sentence[:start]
 
 
 _SEVERAL = re.compile(r"[<>,;≤≥≠]|\\(?:leq?|geq?|neq?|lt|gt|in|pm|mp|sim|approx|to|mid|cup)(?![a-zA-Z])|\\\{")
@@ -518,7 +546,8 @@ _BOUND_AFTER = re.compile(
     r"|\s+and\s+(?:(?:an?|one|two|three|some)\s+\w*\s*(?:bit|half|thirds?|quarters?|fourths?|fifths?"
     r"|tenths?)|something|over)\b"
     r"|\s*\(?\s*(?:in\s+)?(?:base|mod)\b|\s+quarters?\s+of\b|\s+(?:square\s+)?roots?\s+(?:of\s+)?\d"
-    r"|-?(?:digits?|fold)\b|\s*\.?\)\s+[A-Z][a-z]|\s+(?:short|off|shy)\b(?=\W*$)"
+    r"|-?(?:digits?|fold)\b|\s*\.?\)\s+[A-Z][a-z]|\s+(?:short|off|shy|less|fewer)\b(?=\W*$)"
+    r"|-[a-zA-Z]|\s+times\s+\w+er\b"
     rf"|{_COMPOUND}"
     rf"|\s*(?:{_RELATION})|\+(?![\s$]*[\d\\])",
     re.IGNORECASE,

@@ -10,6 +10,7 @@ from dast_jax.verifiers.extract import Extraction
 from dast_jax.verifiers.marks import marks, only_empty_boxes
 from dast_jax.verifiers.normalize import NUMBER, clean
 from dast_jax.verifiers.options import VerifierOptions
+from dast_jax.verifiers.pointing import introduces_value
 from dast_jax.verifiers.prose import is_prose
 from dast_jax.verifiers.stance import DENIED, DENIED_AFTER, refutes, states
 
@@ -68,8 +69,8 @@ def _list_in(text: str, *, last: bool = False) -> str | None:
             for m in pattern.finditer(text)
             if not DENIED.search(text[max(0, m.start() - 40) : m.start()])
             and not DENIED_AFTER.match(text[m.end() : m.end() + 40])
-            and not _PART_BEFORE.search(text[max(0, m.start() - 40) : m.start()])
-            and not _CHANGED_AFTER.match(text[m.end() : m.end() + 40])
+            and (introduces_value(before := text[max(0, m.start() - 60) : m.start()]) or _BUT.search(before))
+            and _ENDS.match(text[m.end() : m.end() + 60])
         ]
         if not found:
             if pattern.search(text):
@@ -81,18 +82,12 @@ def _list_in(text: str, *, last: bool = False) -> str | None:
     return None
 
 
-_PART_BEFORE = re.compile(
-    r"(?:\b(?:of|with|from|than|in|like|except|to the)"
-    r"|\b(?:input|original|initial|given|first|old)(?:\s+\w+)?\s+(?:is|was)"
-    r"|[\w)\]]\s*[-+*/×]|^\s*[-+]|\d)[\s*$(]*$",
-    re.IGNORECASE,
+_ENDS = re.compile(
+    r"[\s*_\"'$)]*(?:$|[.,;:!?]|(?:because|since|as|which|and not|not|in (?:that|this|increasing|decreasing"
+    r"|ascending|descending|alphabetical|sorted|the) )\b|\()"
 )
-_CHANGED_AFTER = re.compile(
-    r"[\s*$)]*(?:(?:in )?revers|(?:without|except|plus|minus|but|with)\b|and (?:then|one|another|more)\b"
-    r"|(?:is|are|gets?|becomes?) (?:sorted|changed|turned|mapped|reversed)|\[|[-+*/×^]\s*\S)",
-    re.IGNORECASE,
-)
-"""`the reverse of [1, 2]`, `[1, 2] plus 3`: the list is part of what is meant."""
+"""What may follow a list that is the answer; `[1, 2] reversed` and `[1, 2] + [3]` are other lists."""
+_BUT = re.compile(r"\bbut\b[\s*_$]*$")
 
 _ALTERNATIVE = re.compile(
     r"[\s*$]*(?:,|;|\bor\b|\band\b|,\s*(?:or|and)\b|/)?[\s*$]*(?:\b(?:maybe|perhaps|possibly)\b\s*)?"

@@ -54,7 +54,8 @@ _PROBLEM = re.compile(
     r"(?:#{1,3}[ \t]*)?(?:\*\*)?(?:(?:Next|New|Another)[ \t]+)?"
     r"(?:Problem|Question|Exercise|Instruction|User|Human|Input|Q|问题|题目)"
     r"[ \t]*(?P<number>\d{1,4})?[ \t]*(?:\*\*)?[ \t]*[:：]"
-    r"|(?:\*\*)?(?:Problem|Question|Exercise|Example)[ \t]+\d{1,4}[ \t]*[.):]"
+    r"|(?:\*\*)?(?:Problem|Question|Exercise|Example)[ \t]+(?P<counted>\d{1,4})[ \t]*"
+    r"(?:[.):]|(?:\*\*)?[ \t]*$)"
     r"|(?:user|human)[ \t]*$|\[INST\]"
     r"|#{1,4}[ \t]*(?:Problem|Question|Exercise|Instruction|User|Human)[ \t]*\d{0,4}[ \t]*$"
     r"|<\|(?:im_start|start_header_id)\|>\s*user)",
@@ -69,7 +70,10 @@ def _own_problem(text: str) -> str:
     A response that opens with the problem restates it; one that takes it apart counts its questions
     (`Question 1: …`) before it announces an answer. After a colon (`To restate:`) nothing is cut.
     """
-    if ("|>" in text or "[INST]" in text) and (turn := _TURN.search(text, 1)) is not None:
+    if (
+        any(hint in text for hint in ("|>", "[INST]", "</s>", "<end_of_turn>", "<eos>"))
+        and (turn := _TURN.search(text, 1)) is not None
+    ):
         text = text[: turn.start()].rstrip()
     steps, first = 0, -1
     opening = len(text) - len(text.lstrip()) if text[:1].isspace() else 0
@@ -78,7 +82,7 @@ def _own_problem(text: str) -> str:
         if first < 0:
             announced = _ANNOUNCED.search(text)
             first = len(text) if announced is None else announced.start()
-        number = int(match["number"] or 0)
+        number = int(match["number"] or match["counted"] or 0)
         if number == steps + 1 and start <= first:
             steps = number
         elif start > opening and not text[:start].endswith(_RESTATES):
@@ -86,7 +90,10 @@ def _own_problem(text: str) -> str:
     return text
 
 
-_TURN = re.compile(r"\[INST\]|<\|(?:im_start|start_header_id)\|>\s*user|<\|(?:eot_id|im_end|end_of_turn)\|>")
+_TURN = re.compile(
+    r"\[INST\]|<\|(?:im_start|start_header_id)\|>\s*user"
+    r"|<\|(?:eot_id|im_end|end_of_turn|endoftext|end_of_text)\|>|</s>|<end_of_turn>|<eos>"
+)
 """A chat template's own marks, wherever they are: the turn ends there."""
 
 _RESTATES = tuple(colon + space for colon in ":：" for space in ("", "\n", "\n\n", " \n"))

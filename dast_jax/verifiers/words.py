@@ -14,6 +14,7 @@ from dast_jax.verifiers.extract import Extraction
 from dast_jax.verifiers.marks import marks, only_empty_boxes
 from dast_jax.verifiers.normalize import clean, text_key
 from dast_jax.verifiers.options import VerifierOptions
+from dast_jax.verifiers.pointing import introduces_label
 from dast_jax.verifiers.prose import without_bold
 from dast_jax.verifiers.stance import DENIED, DENIED_AFTER, refutes, states
 
@@ -60,8 +61,8 @@ _BETWEEN = re.compile(r"(?<=[.!?])\s+|\n+")
 _TRUTH = re.compile(
     r"(?<![\w-])(?P<no>(?:(?:\w+n['’]t|not|nor|neither|never|hardly|cannot|no longer|far from"
     r"|anything but)\s+)(?:be\s+)?)?(?P<word>yes|no|true|false)(?![\w-])"
-    r"(?<!\bno(?=\.?\s*\d))(?<!\bno(?=\s+(?!(?:because|since|as|and|or|but|nor|it|he|she|they|we|i|this|that|the"
-    r"|there|for|so|if|when|while)\b)[a-z]))",
+    r"(?<!\bno(?=\.?\s*\d))(?<!\bno(?=\s+(?!(?:because|since|as|and|or|but|nor|it|he|she|they|we|i|this|that"
+    r"|the|there|for|so|if|when|while|yes|no|true|false)\b)[a-z]))",
     re.IGNORECASE,
 )
 """`no` before another word is a determiner: `no more than 5`, `no evidence`, `no. 5`."""
@@ -70,7 +71,8 @@ _OPENER = r"[\s*\"'_($]*(?:(?:so|thus|hence|therefore|and|but|well|wait|actually
 _CLOSER = r"(?=[\s*\"'_)$]*(?:[,.;:!—–]|-\s|$|because\b|since\b|(?:it|he|she|they|we|this|that|the)\b))"
 _INTERJECTION = re.compile(rf"{_OPENER}(yes|no|true|false){_CLOSER}", re.IGNORECASE)
 _CLOSING = re.compile(
-    r"(?:\bso|\bthus|\bhence|\btherefore|\bsay|\bwait|\bactually|\brather|\bsorry|:)[,:]?\s+[*\"'_]*(yes|no|true|false)[*\"'_]*[\s.!]*$",
+    r"(?:\bso|\bthus|\bhence|\btherefore|\b[iI] (?:would )?say|\bwait|\bactually|\brather|\bsorry|:)"
+    r"[,:]?\s+[*\"'_]*(yes|no|true|false)[*\"'_]*[\s.!]*$",
     re.IGNORECASE,
 )
 _CLAIM = re.compile(
@@ -119,6 +121,9 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
     said = [m for part in sentences if (m := _says(part)) is not None]
     if opening and said and _truth(said[-1][1]) != _truth(opening[1]):
         return Extraction(_name([True, False], names), "opens a sentence")  # `Yes. Wait, no.`
+    short = _ASKED.sub("", tail.strip())
+    if len(short) <= 40 and len(set(_truths(_REASONED.split(short)[0]))) == 2:
+        return Extraction(_name([True, False], names), "both")  # `No, yes, no idea`
     if word := opening or (said[-1] if said else None):
         return Extraction(names[_truth(word[1])], "opens a sentence")
     claims = list(_CLAIM.finditer(tail))
@@ -131,7 +136,7 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
     bare = clean(tail.strip().rpartition("\n")[2])
     if (
         len(bare) <= 40
-        and _BARE.fullmatch(bare)
+        and _BARE.fullmatch(_TRUTH.sub(" ", bare))
         and not refutes(bare)
         and (answer := _name(_truths(bare), names))
     ):
@@ -146,10 +151,11 @@ _PLAINLY = re.compile(
 )
 """`It is false.` says so of what was asked; in other families it denies an answer."""
 
+_ASKED = re.compile(r"[^.!?]*\?")
+_REASONED = re.compile(r"\b(?:because|since|as)\b")
 _BARE = re.compile(
     r"(?:\W|(?:so|thus|hence|therefore|then|it|its|this|that|which|is|are|was|the|statement|claim|sentence|answer"
-    r"|definitely|clearly|certainly|surely|indeed|and|or|final|conclusion|not|yes|no|true|false)(?!\w)|['’]s\b"
-    r"|\b\w+n['’]t\b)*",
+    r"|definitely|clearly|certainly|surely|indeed|and|or|final|conclusion)(?!\w)|['’]s\b)*",
     re.IGNORECASE,
 )
 """A line with such a word and next to no others: `So it is true`; not `They said no`, `It's not a yes`."""
@@ -227,6 +233,8 @@ _KNOWN = {"yes": True, "no": False, "True": True, "False": False}
 
 # --- label --------------------------------------------------------------------------------------------
 
+_JOINED = re.compile(r"\b(?:or|and|but|nor)\W*$", re.IGNORECASE)
+_VERBS = ("entails", "entailed", "entail", "contradicts", "contradicted", "contradict", "contradictory")
 _INFLECTED = {
     "entailment": r"entail(?:ment|s|ed)?",
     "contradiction": r"contradict(?:ion|s|ed|ory)?",
@@ -271,7 +279,12 @@ def _labels_in(text: str, labels: Sequence[str]) -> str | None:
         pattern = _INFLECTED.get(label.casefold(), re.escape(label))
         for match in re.finditer(rf"(?<![\w-])(?:{pattern})(?![\w-])", text, re.IGNORECASE):
             before, after = text[max(0, match.start() - 40) : match.start()], text[match.end() :]
-            if not DENIED.search(before) and not DENIED_AFTER.match(after):
+            is_verb = match[0].casefold() in _VERBS  # `the premise entails it`
+            if (
+                (is_verb or introduces_label(before, ".") or _JOINED.search(before))
+                and not DENIED.search(before)
+                and not DENIED_AFTER.match(after)
+            ):
                 found.append(label)
                 break
     return " or ".join(found) if found else None
