@@ -204,19 +204,18 @@ def only_candidate(sentence: str) -> str | None:
     groups = _groups(sentence, items)
     if len(groups) > 1 and not any(hint in sentence for hint in _DENIAL_HINTS):
         return None  # nothing denies all but one
-    if _COMPARED.search(sentence.lower()) or _OTHERS_SAY.search(sentence.lower()):
+    if _COMPARED.search(sentence.lower()):
         return None
     kept = [group for group, no in zip(groups, _denied(sentence, groups), strict=True) if not no]
     if len(kept) != 1 or _is_bounded(sentence, kept[0]):
         return None
     group = kept[0]
-    signs = _signs(sentence, group)
-    if _is_denied_somewhere(sentence, groups, group, after=not signs) or _is_premise(
-        sentence, group[0].start
-    ):
+    if _is_premise(sentence, group[0].start):
         return None
-    if signs:
+    if signs := _signs(sentence, group):
         return _result(group, signs)
+    if _OTHERS_SAY.search(sentence.lower()) or _is_denied_somewhere(sentence, groups, group):
+        return None
     if not _is_pointed_at(sentence, group, len(kept) < len(groups)) or _is_subject(sentence, group):
         return None
     if len(_distinct(group)) > 1 or _EITHER.search(sentence[: group[0].start]):
@@ -238,7 +237,7 @@ _COMPARED = re.compile(
 
 _OTHERS_SAY = re.compile(
     r"\b(?:guess|claim|predict|hope|wish)(?:d|e?s|ed)?\b|\b(?:said|says|thought|believed|used to be|at first"
-    r"|previously|originally|initially)\b|\bexpected\b(?! (?:value|number|gain|profit|score))|\bbefore\W*$"
+    r"|previously|originally|initially|according to)\b|\bexpected\b(?! (?:value|number|gain|profit|score))|\bbefore\W*$"
 )
 """`He guessed 5`, `It used to be 5`: somebody's number, or one that has changed."""
 
@@ -246,7 +245,9 @@ _OTHERS_SAY = re.compile(
 def _is_pointed_at(sentence: str, group: list[_Item], turned: bool) -> bool:
     """Return whether what is before a group introduces it; after something denied, `but` does too."""
     before = sentence[max(0, group[0].start - _AROUND) : group[0].start]
-    return introduces_value(before) or (turned and _BUT.search(before) is not None)
+    if introduces_value(before):
+        return True
+    return _BUT.search(before) is not None and (turned or _NEGATION.search(before.lower()) is not None)
 
 
 _BUT = re.compile(r"\b(?:but|rather|instead)\b[\s*_\"'“($\\]*(?:[a-zA-Z]\s*=\s*)?[\s$]*$")
@@ -272,13 +273,10 @@ _NEGATION = re.compile(
 )
 
 
-def _is_denied_somewhere(
-    sentence: str, groups: list[list[_Item]], group: list[_Item], *, after: bool
-) -> bool:
+def _is_denied_somewhere(sentence: str, groups: list[list[_Item]], group: list[_Item]) -> bool:
     """Return whether a sentence without a mark denies what its candidate is said of.
 
-    `Nobody has 5 apples`; with `after`, `5 is not enough`. What denies another number (`6, not 5`) does not
-    count.
+    `Nobody has 5 apples`, `5 is not enough`. What denies something else (`6, not 5`) does not count.
     """
     lowered = sentence.lower()
     start, end = group[0].start, group[-1].end
@@ -289,15 +287,17 @@ def _is_denied_somewhere(
         if match.start() < start:
             if _TURN.search(sentence, match.end(), start) is None:
                 return True
-        elif after and match.start() >= end and not any(at > match.start() for at in others):
-            return True
+        elif match.start() >= end and not any(at > match.start() for at in others):
+            contrast = lowered[: match.start()].rstrip().endswith((",", "("))  # `5, not six`
+            if not contrast:
+                return True
     return False
 
 
 _PREMISE = re.compile(
     r"\W*(?:since|because|as|given|although|though|while|whereas|when|if|to|in order to|after|once|until)\b"
     r"|\W*(?:recall|remember|note|notice|observe)\b"
-    r"|.*\b(?:think|suggest|believe|claim|argue|feel|according to)s?\b"
+    r"|.*\b(?<!\bi )(?<!\bwe )(?:think|suggest|believe|claim|argue|feel|according to)s?\b"
     r"|.*\b(?:at|for|when|if|with|from|near|as)\s+\$?[a-zA-Z]\s*=\s*$",
     re.IGNORECASE,
 )

@@ -219,7 +219,7 @@ def _sentence(a: str, b: str) -> Comparison | None:
     return None
 
 
-_CONGRUENT = re.compile(r"\\(?:equiv|pmod|bmod|cong|propto|sim|to|mapsto)(?![a-zA-Z])|[≡∝]")
+_CONGRUENT = re.compile(r"\\(?:equiv|cong|propto|sim|to|mapsto)(?![a-zA-Z])|[≡∝]")
 _TWO_SIGNS = re.compile(r"\s*[-+]\s*[-+]")
 
 

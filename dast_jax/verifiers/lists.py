@@ -83,8 +83,9 @@ def _list_in(text: str, *, last: bool = False) -> str | None:
 
 
 _ENDS = re.compile(
-    r"[\s*_\"'$)]*(?:$|[.,;:!?]|(?:because|since|as|which|and not|not|in (?:that|this|increasing|decreasing"
-    r"|ascending|descending|alphabetical|sorted|the) )\b|\()"
+    r"[\s*_\"'$)]*(?:$|[.,;:!?(]|(?:is|are) the (?:correct |final |right )?(?:answer|list|result)\b"
+    r"|(?:because|since|as|which|and not|not)\b"
+    r"|in (?:that|this|increasing|decreasing|ascending|descending|alphabetical|sorted|the) )"
 )
 """What may follow a list that is the answer; `[1, 2] reversed` and `[1, 2] + [3]` are other lists."""
 _BUT = re.compile(r"\bbut\b[\s*_$]*$")

@@ -52,11 +52,12 @@ _VALUE = _COPULAS | frozenset(_having.split()) | _CONNECTIVES
 _CHOOSING = frozenset(_choosing.split())
 _FILLERS = frozenset(_fillers.split())
 _LABEL_FILLERS = _FILLERS | frozenset(_options.split())
-_TO = frozenset("equal come comes came amount amounts up evaluates simplifies reduces".split())
+_TO = frozenset(["equal", "come", "comes", "came", "amount", "amounts", "up", "evaluates", "simplifies"])
 _CHANGES = re.compile(r"\b(?:chang|increas|decreas|reduc|grow|grew|rose|fell|drop)\w*\b", re.IGNORECASE)
 _GAP = " \t\r\n*_\"'“‘($\\{["
 _ENDS_CLAUSE = frozenset(":=,;—–!?.→&")
 _LAST_WORD = re.compile(r"[\w'’-]+$")
+_DENIES = re.compile(r"\b(?:not|never|neither)\b|n['’]t\b", re.IGNORECASE)
 _AFFIRMED = re.compile(
     r"[\s*_\"'”’)$\]}]*(?:$|[.,;:!)\]—–|/&]|-\s|\("
     r"|(?:because|since|as|for|and|or|nor|but|which|that|not)\b"
@@ -81,9 +82,11 @@ def introduces_value(before: str) -> bool:
     if word == "to":
         return previous in _TO
     if word == "of":
-        return previous == "total"
+        return previous in ("total", "answer", "result")
     if word == "by":
         return _CHANGES.search(rest) is not None
+    if word == "or":  # `three quarters, or 3/4`
+        return rest.rstrip().endswith(",")
     return (word == "follows" and previous == "as") or (word == "up" and previous == "picked")
 
 
@@ -96,7 +99,7 @@ def introduces_label(before: str, after: str) -> bool:
         return word in _CHOOSING
     if word in _COPULAS or word in _CHOOSING or word == ":":
         return True
-    if word in ("yes", "no") or (word == "but" and rest.strip() == ","):
+    if word in ("yes", "no") or (word == "but" and (rest.strip() == "," or _DENIES.search(rest))):
         word = ""
     opens = not word or word in _CONNECTIVES or word in _ENDS_CLAUSE
     return opens and _AFFIRMED.match(after) is not None

@@ -14,7 +14,7 @@ from dast_jax.verifiers.extract import Extraction
 from dast_jax.verifiers.marks import marks, only_empty_boxes
 from dast_jax.verifiers.normalize import clean, text_key
 from dast_jax.verifiers.options import VerifierOptions
-from dast_jax.verifiers.pointing import introduces_label
+from dast_jax.verifiers.pointing import introduces_value
 from dast_jax.verifiers.prose import without_bold
 from dast_jax.verifiers.stance import DENIED, DENIED_AFTER, refutes, states
 
@@ -122,7 +122,7 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
     if opening and said and _truth(said[-1][1]) != _truth(opening[1]):
         return Extraction(_name([True, False], names), "opens a sentence")  # `Yes. Wait, no.`
     short = _ASKED.sub("", tail.strip())
-    if len(short) <= 40 and len(set(_truths(_REASONED.split(short)[0]))) == 2:
+    if len(short) <= 40 and any(_truth(m[1]) != _truth(m[2]) for m in _NEIGHBORS.finditer(short)):
         return Extraction(_name([True, False], names), "both")  # `No, yes, no idea`
     if word := opening or (said[-1] if said else None):
         return Extraction(names[_truth(word[1])], "opens a sentence")
@@ -152,10 +152,12 @@ _PLAINLY = re.compile(
 """`It is false.` says so of what was asked; in other families it denies an answer."""
 
 _ASKED = re.compile(r"[^.!?]*\?")
-_REASONED = re.compile(r"\b(?:because|since|as)\b")
+_NEIGHBORS = re.compile(
+    r"(?<![\w-])(yes|no|true|false)[\s*,./;]+(?:(?:and|or)\s+)?(yes|no|true|false)(?![\w-])", re.IGNORECASE
+)
 _BARE = re.compile(
     r"(?:\W|(?:so|thus|hence|therefore|then|it|its|this|that|which|is|are|was|the|statement|claim|sentence|answer"
-    r"|definitely|clearly|certainly|surely|indeed|and|or|final|conclusion)(?!\w)|['’]s\b)*",
+    r"|definitely|clearly|certainly|surely|indeed|and|or|final|conclusion|result|i|we|think|believe)(?!\w)|['’]s\b)*",
     re.IGNORECASE,
 )
 """A line with such a word and next to no others: `So it is true`; not `They said no`, `It's not a yes`."""
@@ -281,7 +283,7 @@ def _labels_in(text: str, labels: Sequence[str]) -> str | None:
             before, after = text[max(0, match.start() - 40) : match.start()], text[match.end() :]
             is_verb = match[0].casefold() in _VERBS  # `the premise entails it`
             if (
-                (is_verb or introduces_label(before, ".") or _JOINED.search(before))
+                (is_verb or introduces_value(before) or _JOINED.search(before))
                 and not DENIED.search(before)
                 and not DENIED_AFTER.match(after)
             ):
