@@ -121,7 +121,7 @@ def facts(context: Context) -> RunFacts:
     problems = context.problems
     return RunFacts(
         parameters=context.policy.parameters,
-        model_digest=context.policy.base_digest(),
+        model_digest=context.policy.base_digest,
         device=_device(context.policy),
         mesh=dict(context.policy.mesh.shape),
         data=DataFacts(

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from dast_jax.options import opt
 
-__all__ = ["MeshOptions", "ModelOptions"]
+__all__ = ["LORA_TARGETS", "LoraOptions", "MeshOptions", "ModelOptions"]
+
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The matrices of a layer, as Hugging Face and PEFT name them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +17,11 @@ class ModelOptions:
     """Which model to start from, and in what precision to keep and run it."""
 
     path: str = opt(help="Hugging Face model folder, .gguf file, or hub model owner/name[@revision]")
+    adapter: str = opt(
+        "",
+        help="LoRA adapter in PEFT's format, a folder or hub id, that belongs to the model: merged into its "
+        "weights, or where training.lora.rank is set, trained on",
+    )
     dtype: str = opt(
         "float32",
         choices=("float32", "bfloat16"),
@@ -29,6 +37,28 @@ class ModelOptions:
         changes_result=False,
         help="recompute each layer's activations in the backward pass instead of storing them",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraOptions:
+    """Adapters of low rank that are trained in place of the weights (arXiv 2106.09685)."""
+
+    rank: int = opt(
+        0,
+        "rank of the adapters; the model's own weights stay as they are. 0 trains all weights, without "
+        "adapters",
+        min=0,
+    )
+    alpha: float = opt(32.0, "an adapter's output is scaled by alpha / rank", min=0)
+    targets: tuple[str, ...] = opt(
+        LORA_TARGETS, "the matrices that get an adapter, in every layer", choices=LORA_TARGETS
+    )
+
+    def __post_init__(self) -> None:
+        if self.alpha <= 0:
+            raise ValueError("alpha must be more than 0: at 0 no adapter changes the model")
+        if not self.targets or len(set(self.targets)) < len(self.targets):
+            raise ValueError("targets: name at least one matrix, and each only once")
 
 
 @dataclass(frozen=True, kw_only=True)
