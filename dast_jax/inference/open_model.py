@@ -9,6 +9,7 @@ from dast_jax.data.fitting import fitting_queries
 from dast_jax.data.options import DataOptions, PromptOptions
 from dast_jax.data.prompts import PromptBuilder
 from dast_jax.data.sources import load_queries
+from dast_jax.models.device_defaults import resolved
 from dast_jax.models.hub import resolve_adapter, resolve_model
 from dast_jax.models.load import load_model
 from dast_jax.models.options import MeshOptions, ModelOptions
@@ -43,6 +44,7 @@ class QuerySet:
 def open_model(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOptions) -> OpenModel:
     """Load the model onto the mesh, ready to sample. Raises `UserError` for a model that cannot be used."""
     devices = make_mesh(mesh)
+    model = resolved(model, devices.devices.flat[0].platform)
     loaded = load_model(
         resolve_model(model.path),
         dtype=model.dtype,

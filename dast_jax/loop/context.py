@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from dast_jax.data.prompts import PromptBuilder
 from dast_jax.errors import UserError
 from dast_jax.loop.policy import BASE, Policy
 from dast_jax.loop.problems import Problems, load_problems, queries_digest
+from dast_jax.models.options import AUTOMATIC as OF_DEVICE
+from dast_jax.models.options import ModelOptions
 from dast_jax.options import to_dict
 from dast_jax.records import Pool, SamplingStats, StageKey
 from dast_jax.runtime.profiling import ProfileWindow
@@ -39,6 +42,8 @@ __all__ = [
     "rest",
     "stage_key",
 ]
+
+log = logging.getLogger(__name__)
 
 COLLECT, LENGTH, LABEL, EVALUATE = range(4)
 """The sampling stages within a round, as numbers that enter the noise; evaluation set i is `EVALUATE` + i."""
@@ -95,10 +100,12 @@ def open_context(
     config: RunConfig, store: RunStore, verifier: Verifier, *, tools: Tools, on_progress: OnProgress = silent
 ) -> Context:
     """Load the model and the queries, and make the engines. Raises `UserError` for what cannot be used."""
+    config = dataclasses.replace(config, model=_with_kept_model(config.model, store))
     policy = Policy(config, store.path / "checkpoints")
+    _choose(store, "model", policy.options, OF_DEVICE, config.model)
     sampler = tools.make_engine(policy, _with_kept_shapes(config.sampling, store))
     sampling = sampler.options
-    store.choose({f"sampling.{name}": to_dict(sampling)[name] for name in AUTOMATIC})
+    _choose(store, "sampling", sampling, AUTOMATIC, config.sampling)
     prompts = PromptBuilder(policy.tokenizer, config.prompts, sampler.max_prompt_length)
     problems = load_problems(config, prompts.fits)
     return Context(
@@ -188,6 +195,22 @@ def rest(engine: Engine) -> None:
     """Release the weights and the caches until the engine's next stage."""
     engine.set_params(None)
     engine.release()
+
+
+def _choose(store: RunStore, section: str, chosen: Any, names: Sequence[str], given: Any) -> None:
+    """Write the options that were chosen to the run's config; log those that the config left open."""
+    values = {name: to_dict(chosen)[name] for name in names}
+    store.choose({f"{section}.{name}": value for name, value in values.items()})
+    open_ = {name: value for name, value in values.items() if value != to_dict(given)[name]}
+    if open_:
+        log.info("chosen: %s", ", ".join(f"{section}.{name}={value}" for name, value in open_.items()))
+
+
+def _with_kept_model(options: ModelOptions, store: RunStore) -> ModelOptions:
+    """Return `options` with what was chosen by the device on which the run began, where they leave it open."""
+    kept = store.config.get("model", {})
+    left = {name: kept[name] for name in OF_DEVICE if name in kept and getattr(options, name) == "auto"}
+    return dataclasses.replace(options, **left)
 
 
 def _with_kept_shapes(options: SamplingOptions, store: RunStore) -> SamplingOptions:

@@ -12,6 +12,7 @@ import jax
 from dast_jax.config import RunConfig
 from dast_jax.metrics.devices import Peak, peak_of
 from dast_jax.models.checks import check_length
+from dast_jax.models.device_defaults import resolved
 from dast_jax.models.digest import model_digest
 from dast_jax.models.hub import resolve_adapter, resolve_model
 from dast_jax.models.load import LoadedModel, abstract_model, load_model
@@ -38,12 +39,12 @@ class Policy:
     """
 
     def __init__(self, config: RunConfig, checkpoints: Path):
-        self._model = config.model
         self._seed = config.run.seed
         self._folder = resolve_model(config.model.path)  # once: a branch on the hub may move
         self._adapter = open_adapter(resolve_adapter(config.model.adapter)) if config.model.adapter else None
         self._checkpoints = checkpoints
         self.mesh = make_mesh(config.mesh)
+        self.options = resolved(config.model, self.mesh.devices.flat[0].platform)
         self.lora = lora_of(config.training.lora)
         if self.lora is not None and self._adapter is not None:
             check_same_adapters(self._adapter, config.training.lora)
@@ -55,14 +56,7 @@ class Policy:
         self._frozen: Any = None
         self._trained: Any = loaded.params
         if self.lora is not None:
-            model = config.model
-            self.graphdef, template = abstract_model(
-                loaded.config,
-                dtype=model.dtype,
-                compute_dtype=model.compute_dtype,
-                remat=model.remat,
-                lora=self.lora,
-            )
+            self.graphdef, template = abstract_model(loaded.config, lora=self.lora, **self._precision())
             self._template, _ = split_adapters(template)
             self._frozen, self._trained = loaded.params, self._first_adapters()
         self._abstract = jax.tree.map(
@@ -147,12 +141,9 @@ class Policy:
         return fresh_adapters(self._template, seed=self._seed, mesh=self.mesh)
 
     def _load_base(self) -> LoadedModel:
-        model = self._model
-        return load_model(
-            self._folder,
-            dtype=model.dtype,
-            compute_dtype=model.compute_dtype,
-            remat=model.remat,
-            mesh=self.mesh,
-            adapter=self._adapter if self.lora is None else None,
-        )
+        adapter = self._adapter if self.lora is None else None
+        return load_model(self._folder, mesh=self.mesh, adapter=adapter, **self._precision())
+
+    def _precision(self) -> dict[str, str]:
+        options = self.options
+        return {"dtype": options.dtype, "compute_dtype": options.compute_dtype, "remat": options.remat}

@@ -198,12 +198,14 @@ class Llama(nnx.Module):
         rngs: nnx.Rngs,
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
-        remat: bool = False,
+        remat: str = "none",
         lora: Lora | None = None,
     ):
         compute_dtype, param_dtype = jnp.dtype(dtype), jnp.dtype(param_dtype)
         self.config = config
         self.dtype = compute_dtype
+        if remat not in ("none", *_REMAT):
+            raise ValueError(f"no remat policy {remat!r}: none, {' or '.join(_REMAT)}")
         self.remat = remat
         vocab, d = config.vocab_size, config.hidden_size
         self.embedding = nnx.Param(_normal(rngs, (vocab, d), param_dtype), logical_axes=("vocab", "embed"))
@@ -330,14 +332,17 @@ class Llama(nnx.Module):
             x = layer.finish(x, attended)
             return x, ((jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2)) if keep_cache else None)
 
-        if self.remat:
-            body = jax.checkpoint(body, prevent_cse=False)
+        if self.remat != "none":
+            body = jax.checkpoint(body, prevent_cse=False, policy=_REMAT[self.remat])
         x, stacked_cache = jax.lax.scan(body, self._embed(tokens), (stacked, unrotated))
         x = constrain(self.norm(x), "batch", "length", "activation_embed")
         if stacked_cache is None:
             return x, None
         return x, KVCache(*(tuple(a[i] for i in range(self.config.num_layers)) for a in stacked_cache))
 
+
+_REMAT = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
+"""What a layer's backward pass finds stored, by the names of `model.remat`: nothing, or products."""
 
 Graph = nnx.GraphDef[Llama]
 """The structure of a `Llama` without its arrays: `nnx.merge(graph, params)` gives the model back."""

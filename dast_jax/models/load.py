@@ -42,7 +42,7 @@ def abstract_model(
     *,
     dtype: str = "float32",
     compute_dtype: str = "float32",
-    remat: bool = False,
+    remat: str = "none",
     lora: Lora | None = None,
 ) -> tuple[Graph, Params]:
     """Return the graph and the parameters as shapes only; nothing is allocated.
@@ -61,7 +61,7 @@ def load_model(
     *,
     dtype: str = "float32",
     compute_dtype: str = "float32",
-    remat: bool = False,
+    remat: str = "none",
     mesh: Mesh | None = None,
     adapter: Adapter | None = None,
 ) -> LoadedModel:

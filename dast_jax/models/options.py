@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 from dast_jax.options import opt
 
-__all__ = ["LORA_TARGETS", "LoraOptions", "MeshOptions", "ModelOptions"]
+__all__ = ["AUTOMATIC", "LORA_TARGETS", "LoraOptions", "MeshOptions", "ModelOptions"]
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The matrices of a layer, as Hugging Face and PEFT name them."""
+
+
+AUTOMATIC = ("compute_dtype", "remat")
+"""The options of the model that follow the device where they are "auto" (`device_defaults`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +32,18 @@ class ModelOptions:
         help="precision in which the parameters are kept",
     )
     compute_dtype: str = opt(
-        "float32",
-        choices=("float32", "bfloat16"),
-        help="precision of the matrix products (norms, softmax and logits are always float32)",
+        "auto",
+        choices=("auto", "float32", "bfloat16"),
+        help="precision of the matrix products (norms, softmax and logits are always float32); auto is "
+        "bfloat16 on accelerators and float32 on CPUs",
     )
-    remat: bool = opt(
-        False,
+    remat: str = opt(
+        "auto",
+        choices=("auto", "none", "dots", "full"),
         changes_result=False,
-        help="recompute each layer's activations in the backward pass instead of storing them",
+        help="which activations of a layer the backward pass computes again instead of having them stored: "
+        "none; all but the products with weights (dots); all (full); auto is full on accelerators and none "
+        "on CPUs",
     )
 
 
