@@ -14,6 +14,7 @@ from dast_jax.data.prompts import PromptBuilder
 from dast_jax.errors import UserError
 from dast_jax.loop.policy import BASE, Policy
 from dast_jax.loop.problems import Problems, load_problems, queries_digest
+from dast_jax.models.layout import check_divides, replicated
 from dast_jax.models.options import AUTOMATIC as OF_DEVICE
 from dast_jax.models.options import ModelOptions
 from dast_jax.options import to_dict
@@ -55,11 +56,11 @@ PROBE = 2**20
 def make_engine(policy: Policy, options: SamplingOptions) -> Engine:
     """Return a sampling engine for the policy's model."""
     return Engine(
-        policy.graphdef,
-        policy.after(BASE),
+        policy.sampling_graphdef,
+        policy.for_sampling(BASE),
         tokenizer=policy.tokenizer,
         options=options,
-        mesh=policy.mesh,
+        mesh=policy.sampling_mesh,
     )
 
 
@@ -103,11 +104,15 @@ def open_context(
     config = dataclasses.replace(config, model=_with_kept_model(config.model, store))
     policy = Policy(config, store.path / "checkpoints")
     _choose(store, "model", policy.options, OF_DEVICE, config.model)
+    _check_layout(config, policy)
     sampler = tools.make_engine(policy, _with_kept_shapes(config.sampling, store))
     sampling = sampler.options
     _choose(store, "sampling", sampling, AUTOMATIC, config.sampling)
     prompts = PromptBuilder(policy.tokenizer, config.prompts, sampler.max_prompt_length)
     problems = load_problems(config, prompts.fits)
+    evaluator = tools.make_engine(policy, _evaluation_sampling(config, sampling, prompts, problems))
+    for engine in (sampler, evaluator):  # each stage sets the weights it samples from
+        engine.set_params(None)
     return Context(
         config=config,
         store=store,
@@ -116,7 +121,7 @@ def open_context(
         prompts=prompts,
         problems=problems,
         sampler=sampler,
-        evaluator=tools.make_engine(policy, _evaluation_sampling(config, sampling, prompts, problems)),
+        evaluator=evaluator,
         sample=tools.sample,
         on_progress=on_progress,
         profile=ProfileWindow(store.path / "profile") if config.profile else None,
@@ -197,6 +202,28 @@ def rest(engine: Engine) -> None:
     engine.release()
 
 
+def _check_layout(config: RunConfig, policy: Policy) -> None:
+    """Refuse rows that the mesh does not divide, before any stage; name what is whole on each device."""
+    training, mesh = config.training, policy.mesh
+    micro = training.micro_batch_size
+    if micro and training.batch_size % micro:
+        raise UserError(
+            f"training.micro_batch_size={micro} does not divide training.batch_size={training.batch_size}: "
+            "choose a divisor"
+        )
+    key = "training.micro_batch_size" if micro else "training.batch_size"
+    check_divides(key, micro or training.batch_size, mesh, "packed rows")
+    lines = replicated(policy.config, mesh)
+    if policy.sampling_mesh != mesh:
+        lines += replicated(policy.config, policy.sampling_mesh, "mesh.sampling")
+        log.info(
+            "training on %s, sampling on %s, one copy of the weights a round",
+            *(dict(layout.shape) for layout in (mesh, policy.sampling_mesh)),
+        )
+    for line in lines:
+        log.warning("%s", line)
+
+
 def _choose(store: RunStore, section: str, chosen: Any, names: Sequence[str], given: Any) -> None:
     """Write the options that were chosen to the run's config; log those that the config left open."""
     values = {name: to_dict(chosen)[name] for name in names}
@@ -207,7 +234,7 @@ def _choose(store: RunStore, section: str, chosen: Any, names: Sequence[str], gi
 
 
 def _with_kept_model(options: ModelOptions, store: RunStore) -> ModelOptions:
-    """Return `options` with what was chosen by the device on which the run began, where they leave it open."""
+    """Return `options` with what was chosen when the run began, where they leave it open."""
     kept = store.config.get("model", {})
     left = {name: kept[name] for name in OF_DEVICE if name in kept and getattr(options, name) == "auto"}
     return dataclasses.replace(options, **left)

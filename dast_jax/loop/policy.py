@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from dast_jax.config import RunConfig
 from dast_jax.metrics.devices import Peak, peak_of
@@ -18,7 +19,8 @@ from dast_jax.models.hub import resolve_adapter, resolve_model
 from dast_jax.models.load import LoadedModel, abstract_model, load_model
 from dast_jax.models.lora import fresh_adapters, join_adapters, lora_of, split_adapters
 from dast_jax.models.peft import adapter_params, check_same_adapters, open_adapter
-from dast_jax.models.sharding import make_mesh
+from dast_jax.models.sampling_copy import copy_for_sampling, needs_copy
+from dast_jax.models.sharding import make_mesh, sampling_mesh
 from dast_jax.training.checkpoint import load_policy, save_policy
 
 __all__ = ["BASE", "Policy"]
@@ -44,6 +46,7 @@ class Policy:
         self._adapter = open_adapter(resolve_adapter(config.model.adapter)) if config.model.adapter else None
         self._checkpoints = checkpoints
         self.mesh = make_mesh(config.mesh)
+        self.sampling_mesh = sampling_mesh(config.mesh.sampling, self.mesh)
         self.options = resolved(config.model, self.mesh.devices.flat[0].platform)
         self.lora = lora_of(config.training.lora)
         if self.lora is not None and self._adapter is not None:
@@ -59,6 +62,11 @@ class Policy:
             self.graphdef, template = abstract_model(loaded.config, lora=self.lora, **self._precision())
             self._template, _ = split_adapters(template)
             self._frozen, self._trained = loaded.params, self._first_adapters()
+        self._copies = needs_copy(
+            loaded.params, jnp.dtype(self.options.compute_dtype), self.mesh, self.sampling_mesh
+        )
+        self.sampling_graphdef = loaded.graphdef if self._copies else self.graphdef
+        self._copy: tuple[int, Any] | None = None
         self._abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), self._trained
         )
@@ -106,6 +114,21 @@ class Policy:
         trained = self.trained(round)
         return trained if self._frozen is None else join_adapters(trained, self._frozen)
 
+    def for_sampling(self, round: int) -> Any:
+        """Return the weights after `round` as the sampler reads them, with `sampling_graphdef`.
+
+        In the layout of `sampling_mesh`, adapters merged, and in the dtype of the products: a copy, made once
+        a round and given up before the next training. The weights themselves where that would be the same.
+        """
+        params = self.after(round)
+        if not self._copies:
+            return params
+        if self._copy is None or self._copy[0] != round:
+            self._copy = None
+            dtype = jnp.dtype(self.options.compute_dtype)
+            self._copy = round, copy_for_sampling(params, dtype, self.sampling_mesh, self.lora)
+        return self._copy[1]
+
     def trained(self, round: int) -> Any:
         """Return the part of the weights after `round` that training changes."""
         if round != self._round:
@@ -122,7 +145,7 @@ class Policy:
     def take(self, round: int) -> Any:
         """Give up what `trained` returns to a consumer that donates it."""
         trained = self.trained(round)
-        self._trained, self._round = None, None
+        self._trained, self._round, self._copy = None, None, None
         return trained
 
     def put(self, trained: Any, round: int) -> None:

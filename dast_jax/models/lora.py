@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from dast_jax.models.options import LoraOptions
 from dast_jax.models.sharding import param_shardings
 
-__all__ = ["Lora", "fresh_adapters", "join_adapters", "lora_of", "merged", "split_adapters"]
+__all__ = ["Lora", "add_product", "fresh_adapters", "join_adapters", "lora_of", "merged", "split_adapters"]
 
 _LEAVES = ("lora_a", "lora_b")
 

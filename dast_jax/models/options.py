@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 from dast_jax.options import opt
 
-__all__ = ["AUTOMATIC", "LORA_TARGETS", "LoraOptions", "MeshOptions", "ModelOptions"]
+__all__ = [
+    "AUTOMATIC",
+    "LORA_TARGETS",
+    "LoraOptions",
+    "MeshOptions",
+    "ModelOptions",
+    "RunMeshOptions",
+    "SamplingMeshOptions",
+]
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The matrices of a layer, as Hugging Face and PEFT name them."""
@@ -78,3 +86,24 @@ class MeshOptions:
     )
     fsdp: int = opt(1, min=-1, changes_result=False, help="batches and parameters split")
     tensor: int = opt(1, min=-1, changes_result=False, help="heads, MLP and vocabulary split")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingMeshOptions:
+    """The layout of the same devices for sampling, where it is another than in training."""
+
+    data: int = opt(
+        0,
+        min=-1,
+        changes_result=False,
+        help="data parallel: slots and prompts split; 0 for all three is the layout of training, otherwise 1",
+    )
+    fsdp: int = opt(0, min=-1, changes_result=False, help="slots, prompts and parameters split")
+    tensor: int = opt(0, min=-1, changes_result=False, help="heads, MLP and vocabulary split")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunMeshOptions(MeshOptions):
+    """The layout of a run's devices, in training and in sampling."""
+
+    sampling: SamplingMeshOptions = opt(SamplingMeshOptions)
