@@ -15,7 +15,7 @@ from dast_jax.metrics.devices import Peak, peak_of
 from dast_jax.models.checks import check_length
 from dast_jax.models.device_defaults import resolved
 from dast_jax.models.digest import model_digest
-from dast_jax.models.hub import resolve_adapter, resolve_model
+from dast_jax.models.hub import hub_revision, resolve_adapter, resolve_model
 from dast_jax.models.load import LoadedModel, abstract_model, load_model
 from dast_jax.models.lora import fresh_adapters, join_adapters, lora_of, split_adapters
 from dast_jax.models.peft import adapter_params, check_same_adapters, open_adapter
@@ -76,6 +76,11 @@ class Policy:
     def base_digest(self) -> str:
         """The digest of the files that M_0 is read from: the model's, and those of `model.adapter`."""
         return model_digest(self._folder, None if self._adapter is None else self._adapter.path)
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of a base model that comes from the hub; None for a local one."""
+        return hub_revision(self._folder)
 
     @property
     def trained_parameters(self) -> int:
