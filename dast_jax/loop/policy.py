@@ -104,6 +104,14 @@ class Policy:
         return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
     @property
+    def sampling_bytes(self) -> int:
+        """Bytes of the weights that a decode step reads."""
+        if not self._copies:
+            return self.weight_bytes
+        base = self.trained_parameters if self._frozen is None else self.frozen_parameters
+        return base * jnp.dtype(self.options.compute_dtype).itemsize
+
+    @property
     def peak(self) -> Peak | None:
         """The published peaks of the mesh's devices together; None where they are not known."""
         devices = self.mesh.devices.flatten()

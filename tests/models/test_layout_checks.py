@@ -40,7 +40,7 @@ def test_what_was_chosen_is_kept_on_another_device():
 )
 def test_rows_that_do_not_divide_are_refused_with_the_nearest_that_do(value, near):
     mesh = make_mesh(MeshOptions(data=2, fsdp=2))
-    with pytest.raises(UserError, match=rf"sampling\.slots={value}: slots are split over .* = 4 .*; {near}"):
+    with pytest.raises(UserError, match=rf"sampling\.slots={value}: slots are split into .* = 4 .*; {near}"):
         check_divides("sampling.slots", value, mesh, "slots")
     check_divides("sampling.slots", 8, mesh, "slots")
     check_divides("sampling.slots", value, None, "slots")
