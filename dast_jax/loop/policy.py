@@ -43,7 +43,8 @@ class Policy:
     def __init__(self, config: RunConfig, checkpoints: Path):
         self._seed = config.run.seed
         self._folder = resolve_model(config.model.path)  # once: a branch on the hub may move
-        self._adapter = open_adapter(resolve_adapter(config.model.adapter)) if config.model.adapter else None
+        adapter = config.model.adapter
+        self._adapter = open_adapter(resolve_adapter(adapter), config.model.path) if adapter else None
         self._checkpoints = checkpoints
         self.mesh = make_mesh(config.mesh)
         self.sampling_mesh = sampling_mesh(config.mesh.sampling, self.mesh)
