@@ -30,7 +30,7 @@ def collect(context: Context, method: Method, round: int, carried: Responses) ->
     responses = context.store.response_log(round).responses()
     notes = {"shortened_prompts": shortened, "hints_left_out": requests.hints_left_out}
     flops = sampling_flops(context.policy.parameters, cost)
-    speed = sampling_speed(cost, flops, context.policy.weight_bytes, context.policy.peak)
+    speed = sampling_speed(cost, flops, context.policy.sampling_bytes, context.policy.peak)
     return SampledResult(sampling=_sampling_result(responses, method.levels, notes, speed), flops=flops)
 
 
@@ -38,7 +38,7 @@ def _sample(
     context: Context, method: Method, round: int, carried: Responses
 ) -> tuple[RoundRequests, SamplingStats]:
     """Serve the method's requests; return them and what sampling cost, before an interruption included."""
-    context.sampler.set_params(context.policy.after(round - 1))
+    context.sampler.set_params(context.policy.for_sampling(round - 1))
     with (
         context.store.response_log(round) as responses,
         progress_of(context.on_progress, f"round {round}: sampling") as update,
