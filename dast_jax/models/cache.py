@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from dast_jax.models.sharding import on_one_cpu
+from dast_jax.models.target import target_platform
 
 __all__ = [
     "PROMPT_BLOCK",
@@ -71,7 +72,7 @@ class Window(NamedTuple):
 
 def suffix_block(window: int) -> int:
     """Return the positions in a block of suffixes, a multiple of `window`: a window lies in one block."""
-    return window * -(-_SUFFIX_BLOCKS.get(jax.default_backend(), 64) // window)
+    return window * -(-_SUFFIX_BLOCKS.get(target_platform(), 64) // window)
 
 
 def empty_prompts(layers: int, rows: int, kv_heads: int, length: int, head_dim: int, dtype: Any) -> Prompts:

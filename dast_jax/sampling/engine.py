@@ -27,6 +27,7 @@ from dast_jax.models.cache import Suffixes, Window, append, blocked, empty_windo
 from dast_jax.models.decode_attention import DecodeContext, Groups
 from dast_jax.models.llama import Graph, LlamaConfig, Params
 from dast_jax.models.sharding import constrain
+from dast_jax.models.target import target_platform
 from dast_jax.records import StageKey
 from dast_jax.sampling.automatic import available_memory, choose_shapes
 from dast_jax.sampling.filters import Choice, choose
@@ -84,15 +85,16 @@ class Engine:
         """
         model = nnx.merge(graphdef, params)
         _check_positions(options, model.config)
-        self.options = options = choose_shapes(
-            options,
-            model.config,
-            model.dtype,
-            cpu=jax.default_backend() == "cpu",
-            memory=available_memory(mesh),
-        )
-        self.tokenizer = tokenizer
         self.mesh = mesh
+        with self._on_mesh():
+            self.options = options = choose_shapes(
+                options,
+                model.config,
+                model.dtype,
+                cpu=target_platform() == "cpu",
+                memory=available_memory(mesh),
+            )
+        self.tokenizer = tokenizer
         self._graphdef = graphdef
         self._params: Params | None = params
         self._config: LlamaConfig = model.config
@@ -112,7 +114,8 @@ class Engine:
         self._begun: set[str] = set()
         # Layouts are fixed in advance: left to the compiler, an output's may differ from the input's, and
         # the next call would be compiled again.
-        slots, pool = state_shardings(options, self._config, mesh) if mesh else (None, None)
+        with self._on_mesh():
+            slots, pool = state_shardings(options, self._config, mesh) if mesh else (None, None)
         packed = whole(mesh) if mesh else None
         self._allocate = _jit(self._empty, donate=(), out=(slots, pool) if mesh else None)
         self._prefill = _jit(self._prefill_step, donate=(1,), out=pool)
@@ -133,7 +136,33 @@ class Engine:
 
     def memory_bytes(self) -> int:
         """Return the bytes of slots and prompt pool, over all devices of a mesh, without the parameters."""
-        return state_bytes(self.options, self._config, self._dtype)
+        with self._on_mesh():
+            return state_bytes(self.options, self._config, self._dtype)
+
+    def traced(self) -> dict[str, Any]:
+        """Return the programs by name, traced from shapes: nothing is computed, and devices may be absent.
+
+        That of prefill is the one for the largest bucket.
+        """
+        o = self.options
+        size, bucket = o.slots, o.buckets[-1]
+        rows = o.prefill_rows(bucket)
+        groups = size  # as `group_slots` makes them: at most one for each slot
+        with self._on_mesh():
+            params = jax.tree.map(lambda x: _laid_out(x, x.sharding), self._params)
+            slots, pool = jax.eval_shape(self._empty)
+            if self.mesh is not None:
+                laid_out = state_shardings(o, self._config, self.mesh)
+                slots, pool = jax.tree.map(_laid_out, (slots, pool), laid_out)
+            numbers = _int32(rows, bucket), _int32(rows), _int32(rows), _int32()
+            columns = _int32(4, size), jax.ShapeDtypeStruct((size,), np.float32), _int32()
+            live = jax.ShapeDtypeStruct((size,), bool)
+            grouped = Groups(_int32(groups), _int32(groups, o.rows_per_group), _int32(size), _int32())
+            return {
+                "prefill": self._prefill.trace(params, pool, *numbers),
+                "insert": self._insert.trace(slots, pool, jax.ShapeDtypeStruct((2,), np.uint32), *columns),
+                "decode": self._decode.trace(params, slots, pool, live, grouped),
+            }
 
     def release(self) -> None:
         """Free the memory of slots and pool; the next stage allocates it again."""
@@ -253,7 +282,8 @@ class Engine:
                 length=pool.length.at[row].set(lengths[i]),
             )
 
-        kept: Pool = jax.lax.fori_loop(0, n, keep, pool)
+        with jax.named_scope("kept_prompts"):
+            kept: Pool = jax.lax.fori_loop(0, n, keep, pool)
         return kept
 
     def _insert_step(
@@ -297,7 +327,7 @@ class Engine:
         model = nnx.merge(self._graphdef, params)
         # XLA for CPU copies a layer's weights out of the stack before it multiplies: once a tick, not each
         # step. Elsewhere slices are read in place, and copies would only take memory.
-        on_cpu = jax.default_backend() == "cpu"
+        on_cpu = target_platform() == "cpu"
         layers = jax.lax.optimization_barrier(model.layer_slices()) if on_cpu else None
         state = state._replace(active=state.active & live)
         # A response begins with a tick, so at the next ones it has a multiple of `tick_steps` entries.
@@ -392,6 +422,14 @@ def _fold(noise: UInt32[Array, "S 2"], data: Int[Array, " S"]) -> UInt32[Array, 
     """Return the data of the key `noise[s]` with `data[s]` folded in."""
     keys = jax.random.wrap_key_data(noise, impl=_IMPLEMENTATION)
     return jax.random.key_data(jax.vmap(jax.random.fold_in)(keys, data))
+
+
+def _laid_out(x: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+
+def _int32(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, np.int32)
 
 
 def _padded(column: Sequence[int], size: int) -> Int[np.ndarray, " size"]:
