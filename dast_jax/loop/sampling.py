@@ -38,7 +38,7 @@ def _sample(
     context: Context, method: Method, round: int, carried: Responses
 ) -> tuple[RoundRequests, SamplingStats]:
     """Serve the method's requests; return them and what sampling cost, before an interruption included."""
-    context.sampler.set_params(context.policy.after(round - 1))
+    context.sampler.set_params(context.policy.for_sampling(round - 1))
     with (
         context.store.response_log(round) as responses,
         progress_of(context.on_progress, f"round {round}: sampling") as update,

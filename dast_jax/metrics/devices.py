@@ -11,9 +11,9 @@ __all__ = ["Peak", "peak_of"]
 class Peak:
     """What devices can do together.
 
-    `flops`: dense bfloat16 products, FLOP/s; `bandwidth`: memory, bytes/s; `source`: where they are published;
-    `memory`: bytes that programs may use; `interconnect`: bytes/s that a device can send to others of its slice
-    or node, the vendor's total of both directions halved.
+    `flops`: dense bfloat16 products, FLOP/s; `bandwidth`: memory, bytes/s; `source`: where they are
+    published; `memory`: bytes that programs may use; `interconnect`: bytes/s that a device can send to others
+    of its slice or node, half of the vendor's total of both directions.
     """
 
     flops: float

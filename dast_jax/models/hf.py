@@ -29,15 +29,18 @@ from dast_jax.models.tensor_files import TensorFile
 from dast_jax.models.tokenizer import Tokenizer
 
 __all__ = [
+    "LEAVES",
     "Folder",
     "build_params",
     "config_from_dict",
     "config_to_dict",
     "expected_shape",
     "expected_tensors",
+    "fetch",
     "hf_names",
     "open_folder",
     "save_model",
+    "write_json",
 ]
 
 LEAVES: dict[tuple[str, ...], str] = {
@@ -284,8 +287,8 @@ def save_model(
     dtype = str(np.dtype(flat["embedding",].get_value().dtype))
     written = config_to_dict(config, dtype)
     generation = {key: written[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    _write_json(directory / "generation_config.json", generation)
-    _write_json(directory / "config.json", written)
+    write_json(directory / "generation_config.json", generation)
+    write_json(directory / "config.json", written)
 
 
 def _write_tensors(directory: Path, config: LlamaConfig, flat: dict[tuple[str, ...], Any]) -> None:
@@ -311,7 +314,7 @@ def _write_tensors(directory: Path, config: LlamaConfig, flat: dict[tuple[str, .
         os.replace(temporary, directory / file)
     index = directory / "model.safetensors.index.json"
     if len(shards) > 1:
-        _write_json(index, {"metadata": {"total_size": total}, "weight_map": weight_map})
+        write_json(index, {"metadata": {"total_size": total}, "weight_map": weight_map})
         (directory / "model.safetensors").unlink(missing_ok=True)
     else:
         index.unlink(missing_ok=True)
@@ -324,7 +327,7 @@ def _tensors(
     last: tuple[str, ...] | None = None
     for path, i, name in shard:
         if path != last:
-            stacked, last = _fetch(flat[path].get_value()), path
+            stacked, last = fetch(flat[path].get_value()), path
         layer = stacked[i] if path[0] == "layers" else stacked
         yield name, np.ascontiguousarray(_unfold(layer, path, config))
 
@@ -335,7 +338,8 @@ def _umask() -> int:
     return mask
 
 
-def _fetch(array: Any) -> np.ndarray:
+def fetch(array: Any) -> np.ndarray:
+    """Return a device array on the host, whole on every process."""
     if isinstance(array, jax.Array) and not array.is_fully_addressable:
         from jax.experimental import multihost_utils
 
@@ -343,7 +347,8 @@ def _fetch(array: Any) -> np.ndarray:
     return np.asarray(array)
 
 
-def _write_json(file: Path, data: dict[str, Any]) -> None:
+def write_json(file: Path, data: dict[str, Any]) -> None:
+    """Write a JSON file, by rename."""
     temporary = file.with_name(file.name + ".tmp")
     temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, file)

@@ -10,7 +10,7 @@ __all__ = ["candidates", "changed"]
 
 
 def candidates(config: RunConfig, sizes: Mapping[str, int], stage: str) -> Iterator[tuple[str, ...]]:
-    """Yield settings, as `key=value`, that lower what `stage` takes: each alone, then more of them together."""
+    """Yield settings, as `key=value`, that lower what `stage` takes: each alone, then more and more of them."""
     devices = sizes["data"] * sizes["fsdp"] * sizes["tensor"]
     found: list[tuple[str, ...]] = []
     if stage in ("prefill", "decode"):
@@ -21,18 +21,26 @@ def candidates(config: RunConfig, sizes: Mapping[str, int], stage: str) -> Itera
     else:
         if config.model.compute_dtype == "float32":
             found.append(("model.compute_dtype=bfloat16",))
-        if not config.model.remat:
-            found.append(("model.remat=true",))
+        if config.model.remat in ("none", "dots"):
+            found.append(("model.remat=full",))
         ways = sizes["data"] * sizes["fsdp"]
         size = config.training.micro_batch_size or config.training.batch_size
         found += _halved("training.micro_batch_size", size, max(1, ways))
         found.append(("training.moment_dtype=bfloat16",))
-        found.append(("training.optimizer=adafactor",))
+        found.append(("training.optimizer=adafactor", "training.moment_dtype=float32"))
+        if not config.training.lora.rank:
+            found.append(("training.lora.rank=16", "model.dtype=bfloat16", "training.learning_rate=2e-4"))
     if devices > 1 and sizes["fsdp"] < devices:
         found.append(("mesh.data=1", f"mesh.fsdp={devices}", "mesh.tensor=1"))
-    if stage in ("prefill", "decode") and devices > 1 and sizes["tensor"] < min(devices, 8):
+    if stage in ("prefill", "decode") and devices > 1 and config.mesh.sampling.tensor < min(devices, 8):
         tensor = min(devices, 8)
-        found.append(("mesh.data=1", f"mesh.fsdp={devices // tensor}", f"mesh.tensor={tensor}"))
+        found.append(
+            (
+                f"mesh.sampling.data={devices // tensor}",
+                "mesh.sampling.fsdp=1",
+                f"mesh.sampling.tensor={tensor}",
+            )
+        )
     yield from found
     together: tuple[str, ...] = ()
     for settings in found:

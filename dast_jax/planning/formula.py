@@ -47,8 +47,8 @@ def layer_weights(c: LlamaConfig) -> int:
 def forward_flops(c: LlamaConfig, *, tokens: float, keys: float, logits: float) -> float:
     """Return the FLOPs of one forward pass, of matrix products.
 
-    `tokens` is the number of positions, `keys` the sum over them of the keys that each sees, `logits` the number
-    of positions whose logits are computed.
+    `tokens` is the number of positions, `keys` the sum over them of the keys that each sees, `logits` the
+    number of positions whose logits are computed.
     """
     seen = keys if c.sliding_window is None else min(keys, tokens * c.sliding_window)
     layers = c.num_layers * (2 * layer_weights(c) * tokens + 4 * c.num_heads * c.head_dim * seen)
@@ -64,19 +64,24 @@ def training_bytes(
     chunk: int,
     remat: bool,
     gradients: float,
+    head_gradient: bool,
     micro: int,
 ) -> float:
     """Return about the temporaries of a training step on one device.
 
     `rows` of `length` tokens are a micro-batch, of which there are `micro`; `gradients` are the bytes of those
-    of the parameters on one device, float32.
+    of the trained parameters on one device, float32; `head_gradient` is whether the model's own matrices
+    have any.
     """
+    # The matrices of a layer, and that of the logits, are gathered over fsdp, and their gradients summed.
     here = max(1, rows // layout.rows) * length
     head = layout.over_tensor(c.vocab_size)
     saved = here * c.hidden_size * layout.width if remat else _layer_activations(c, layout, here)
-    layer = layer_weights(c) / layout.tensor * (layout.width + 4)  # gathered over fsdp, and its gradient
+    layer = (
+        layer_weights(c) / layout.tensor * (layout.width + (4 if head_gradient else 0))
+    )  # and its gradient
     logits = 2 * 4 * here / length * min(chunk, length) * head
-    whole = c.hidden_size * head * (layout.width + 4)  # the gathered output matrix, and its gradient
+    whole = c.hidden_size * head * (layout.width + (4 if head_gradient else 0))
     return (
         gradients * (2 if micro > 1 else 1)
         + c.num_layers * saved
@@ -96,15 +101,14 @@ def _layer_activations(c: LlamaConfig, layout: Layout, tokens: float) -> float:
 
 
 def prefill_bytes(c: LlamaConfig, layout: Layout, *, rows: int, length: int) -> float:
-    """Return about the temporaries of prefilling `rows` prompts: all keys and values, one layer's activations."""
+    """Return about the temporaries of prefilling `rows` prompts: keys and values, one layer's activations."""
     tokens = math.ceil(rows / layout.rows) * length if rows % layout.rows == 0 else rows * length
     kept = 2 * c.num_layers * rows * length * layout.over_tensor(c.num_kv_heads * c.head_dim) * layout.width
     gathered = layer_weights(c) / layout.tensor * layout.width * 2
     return 2 * kept + _layer_activations(c, layout, tokens) + gathered + 8 * rows * c.vocab_size
 
 
-def decode_bytes(c: LlamaConfig, layout: Layout, *, slots: int, weights: float, kept_width: int) -> float:
-    """Return about the temporaries of a decode tick: weights recast, or gathered one layer at a time; logits."""
-    recast = weights * layout.width / kept_width if kept_width != layout.width else 0.0
+def decode_bytes(c: LlamaConfig, layout: Layout, *, slots: int, shards: int) -> float:
+    """Return about the temporaries of a decode tick: weights gathered one layer at a time, and logits."""
     gathered = layer_weights(c) / layout.tensor * layout.width * 2 if layout.fsdp > 1 else 0.0
-    return recast + gathered + 4 * 4 * slots * layout.over_tensor(c.vocab_size)
+    return gathered + 4 * 4 * slots / shards * layout.over_tensor(c.vocab_size)

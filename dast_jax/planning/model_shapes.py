@@ -24,8 +24,8 @@ def known_models() -> dict[str, Path]:
 def model_shapes(model_path: str, given: str | None) -> tuple[LlamaConfig, str]:
     """Return the config that `--model-config` gives, else that of `model.path`; and where it is from.
 
-    `given` is a file or a name of `known_models`. `model.path` may be a folder or .gguf file; a hub id is looked
-    up among those, whatever its owner, and else fetched: its config.json only. Raises `UserError`.
+    `given` is a file or a name of `known_models`. `model.path` may be a folder or .gguf file; a hub id is
+    looked up among those, whatever its owner, and else fetched: its config.json only. Raises `UserError`.
     """
     known = known_models()
     if given is not None:
@@ -37,8 +37,8 @@ def model_shapes(model_path: str, given: str | None) -> tuple[LlamaConfig, str]:
         if (name := _plain(given)) in known:
             return _known(name)
         raise UserError(
-            f"--model-config {given}: no such file, and no model whose shapes are known{nearest(given, known)}; "
-            f"those are {', '.join(known)}"
+            f"--model-config {given}: no such file, and no model whose shapes are known"
+            f"{nearest(given, known)}; those are {', '.join(known)}"
         )
     path = resolve_path(model_path)
     if path.suffix == ".gguf" and path.is_file():

@@ -71,7 +71,7 @@ def make_plan(
         parameters=parameters,
         target=target.name,
         device=target.kind,
-        devices=shapes.devices,
+        devices=shapes.mesh.size,
         mesh=shapes.sizes,
         memory_limit=target.memory,
         fits=fits,
@@ -79,7 +79,7 @@ def make_plan(
         replicated=shapes.replicated,
         round_seconds=seconds,
         run_seconds=None if seconds is None else rounds * seconds,
-        chip_hours=None if seconds is None else rounds * seconds * shapes.devices / 3600,
+        chip_hours=None if seconds is None else rounds * seconds * shapes.mesh.size / 3600,
         assumptions=(*work.assumptions, *_assumptions(target, rounds)),
         message=_message(stages, changes, target, fits),
         changes=changes,
@@ -95,8 +95,8 @@ def _assumptions(target: Target, rounds: int) -> tuple[str, ...]:
     if target.peak is None:
         return (f"no published peaks are known of {target.kind}, so that no times are estimated",)
     return (
-        f"matrix products at {_PRODUCTS:.0%} of {target.peak.flops / 1e12:,.0f} TFLOP/s, memory at {_MEMORY:.0%} of "
-        f"{target.peak.bandwidth / 1e9:,.0f} GB/s, whichever takes longer; then the interconnect at "
+        f"matrix products at {_PRODUCTS:.0%} of {target.peak.flops / 1e12:,.0f} TFLOP/s, memory at "
+        f"{_MEMORY:.0%} of {target.peak.bandwidth / 1e9:,.0f} GB/s, whichever takes longer; then the interconnect at "
         f"{_INTERCONNECT:.0%} of {target.peak.interconnect / 1e9:,.0f} GB/s, overlapped with nothing",
         f"{rounds} rounds alike, without compilation, checkpoints, verification and level estimates",
     )
@@ -106,14 +106,14 @@ def _assumptions(target: Target, rounds: int) -> tuple[str, ...]:
 
 
 def _stage(program: Program, target: Target, count: float) -> StagePlan:
-    if target.devices is None:
+    if not target.compiled:
         return _estimated(program, target, count)
     return compile_program(program, target, count)
 
 
 def _estimated(program: Program, target: Target, count: float) -> StagePlan:
     """Return what the formulas say."""
-    known = program.weights + program.optimizer + program.cache
+    known = program.weights + program.optimizer + program.cache + program.held
     cost = Executed(flops=program.flops_estimate, memory=2 * known)
     return StagePlan(
         name=program.name,
@@ -137,7 +137,7 @@ def compile_program(program: Program, target: Target, count: float = 1.0) -> Sta
         needed = _refused(str(error))
         if needed is None:
             raise
-        return _too_large(program, target, needed, count, time.process_time() - begun)
+        return _too_large(program, target, needed + program.held, count, time.process_time() - begun)
     seconds = time.process_time() - begun
     stats = compiled.memory_analysis()
     total = (
@@ -146,6 +146,7 @@ def compile_program(program: Program, target: Target, count: float = 1.0) -> Sta
         - stats.alias_size_in_bytes
         + stats.temp_size_in_bytes
         + stats.generated_code_size_in_bytes
+        + program.held
     )
     cost = executed(compiled.as_text(), lambda where: _trips(where, program))
     uncounted = [f"the loop {where} is counted once" for where in cost.uncounted]
@@ -164,7 +165,6 @@ def compile_program(program: Program, target: Target, count: float = 1.0) -> Sta
 
 def lower(program: Program, target: Target) -> Any:
     """Return the program lowered for the target's devices, which may be absent."""
-    assert target.devices is not None
     platform = target.devices[0].platform
     traced = program.trace()
     return traced.lower(lowering_platforms=("tpu",)) if platform == "tpu" else traced.lower()
@@ -183,7 +183,7 @@ def _refused(text: str) -> float | None:
 
 
 def _too_large(program: Program, target: Target, needed: float, count: float, seconds: float) -> StagePlan:
-    known = program.weights + program.optimizer + program.cache
+    known = program.weights + program.optimizer + program.cache + program.held
     cost = Executed(flops=program.flops_estimate, memory=2 * known)
     return StagePlan(
         name=program.name,
@@ -203,6 +203,7 @@ def _memory(program: Program, activations: float, total: float) -> StageMemory:
         weights=program.weights,
         optimizer=program.optimizer,
         cache=program.cache,
+        held=program.held,
         activations=activations,
         total=total,
     )
@@ -278,7 +279,7 @@ def _changes(
 
     found: list[Change] = []
     for settings, needs in fitting(config, shapes.sizes, worst.name, estimate, _ROOM * target.memory):
-        if not options.search or target.devices is None:
+        if not options.search or not target.compiled:
             found.append(Change(settings=settings, needs=needs, source="formula"))
         else:
             on_stage("searching: " + " ".join(settings))

@@ -12,15 +12,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dast_jax.config import RunConfig
 from dast_jax.errors import UserError
 from dast_jax.methods.lookup import method_class
 from dast_jax.models.cache import PROMPT_BLOCK, suffix_block
+from dast_jax.models.device_defaults import resolved
+from dast_jax.models.layout import check_divides, replicated
 from dast_jax.models.llama_config import LlamaConfig
 from dast_jax.models.load import abstract_model
-from dast_jax.models.sharding import LOGICAL_AXES, MESH_AXES, make_mesh, mesh_sizes, param_shardings
+from dast_jax.models.lora import Lora, join_adapters, lora_of, split_adapters
+from dast_jax.models.options import ModelOptions
+from dast_jax.models.sampling_copy import needs_copy
+from dast_jax.models.sharding import make_mesh, param_shardings, sampling_mesh, shards_of
 from dast_jax.planning.formula import Layout, decode_bytes, forward_flops, prefill_bytes, training_bytes
 from dast_jax.planning.targets import Target
 from dast_jax.sampling.automatic import choose_shapes
@@ -40,58 +46,44 @@ _CPU_BLOCK, _BLOCK = 64, 128  # of blockwise attention
 
 @dataclass(frozen=True, kw_only=True)
 class Shapes:
-    """What the programs follow from: the config with every choice made, the model, and the mesh.
+    """What the programs follow from: the config with every choice made, the model, and the two meshes.
 
-    `mesh` is None where there are no devices to compile for; `sizes` are its axes in either case.
+    The meshes' devices are those to compile for, or CPU devices in the place of those that only formulas
+    are for.
     """
 
     config: RunConfig
     model: LlamaConfig
+    options: ModelOptions
     training: TrainingOptions
     sampling: SamplingOptions
-    sizes: dict[str, int]
-    mesh: Mesh | None
+    mesh: Mesh
+    sampling_mesh: Mesh
     stages: tuple[str, ...]
 
     @property
-    def devices(self) -> int:
-        """The number of devices of the mesh."""
-        return math.prod(self.sizes.values())
-
-    @property
-    def layout(self) -> Layout:
-        """The ways in which the model is split."""
-        return Layout.of(self.sizes, jnp.dtype(self.config.model.compute_dtype).itemsize)
-
-    @property
-    def abstract_mesh(self) -> AbstractMesh:
-        """The mesh without devices."""
-        return AbstractMesh(
-            tuple(self.sizes[axis] for axis in MESH_AXES), MESH_AXES, axis_types=(AxisType.Auto,) * 3
-        )
+    def sizes(self) -> dict[str, int]:
+        """Axis → size of the mesh of training."""
+        return dict(self.mesh.shape)
 
     @property
     def replicated(self) -> tuple[str, ...]:
         """What a mesh axis should split, and does not divide."""
-        c = self.model
-        lengths = {
-            "heads": c.num_heads, "kv_heads": c.num_kv_heads, "mlp": c.intermediate_size,
-            "vocab": c.vocab_size, "embed": c.hidden_size,
-        }  # fmt: skip
-        found = [
-            f"{name} ({length} over {axis}={self.sizes[axis]})"
-            for name, length in lengths.items()
-            for axis in LOGICAL_AXES[name]
-            if length % self.sizes[axis]
-        ]
-        slots, ways = self.sampling.slots, self.sizes["data"] * self.sizes["fsdp"]
-        return (*found, *([f"slots ({slots} over data x fsdp={ways})"] if slots % ways else []))
+        lines = replicated(self.model, self.mesh)
+        if self.sampling_mesh != self.mesh:
+            lines += replicated(self.model, self.sampling_mesh, "mesh.sampling")
+        return tuple(lines)
+
+    def layout(self, mesh: Mesh) -> Layout:
+        """Return the ways in which `mesh` splits the model."""
+        return Layout.of(mesh.shape, jnp.dtype(self.options.compute_dtype).itemsize)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
     """One program of a run. Bytes and `useful_flops` are of one device; `estimate` is the formula's total.
 
+    `held` are the run's other arrays that stay on the device meanwhile.
     `trace` makes the program; `trips` are the lengths of loops that follow the data, by their scopes.
     """
 
@@ -100,6 +92,7 @@ class Program:
     weights: float
     optimizer: float
     cache: float
+    held: float
     estimate: float
     useful_flops: float
     flops_estimate: float
@@ -112,29 +105,41 @@ class Program:
 
 def run_shapes(config: RunConfig, model: LlamaConfig, target: Target) -> Shapes:
     """Return the shapes of the run's programs on `target`. Raises `UserError` for what does not divide."""
-    sizes = dict(zip(MESH_AXES, mesh_sizes(config.mesh, target.count), strict=True))
-    mesh = None if target.devices is None else make_mesh(config.mesh, target.devices)
-    method = method_class(config.method)
-    given = config.training
+    mesh = make_mesh(config.mesh, target.devices)
+    for_sampling = sampling_mesh(config.mesh.sampling, mesh)
+    options = resolved(config.model, target.platform)
+    method, given = method_class(config.method), config.training
     training = dataclasses.replace(
         given,
         preference_loss=method.preference_loss
         if given.preference_loss == "method"
         else given.preference_loss,
     )
-    _check_rows(training, sizes)
-    memory = None if target.memory is None else int(target.memory * math.prod(sizes.values()))
-    dtype = jnp.dtype(config.model.compute_dtype)
-    cpu = target.devices is not None and target.devices[0].platform == "cpu"
-    with _on(mesh):
-        sampling = choose_shapes(config.sampling, model, dtype, cpu=cpu, memory=memory)
+    key = "training.micro_batch_size" if training.micro_batch_size else "training.batch_size"
+    check_divides(key, training.micro_batch_size or training.batch_size, mesh, "packed rows")
+    if training.batch_size % (training.micro_batch_size or 1):
+        raise UserError(
+            f"training.micro_batch_size={training.micro_batch_size} does not divide "
+            f"training.batch_size={training.batch_size}: choose a divisor"
+        )
+    with jax.set_mesh(for_sampling):
+        sampling = choose_shapes(
+            config.sampling,
+            model,
+            jnp.dtype(options.compute_dtype),
+            cpu=target.platform == "cpu",
+            memory=None if target.memory is None else int(target.memory * mesh.size),
+            shards=shards_of(for_sampling, "batch"),
+        )
+    check_divides("sampling.slots", sampling.slots, for_sampling, "slots")
     return Shapes(
         config=config,
         model=model,
+        options=options,
         training=training,
         sampling=sampling,
-        sizes=sizes,
         mesh=mesh,
+        sampling_mesh=for_sampling,
         stages=_stages(config, training),
     )
 
@@ -156,20 +161,6 @@ def _stages(config: RunConfig, training: TrainingOptions) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _check_rows(training: TrainingOptions, sizes: Mapping[str, int]) -> None:
-    size, ways = training.micro_batch_size or training.batch_size, sizes["data"] * sizes["fsdp"]
-    if training.batch_size % size:
-        raise UserError(
-            f"training.micro_batch_size={size} does not divide training.batch_size={training.batch_size}: "
-            "choose a divisor"
-        )
-    if size % ways:
-        raise UserError(
-            f"a micro-batch of {size} rows cannot be split over mesh.data x mesh.fsdp = {ways} devices: "
-            f"choose a multiple for training.micro_batch_size or batch_size, as {-(-size // ways) * ways}"
-        )
-
-
 # --- the programs -------------------------------------------------------------------------------------
 
 
@@ -184,104 +175,97 @@ def programs(shapes: Shapes) -> Iterator[Program]:
 
 def _row_program(shapes: Shapes, stage: str) -> Program:
     """Return a program over packed rows: a step of SFT or of preferences, or scoring."""
-    config, c, options = shapes.config, shapes.model, shapes.training
-    size = options.micro_batch_size or options.batch_size
-    rows, length = (size if stage == "score" else options.batch_size), options.sequence_length
-    trained = stage != "score"
-    graphdef, params = _model(shapes, "float32" if trained else config.model.dtype)
-    tokens = rows * length
-    flops = forward_flops(c, tokens=tokens, keys=rows * length * (length + 1) / 2, logits=tokens)
-    flops *= (3 if trained else 1) / shapes.devices
+    c, options, mesh = shapes.model, shapes.training, shapes.mesh
+    size, length, trained = options.micro_batch_size or options.batch_size, options.sequence_length, True
+    rows, lora = options.batch_size, lora_of(options.lora)
+    if stage == "score":
+        rows, trained = size, False
+    graphdef, params = _model(shapes, shapes.options.dtype if lora or not trained else "float32", lora)
+    changed, frozen = split_adapters(params) if lora else (params, None)
+    changed, frozen = _laid_out(changed, mesh), _laid_out(frozen, mesh)
     optimizer = make_optimizer(options)
-    weights = _bytes(params, shapes)
-    state = jax.eval_shape(optimizer.init, params) if trained else None
-    moments = _bytes(state, shapes)
-    estimate = training_bytes(
+    state = _laid_out(jax.eval_shape(optimizer.init, changed), mesh) if trained else None
+    tokens = rows * length
+    forward = forward_flops(c, tokens=tokens, keys=rows * length * (length + 1) / 2, logits=tokens)
+    passes, again = ((2 if lora else 3) if trained else 1), trained and shapes.options.remat == "full"
+    weights, moments = _bytes(changed) + _bytes(frozen), _bytes(state)
+    temporaries = training_bytes(
         c,
-        shapes.layout,
+        shapes.layout(mesh),
         rows=size,
         length=length,
         chunk=options.head_chunk,
-        remat=config.model.remat or not trained,
-        gradients=weights if trained else 0.0,
+        remat=shapes.options.remat != "none" or not trained,
+        gradients=_bytes(changed) if trained else 0.0,
+        head_gradient=trained and not lora,
         micro=rows // size,
     )
-    executed = flops * (4 / 3 if trained and config.model.remat else 1.0)
 
     def trace() -> Any:
-        mesh, batch = shapes.mesh, _batch(shapes, stage, rows, size)
-        with _on(mesh):
+        batch = _batch(shapes, stage, rows, size)
+        with jax.set_mesh(mesh):
             if not trained:
                 step: Any = make_score_step(graphdef, options.head_chunk, mesh)
-                return step.trace(_laid_out(params, mesh), batch)
+                return step.trace(join_adapters(changed, frozen) if lora else changed, batch)
             objective = (
                 SFTObjective(head_chunk=options.head_chunk)
                 if stage == "sft"
                 else preference_objective(options)
             )
             step = make_train_step(graphdef, options, mesh, objective)
-            rate = jax.ShapeDtypeStruct((), np.float32)
-            return step.trace(_laid_out(params, mesh), _laid_out(state, mesh), batch, rate)
+            return step.trace(changed, state, batch, jax.ShapeDtypeStruct((), np.float32), frozen)
 
-    here = max(1, size // shapes.layout.rows)
     return Program(
         name=stage,
         what=f"{rows} rows of {length:,} tokens" + (f", {size} at a time" if size != rows else ""),
         weights=weights,
         optimizer=moments,
         cache=0.0,
-        estimate=weights + moments + estimate,
-        useful_flops=flops,
-        flops_estimate=executed,
+        held=0.0,
+        estimate=weights + moments + temporaries,
+        useful_flops=passes * forward / mesh.size,
+        flops_estimate=(passes + again) * forward / mesh.size,
         trace=trace,
         trips={
             "head_chunks": math.ceil(length / min(options.head_chunk, length)),
-            "attention_blocks": _visits(shapes, length, here),
+            "attention_blocks": _visits(mesh, length, max(1, size // shards_of(mesh, "batch"))),
         },
     )
 
 
-def _visits(shapes: Shapes, length: int, rows: int) -> float:
+def _visits(mesh: Mesh, length: int, rows: int) -> float:
     """Return the pairs of blocks that blockwise attention visits in rows of one text each."""
-    cpu = shapes.mesh is not None and shapes.mesh.devices.flat[0].platform == "cpu"
+    cpu = mesh.devices.flat[0].platform == "cpu"
     blocks = math.ceil(length / (_CPU_BLOCK if cpu else _BLOCK))
     return blocks * (blocks + 1) / 2 * (rows if cpu else 1)
 
 
 def _sampling_program(shapes: Shapes, stage: str) -> Program:
     """Return prefill of the largest bucket, or a decode tick with all slots in the middle of a response."""
-    config, c, o = shapes.config, shapes.model, shapes.sampling
-    graphdef, params = _model(shapes, config.model.dtype)
-    dtype = jnp.dtype(config.model.compute_dtype)
-    with _on(shapes.mesh):
-        state = jax.eval_shape(lambda: empty_state(o, c, dtype))
-        laid_out = state_shardings(o, c, typing.cast(Any, shapes.abstract_mesh))
+    c, o, mesh = shapes.model, shapes.sampling, shapes.sampling_mesh
+    dtype = jnp.dtype(shapes.options.compute_dtype)
+    graphdef, params, held = _sampled_weights(shapes)
+    shards = shards_of(mesh, "batch")
+    with jax.set_mesh(mesh):
+        state = jax.eval_shape(lambda: empty_state(o, c, dtype, shards))
+        cache = sum(map(_shard_bytes, *map(jax.tree.leaves, (state, state_shardings(o, c, mesh)))))
         block = suffix_block(o.tick_steps)
-    weights = _bytes(params, shapes)
-    cache = sum(map(_shard_bytes, jax.tree.leaves(state), jax.tree.leaves(laid_out)))
-    bucket, rows = o.buckets[-1], o.prefill_rows(o.buckets[-1])
-    mean = bucket + o.max_new_tokens / 2
+    weights, layout = _bytes(params), shapes.layout(mesh)
+    bucket, rows = o.buckets[-1], -(-o.prefill_rows(o.buckets[-1]) // shards) * shards
     if stage == "prefill":
         flops = forward_flops(c, tokens=rows * bucket, keys=rows * bucket * (bucket + 1) / 2, logits=rows)
-        temporaries = prefill_bytes(c, shapes.layout, rows=rows, length=bucket)
+        temporaries = prefill_bytes(c, layout, rows=rows, length=bucket)
         what = f"{rows} prompts of {bucket:,} tokens"
     else:
         steps = o.slots * o.tick_steps
-        flops = forward_flops(c, tokens=steps, keys=steps * mean, logits=steps)
-        kept = jnp.dtype(config.model.dtype).itemsize
-        temporaries = decode_bytes(c, shapes.layout, slots=o.slots, weights=weights, kept_width=kept)
+        seen = bucket + o.max_new_tokens / 2
+        flops = forward_flops(c, tokens=steps, keys=steps * seen, logits=steps)
+        temporaries = decode_bytes(c, layout, slots=o.slots, shards=shards)
         what = f"{o.tick_steps} steps of {o.slots} slots"
 
     def trace() -> Any:
-        params_there = _laid_out(params, shapes.mesh)
-        engine = Engine(
-            graphdef,
-            params_there,
-            tokenizer=_NoTokenizer(c.eos_token_ids or (0,)),
-            options=o,
-            mesh=shapes.mesh,
-        )
-        return engine.traced()[stage]
+        tokenizer = _NoTokenizer(c.eos_token_ids or (0,))
+        return Engine(graphdef, params, tokenizer=tokenizer, options=o, mesh=mesh).traced()[stage]
 
     return Program(
         name=stage,
@@ -289,18 +273,37 @@ def _sampling_program(shapes: Shapes, stage: str) -> Program:
         weights=weights,
         optimizer=0.0,
         cache=float(cache),
-        estimate=weights + cache + temporaries,
-        useful_flops=flops / shapes.devices,
-        flops_estimate=flops / shapes.devices,
+        held=held,
+        estimate=weights + cache + held + temporaries,
+        useful_flops=flops / mesh.size,
+        flops_estimate=flops / mesh.size,
         trace=trace,
         trips={
-            "kept_prompts": rows,
-            "attention_blocks": _visits(shapes, bucket, rows),
+            "kept_prompts": rows / shards,
+            "attention_blocks": _visits(mesh, bucket, rows // shards),
             "prompt_groups": 1,
             "prompt_blocks": math.ceil(bucket / PROMPT_BLOCK),
             "suffix_blocks": max(1, math.ceil(o.max_new_tokens / 2 / block)),
         },
     )
+
+
+def _sampled_weights(shapes: Shapes) -> tuple[Any, Any, float]:
+    """Return graph and weights that the sampler reads, and the bytes of those that it reads a copy of."""
+    options, lora = shapes.options, lora_of(shapes.training.lora)
+    graphdef, kept = _model(shapes, options.dtype, lora)
+    kept = _laid_out(kept, shapes.mesh)
+    dtype = jnp.dtype(options.compute_dtype)
+    if not needs_copy(kept, dtype, shapes.mesh, shapes.sampling_mesh):
+        return graphdef, kept, 0.0
+    graphdef, base = _model(shapes, options.dtype, None)
+
+    def one(path: Any, leaf: Any) -> Any:
+        value = leaf.get_value()
+        return leaf.replace(jax.ShapeDtypeStruct(value.shape, value.dtype if path[-1] == "scale" else dtype))
+
+    copy = nnx.from_flat_state({path: one(path, leaf) for path, leaf in nnx.to_flat_state(base)})
+    return graphdef, _laid_out(copy, shapes.sampling_mesh), _bytes(kept)
 
 
 class _NoTokenizer:
@@ -316,15 +319,15 @@ class _NoTokenizer:
 # --- shapes and layouts -------------------------------------------------------------------------------
 
 
-def _model(shapes: Shapes, dtype: str) -> tuple[Any, Any]:
-    model = shapes.config.model
-    return abstract_model(shapes.model, dtype=dtype, compute_dtype=model.compute_dtype, remat=model.remat)
+def _model(shapes: Shapes, dtype: str, lora: Lora | None) -> tuple[Any, Any]:
+    options = shapes.options
+    return abstract_model(
+        shapes.model, dtype=dtype, compute_dtype=options.compute_dtype, remat=options.remat, lora=lora
+    )
 
 
-def _laid_out(tree: Any, mesh: Mesh | None) -> Any:
+def _laid_out(tree: Any, mesh: Mesh) -> Any:
     """Return the shapes of `tree` with their layout over `mesh`."""
-    if mesh is None:
-        raise ValueError("there are no devices to compile for")
     return jax.tree.map(
         lambda sharding, x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         param_shardings(tree, mesh),
@@ -334,7 +337,6 @@ def _laid_out(tree: Any, mesh: Mesh | None) -> Any:
 
 def _batch(shapes: Shapes, stage: str, rows: int, size: int) -> dict[str, jax.ShapeDtypeStruct]:
     """Return the shapes of a batch, as `put_batch` lays it out; scoring of pairs has their parents."""
-    assert shapes.mesh is not None
     length = shapes.training.sequence_length
     sharding = NamedSharding(shapes.mesh, PartitionSpec(None, ("data", "fsdp")))
 
@@ -348,17 +350,11 @@ def _batch(shapes: Shapes, stage: str, rows: int, size: int) -> dict[str, jax.Sh
     return batch
 
 
-def _bytes(tree: Any, shapes: Shapes) -> float:
-    """Return the bytes of `tree` (parameters, or what is built like them) on one device."""
-    shardings = param_shardings(tree, typing.cast(Any, shapes.abstract_mesh))
-    return float(sum(map(_shard_bytes, jax.tree.leaves(tree), jax.tree.leaves(shardings))))
+def _bytes(tree: Any) -> float:
+    """Return the bytes of shapes on one device."""
+    return float(sum(_shard_bytes(x, x.sharding) for x in jax.tree.leaves(tree)))
 
 
 def _shard_bytes(x: Any, sharding: Any) -> int:
-    return math.prod(sharding.shard_shape(x.shape)) * x.dtype.itemsize
-
-
-def _on(mesh: Mesh | None) -> Any:
-    import contextlib
-
-    return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
+    shape: tuple[int, ...] = sharding.shard_shape(x.shape)
+    return math.prod(shape) * int(x.dtype.itemsize)

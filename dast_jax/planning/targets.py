@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Sequence
@@ -28,14 +29,16 @@ _GPUS = {
 class Target:
     """Devices to plan for.
 
-    `devices` are what to compile for, or None where there is no compiler for them here: then everything is
-    estimated by formula. `peak` is that of one device, None where it is not known.
+    `devices` are what to compile for; where there is no compiler for them here (not `compiled`), CPU devices
+    take their places and everything is estimated by formula. `peak` is that of one device, None where it is
+    not known, and `memory` the bytes that programs may use of it.
     """
 
     name: str
     kind: str
-    count: int
-    devices: Sequence[Any] | None
+    platform: str
+    devices: Sequence[Any]
+    compiled: bool
     peak: Peak | None
     memory: float | None
 
@@ -50,19 +53,25 @@ def find_target(topology: str | None) -> Target:
         return _local()
     kind, _, shape = topology.lower().partition(":")
     if kind == "cpu" and re.fullmatch(r"[1-9]\d*", shape):
-        return _virtual(int(shape))
+        return _target(f"cpu:{shape}", _cpu_devices(int(shape), topology))
     if kind in _GPUS and re.fullmatch(r"([1-9]\d*)?", shape):
         peak = peak_of(_GPUS[kind])
         assert peak is not None
         count = int(shape or 1)
         return Target(
-            name=f"{kind}:{count}", kind=_GPUS[kind], count=count, devices=None, peak=peak, memory=peak.memory
+            name=f"{kind}:{count}",
+            kind=_GPUS[kind],
+            platform="gpu",
+            devices=_cpu_devices(count, topology),
+            compiled=False,
+            peak=peak,
+            memory=peak.memory,
         )
     if kind in _TPUS and re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", shape):
         return _tpu(kind, shape)
     raise UserError(
-        f"--topology {topology}: is no topology{nearest(kind, (*_TPUS, *_GPUS, 'cpu'))}; write the chips of a "
-        "TPU slice as v5p:2x2x1, v5e:4x4 or v6e:2x4, GPUs as h100:8 or l4:1, and CPU devices as cpu:8"
+        f"--topology {topology}: is no topology{nearest(kind, (*_TPUS, *_GPUS, 'cpu'))}; write the chips of "
+        "a TPU slice as v5p:2x2x1, v5e:4x4 or v6e:2x4, GPUs as h100:8 or l4:1, and CPU devices as cpu:8"
     )
 
 
@@ -93,18 +102,19 @@ def _tpu(kind: str, shape: str) -> Target:
     return _target(f"{kind}:{shape}", devices)
 
 
-def _virtual(count: int) -> Target:
+def _cpu_devices(count: int, topology: str) -> Sequence[Any]:
     import jax
 
-    jax.config.update("jax_platforms", "cpu")
-    try:
+    with contextlib.suppress(RuntimeError):  # jax has started: what there is must do
+        jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", count)
-    except RuntimeError:  # jax has started: what there is must do
-        pass
     devices = jax.devices("cpu")
     if len(devices) < count:
-        raise UserError(f"--topology cpu:{count}: jax has started with {len(devices)} CPU devices already")
-    return _target(f"cpu:{count}", devices[:count])
+        raise UserError(
+            f"--topology {topology}: jax has started with {len(devices)} CPU devices already; plan in a new "
+            "process"
+        )
+    return devices[:count]
 
 
 def _local() -> Target:
@@ -120,5 +130,11 @@ def _target(name: str, devices: Sequence[Any]) -> Target:
     kind = devices[0].device_kind
     memory = device_memory(devices[0])
     return Target(
-        name=name, kind=kind, count=len(devices), devices=devices, peak=peak_of(kind), memory=memory or None
+        name=name,
+        kind=kind,
+        platform=devices[0].platform,
+        devices=devices,
+        compiled=True,
+        peak=peak_of(kind),
+        memory=memory or None,
     )

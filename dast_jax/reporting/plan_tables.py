@@ -15,7 +15,7 @@ def print_plan(plan: Plan) -> None:
     console.print(plain(f"{plan.model}, {plan.parameters / 1e9:.2f} B parameters, on {plan.target}: {mesh}"))
     memory = make_table(
         f"Memory of one device, GB{_limit(plan)}",
-        "stage", "weights", "optimizer", "cache", "activations", "peak", "by",
+        "stage", "weights", "optimizer", "cache", "held", "activations", "peak", "by",
     )  # fmt: skip
     work = make_table(
         "One call on one device",
@@ -23,7 +23,7 @@ def print_plan(plan: Plan) -> None:
     )  # fmt: skip
     for s in plan.stages:
         m = s.memory
-        values = (m.weights, m.optimizer, m.cache, m.activations, m.total)
+        values = (m.weights, m.optimizer, m.cache, m.held, m.activations, m.total)
         memory.add_row(s.name, *(_gb(v) for v in values), s.source)
         work.add_row(s.name, *_work(s), f"{s.calls:,.0f}")
     print_tables([memory, work], console)

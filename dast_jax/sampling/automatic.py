@@ -34,11 +34,18 @@ _MEMORY_SHARE = 0.4
 
 
 def choose_shapes(
-    options: SamplingOptions, config: LlamaConfig, dtype: Any, *, cpu: bool, memory: int | None
+    options: SamplingOptions,
+    config: LlamaConfig,
+    dtype: Any,
+    *,
+    cpu: bool,
+    memory: int | None,
+    shards: int = 1,
 ) -> SamplingOptions:
     """Return `options` with a number for each shape that they leave open; what is set stays.
 
     `cpu` is whether the devices are CPUs, `memory` the bytes of all of them, or None where that is not known.
+    Slots are a multiple of the `shards` into which a mesh splits them.
     """
     chosen: dict[str, Any] = {}
     if not options.prompt_buckets:
@@ -54,8 +61,8 @@ def choose_shapes(
         return found
     slots = 64 if cpu else 256
     while True:
-        found = dataclasses.replace(found, slots=slots)
-        fits = memory is None or state_bytes(found, config, dtype) <= _MEMORY_SHARE * memory
+        found = dataclasses.replace(found, slots=-(-slots // shards) * shards)
+        fits = memory is None or state_bytes(found, config, dtype, shards) <= _MEMORY_SHARE * memory
         if fits or slots <= 8:
             return found
         slots //= 2

@@ -23,6 +23,8 @@ class StageMemory:
     """the optimizer's state"""
     cache: float
     """slots and prompt pool of the sampler"""
+    held: float
+    """what the run keeps besides: the weights of which the sampler reads a copy"""
     activations: float | None
     """temporaries: activations, gradients, gathered weights, logits"""
     total: float | None

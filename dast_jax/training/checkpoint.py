@@ -30,23 +30,26 @@ log = logging.getLogger(__name__)
 _DISK_FULL = "the disk is full: {} could not be written; free some space and run the same command to resume."
 
 
-def save_policy(directory: str | Path, params: Any) -> None:
+def save_policy(directory: str | Path, params: Any, *, base: str | None = None) -> None:
     """Write `params` (any pytree of arrays) into `directory`, replacing what it held.
+
+    Of adapters, `base` is the digest of the model that they belong to, kept beside them.
 
     Raises `InterruptedRunError` when the disk is full; what was there before is then still there.
     """
     _require_space(directory, params)
     step = max(_numbers(directory), default=0) + 1
     with _manager(directory) as manager:
-        _save(manager, step, params, {})
+        _save(manager, step, params, {} if base is None else {"base": base})
     _keep(directory, [step])
 
 
-def load_policy(directory: str | Path, like: Any) -> Any:
+def load_policy(directory: str | Path, like: Any, *, base: str | None = None) -> Any:
     """Return what `save_policy` wrote, with the structure, dtypes and shardings of `like`.
 
     `like` holds arrays or `jax.ShapeDtypeStruct`s; a sharding other than at saving reshards on reading.
-    Raises `UserError` when `directory` holds no policy, or a damaged one.
+    Raises `UserError` when `directory` holds no policy, or a damaged one, or adapters of another model than
+    that of the digest `base`.
     """
     if not Path(directory).is_dir():
         raise UserError(f"{directory}: no such policy checkpoint; check the run's folder")
@@ -59,7 +62,12 @@ def load_policy(directory: str | Path, like: Any) -> Any:
             "says what it can repeat"
         )
     with _manager(directory) as manager:
-        return _restore(manager, versions[-1], like)[0]
+        params, meta = _restore(manager, versions[-1], like)
+    if base is not None and meta.get("base") != base:
+        raise UserError(
+            f"{directory}: the adapters belong to another model than the one in model.path; restore its files"
+        )
+    return params
 
 
 class TrainCheckpoints:
