@@ -10,7 +10,7 @@ __all__ = ["candidates", "changed"]
 
 
 def candidates(config: RunConfig, sizes: Mapping[str, int], stage: str) -> Iterator[tuple[str, ...]]:
-    """Yield settings, as `key=value`, that lower what `stage` takes: each alone, then more and more of them."""
+    """Yield settings, as `key=value`, that lower what `stage` takes: alone, then together."""
     devices = sizes["data"] * sizes["fsdp"] * sizes["tensor"]
     found: list[tuple[str, ...]] = []
     if stage in ("prefill", "decode"):

@@ -69,8 +69,8 @@ def training_bytes(
 ) -> float:
     """Return about the temporaries of a training step on one device.
 
-    `rows` of `length` tokens are a micro-batch, of which there are `micro`; `gradients` are the bytes of those
-    of the trained parameters on one device, float32; `head_gradient` is whether the model's own matrices
+    `rows` of `length` tokens are a micro-batch, of which there are `micro`; `gradients` are the bytes of the
+    trained parameters' gradients on one device, float32; `head_gradient` is whether the model's own matrices
     have any.
     """
     # The matrices of a layer, and that of the logits, are gathered over fsdp, and their gradients summed.

@@ -362,7 +362,7 @@ def _kernel(o: _Operation, inside: _Computation) -> float:
 
 
 def _collective(kind: str, o: _Operation, inside: _Computation, name: str) -> Executed:
-    """Return the bytes that a device sends: in a ring, (g − 1) / g of the whole array, twice in all-reduce."""
+    """Return the bytes that a device sends: in a ring, (g − 1) / g of the array, twice in all-reduce."""
     group = _group_size(o.rest)
     if group == 1:
         return Executed()

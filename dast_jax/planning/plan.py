@@ -96,7 +96,7 @@ def _assumptions(target: Target, rounds: int) -> tuple[str, ...]:
         return (f"no published peaks are known of {target.kind}, so that no times are estimated",)
     return (
         f"matrix products at {_PRODUCTS:.0%} of {target.peak.flops / 1e12:,.0f} TFLOP/s, memory at "
-        f"{_MEMORY:.0%} of {target.peak.bandwidth / 1e9:,.0f} GB/s, whichever takes longer; then the interconnect at "
+        f"{_MEMORY:.0%} of {target.peak.bandwidth / 1e9:,.0f} GB/s, whichever takes longer; then links at "
         f"{_INTERCONNECT:.0%} of {target.peak.interconnect / 1e9:,.0f} GB/s, overlapped with nothing",
         f"{rounds} rounds alike, without compilation, checkpoints, verification and level estimates",
     )
@@ -177,7 +177,7 @@ def _trips(where: str, program: Program) -> float | None:
 
 
 def _refused(text: str) -> float | None:
-    """Return the bytes that the compiler says a program needs, None where that is not what it complains of."""
+    """Return the bytes that the compiler says a program needs; None where it says something else."""
     found = re.search(r"[Uu]sed ([\d.]+)([KMGT])i?B? of [\d.]+[KMGT]i?B? hbm", text)
     return float(found[1]) * 1024 ** (1 + "KMGT".index(found[2])) if found else None
 
@@ -264,7 +264,7 @@ def _changes(
     options: PlanOptions,
     on_stage: Callable[[str], None],
 ) -> tuple[Change, ...]:
-    """Return what should make the run fit: by formula, scaled to what was compiled, or compiled themselves."""
+    """Return what should make the run fit: by formula, scaled to what was compiled, or compiled too."""
     assert target.memory is not None
     worst = max(stages, key=lambda s: s.memory.total or 0.0)
     before = next(p for p in programs(shapes) if p.name == worst.name)

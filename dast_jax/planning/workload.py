@@ -48,7 +48,8 @@ def workload(shapes: Shapes, queries: int | None, response: int | None) -> Workl
         f"{count:,} training queries ({source}), {trials} responses to each ({trials_from}), "
         f"{kept} of them trained on ({kept_from})",
         f"{mean:,.0f} tokens in a mean response "
-        f"({'--response-tokens' if response else 'half of max_new_tokens'}), prompts of {shapes.sampling.buckets[-1]:,} tokens to sample, questions of {_QUESTION} to train",
+        f"({'--response-tokens' if response else 'half of max_new_tokens'})",
+        f"prompts of {shapes.sampling.buckets[-1]:,} tokens to sample, questions of {_QUESTION} to train",
         f"{_OCCUPIED:.0%} of the slots and {_PACKED:.0%} of the row positions in use",
         f"evaluation of {evaluated:,} responses a round ({len(evaluation.sets)} sets of {of_set:,})",
     )
