@@ -114,7 +114,7 @@ def _stage(program: Program, target: Target, count: float) -> StagePlan:
 def _estimated(program: Program, target: Target, count: float) -> StagePlan:
     """Return what the formulas say."""
     known = program.weights + program.optimizer + program.cache + program.held
-    cost = Executed(flops=program.flops_estimate, memory=2 * known)
+    cost = Executed(flops=program.flops_estimate, memory=program.traffic_estimate)
     return StagePlan(
         name=program.name,
         what=program.what,
@@ -184,7 +184,7 @@ def _refused(text: str) -> float | None:
 
 def _too_large(program: Program, target: Target, needed: float, count: float, seconds: float) -> StagePlan:
     known = program.weights + program.optimizer + program.cache + program.held
-    cost = Executed(flops=program.flops_estimate, memory=2 * known)
+    cost = Executed(flops=program.flops_estimate, memory=program.traffic_estimate)
     return StagePlan(
         name=program.name,
         what=program.what,

@@ -83,7 +83,8 @@ class Shapes:
 class Program:
     """One program of a run. Bytes and `useful_flops` are of one device; `estimate` is the formula's total.
 
-    `held` are the run's other arrays that stay on the device meanwhile.
+    `held` are the run's other arrays that stay on the device meanwhile; the estimates of FLOPs and of traffic
+    through memory are for programs that are not compiled.
     `trace` makes the program; `trips` are the lengths of loops that follow the data, by their scopes.
     """
 
@@ -96,6 +97,7 @@ class Program:
     estimate: float
     useful_flops: float
     flops_estimate: float
+    traffic_estimate: float
     trace: Callable[[], Any]
     trips: Mapping[str, float]
 
@@ -225,6 +227,7 @@ def _row_program(shapes: Shapes, stage: str) -> Program:
         estimate=weights + moments + temporaries,
         useful_flops=passes * forward / mesh.size,
         flops_estimate=(passes + again) * forward / mesh.size,
+        traffic_estimate=(rows // size) * (passes + again) * (weights + temporaries) + 2 * moments,
         trace=trace,
         trips={
             "head_chunks": math.ceil(length / min(options.head_chunk, length)),
@@ -277,6 +280,7 @@ def _sampling_program(shapes: Shapes, stage: str) -> Program:
         estimate=weights + cache + held + temporaries,
         useful_flops=flops / mesh.size,
         flops_estimate=flops / mesh.size,
+        traffic_estimate=(o.tick_steps if stage == "decode" else 1) * (weights + cache / 2),
         trace=trace,
         trips={
             "kept_prompts": rows / shards,
