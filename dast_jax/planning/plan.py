@@ -278,7 +278,9 @@ def _changes(
         return max(p.estimate * (scale if p.name == worst.name else 1.0) for p in programs(found))
 
     found: list[Change] = []
-    for settings, needs in fitting(config, shapes.sizes, worst.name, estimate, _ROOM * target.memory):
+    for settings, needs in fitting(
+        config, shapes.sizes, len(target.devices), worst.name, estimate, _ROOM * target.memory
+    ):
         if not options.search or not target.compiled:
             found.append(Change(settings=settings, needs=needs, source="formula"))
         else:

@@ -105,9 +105,10 @@ def _tpu(kind: str, shape: str) -> Target:
 def _cpu_devices(count: int, topology: str) -> Sequence[Any]:
     import jax
 
-    with contextlib.suppress(RuntimeError):  # jax has started: what there is must do
-        jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", count)
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with contextlib.suppress(RuntimeError):  # jax has started: what there is must do
+            jax.config.update("jax_platforms", "cpu")
+            jax.config.update("jax_num_cpu_devices", count)
     devices = jax.devices("cpu")
     if len(devices) < count:
         raise UserError(
