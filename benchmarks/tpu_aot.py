@@ -59,9 +59,8 @@ def measure(name: str, stage: str, case: tuple[str, str, dict[str, int], int]) -
         }
     )
     target = find_target(chips)
-    program = next(
-        p for p in programs(run_shapes(config, model_shapes(model, None)[0], target)) if p.name == stage
-    )
+    shapes = run_shapes(config, model_shapes(model, None)[0], target)
+    program = next(p for p in programs(shapes) if p.name == stage)
     begun = time.process_time()
     plan = compile_program(program, target)
     share, total = plan.cost.useful_share, plan.memory.total or 0.0
