@@ -256,6 +256,7 @@ def run_settings(config: RunConfig) -> RunSettings:
             *(f"sampling.{name}" for name in AUTOMATIC if not getattr(config.sampling, name)),
             *(f"model.{name}" for name in OF_DEVICE if getattr(config.model, name) == "auto"),
         ),
+        mirror=config.run.mirror,
     )
 
 

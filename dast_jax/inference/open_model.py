@@ -50,7 +50,7 @@ def open_model(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOptions
         dtype=model.dtype,
         compute_dtype=model.compute_dtype,
         mesh=devices,
-        adapter=open_adapter(resolve_adapter(model.adapter)) if model.adapter else None,
+        adapter=open_adapter(resolve_adapter(model.adapter), model.path) if model.adapter else None,
     )
     options = dataclasses.replace(sampling, group=sampling.group or min(8, sampling.trials))
     engine = Engine(loaded.graphdef, loaded.params, tokenizer=loaded.tokenizer, options=options, mesh=devices)

@@ -134,8 +134,11 @@ def facts(context: Context) -> RunFacts:
     return RunFacts(
         parameters=context.policy.parameters,
         model_digest=context.policy.base_digest,
+        model_revision=context.policy.revision,
+        trained_parameters=context.policy.trained_parameters,
         device=_device(context.policy),
         mesh=dict(context.policy.mesh.shape),
+        sampling_mesh=dict(context.policy.sampling_mesh.shape),
         data=DataFacts(
             train=TrainingSource(
                 source=problems.source,

@@ -15,7 +15,7 @@ from dast_jax.metrics.devices import Peak, peak_of
 from dast_jax.models.checks import check_length
 from dast_jax.models.device_defaults import resolved
 from dast_jax.models.digest import model_digest
-from dast_jax.models.hub import resolve_adapter, resolve_model
+from dast_jax.models.hub import hub_revision, resolve_adapter, resolve_model
 from dast_jax.models.load import LoadedModel, abstract_model, load_model
 from dast_jax.models.lora import fresh_adapters, join_adapters, lora_of, split_adapters
 from dast_jax.models.peft import adapter_params, check_same_adapters, open_adapter
@@ -43,7 +43,8 @@ class Policy:
     def __init__(self, config: RunConfig, checkpoints: Path):
         self._seed = config.run.seed
         self._folder = resolve_model(config.model.path)  # once: a branch on the hub may move
-        self._adapter = open_adapter(resolve_adapter(config.model.adapter)) if config.model.adapter else None
+        adapter = config.model.adapter
+        self._adapter = open_adapter(resolve_adapter(adapter), config.model.path) if adapter else None
         self._checkpoints = checkpoints
         self.mesh = make_mesh(config.mesh)
         self.sampling_mesh = sampling_mesh(config.mesh.sampling, self.mesh)
@@ -78,6 +79,11 @@ class Policy:
         return model_digest(self._folder, None if self._adapter is None else self._adapter.path)
 
     @property
+    def revision(self) -> str | None:
+        """The commit of a base model that comes from the hub; None for a local one."""
+        return hub_revision(self._folder)
+
+    @property
     def trained_parameters(self) -> int:
         """Number of weights that training changes, embeddings included."""
         return sum(leaf.size for leaf in jax.tree.leaves(self._abstract))
@@ -97,6 +103,14 @@ class Policy:
         """Bytes of the weights, embeddings included."""
         leaves = jax.tree.leaves((self._abstract, self._frozen))
         return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+    @property
+    def sampling_bytes(self) -> int:
+        """Bytes of the weights that a decode step reads."""
+        if not self._copies:
+            return self.weight_bytes
+        base = self.trained_parameters if self._frozen is None else self.frozen_parameters
+        return base * jnp.dtype(self.options.compute_dtype).itemsize
 
     @property
     def peak(self) -> Peak | None:

@@ -30,7 +30,7 @@ def collect(context: Context, method: Method, round: int, carried: Responses) ->
     responses = context.store.response_log(round).responses()
     notes = {"shortened_prompts": shortened, "hints_left_out": requests.hints_left_out}
     flops = sampling_flops(context.policy.parameters, cost)
-    speed = sampling_speed(cost, flops, context.policy.weight_bytes, context.policy.peak)
+    speed = sampling_speed(cost, flops, context.policy.sampling_bytes, context.policy.peak)
     return SampledResult(sampling=_sampling_result(responses, method.levels, notes, speed), flops=flops)
 
 

@@ -18,7 +18,7 @@ from dast_jax.models.model_files import (
     indexed_files,
 )
 
-__all__ = ["check_push", "hub_name", "push_folder", "resolve_adapter", "resolve_model"]
+__all__ = ["check_push", "hub_name", "hub_revision", "push_folder", "resolve_adapter", "resolve_model"]
 
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*?)(@(?P<revision>[^@\s]+))?")
 
@@ -46,6 +46,13 @@ def hub_name(text: str) -> tuple[str | None, str | None]:
     if hub is None or resolve_path(text).exists() or text.endswith(_LEFT_IN_PLACE):
         return None, None
     return hub["name"], hub["revision"]
+
+
+def hub_revision(folder: Path) -> str | None:
+    """Return the commit of a folder of the hub's cache, None for any other folder or file."""
+    above = folder.parent
+    cached = above.name == "snapshots" and above.parent.name.startswith("models--")
+    return folder.name if cached else None
 
 
 def resolve_adapter(text: str | Path) -> Path:

@@ -13,15 +13,15 @@ from dast_jax.models.sharding import LOGICAL_AXES, shards_of
 __all__ = ["check_divides", "replicated"]
 
 
-def check_divides(key: str, value: int, mesh: Mesh | None, what: str, section: str = "mesh") -> None:
+def check_divides(key: str, value: int, mesh: Mesh | None, what: str) -> None:
     """Raise `UserError` unless `value`, of option `key`, is a multiple of the parts of a batch on `mesh`."""
     ways = shards_of(mesh, "batch")
     if value % ways:
         lower = value // ways * ways
         near = f"{lower} or {lower + ways}" if lower else str(ways)
         raise UserError(
-            f"{key}={value}: {what} are split over {section}.data x {section}.fsdp = {ways} devices, which "
-            f"does not divide them; set it to {near}"
+            f"{key}={value}: {what} are split into data x fsdp = {ways} parts by the mesh, which does not "
+            f"divide them; set it to {near}"
         )
 
 

@@ -71,8 +71,8 @@ def fresh_adapters(template: Any, *, seed: int, mesh: jax.sharding.Mesh | None =
         if path[-1] == "lora_b":
             return np.zeros(shape, dtype)
         bound = 1 / math.sqrt(math.prod(shape[1:-1]))
-        drawn = np.random.default_rng((seed, number)).uniform(-bound, bound, shape)
-        return drawn.astype(dtype)
+        drawn: np.ndarray = np.random.default_rng((seed, number)).uniform(-bound, bound, shape).astype(dtype)
+        return drawn
 
     made: dict[Any, Any] = {}
     for number, (path, leaf) in enumerate(flat.items()):

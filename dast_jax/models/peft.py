@@ -9,6 +9,7 @@ set.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -34,6 +35,8 @@ from dast_jax.models.sharding import param_shardings
 from dast_jax.models.tensor_files import TensorFile
 
 __all__ = ["Adapter", "adapter_params", "check_same_adapters", "open_adapter", "save_adapter"]
+
+log = logging.getLogger(__name__)
 
 _PREFIX = "base_model.model."
 _PARTS = {"lora_a": "lora_A", "lora_b": "lora_B"}
@@ -145,9 +148,24 @@ class Adapter:
         return frozenset(modules)
 
 
-def open_adapter(path: str | os.PathLike[str]) -> Adapter:
-    """Return the opened adapter in a folder; raise `UserError` where it cannot be used."""
-    return Adapter(Path(path))
+def open_adapter(path: str | os.PathLike[str], base: str | None = None) -> Adapter:
+    """Return the opened adapter in a folder; raise `UserError` where it cannot be used.
+
+    One that names another model than `base` is used with a warning: a model may be called otherwise here.
+    """
+    adapter = Adapter(Path(path))
+    if base is not None and adapter.base and _last(adapter.base) != _last(base.partition("@")[0]):
+        log.warning(
+            "model.adapter: %s was trained on %s, and model.path is %s; they must be the same weights",
+            path,
+            adapter.base,
+            base,
+        )
+    return adapter
+
+
+def _last(name: str) -> str:
+    return PurePath(name).name.casefold()
 
 
 def check_same_adapters(adapter: Adapter, options: LoraOptions) -> None:

@@ -46,8 +46,8 @@ LAYOUTS = [
     ((1, 1, 8), (2, 1, 4)),
 ]
 OPTIONS = dataclasses.replace(tiny.OPTIONS, batch_size=8, clip_norm=0.0, eps=1e-3)
-GREEDY = SamplingOptions(
-    temperature=0, slots=16, prompt_buckets=(16,), max_new_tokens=6, tick_steps=2, prefill_batch=8, group=2
+SAMPLING = SamplingOptions(
+    slots=16, prompt_buckets=(16,), max_new_tokens=6, tick_steps=2, prefill_batch=8, group=2
 )
 
 
@@ -60,12 +60,21 @@ class NoText:
         return ""
 
 
+class Mixed(StaticRequests):
+    """Of three trials of each prompt the last is greedy: its temperature is as good as none."""
+
+    def next(self, tick):
+        requests = super().next(tick)
+        cold = np.where(requests.trial == 2, 1e-6, 1.0).astype(np.float32)
+        return dataclasses.replace(requests, temperature=cold)
+
+
 def sampled(engine, params):
     """The tokens of 3 trials of 11 prompts."""
     engine.set_params(params)
-    source = StaticRequests(tiny_llama.prompts(11, longest=16), trials=3)
+    source = Mixed(tiny_llama.prompts(11, longest=16), trials=3)
     sample(engine, source, key=StageKey(seed=5, round=0))
-    return [[list(r.tokens) for r in row] for row in source.rollouts]
+    return [list(r.tokens) for row in source.rollouts for r in row]
 
 
 def host(tree):
@@ -111,21 +120,21 @@ def main(folder):
         )
         return new, moments.mu, float(metrics.loss)
 
-    def engine(mesh, temperature):
-        key = tuple(mesh.shape.values()), temperature
+    def engine(mesh):
+        key = tuple(mesh.shape.values())
         if key not in engines:
-            options = dataclasses.replace(GREEDY, temperature=temperature)
             placed = shard_params(params, mesh)
-            engines[key] = Engine(graphdef, placed, tokenizer=NoText(), options=options, mesh=mesh)
+            engines[key] = Engine(graphdef, placed, tokenizer=NoText(), options=SAMPLING, mesh=mesh)
         return engines[key]
 
     one = make_mesh(MeshOptions())
     new, gradient, loss = train(one, jax.tree.map(jnp.copy, shard_params(params, one)))
+    reference = jax.tree.map(np.asarray, new)
     expected = {
         "loss": loss,
         "weights": host(new),
         "gradient": host(gradient),
-        "tokens": [sampled(engine(one, t), shard_params(new, one)) for t in (0, 1.0)],
+        "tokens": sampled(engine(one), shard_params(new, one)),
     }
     for sizes, of_sampling in LAYOUTS:
         mesh = make_mesh(MeshOptions(**dict(zip(("data", "fsdp", "tensor"), sizes, strict=True))))
@@ -134,47 +143,41 @@ def main(folder):
         )
         new, gradient, loss = train(mesh, jax.tree.map(jnp.copy, shard_params(params, mesh)))
         ours, gradient = host(new), host(gradient)
-        copy = copy_for_sampling(new, jnp.dtype("float32"), other, None)
-        tokens = [sampled(engine(other, t), copy) for t in (0, 1.0)]
-        flips = sum(
-            a != b
-            for ours_, theirs in zip(tokens, expected["tokens"], strict=True)
-            for row, wanted in zip(ours_, theirs, strict=True)
-            for a, b in zip(row, wanted, strict=True)
-        )
+        trained = shard_params(reference, mesh)  # the same bits for all: one update may round another way
+        copy = copy_for_sampling(trained, jnp.dtype("float32"), other, None)
+        tokens = sampled(engine(other), copy)
+        flips = sum(a != b for a, b in zip(tokens, expected["tokens"], strict=True))
         up, moved = new.layers.up.kernel.get_value(), copy.layers.up.kernel.get_value()
         report["layouts"].append(
             {
                 "training": sizes,
                 "sampling": of_sampling,
-                "loss": abs(loss - expected["loss"]),
+                "loss": abs(loss / expected["loss"] - 1),
                 "gradient": max(
                     float(np.abs(gradient[k] - expected["gradient"][k]).max())
                     / float(np.abs(expected["gradient"][k]).max())
                     for k in ours
                 ),
                 "weights": max(float(np.abs(ours[k] - expected["weights"][k]).max()) for k in ours),
-                "copy": all(
-                    np.array_equal(a, b) for a, b in zip(host(copy).values(), ours.values(), strict=True)
-                ),
+                "copy": all(np.array_equal(a, expected["weights"][k]) for k, a in host(copy).items()),
                 "different_responses": flips,
                 "share_of_kernel": [share(up), share(moved)],
             }
         )
-    report["responses"] = 2 * 33
+    report["responses"] = len(expected["tokens"])
     report["compilations"] = {str(k): e.compilations() for k, e in engines.items()}
     for sizes in ((4, 1, 2), (8, 1, 1)):
-        greedy = engines[sizes, 0]
-        slots, pool = greedy._state
+        drawn = engines[sizes]
+        slots, pool = drawn._state
         report[f"state {sizes}"] = {
             "slots": share(slots.cache.k[0]), "pool": share(pool.cache.k[0]), "logits": share(pool.logits),
             "pool_bytes": pool.cache.k[0].nbytes,
         }  # fmt: skip
-        with jax.set_mesh(greedy.mesh):
+        with jax.set_mesh(drawn.mesh):
             live = np.ones(16, bool)
-            groups = group_slots(live, greedy._row_of, greedy.options.rows_per_group, greedy.shards)
-            tick = greedy._decode.lower(greedy._params, slots, pool, live, groups).compile().as_text()
-            inserted = greedy._insert.lower(
+            groups = group_slots(live, drawn._row_of, drawn.options.rows_per_group, drawn.shards)
+            tick = drawn._decode.lower(drawn._params, slots, pool, live, groups).compile().as_text()
+            inserted = drawn._insert.lower(
                 slots, pool, np.zeros(2, np.uint32), np.zeros((4, 16), np.int32), np.zeros(16, np.float32)
             ).compile().as_text()  # fmt: skip
         report[f"collectives {sizes}"] = {

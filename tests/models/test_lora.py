@@ -187,6 +187,14 @@ def test_rank_stabilized_scale_and_a_part_of_the_layers_are_read(tmp_path):
         adapter_params(adapter, template, CONFIG)
 
 
+def test_an_adapter_of_a_model_of_another_name_is_used_with_a_warning(tmp_path, caplog):
+    folder = peft_folder(tmp_path / "adapter", base_model_name_or_path="owner/Base-1B")
+    open_adapter(folder, "elsewhere/base-1b@v2")
+    assert not caplog.records
+    open_adapter(folder, "owner/base-1b-instruct")
+    assert "was trained on owner/Base-1B, and model.path is owner/base-1b-instruct" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

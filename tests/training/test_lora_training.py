@@ -23,7 +23,7 @@ from dast_jax.training.step import SFTObjective, objective_grads
 from dast_jax.training.trainer import train
 
 LORA = lora_of(LoraOptions(rank=2, alpha=3.0))
-OPTIONS = dataclasses.replace(tiny.OPTIONS, epochs=1)
+OPTIONS = dataclasses.replace(tiny.OPTIONS, epochs=1, eps=1e-3)
 
 
 def graph():
@@ -41,9 +41,9 @@ def adapters(seed=0, *, trained=False):
 
 
 def run(**others):
-    base = tiny.model()[1]
-    given = {"options": OPTIONS, "seed": 3, "pad_id": 0, "frozen": base} | others
-    return train(graph(), others.pop("params", adapters()), tiny.examples(), **given)
+    params = others.pop("params", None) or adapters()
+    given = {"options": OPTIONS, "seed": 3, "pad_id": 0, "frozen": tiny.model()[1]} | others
+    return train(graph(), params, tiny.examples(), **given)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,7 @@ def test_gradients_are_those_of_the_merged_weights_by_the_chain_rule():
 
 def test_training_lowers_the_loss_and_leaves_the_base_as_it_was(unbroken):
     result, losses, before = unbroken
+    assert len(losses) > 3
     assert losses[-1] < losses[0]
     paths = [path[-1] for path, _ in nnx.to_flat_state(result.params)]
     assert set(paths) == {"lora_a", "lora_b"}
@@ -97,7 +98,7 @@ def test_a_cut_training_resumes_to_the_same_bits_from_adapters_alone(unbroken, t
     with pytest.raises(InterruptedRunError):
         run(checkpoints=checkpoints, on_step=stop)
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(adapters()))
-    saved = sum(leaf.nbytes for leaf in jax.tree.leaves(nnx.pure(checkpoints.restore(like())[0])))
+    saved = sum(leaf.nbytes for leaf in jax.tree.leaves(checkpoints.restore(like())[0]))
     assert saved == 3 * weights + 4  # adapters, two moments, a count: nothing of the base
     again = run(checkpoints=checkpoints)
     assert tiny.same_bits(again.params, unbroken[0].params)
@@ -120,7 +121,7 @@ def test_a_mesh_gives_the_same_adapters(unbroken):
         on_step=lambda step, total, metrics: seen.append(metrics["loss"]),
     )
     np.testing.assert_allclose(seen, losses, rtol=1e-4)
-    assert tiny.close(split.params, result.params, rtol=2e-2)  # Adam's first steps have the size of the rate
+    assert tiny.close(split.params, result.params, rtol=1e-3)
     up = split.params.layers.up.lora_b.get_value()
     assert up.addressable_shards[0].data.shape == (2, 2, 16)
 
