@@ -46,8 +46,13 @@ def write_model(folder: Path, gigabytes: float) -> int:
     kind = np.dtype(ml_dtypes.bfloat16)
     entries = [Entry(n, kind, shape) for n, shape in expected_tensors(config_from_dict(data, "config.json"))]
     rng = np.random.default_rng(0)
-    arrays = ((rng.standard_normal(e.shape, np.float32) * 0.02).astype(kind) for e in entries)
-    write_tensors(folder / "model.safetensors", entries, arrays)
+
+    def random(entry: Entry) -> np.ndarray:
+        """Return random bits with the exponents' largest bit cleared, which makes them finite, below 2."""
+        bits = np.frombuffer(rng.bytes(2 * int(np.prod(entry.shape))), np.uint16) & 0xBFFF
+        return bits.view(kind).reshape(entry.shape)
+
+    write_tensors(folder / "model.safetensors", entries, map(random, entries))
     return sum(int(np.prod(e.shape)) * 2 for e in entries)
 
 

@@ -64,14 +64,16 @@ def measure(name: str, stage: str, case: tuple[str, str, dict[str, int], int]) -
     begun = time.process_time()
     plan = compile_program(program, target)
     share, total = plan.cost.useful_share, plan.memory.total or 0.0
-    print(
-        f"{name}: {total / 2**30:.1f} GiB of {(target.memory or 0) / 2**30:.1f}, by the formula "
-        f"{program.estimate / 2**30:.1f}; {plan.cost.flops / 1e12:.1f} TFLOP a chip, {100 * (share or 0):.0f} % of "
-        f"them useful; {plan.cost.memory_bytes / 1e9:.0f} GB through memory, "
-        f"{plan.cost.interconnect_bytes / 1e9:.1f} GB over links; {time.process_time() - begun:.0f} CPU seconds"
-        + "".join(f"; {note}" for note in plan.notes),
-        flush=True,
+    limit = (target.memory or 0) / 2**30
+    lines = (
+        f"{name}: {total / 2**30:.1f} GiB of {limit:.1f}, by the formula {program.estimate / 2**30:.1f}",
+        f"{plan.cost.flops / 1e12:.1f} TFLOP a chip, {100 * (share or 0):.0f} % of them useful",
+        f"{plan.cost.memory_bytes / 1e9:.0f} GB through memory",
+        f"{plan.cost.interconnect_bytes / 1e9:.1f} GB sent",
+        f"{time.process_time() - begun:.0f} CPU seconds",
+        *plan.notes,
     )
+    print("; ".join(lines), flush=True)
     return {
         "peak": total,
         "fits": plan.fits,
