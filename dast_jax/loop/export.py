@@ -14,6 +14,7 @@ from dast_jax.options import opt
 if TYPE_CHECKING:
     from dast_jax.models.llama_config import LlamaConfig
     from dast_jax.models.lora import Lora
+    from dast_jax.models.tokenizer import Tokenizer
     from dast_jax.store.run_store import RunStore
 
 __all__ = ["ExportOptions", "export_run"]
@@ -42,9 +43,6 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
     run with adapters also for its weights, into which they are merged, unless `options.adapter`. Raises
     `UserError` when `run` is no run directory or has not trained that round, or `out` holds something else.
     """
-    import jax
-
-    from dast_jax.models.hf import save_model
     from dast_jax.models.hub import resolve_model
     from dast_jax.models.load import load_description
     from dast_jax.models.lora import lora_of
@@ -69,29 +67,42 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
         tokenizer.save(out)
         (out / "README.md").write_text(card, encoding="utf-8")
         return round
-    params = _policy(run_config, config, checkpoint, lora)
-    if options.dtype != "kept":
-        params = jax.tree.map(lambda x: x.astype(options.dtype), params)
-    save_model(out, config, params, tokenizer, card)
+    _write_model(out, run_config, checkpoint, lora, options.dtype, (config, tokenizer, card))
     return round
 
 
-def _policy(run_config: RunConfig, config: LlamaConfig, checkpoint: Path, lora: Lora | None) -> Any:
-    """Return the weights of a checkpoint on the host, its adapters merged into the base model's."""
+def _write_model(
+    out: Path,
+    run_config: RunConfig,
+    checkpoint: Path,
+    lora: Lora | None,
+    dtype: str,
+    described: tuple[LlamaConfig, Tokenizer, str],
+) -> None:
+    """Write the weights of a checkpoint, one parameter at a time; with adapters merged into the base model's.
+
+    `described` are the model's config and tokenizer, and its card.
+    """
     import jax
 
+    from dast_jax.models.hf import save_model
     from dast_jax.models.hub import resolve_model
     from dast_jax.models.load import abstract_model, load_model
     from dast_jax.models.lora import join_adapters, merged
-    from dast_jax.training.checkpoint import load_policy
+    from dast_jax.training.checkpoint import open_policy
 
-    model = run_config.model
+    model, kept = run_config.model, None if dtype == "kept" else dtype
+    config, tokenizer, card = described
     if lora is None:
-        return load_policy(checkpoint, _on_host(abstract_model(config, dtype=model.dtype)[1]))
+        template = _on_host(abstract_model(config, dtype=model.dtype)[1])
+        with open_policy(checkpoint, template) as read:
+            save_model(out, config, template, tokenizer, card, dtype=kept, read=read)
+        return
     adapters = _adapters(run_config, config, checkpoint, lora)
     with jax.default_device(_host()):
         base = load_model(resolve_model(model.path), dtype=model.dtype).params
-        return merged(join_adapters(adapters, base), lora)
+        params = merged(join_adapters(adapters, base), lora)
+    save_model(out, config, params, tokenizer, card, dtype=kept)
 
 
 def _adapters(run_config: RunConfig, config: LlamaConfig, checkpoint: Path, lora: Lora) -> Any:

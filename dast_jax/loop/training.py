@@ -12,6 +12,7 @@ import numpy as np
 from dast_jax.data.fitting import named_ids
 from dast_jax.data.prompts import PromptBuilder
 from dast_jax.loop.context import Context
+from dast_jax.loop.device_use import measure_use
 from dast_jax.loop.policy import BASE, Policy
 from dast_jax.methods.base import Method
 from dast_jax.metrics.flops import Flops, scoring_flops, training_flops
@@ -80,6 +81,7 @@ def _learn(
     on_step: OnStep,
 ) -> TrainedResult:
     """Train the policy after round `start` on the set, and keep it as that of `round`."""
+    used = measure_use(context.policy.mesh)
     policy = context.policy
     checkpoints = TrainCheckpoints(
         context.store.path / "checkpoints" / "training", seconds=options.checkpoint_seconds
@@ -109,7 +111,7 @@ def _learn(
     policy.put(result.params, round)
     checkpoints.clear()
     flops, stats = _flops(policy, result.stats), result.stats
-    speed = training_speed(stats, stats.seconds, stats.device_seconds, flops, policy.peak)
+    speed = training_speed(stats, stats.seconds, stats.device_seconds, flops, policy.peak, used())
     return TrainedResult(training=_training_result(stats, is_reference, speed), flops=flops + scoring)
 
 

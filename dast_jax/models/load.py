@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -76,7 +75,7 @@ def load_model(
     graphdef, template = abstract_model(config, dtype=dtype, compute_dtype=compute_dtype, remat=remat)
     read = source.read if adapter is None else adapter.merging(source.read, config)
     try:
-        params = build_params(template, config, read, _placer(template, mesh))
+        params = build_params(template, config, read, _shardings(template, mesh))
         if "lm_head.weight" in source.shapes and config.tie_word_embeddings:
             _check_head(source)
     except UserError as error:
@@ -130,15 +129,9 @@ def _check_head(source: Folder | GGUFFile) -> None:
         )
 
 
-def _placer(template: Params, mesh: Mesh | None) -> Any:
-    """Return the function that puts a host array on the device(s), split as the table says."""
+def _shardings(template: Params, mesh: Mesh | None) -> dict[tuple[str, ...], Any] | None:
+    """Return each parameter's layout by the table, None for one device."""
     if mesh is None:
-        return lambda path, array: jnp.asarray(array)
-    shardings = dict(nnx.to_flat_state(param_shardings(template, mesh)))
-
-    def place(path: tuple[str, ...], array: np.ndarray) -> jax.Array:
-        return jax.make_array_from_callback(
-            array.shape, shardings[path].get_value(), lambda index: array[index]
-        )
-
-    return place
+        return None
+    laid_out = nnx.to_flat_state(param_shardings(template, mesh))
+    return {tuple(map(str, path)): leaf.get_value() for path, leaf in laid_out}
