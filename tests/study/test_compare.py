@@ -103,7 +103,9 @@ def test_gates_of_the_small_study(small_study: Path, capsys: pytest.CaptureFixtu
     assert (counts["value"], counts["passed"], counts["note"]) == (1.0, False, "1 of 5")
     rows = [
         row
-        for part in (small_study / "gates" / "runs" / "estimate-s0").glob("rounds/00/responses/part-*.parquet")
+        for part in (small_study / "gates" / "runs" / "estimate-s0").glob(
+            "rounds/00/responses/part-*.parquet"
+        )
         for row in pq.read_table(part, partitioning=None).to_pylist()
     ]
     assert len(rows) == 16 * 10
