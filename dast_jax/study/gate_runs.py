@@ -7,7 +7,7 @@ and M_0 probed zero-shot and few-shot.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +85,8 @@ def _gates(study: Study, out: Path) -> Iterator[Gate]:
     seeds = _seeds(study)
     sft = [summary for seed in seeds if (summary := _summary(run_directory(out, "sft", seed)))]
     rft = _summary(run_directory(out, "rft", seeds[0]))
-    yield of.length_gate("sft", *_lengths(sft[0] if sft else None))
-    yield of.length_gate("rft", *_lengths(rft))
+    yield of.length_gate("sft", *_lengths(sft))
+    yield of.length_gate("rft", *_lengths([rft] if rft else []))
     sets = dict.fromkeys(name for summary in sft for name in summary.rounds[-1].evaluation)
     yield of.spread_gate({s: [x.rounds[-1].evaluation[s].accuracy for x in sft] for s in sets})
     yield from _estimate_gates(run_directory(out / "gates", "estimate", seeds[0]))
@@ -139,13 +139,18 @@ def _summary(directory: Path) -> Summary | None:
     return summary if summary and summary.status == "finished" else None
 
 
-def _lengths(summary: Summary | None) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the mean length by evaluation set of M_0 and of the first policy; empty without a run."""
-    if summary is None or summary.base is None:
+def _lengths(runs: Sequence[Summary]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the mean length by evaluation set of M_0 and of the first policy, over `runs`."""
+    base = [run.base.evaluation for run in runs if run.base]
+    first = [run.rounds[0].evaluation for run in runs if run.base]
+    names = list(base[0]) if base else []
+    if any(name not in sets for sets in first for name in names):  # evaluation.every_round=false
         return {}, {}
-    sets = (summary.base.evaluation, summary.rounds[0].evaluation)
-    base, first = ({name: found.mean_length for name, found in side.items()} for side in sets)
-    return base, first
+    before, after = (
+        {name: float(np.mean([sets[name].mean_length for sets in side])) for name in names}
+        for side in (base, first)
+    )
+    return before, after
 
 
 def _levels(
