@@ -26,7 +26,8 @@ from dast_jax.study.definition import Entry, Study, run_directory
 
 __all__ = ["gate_configs", "gates_of", "two_estimates"]
 
-_PROBED, _PROBE_TRIALS = 128, 8
+_PROBED, _PROBE_TRIALS = 64, 16
+"""What is probed of the pool: others must be left, for exemplars."""
 
 
 def gates_of(study: Study, out: Path) -> Gates:

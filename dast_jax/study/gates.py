@@ -45,9 +45,8 @@ def length_gate(label: str, base: Mapping[str, float], first: Mapping[str, float
     changes = {s: 100 * (first[s] / base[s] - 1) for s in base if s in first and base[s]}
     if not changes:
         return _unmeasured(name, _LENGTH, f"no finished run of an entry {label}")
-    worst = max(changes, key=lambda s: abs(changes[s]))
-    note = f"{worst}: {base[worst]:.1f} to {first[worst]:.1f} tokens"
-    return _gate(name, abs(changes[worst]), _LENGTH, note)
+    note = "; ".join(f"{s}: {base[s]:.1f} to {first[s]:.1f} tokens" for s in changes)
+    return _gate(name, max(map(abs, changes.values())), _LENGTH, note)
 
 
 def spread_gate(accuracies: Mapping[str, Sequence[float]]) -> Gate:
@@ -60,9 +59,9 @@ def spread_gate(accuracies: Mapping[str, Sequence[float]]) -> Gate:
     fewest = min((len(values) for values in accuracies.values()), default=0)
     if fewest < SEEDS:
         return _unmeasured(name, _SPREAD, f"{fewest} finished runs of an entry sft")
-    worst = max(found, key=found.__getitem__)
-    each = ", ".join(f"{100 * value:.1f}" for value in accuracies[worst])
-    return _gate(name, found[worst], _SPREAD, f"{worst}: {each} %")
+    each = {s: ", ".join(f"{100 * value:.1f}" for value in accuracies[s]) for s in found}
+    note = "; ".join(f"{s}: {sd:.2f} ({each[s]} %)" for s, sd in found.items())
+    return _gate(name, max(found.values()), _SPREAD, note)
 
 
 def agreement_gates(

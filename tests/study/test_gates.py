@@ -37,7 +37,8 @@ def test_the_spread_of_five_seeds():
     close, apart = [0.60, 0.61, 0.62, 0.63, 0.64], [0.60, 0.61, 0.62, 0.63, 0.70]
     gate = spread_gate({"a": close, "b": apart})
     assert (gate.value, gate.passed) == (pytest.approx(100 * np.std(apart, ddof=1)), False)
-    assert gate.note.startswith("b:")
+    assert "a: 1.58 (60.0, " in gate.note
+    assert "b: 3.90 (60.0, " in gate.note
     assert spread_gate({"a": close}).passed
     assert spread_gate({"a": close[:4]}).passed is None
     assert spread_gate({}).passed is None
