@@ -38,7 +38,7 @@ def test_the_spread_of_five_seeds():
     gate = spread_gate({"a": close, "b": apart})
     assert (gate.value, gate.passed) == (pytest.approx(100 * np.std(apart, ddof=1)), False)
     assert "a: 1.58 (60.0, " in gate.note
-    assert "b: 3.90 (60.0, " in gate.note
+    assert "b: 3.96 (60.0, " in gate.note
     assert spread_gate({"a": close}).passed
     assert spread_gate({"a": close[:4]}).passed is None
     assert spread_gate({}).passed is None
