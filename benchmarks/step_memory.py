@@ -36,11 +36,11 @@ class DenseSFT:
 
     head_chunk: int = 0
 
-    def loss(self, model: Llama, micro: Any) -> tuple[jax.Array, SFTMetrics]:
+    def loss(self, model: Llama, micro: Any, unembed: Any) -> tuple[jax.Array, SFTMetrics]:
         """Return the summed loss, and the sums."""
         hidden = model(micro["tokens"], micro["positions"], micro["segment_ids"])
         weights = micro["weights"]
-        scores = dense_logprobs(hidden, model.unembed(), micro["targets"], 0, weights)
+        scores = dense_logprobs(hidden, unembed, micro["targets"], 0, weights)
         nll = -jnp.sum(weights * scores.logprob)
         return nll, SFTMetrics(nll=nll, tokens=jnp.sum(weights), correct=jnp.sum(weights * scores.top))
 
@@ -56,14 +56,23 @@ def dense_logprobs(hidden: Any, unembed: Any, targets: Any, chunk: int, weights:
     return TokenScores(at_target, jnp.argmax(logits, axis=-1) == targets)
 
 
-def dense_attention(q: Any, k: Any, v: Any, segment_ids: Any = None, *, parents: Any = None) -> Any:
+def dense_attention(
+    q: Any,
+    k: Any,
+    v: Any,
+    segment_ids: Any = None,
+    *,
+    parents: Any = None,
+    positions: Any = None,
+    window: int | None = None,
+) -> Any:
     """Return `attention.attention` from scores [B, N, T, T]."""
     batch, length, _, width = q.shape
-    rows = Rows(segment_ids, parents)
+    rows = Rows(segment_ids, parents, positions if window is not None else None)
     grouped = q.reshape(batch, length, k.shape[2], -1, width)
     scores = jnp.einsum("btkgh,bskh->bkgts", grouped, k, preferred_element_type=jnp.float32) * width**-0.5
     at = jnp.arange(length)
-    scores = jnp.where(visible(rows, rows, at, at, None)[:, None, None], scores, -1e30)
+    scores = jnp.where(visible(rows, rows, at, at, window)[:, None, None], scores, -1e30)
     return jnp.einsum("bkgts,bskh->btkgh", jax.nn.softmax(scores), v).reshape(q.shape)
 
 

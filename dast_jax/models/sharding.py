@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from dast_jax.errors import UserError
 from dast_jax.models.options import MeshOptions
+from dast_jax.models.target import target_platform
 
 __all__ = [
     "LOGICAL_AXES",
@@ -107,9 +108,9 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
 
 
 def on_one_cpu() -> bool:
-    """Return whether what is traced now will run on one CPU device."""
+    """Return whether what is traced now will run on one CPU device: of the mesh, if there is one."""
     mesh = jax.sharding.get_abstract_mesh()
-    return jax.default_backend() == "cpu" and (mesh.empty or mesh.size == 1)
+    return target_platform() == "cpu" and (mesh.empty or mesh.size == 1)
 
 
 def _is_variable(leaf: Any) -> bool:

@@ -27,6 +27,7 @@ from dast_jax.models.cache import Suffixes, Window, append, blocked, empty_windo
 from dast_jax.models.decode_attention import DecodeContext, Groups
 from dast_jax.models.llama import Graph, LlamaConfig, Params
 from dast_jax.models.sharding import constrain
+from dast_jax.models.target import target_platform
 from dast_jax.records import StageKey
 from dast_jax.sampling.automatic import available_memory, choose_shapes
 from dast_jax.sampling.filters import Choice, choose
@@ -84,15 +85,16 @@ class Engine:
         """
         model = nnx.merge(graphdef, params)
         _check_positions(options, model.config)
-        self.options = options = choose_shapes(
-            options,
-            model.config,
-            model.dtype,
-            cpu=jax.default_backend() == "cpu",
-            memory=available_memory(mesh),
-        )
-        self.tokenizer = tokenizer
         self.mesh = mesh
+        with self._on_mesh():
+            self.options = options = choose_shapes(
+                options,
+                model.config,
+                model.dtype,
+                cpu=target_platform() == "cpu",
+                memory=available_memory(mesh),
+            )
+        self.tokenizer = tokenizer
         self._graphdef = graphdef
         self._params: Params | None = params
         self._config: LlamaConfig = model.config
@@ -112,7 +114,8 @@ class Engine:
         self._begun: set[str] = set()
         # Layouts are fixed in advance: left to the compiler, an output's may differ from the input's, and
         # the next call would be compiled again.
-        slots, pool = state_shardings(options, self._config, mesh) if mesh else (None, None)
+        with self._on_mesh():
+            slots, pool = state_shardings(options, self._config, mesh) if mesh else (None, None)
         packed = whole(mesh) if mesh else None
         self._allocate = _jit(self._empty, donate=(), out=(slots, pool) if mesh else None)
         self._prefill = _jit(self._prefill_step, donate=(1,), out=pool)
@@ -133,7 +136,8 @@ class Engine:
 
     def memory_bytes(self) -> int:
         """Return the bytes of slots and prompt pool, over all devices of a mesh, without the parameters."""
-        return state_bytes(self.options, self._config, self._dtype)
+        with self._on_mesh():
+            return state_bytes(self.options, self._config, self._dtype)
 
     def release(self) -> None:
         """Free the memory of slots and pool; the next stage allocates it again."""
@@ -243,7 +247,8 @@ class Engine:
         """Return the pool with the first `n` prompts in rows `rows`."""
         model = nnx.merge(self._graphdef, params)
         hidden, cache = model.prefill(tokens, lengths)
-        logits, prompts = model.logits(hidden), blocked(cache)
+        logits = model.logits(hidden)
+        prompts = blocked(cache, pool.cache.k[0].shape[-1])
 
         def keep(i: Int[Array, ""], pool: Pool) -> Pool:
             row = rows[i]
@@ -297,7 +302,7 @@ class Engine:
         model = nnx.merge(self._graphdef, params)
         # XLA for CPU copies a layer's weights out of the stack before it multiplies: once a tick, not each
         # step. Elsewhere slices are read in place, and copies would only take memory.
-        on_cpu = jax.default_backend() == "cpu"
+        on_cpu = target_platform() == "cpu"
         layers = jax.lax.optimization_barrier(model.layer_slices()) if on_cpu else None
         state = state._replace(active=state.active & live)
         # A response begins with a tick, so at the next ones it has a multiple of `tick_steps` entries.
