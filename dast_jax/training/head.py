@@ -93,7 +93,7 @@ def target_scores(
 
 
 def _scores_forward(
-    hidden: Array, unembed: Array, targets: Array, weights: Array, chunk: int
+    hidden: Array, unembed: Unembedding, targets: Array, weights: Array, chunk: int
 ) -> tuple[Any, Any]:
     done = _passes(hidden, unembed, targets, weights, chunk)
     return (done.logprob, done.top), (hidden, unembed, targets, weights, done.normalizer)
@@ -130,7 +130,7 @@ def _sums(done: _Pass, weights: Array) -> tuple[Array, Array]:
 
 
 def _nll_forward(
-    hidden: Array, unembed: Array, targets: Array, weights: Array, chunk: int
+    hidden: Array, unembed: Unembedding, targets: Array, weights: Array, chunk: int
 ) -> tuple[Any, Any]:
     done = _passes(hidden, unembed, targets, weights, chunk, -weights)
     at_unembed = _cotangent(done.at_unembed, unembed)
