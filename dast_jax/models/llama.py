@@ -9,6 +9,7 @@ norms, softmax and logits are float32.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -329,7 +330,7 @@ class Llama(nnx.Module):
         unrotated, window = self._unrotated(), self.config.sliding_window
         # Distances are those of positions in the row, unless a segment continues one that is elsewhere.
         apart = positions if parents is not None else None
-        parts = _mlp_parts(*tokens.shape, self.config.intermediate_size) if self.remat else 1
+        parts = _mlp_parts(tokens.shape, self.config.intermediate_size) if self.remat else 1
 
         def body(
             x: Float[Array, "B T D"], layer_params: tuple[Params, Any]
@@ -354,14 +355,14 @@ class Llama(nnx.Module):
         return x, KVCache(*(tuple(a[i] for i in range(self.config.num_layers)) for a in stacked_cache))
 
 
-def _mlp_parts(rows: int, length: int, width: int) -> int:
+def _mlp_parts(shape: tuple[int, ...], width: int) -> int:
     """Return in how many parts the MLP is computed where activations are computed again to save memory.
 
     1 on a mesh, on which each part would gather the weights.
     """
     mesh = jax.sharding.get_abstract_mesh()
     parts = 1
-    while rows * length * width // parts > _MLP_ELEMENTS and length % (2 * parts) == 0:
+    while math.prod(shape) * width // parts > _MLP_ELEMENTS and shape[-1] % (2 * parts) == 0:
         parts *= 2
     return parts if mesh.empty or mesh.size == 1 else 1
 
