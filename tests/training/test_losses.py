@@ -218,7 +218,7 @@ def micro_batches(objective):
 def test_a_step_of_micro_batches_gathers_and_reduces_the_unembedding_once(make):
     """Outside of the loop over micro-batches too, and with the gradients of one device."""
     objective = make()
-    config = dataclasses.replace(tiny.CONFIG, vocab_size=1024)
+    config = dataclasses.replace(tiny.CONFIG, vocab_size=1024, num_layers=1)
     graphdef, params = nnx.split(Llama(config, rngs=nnx.Rngs(0)))
     batch = micro_batches(objective)
     grads = jax.jit(objective_grads, static_argnums=(0, 3))
@@ -231,6 +231,8 @@ def test_a_step_of_micro_batches_gathers_and_reduces_the_unembedding_once(make):
         )
         compiled = grads.lower(graphdef, *placed, objective).compile()
         found = compiled(*placed)
-    large = collectives(compiled.as_text(), config.hidden_size * config.vocab_size)
+    # The embedding's gradient, of the other shape, is summed with those of the layers.
+    lines = [line for line in compiled.as_text().splitlines() if "f32[1024,16]" not in line]
+    large = collectives("\n".join(lines), config.hidden_size * config.vocab_size)
     assert large == {"ENTRY": ["all-gather", "all-reduce"]}
     assert tiny.close(found, expected)
