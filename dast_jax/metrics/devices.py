@@ -16,23 +16,29 @@ class Peak:
     source: str
 
 
-_H100 = "NVIDIA H100 Tensor Core GPU datasheet"
+# NVIDIA's datasheets give products with 2:4 sparsity; dense ones are half of that.
+_H100 = "NVIDIA H100 Tensor Core GPU datasheet: 1,979 (PCIe: 1,513) TFLOPS with sparsity"
+_H200 = "NVIDIA H200 Tensor Core GPU datasheet: 1,979 TFLOPS with sparsity"
 _A100 = "NVIDIA A100 Tensor Core GPU datasheet"
-_TPU = "cloud.google.com/tpu/docs, system architecture of the version"
+_L4 = "NVIDIA L4 Tensor Core GPU datasheet: 242 TFLOPS with sparsity"
+_TPU = "https://docs.cloud.google.com/tpu/docs/{}, key specifications of a chip"
+_V5E = Peak(flops=197e12, bandwidth=819e9, source=_TPU.format("v5e"))
+_V5P = Peak(flops=459e12, bandwidth=2.765e12, source=_TPU.format("v5p"))
+_V6E = Peak(flops=918e12, bandwidth=1.638e12, source=_TPU.format("v6e"))
 _PEAKS = {
     "NVIDIA H100 80GB HBM3": Peak(flops=989.4e12, bandwidth=3.35e12, source=_H100),
     "NVIDIA H100 PCIe": Peak(flops=756e12, bandwidth=2.0e12, source=_H100),
-    "NVIDIA H200": Peak(flops=989.4e12, bandwidth=4.8e12, source="NVIDIA H200 Tensor Core GPU datasheet"),
+    "NVIDIA H200": Peak(flops=989.4e12, bandwidth=4.8e12, source=_H200),
     "NVIDIA A100-SXM4-80GB": Peak(flops=312e12, bandwidth=2.039e12, source=_A100),
     "NVIDIA A100-SXM4-40GB": Peak(flops=312e12, bandwidth=1.555e12, source=_A100),
-    "NVIDIA L4": Peak(flops=121e12, bandwidth=300e9, source="NVIDIA L4 Tensor Core GPU datasheet"),
-    "TPU v4": Peak(flops=275e12, bandwidth=1.228e12, source=_TPU),
-    "TPU v5 lite": Peak(flops=197e12, bandwidth=819e9, source=_TPU),
-    "TPU v5e": Peak(flops=197e12, bandwidth=819e9, source=_TPU),
-    "TPU v5": Peak(flops=459e12, bandwidth=2.765e12, source=_TPU),
-    "TPU v5p": Peak(flops=459e12, bandwidth=2.765e12, source=_TPU),
-    "TPU v6 lite": Peak(flops=918e12, bandwidth=1.64e12, source=_TPU),
-    "TPU v6e": Peak(flops=918e12, bandwidth=1.64e12, source=_TPU),
+    "NVIDIA L4": Peak(flops=121e12, bandwidth=300e9, source=_L4),
+    "TPU v4": Peak(flops=275e12, bandwidth=1.2e12, source=_TPU.format("v4")),
+    "TPU v5 lite": _V5E,
+    "TPU v5e": _V5E,
+    "TPU v5": _V5P,
+    "TPU v5p": _V5P,
+    "TPU v6 lite": _V6E,
+    "TPU v6e": _V6E,
 }
 
 
