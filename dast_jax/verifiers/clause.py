@@ -237,7 +237,8 @@ _COMPARED = re.compile(
 
 _OTHERS_SAY = re.compile(
     r"\b(?:guess|claim|predict|hope|wish)(?:d|e?s|ed)?\b|\b(?:said|says|thought|believed|used to be|at first"
-    r"|previously|originally|initially|according to)\b|\bexpected\b(?! (?:value|number|gain|profit|score))|\bbefore\W*$"
+    r"|previously|originally|initially|according to)\b|\bexpected\b(?! (?:value|number|gain|profit|score))"
+    r"|\bbefore\W*$"
 )
 """`He guessed 5`, `It used to be 5`: somebody's number, or one that has changed."""
 
