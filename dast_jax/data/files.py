@@ -53,7 +53,7 @@ _LONGEST_NUMBER = 4_000
 
 
 def _json(text: str) -> Any:
-    """Return what JSON text holds; raise `ValueError` for a repeated key or a number that would be another."""
+    """Return what JSON text holds; raise `ValueError` for a repeated key and a number out of range."""
     return json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_float=_decimal)
 
 
