@@ -49,8 +49,8 @@ def csv(path: Path, text: str) -> Path:
         ('{"question": "q", "answer": ' + "9" * 5_000 + "}", "a number of 5,000 digits; write it as text"),
         ('{"question": "q", "answer": ' + "[" * 50_000, "too many lists or objects within each other"),
         (
-            '{"question": {"stem": "q", "choices": [{"label": "A", "text": "x"}, {"label": "A", "text": "y"}]}'
-            ', "answerKey": "A"}',
+            '{"question": {"stem": "q", "choices": [{"label": "A", "text": "x"}, {"label": "A", "text": "y"}]'
+            '}, "answerKey": "A"}',
             "no question or no answer",
         ),
     ],
