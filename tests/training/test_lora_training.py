@@ -23,7 +23,7 @@ from dast_jax.training.step import SFTObjective, objective_grads
 from dast_jax.training.trainer import train
 
 LORA = lora_of(LoraOptions(rank=2, alpha=3.0))
-OPTIONS = dataclasses.replace(tiny.OPTIONS, epochs=1, eps=1e-3)
+OPTIONS = dataclasses.replace(tiny.OPTIONS, epochs=4, learning_rate=3e-2, eps=1e-3)
 
 
 def graph():
