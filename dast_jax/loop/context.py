@@ -10,7 +10,9 @@ from typing import Any
 
 from dast_jax.config import RunConfig
 from dast_jax.data.prompts import PromptBuilder
+from dast_jax.distributed.group import current, tell
 from dast_jax.errors import UserError
+from dast_jax.loop.lead import LeadingEngine, same_keys
 from dast_jax.loop.policy import BASE, Policy
 from dast_jax.loop.problems import Problems, load_problems, queries_digest
 from dast_jax.options import to_dict
@@ -48,8 +50,10 @@ PROBE = 2**20
 
 
 def make_engine(policy: Policy, options: SamplingOptions) -> Engine:
-    """Return a sampling engine for the policy's model."""
-    return Engine(
+    """Return a sampling engine for the policy's model, which leads those of other processes."""
+    group = current()
+    kind = LeadingEngine if group is not None and group.leads else Engine
+    return kind(
         policy.graphdef,
         policy.after(BASE),
         tokenizer=policy.tokenizer,
@@ -95,6 +99,7 @@ def open_context(
     config: RunConfig, store: RunStore, verifier: Verifier, *, tools: Tools, on_progress: OnProgress = silent
 ) -> Context:
     """Load the model and the queries, and make the engines. Raises `UserError` for what cannot be used."""
+    tell("open", keys=same_keys(config))
     policy = Policy(config, store.path / "checkpoints")
     sampler = tools.make_engine(policy, _with_kept_shapes(config.sampling, store))
     sampling = sampler.options
@@ -119,9 +124,11 @@ def open_context(
 def facts(context: Context) -> RunFacts:
     """Return what is known before the first stage: sizes, sources, skipped queries."""
     problems = context.problems
+    digest = context.policy.base_digest()
+    tell("model", digest=digest)
     return RunFacts(
         parameters=context.policy.parameters,
-        model_digest=context.policy.base_digest(),
+        model_digest=digest,
         device=_device(context.policy),
         mesh=dict(context.policy.mesh.shape),
         data=DataFacts(

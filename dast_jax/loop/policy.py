@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from dast_jax.config import RunConfig
+from dast_jax.distributed.group import tell
+from dast_jax.errors import UserError
 from dast_jax.metrics.devices import Peak, peak_of
 from dast_jax.models.checks import check_length
 from dast_jax.models.digest import model_digest
@@ -25,7 +28,8 @@ BASE = -1
 class Policy:
     """Holds one set of weights on the device, and fetches another round's from the run when asked.
 
-    Only one set is held: the base model is read again from its folder where a round restarts from it.
+    Only one set is held: the base model is read again from its folder where a round restarts from it. On
+    several processes each holds its part, and all fetch and keep the same.
     """
 
     def __init__(self, config: RunConfig, checkpoints: Path):
@@ -33,6 +37,7 @@ class Policy:
         self._folder = resolve_model(config.model.path)  # once: a branch on the hub may move
         self._checkpoints = checkpoints
         self.mesh = make_mesh(config.mesh)
+        _check_all_used(self.mesh)
         loaded = self._load_base()
         self.config = loaded.config
         check_length(loaded.config, config.training.sequence_length, "training.sequence_length")
@@ -66,6 +71,7 @@ class Policy:
 
     def after(self, round: int) -> Any:
         """Return the weights after `round` (BASE for M_0)."""
+        tell("after", round=round)
         if round != self._round:
             if round == BASE:
                 self._params = self._load_base().params
@@ -82,6 +88,7 @@ class Policy:
 
     def put(self, params: Any, round: int) -> None:
         """Keep `params` as the result of `round`, durably."""
+        tell("put", round=round)
         save_policy(self._path(round), params)
         self._params = params
         self._round = round
@@ -97,4 +104,13 @@ class Policy:
             compute_dtype=model.compute_dtype,
             remat=model.remat,
             mesh=self.mesh,
+        )
+
+
+def _check_all_used(mesh: Mesh) -> None:
+    """Raise `UserError` where a process of several has devices outside the mesh: it could not take part."""
+    if jax.process_count() > 1 and mesh.size != jax.device_count():
+        raise UserError(
+            f"mesh: {mesh.size} of the {jax.device_count()} devices of all {jax.process_count()} processes; "
+            "a run on several processes uses all, so set one of mesh.data, mesh.fsdp and mesh.tensor to -1"
         )

@@ -68,5 +68,6 @@ def available_memory(mesh: Mesh | None) -> int | None:
             return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (ValueError, OSError, AttributeError):
             return None
-    limits: list[int] = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in devices]
-    return sum(limits) if all(limits) else None
+    mine = [device for device in devices if device.process_index == jax.process_index()]  # only these say
+    limits: list[int] = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in mine]
+    return sum(limits) * len(devices) // len(mine) if all(limits) else None
