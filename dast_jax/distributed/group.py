@@ -132,8 +132,6 @@ class Group:
         kind, message, code = json.loads(text)
         if kind == "signal":
             message = f"stopped by {message}; run the same command to continue"
-        else:
-            log.error("%s", message)
         error = UserError if code == UserError.exit_code else InterruptedRunError
         interruption.request(error(message))
         if kind == "failed":

@@ -114,10 +114,11 @@ def _part(group: Group, error: BaseException | None, options: DistributedOptions
         group.say_end(*_conclusion(error, group.index))
     elif error is not None:
         end = group.await_end(_EXPECTED_SECONDS)
-        if end is None and not isinstance(error, EndedError):
-            group.report("failed", *reversed(_conclusion(error, group.index)))
-            end = group.await_end(_PART_SECONDS)
-        error = error if end is None else EndedError(*end)
+        if end is not None:
+            error = EndedError(*end)
+        elif not isinstance(error, EndedError):
+            code, message = _conclusion(error, group.index)
+            group.report("failed", message, code)
     if group.part(_PART_SECONDS if error is not None else _FINISH_SECONDS):
         jax.distributed.shutdown()
     return error
