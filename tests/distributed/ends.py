@@ -24,6 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 time.sleep(0.01)
             time.sleep(0.2)  # while the same signal arrives once more
             interruption.check()
+    if how == "hang":
+        with interruption.deferred(0.2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
     os.kill(os.getpid(), getattr(signal, how))
     time.sleep(60)
     return 0

@@ -40,6 +40,11 @@ def test_an_abort_is_a_resumable_end(signal_name: str, sentence: str) -> None:
     assert "run the same command on every host to resume" in str(caught.value)
 
 
+def test_a_process_that_does_not_act_on_a_signal_ends_and_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    assert supervise(ENDS, ["hang"], 9) == 75
+    assert "stopped by SIGTERM without a new checkpoint, as 0.2 s have passed" in capfd.readouterr().err
+
+
 def test_a_signal_to_the_group_is_one_signal() -> None:
     """The child gets it twice, directly and from its parent, and still stops cleanly."""
     process = subprocess.Popen(
