@@ -7,6 +7,7 @@ directory is process 0's.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dast_jax.loop.context import make_engine
 from dast_jax.loop.lead import examples_of, pairs_of, same_keys, training_folder
 from dast_jax.loop.policy import Policy
 from dast_jax.models.embed import mean_pooled
+from dast_jax.models.options import ModelOptions
 from dast_jax.options import build
 from dast_jax.records import StageKey
 from dast_jax.sampling.engine import Engine
@@ -59,23 +61,27 @@ class _Follower:
         self._run = Path(config.run.dir).expanduser()
         self._engines: dict[int, Engine] = {}
         self._policy: Policy
-        self._params: Any = None
+        self._held: Any = None
 
     # --- opening ------------------------------------------------------------------------------------
 
-    def open(self, keys: dict[str, str]) -> None:
-        """Load the base model, for a config that says the same as that of process 0."""
+    def open(self, keys: dict[str, str], model: Values) -> None:
+        """Load the base model, for a config that says the same as that of process 0.
+
+        `model` has the options of the model with what was chosen when the run began.
+        """
         mine = same_keys(self._config)
         differing = sorted(key for key in {*keys, *mine} if keys.get(key) != mine.get(key))
         if differing:
             raise UserError(
                 f"{', '.join(differing)}: not the same as at process 0; run the same command on every host"
             )
-        self._policy = Policy(self._config, self._run / "checkpoints")
+        config = dataclasses.replace(self._config, model=build(ModelOptions, model))
+        self._policy = Policy(config, self._run / "checkpoints")
 
     def model(self, digest: str) -> None:
         """Compare the base model with that of process 0."""
-        if self._policy.base_digest() != digest:
+        if self._policy.base_digest != digest:
             raise UserError(
                 f"model.path: the files of {self._config.model.path} are not those of process 0; "
                 "copy them to every host"
@@ -85,37 +91,50 @@ class _Follower:
 
     def after(self, round: int) -> None:
         """Hold the weights after a round."""
-        self._params = self._policy.after(round)
+        self._held = self._policy.after(round)
+
+    def for_sampling(self, round: int) -> None:
+        """Hold the weights after a round as the sampler reads them."""
+        self._held = self._policy.for_sampling(round)
+
+    def trained(self, round: int) -> None:
+        """Hold the part of the weights after a round that training changes."""
+        self._held = self._policy.trained(round)
+
+    def take(self, round: int) -> None:
+        """Hold alone what training changes, which the next call trains."""
+        self._held = None
+        self._held = self._policy.take(round)
 
     def put(self, round: int) -> None:
-        """Keep the weights that were trained or held last."""
-        self._policy.put(self._params, round)
+        """Keep what is held, the result of the training or what there was before."""
+        self._policy.put(self._held, round)
 
-    def train(self, options: Values, seed: int, start: int, **columns: Any) -> None:
-        """Train from the weights after round `start`."""
-        reference = columns.get("reference")
-        self._params = None
-        policy, chosen = self._policy, build(TrainingOptions, options)
+    def train(self, options: Values, seed: int, **columns: Any) -> None:
+        """Train what is held."""
+        policy = self._policy
         common: Values = {
-            "options": chosen,
+            "options": build(TrainingOptions, options),
             "seed": seed,
             "pad_id": policy.tokenizer.pad_id,
             "mesh": policy.mesh,
             "checkpoints": TrainCheckpoints(training_folder(self._run)),
             "donate": True,
+            "frozen": policy.frozen,
         }
-        params = policy.take(start)
+        params, self._held = self._held, None
         if "chosen" in columns:
+            reference = columns.get("reference")
             result = train_preferences(policy.graphdef, params, pairs_of(columns), reference, **common)
         else:
             result = train(policy.graphdef, params, examples_of(columns), **common)
-        self._params = result.params
+        self._held = result.params
 
     def score(self, options: Values, **columns: Any) -> None:
         """Score pairs, for the collectives in it; process 0 has the result too."""
         reference_logprobs(
             self._policy.graphdef,
-            self._params,
+            self._held,
             pairs_of(columns),
             options=build(TrainingOptions, options),
             pad_id=self._policy.tokenizer.pad_id,
@@ -124,7 +143,7 @@ class _Follower:
 
     def embed(self, tokens: Any, lengths: Any) -> None:
         """Embed texts, as `score` scores pairs."""
-        mean_pooled(self._policy.graphdef, self._params, split(tokens, lengths), mesh=self._policy.mesh)
+        mean_pooled(self._policy.graphdef, self._held, split(tokens, lengths), mesh=self._policy.mesh)
 
     # --- sampling -----------------------------------------------------------------------------------
 
@@ -134,7 +153,7 @@ class _Follower:
 
     def set_params(self, engine: int, given: bool) -> None:
         """Give an engine the weights that are held, or none."""
-        self._engines[engine].set_params(self._params if given else None)
+        self._engines[engine].set_params(self._held if given else None)
 
     def release(self, engine: int) -> None:
         """Free an engine's caches."""
@@ -144,9 +163,17 @@ class _Follower:
         """Begin a stage."""
         self._engines[engine].start(StageKey(**key))
 
-    def prefill(self, engine: int, bucket: int, tokens: Any, lengths: Any, rows: list[int]) -> None:
+    def prefill(
+        self,
+        engine: int,
+        bucket: int,
+        tokens: Any,
+        lengths: Any,
+        rows: list[int],
+        parts: list[int] | None,
+    ) -> None:
         """Run prompts."""
-        self._engines[engine].prefill(bucket, split(tokens, lengths), rows)
+        self._engines[engine].prefill(bucket, split(tokens, lengths), rows, parts)
 
     def insert(self, engine: int, columns: Any, temperatures: list[float | None] | None) -> None:
         """Begin responses."""

@@ -34,14 +34,15 @@ __all__ = [
     "training_folder",
 ]
 
-_OWN = ("distributed", "run", "logging", "verifier", "profile")
-"""Sections that may differ between processes: they concern process 0 alone, or each its own."""
+_OWN = ("distributed", "logging", "verifier", "profile")
+"""Sections that may differ between processes, besides `run` but for its seed: each process has its own."""
 
 
 def same_keys(config: RunConfig) -> dict[str, str]:
     """Return the keys of a config that must be the same on every process, and their values as JSON."""
-    keys = {}
-    for section, values in config_dict(config).items():
+    keys: dict[str, str] = {}
+    plain = config_dict(config)
+    for section, values in {**plain, "run": {"seed": plain["run"]["seed"]}}.items():
         if section not in _OWN:
             keys |= {f"{section}.{key}": json.dumps(value, sort_keys=True) for key, value in values.items()}
     return keys
@@ -68,7 +69,7 @@ class LeadingEngine(Engine):
         tell("engine", engine=self._number, options=to_dict(self.options))
 
     def set_params(self, params: Params | None) -> None:
-        """As `Engine.set_params`; the others take what `Policy.after` returned last."""
+        """As `Engine.set_params`; the others take what `Policy.for_sampling` returned last."""
         tell("set_params", engine=self._number, given=params is not None)
         super().set_params(params)
 
@@ -82,18 +83,18 @@ class LeadingEngine(Engine):
         tell("start", engine=self._number, key=dataclasses.asdict(key))
         super().start(key)
 
-    def prefill(self, bucket: int, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> None:
+    def prefill(
+        self,
+        bucket: int,
+        prompts: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        parts: Sequence[int] | None = None,
+    ) -> None:
         """As `Engine.prefill`."""
         tokens, lengths = joined(prompts)
-        tell(
-            "prefill",
-            engine=self._number,
-            bucket=bucket,
-            tokens=tokens,
-            lengths=lengths,
-            rows=[int(row) for row in rows],
-        )
-        super().prefill(bucket, prompts, rows)
+        where = {"rows": [int(row) for row in rows], "parts": None if parts is None else [*map(int, parts)]}
+        tell("prefill", engine=self._number, bucket=bucket, tokens=tokens, lengths=lengths, **where)
+        super().prefill(bucket, prompts, rows, parts)
 
     def insert(
         self,
@@ -123,10 +124,9 @@ def tell_training(
     reference: np.ndarray | None,
     options: TrainingOptions,
     seed: int,
-    start: int,
 ) -> None:
-    """Have the others train with these arguments, from the policy after round `start`."""
-    arguments: dict[str, Any] = {"options": to_dict(options), "seed": seed, "start": start}
+    """Have the others train what `Policy.take` returned last with these arguments."""
+    arguments: dict[str, Any] = {"options": to_dict(options), "seed": seed}
     if reference is not None:
         arguments["reference"] = reference
     tell("train", **arguments, **_columns(rows))
