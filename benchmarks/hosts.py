@@ -150,7 +150,7 @@ def wait_for(moment: str, run_dir: Path, processes: Sequence[subprocess.Popen[by
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How two runs differ: responses of other tokens, and the largest difference of a weight."""
+    """How two runs differ: responses of other tokens, sampled or greedy, and the largest of a weight."""
 
     responses: int
     weights: float
@@ -164,7 +164,7 @@ class Difference:
 def difference(one: Path, other: Path) -> Difference:
     """Compare the results of two finished runs."""
     rounds = range(len(json.loads((one / "summary.json").read_text())["rounds"]))
-    responses, largest = 0, 0.0
+    responses, largest = sum(a != b for a, b in zip(_greedy(one), _greedy(other), strict=True)), 0.0
     for round in rounds:
         mine, theirs = _responses(one, round), _responses(other, round)
         responses += len(mine.items() ^ theirs.items())
@@ -178,6 +178,12 @@ def _responses(run_dir: Path, round: int) -> dict[tuple[int, int, int], tuple[in
     parts = sorted((run_dir / "rounds" / f"{round:02d}" / "responses").glob("part-*.parquet"))
     rows = [row for part in parts for row in pq.read_table(part, partitioning=None).to_pylist()]
     return {(row["query"], row["trial"], row["kind"]): tuple(row["tokens"]) for row in rows}
+
+
+def _greedy(run_dir: Path) -> list[str]:
+    """Return the texts of the evaluations that are kept for the report."""
+    files = sorted((run_dir / "rounds").glob("*/eval.json"))
+    return [sample["text"] for file in files for sample in json.loads(file.read_text())["samples"]]
 
 
 def _weights(run_dir: Path, round: int) -> list[np.ndarray]:

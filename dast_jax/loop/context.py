@@ -13,7 +13,7 @@ from dast_jax.config import RunConfig
 from dast_jax.data.prompts import PromptBuilder
 from dast_jax.distributed.group import current, tell
 from dast_jax.errors import UserError
-from dast_jax.loop.lead import LeadingEngine, same_keys
+from dast_jax.loop.lead import LeadingEngine, same_keys, tell_open
 from dast_jax.loop.policy import BASE, Policy
 from dast_jax.loop.problems import Problems, load_problems, queries_digest
 from dast_jax.models.layout import check_divides, replicated
@@ -107,7 +107,7 @@ def open_context(
     """Load the model and the queries, and make the engines. Raises `UserError` for what cannot be used."""
     keys = same_keys(config)
     config = dataclasses.replace(config, model=_with_kept_model(config.model, store))
-    tell("open", keys=keys, model=to_dict(config.model))
+    tell_open(keys, config.model, store.path)
     policy = Policy(config, store.path / "checkpoints")
     _choose(store, "model", policy.options, OF_DEVICE, config.model)
     _check_layout(config, policy)

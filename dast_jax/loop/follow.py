@@ -17,7 +17,7 @@ from dast_jax.distributed.group import current
 from dast_jax.distributed.messages import split
 from dast_jax.errors import EndedError, UserError
 from dast_jax.loop.context import make_engine
-from dast_jax.loop.lead import examples_of, pairs_of, same_keys, training_folder
+from dast_jax.loop.lead import examples_of, pairs_of, same_keys, sees_mark, training_folder
 from dast_jax.loop.policy import Policy
 from dast_jax.models.embed import mean_pooled
 from dast_jax.models.options import ModelOptions
@@ -65,16 +65,22 @@ class _Follower:
 
     # --- opening ------------------------------------------------------------------------------------
 
-    def open(self, keys: dict[str, str], model: Values) -> None:
+    def open(self, keys: dict[str, str], model: Values, mark: str) -> None:
         """Load the base model, for a config that says the same as that of process 0.
 
-        `model` has the options of the model with what was chosen when the run began.
+        `model` has the options of the model with what was chosen when the run began, `mark` what process 0
+        has written into the run's folder.
         """
         mine = same_keys(self._config)
         differing = sorted(key for key in {*keys, *mine} if keys.get(key) != mine.get(key))
         if differing:
             raise UserError(
                 f"{', '.join(differing)}: not the same as at process 0; run the same command on every host"
+            )
+        if not sees_mark(self._run, mark):
+            raise UserError(
+                f"run.dir: {self._run} is not the folder of process 0, and each process writes its part of a "
+                "checkpoint into it; put it on a file system that all hosts share"
             )
         config = dataclasses.replace(self._config, model=build(ModelOptions, model))
         self._policy = Policy(config, self._run / "checkpoints")

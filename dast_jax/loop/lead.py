@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import numpy as np
 from jaxtyping import Bool
 
 from dast_jax.config import RunConfig, config_dict
-from dast_jax.distributed.group import tell
+from dast_jax.distributed.group import current, tell
 from dast_jax.distributed.messages import joined, split
 from dast_jax.models.llama import Params
+from dast_jax.models.options import ModelOptions
 from dast_jax.options import to_dict
 from dast_jax.records import PreferencePair, SFTExample, StageKey
 from dast_jax.sampling.engine import Engine, TickOutput
@@ -28,7 +30,9 @@ __all__ = [
     "examples_of",
     "pairs_of",
     "same_keys",
+    "sees_mark",
     "tell_embedding",
+    "tell_open",
     "tell_scoring",
     "tell_training",
     "training_folder",
@@ -36,6 +40,9 @@ __all__ = [
 
 _OWN = ("distributed", "logging", "verifier", "profile")
 """Sections that may differ between processes, besides `run` but for its seed: each process has its own."""
+
+_MARK = ".process0"
+"""Beside the run's lock: by it the others see that their `run.dir` is that of process 0."""
 
 
 def same_keys(config: RunConfig) -> dict[str, str]:
@@ -46,6 +53,21 @@ def same_keys(config: RunConfig) -> dict[str, str]:
         if section not in _OWN:
             keys |= {f"{section}.{key}": json.dumps(value, sort_keys=True) for key, value in values.items()}
     return keys
+
+
+def tell_open(keys: Mapping[str, str], model: ModelOptions, run: Path) -> None:
+    """Have the others open the same model, if their config has these keys and they see this folder."""
+    if current() is None:
+        return
+    mark = secrets.token_hex(16)
+    (run / _MARK).write_text(mark)
+    tell("open", keys=keys, model=to_dict(model), mark=mark)
+
+
+def sees_mark(run: Path, mark: str) -> bool:
+    """Return whether this process sees the file that process 0 has written into the run's folder."""
+    path = run / _MARK
+    return path.is_file() and path.read_text() == mark
 
 
 def training_folder(run: Path) -> Path:

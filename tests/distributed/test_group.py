@@ -82,21 +82,20 @@ def test_a_killed_process_ends_the_other(index: int) -> None:
     assert GONE in err.splitlines()[-1], err
 
 
-@pytest.mark.parametrize("index", [0, 1])
-def test_a_silent_process_ends_the_other_and_itself_when_it_continues(index: int) -> None:
+def test_a_silent_process_ends_the_other_and_itself_when_it_continues() -> None:
     processes = _start("wait")
     _ready(processes)
-    os.killpg(processes[index].pid, signal.SIGSTOP)
+    silent, other = processes[1], processes[0]
+    os.killpg(silent.pid, signal.SIGSTOP)
     try:
-        other = processes[1 - index]
         _, err = other.communicate(timeout=300)
         assert other.returncode == 75, err
         assert GONE in err.splitlines()[-1], err
-        assert processes[index].poll() is None
+        assert silent.poll() is None
     finally:
-        os.killpg(processes[index].pid, signal.SIGCONT)
-    _, err = processes[index].communicate(timeout=300)
-    assert processes[index].returncode == 75, err
+        os.killpg(silent.pid, signal.SIGCONT)
+    _, err = silent.communicate(timeout=300)
+    assert silent.returncode == 75, err
     assert GONE in err.splitlines()[-1], err
 
 

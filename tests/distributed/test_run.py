@@ -39,3 +39,26 @@ def test_processes_refuse_a_mesh_that_leaves_one_out_and_configs_that_differ(tmp
     run_dir = tmp_path / "run"
     assert hosts.finish(hosts.start(run_dir, 2, "mesh.data=1")) == [2, 2]
     assert "mesh: 1 of the 4 devices of all 2 processes" in hosts.last_line(run_dir, 0)
+
+
+def test_the_others_say_what_differs_from_process_0(tmp_path: Path) -> None:
+    from dast_jax.config import load_config
+    from dast_jax.errors import UserError
+    from dast_jax.loop.follow import _Follower
+    from dast_jax.loop.lead import same_keys, sees_mark
+
+    (tmp_path / ".process0").write_text("one")
+    assert sees_mark(tmp_path, "one")
+    assert not sees_mark(tmp_path, "another")
+    assert not sees_mark(tmp_path / "elsewhere", "one")
+
+    def config(*overrides: str):
+        return load_config("quickstart", [f"run.dir={tmp_path}", *overrides])
+
+    keys = same_keys(config())
+    assert same_keys(config("distributed.process_id=1", "run.note=x", "verifier.workers=1")) == keys
+    follower = _Follower(config("run.seed=3", "mesh.data=-1"))
+    with pytest.raises(UserError, match=r"^mesh\.data, run\.seed: not the same as at process 0"):
+        follower.open(keys, {}, "one")
+    with pytest.raises(UserError, match=r"is not the folder of process 0"):
+        _Follower(config()).open(keys, {}, "another")
