@@ -25,6 +25,13 @@ class RunOptions:
     flush_seconds: float = opt(
         30.0, "seconds after which held responses are written anyway", min=0, changes_result=False
     )
+    grace_seconds: float = opt(
+        0.0,
+        "seconds from a signal until the machine is gone; a training state that cannot be saved within them "
+        "is left out, and the last checkpoint is kept; 0: as long as it takes",
+        min=0,
+        changes_result=False,
+    )
     repair: bool = opt(
         False, "repeat finished rounds whose files are damaged, instead of refusing", changes_result=False
     )
