@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +40,7 @@ from dast_jax.training.preference import needs_reference, preference_objective
 from dast_jax.training.score import make_score_step
 from dast_jax.training.step import SFTObjective, make_train_step
 
-__all__ = ["Program", "Shapes", "programs", "run_shapes"]
+__all__ = ["Program", "Shapes", "cached_model", "programs", "run_shapes"]
 
 _CPU_BLOCK, _BLOCK = 64, 128  # of blockwise attention
 
@@ -325,9 +326,19 @@ class _NoTokenizer:
 
 def _model(shapes: Shapes, dtype: str, lora: Lora | None) -> tuple[Any, Any]:
     options = shapes.options
-    return abstract_model(
-        shapes.model, dtype=dtype, compute_dtype=options.compute_dtype, remat=options.remat, lora=lora
-    )
+    return cached_model(shapes.model, dtype, options.compute_dtype, options.remat, lora)
+
+
+@functools.lru_cache(maxsize=16)
+def cached_model(
+    config: LlamaConfig,
+    dtype: str = "float32",
+    compute_dtype: str = "float32",
+    remat: str = "none",
+    lora: Lora | None = None,
+) -> tuple[Any, Any]:
+    """Return `abstract_model`: the programs of a plan, and of what it suggests, share few of them."""
+    return abstract_model(config, dtype=dtype, compute_dtype=compute_dtype, remat=remat, lora=lora)
 
 
 def _laid_out(tree: Any, mesh: Mesh) -> Any:
