@@ -247,7 +247,12 @@ def _choose(store: RunStore, section: str, chosen: Any, names: Sequence[str], gi
 def _with_kept_model(options: ModelOptions, store: RunStore) -> ModelOptions:
     """Return `options` with what was chosen when the run began, where they leave it open."""
     kept = store.config.get("model", {})
-    left = {name: kept[name] for name in OF_DEVICE if name in kept and getattr(options, name) == "auto"}
+    # Earlier versions had true and false for remat, which is chosen anew.
+    left = {
+        name: kept[name]
+        for name in OF_DEVICE
+        if isinstance(kept.get(name), str) and getattr(options, name) == "auto"
+    }
     return dataclasses.replace(options, **left)
 
 

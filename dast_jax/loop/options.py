@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from dast_jax.assets import refuse_remote
 from dast_jax.options import opt
-from dast_jax.store.mirror import check_address
 
 __all__ = ["RunOptions"]
 
@@ -46,4 +45,6 @@ class RunOptions:
     def __post_init__(self) -> None:
         refuse_remote(self.dir, "run.dir must be a local folder; run.mirror may be remote")
         if self.mirror:
+            from dast_jax.store.mirror import check_address  # here, as it imports pyarrow
+
             check_address(self.mirror)
