@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from dast_jax.reporting.run_tables import print_metrics
     from dast_jax.store.typed_json import write_result
 
-    metrics = evaluate_model(options, on_progress=ProgressDisplay())
+    with ProgressDisplay() as progress:
+        metrics = evaluate_model(options, on_progress=progress)
     if out:
         write_result(out, metrics)
     print_metrics(metrics)

@@ -70,8 +70,12 @@ class _Parser(argparse.ArgumentParser):
 class Arguments(Generic[T]):
     """What the command `dast_jax.NAME` takes: flags, and the keys of an options dataclass or `Schema`."""
 
-    def __init__(self, name: str, description: str, schema: type[T] | Schema[T], *flags: Flag):
+    def __init__(
+        self, name: str, description: str, schema: type[T] | Schema[T], *flags: Flag, example: str = ""
+    ):
+        """Remember them. `example` are arguments that work as they are, for those who give none."""
         self.name = name
+        self.example = example
         self.description = textwrap.dedent(description).strip()
         self.flags = flags
         self._schema = schema if isinstance(schema, Schema) else Schema(schema)
@@ -85,8 +89,12 @@ class Arguments(Generic[T]):
         arguments = list(sys.argv[1:] if argv is None else argv)
         schema, parser = self._schema, self._parser()
         if "-h" in arguments or "--help" in arguments:
-            print(visible(parser.format_help() + keys_help(schema, arguments), keep="\n"))
+            print(visible(parser.format_help() + keys_help(schema, arguments, parser.prog), keep="\n"))
             raise OutputShown
+        if self.example and not arguments:
+            raise UserError(
+                f"nothing to {self.name}; try {parser.prog} {self.example}, or see {parser.prog} --help"
+            )
         args = _parse(parser, arguments)
         mapping = schema.load(args.config) if args.config else {}
         for f in self.flags:
@@ -115,7 +123,9 @@ class Arguments(Generic[T]):
 
     def add_to(self, parser: argparse.ArgumentParser) -> None:
         """Add the flags and the overrides to `parser`."""
-        parser.add_argument("-h", "--help", action="store_true", help="show this help, with every key")
+        parser.add_argument(
+            "-h", "--help", action="store_true", help="show this help; --help all lists every key"
+        )
         for f in self.flags:
             action = "append" if f.repeated else "store"
             note = " (required)" if f.required else f" (sets {f.key})" if f.key else ""

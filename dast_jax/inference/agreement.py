@@ -61,7 +61,7 @@ def sample_trials(
             verifier=verifier,
             key=StageKey(options.seed, 0),
             trials=options.trials,
-            on_progress=lambda done, total: update(done, total=total),
+            update=update,
         )
     rollouts = [rollout for row in outcome.rollouts for rollout in row]
     verdicts = [verdict for row in outcome.verdicts for verdict in row]

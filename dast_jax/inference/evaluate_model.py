@@ -33,7 +33,7 @@ def evaluate_model(options: EvaluateOptions, *, on_progress: OnProgress = silent
             verifier=verifier,
             key=StageKey(options.seed, 0),
             trials=options.evaluation.trials,
-            on_progress=lambda done, total: update(done, total=total),
+            update=update,
         )
     evaluation = summarize(outcome, [query.level for query in data.queries])
     return Metrics(

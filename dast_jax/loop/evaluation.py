@@ -90,7 +90,7 @@ def _run_set(
             verifier=context.verifier,
             key=key,
             trials=trials,
-            on_progress=lambda done, total: update(done, total=total),
+            update=update,
         )
 
 

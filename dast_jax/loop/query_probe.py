@@ -109,7 +109,7 @@ def _sample(
             verifier=context.verifier,
             key=stage_key(context.config.run.seed, round, stage),
             trials=trials,
-            on_progress=lambda done, total: update(done, total=total),
+            update=update,
         )
 
 

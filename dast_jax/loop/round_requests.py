@@ -67,16 +67,17 @@ class RoundRequests:
         self._stored = log.stored()
         self._counter = TallyCounter(len(pool), carried, distinct=method.distinct)
         self._carried = len(carried)
+        self._correct = 0
         self._in_flight = 0
         self._unsettled: deque[tuple[int, Rollout, Future[Verdict]]] = deque()
         self._exhausted = False
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Trials of this round requested so far, finished, and, carried ones included, correct."""
+        """Trials of this round requested so far, finished, and correct; carried ones are not counted."""
         tally = self._counter.tally
         requested, finished = int(tally.requested.sum()), int(tally.finished.sum())
-        return requested - self._carried, finished - self._carried, int(tally.correct.sum())
+        return requested - self._carried, finished - self._carried, self._correct
 
     def next(self, tick: int) -> Requests:
         """Return the method's requests, given the verdicts of all responses finished by `tick` − lag."""
@@ -135,6 +136,7 @@ class RoundRequests:
         while self._unsettled and self._unsettled[0][0] <= tick:
             _, rollout, pending = self._unsettled.popleft()
             verdict = pending.result()
+            self._correct += verdict.correct
             self._counter.finish(
                 rollout.query,
                 correct=verdict.correct,

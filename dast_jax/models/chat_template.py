@@ -22,6 +22,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dast_jax.runtime.limits import ended_by_overtime
+
 __all__ = ["ChatTemplate", "TemplateFailedError"]
 
 _CPU_SECONDS = 2
@@ -100,9 +102,9 @@ class ChatTemplate:
         code = self._process.wait()
         self._end()
         self._process = self._end = None
-        if code == -signal.SIGPROF:
+        if ended_by_overtime(code):
             return f"it takes more than {_CPU_SECONDS} seconds of CPU time"
-        if code == -signal.SIGKILL:
+        if code == -getattr(signal, "SIGKILL", 0):
             return f"it took more than {_BACKSTOP:.0f} seconds, or all memory"
         return f"its process ended with code {code}"
 
