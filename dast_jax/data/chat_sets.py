@@ -44,7 +44,7 @@ def messages(row: Row, options: DataOptions) -> Fields:
 
 
 def prompt_completion(row: Row, options: DataOptions) -> Fields:
-    """Read `prompt` and `completion` as TRL has them, text or lists of messages; or `query` and `response`."""
+    """Read `prompt` and `completion` as in TRL, text or messages; or `query` and `response`."""
     names = ("prompt", "completion") if row.get("prompt") is not None else ("query", "response")
     prompt, completion = (row.get(name) for name in names)
     if isinstance(prompt, list | tuple):

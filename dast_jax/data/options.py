@@ -119,7 +119,14 @@ class PromptOptions:
     response_prefix: str = opt(" ", "text between the template's end and the response, in plain style")
     separator: str = opt("\n\n", "text between exemplars in plain style")
     instruction: str = opt("", "text before everything; the system message in chat style")
+    user_template: str = opt("{question}", "the user's turn in chat style, in place of {question}")
+    user_suffix: str = opt("", "text after every user's turn in chat style, such as how to mark the answer")
+    exemplars: str = opt(
+        "", "file of solved problems that few-shot prompts show, from its first, in place of the data's own"
+    )
 
     def __post_init__(self) -> None:
-        if self.template.count("{question}") != 1:
-            raise ValueError(f"template: must contain {{question}} exactly once, got {self.template!r}")
+        for name in ("template", "user_template"):
+            value = getattr(self, name)
+            if value.count("{question}") != 1:
+                raise ValueError(f"{name}: must contain {{question}} exactly once, got {value!r}")

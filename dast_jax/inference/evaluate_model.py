@@ -1,9 +1,14 @@
-"""The accuracy of a model on a data set, zero-shot."""
+"""The accuracy of a model on a data set, zero-shot or behind exemplars of the user's."""
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+
+from dast_jax.data.own_exemplars import read_exemplars, shown
+from dast_jax.errors import UserError
 from dast_jax.inference.evaluation import evaluate, summarize
-from dast_jax.inference.open_model import open_model, open_queries
+from dast_jax.inference.open_model import QuerySet, open_model, open_queries
 from dast_jax.inference.options import EvaluateOptions
 from dast_jax.records import StageKey
 from dast_jax.runtime.progress import OnProgress, progress_of, silent
@@ -12,16 +17,30 @@ from dast_jax.verifiers import Verifier
 
 __all__ = ["evaluate_model"]
 
+log = logging.getLogger(__name__)
+
 
 def evaluate_model(options: EvaluateOptions, *, on_progress: OnProgress = silent) -> Metrics:
-    """Sample zero-shot answers to `options.data.train`, verify them, and return the metrics.
+    """Sample answers to `options.data.train`, verify them, and return the metrics.
 
     Raises `UserError` for a model or data that cannot be used.
     """
+    if options.evaluation.exemplars and not options.prompts.exemplars:
+        raise UserError("evaluation.exemplars: there are none to show; name a file in prompts.exemplars")
+    exemplars = read_exemplars(options.prompts.exemplars, options.verifier.functions)
+    data_options = options.data
+    if data_options.mixture:
+        log.warning("data.mixture is ignored: evaluated is %s alone", data_options.train)
+        data_options = dataclasses.replace(data_options, mixture={})
     model = open_model(options.model, options.mesh, options.evaluation.sampling(options.sampling))
     data = open_queries(
-        options.data, options.prompts, model, options.verifier.functions, limit=options.evaluation.limit
+        data_options, options.prompts, model, options.verifier.functions, limit=options.evaluation.limit
     )
+    prompts = [
+        data.prompts.build(query.question, shown(exemplars, options.evaluation.exemplars, query.question))
+        for query in data.queries
+    ]
+    _warn_of_fewer(options, data, len(exemplars))
     with (
         Verifier(options.verifier, task=options.data.task) as verifier,
         progress_of(on_progress, "evaluating", total=len(data.queries)) as update,
@@ -29,7 +48,7 @@ def evaluate_model(options: EvaluateOptions, *, on_progress: OnProgress = silent
         outcome = evaluate(
             model.engine,
             data.queries,
-            [data.prompts.build(query.question, ()) for query in data.queries],
+            prompts,
             verifier=verifier,
             key=StageKey(options.seed, 0),
             trials=options.evaluation.trials,
@@ -42,3 +61,16 @@ def evaluate_model(options: EvaluateOptions, *, on_progress: OnProgress = silent
         skipped=tuple(data.skipped),
         **vars(evaluation),
     )
+
+
+def _warn_of_fewer(options: EvaluateOptions, data: QuerySet, available: int) -> None:
+    """Log where prompts show fewer exemplars than asked for, and why."""
+    if available < options.evaluation.exemplars:
+        log.warning(
+            "%s has %d solved problems, fewer than evaluation.exemplars", options.prompts.exemplars, available
+        )
+    if data.prompts.shortened:
+        log.warning(
+            "%d prompts show fewer exemplars than evaluation.exemplars, to fit sampling.prompt_buckets",
+            data.prompts.shortened,
+        )

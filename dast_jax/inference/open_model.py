@@ -43,7 +43,11 @@ def open_model(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOptions
     """Load the model onto the mesh, ready to sample. Raises `UserError` for a model that cannot be used."""
     devices = make_mesh(mesh)
     loaded = load_model(
-        resolve_model(model.path), dtype=model.dtype, compute_dtype=model.compute_dtype, mesh=devices
+        resolve_model(model.path),
+        dtype=model.dtype,
+        compute_dtype=model.compute_dtype,
+        mesh=devices,
+        chat_template=model.chat_template,
     )
     options = dataclasses.replace(sampling, group=sampling.group or min(8, sampling.trials))
     engine = Engine(loaded.graphdef, loaded.params, tokenizer=loaded.tokenizer, options=options, mesh=devices)

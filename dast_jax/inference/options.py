@@ -29,6 +29,12 @@ class TrialOptions:
         "majority@k are reported too",
         min=1,
     )
+    exemplars: int = opt(
+        0,
+        "solved problems shown before every question, the first of prompts.exemplars, in a run without that "
+        "the first of data.train; 0 is zero-shot",
+        min=0,
+    )
     temperature: float = opt(0.0, "softmax temperature; 0 takes the most probable token", min=0)
     top_k: int = opt(0, "keep only the k most probable tokens; 0 keeps all", min=0)
     top_p: float = opt(1.0, "keep the most probable tokens that together have this probability", min=0, max=1)

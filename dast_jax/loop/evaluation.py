@@ -82,11 +82,20 @@ def _evaluate_policy(context: Context, method: Method, round: int) -> Evaluation
 def _run_set(
     context: Context, engine: Engine, dataset: EvaluationSet, trials: int, key: StageKey, title: str
 ) -> Outcome:
+    shortened = context.prompts.shortened
+    prompts = [context.evaluation_prompt(query.question) for query in dataset.queries]
+    if (shortened := context.prompts.shortened - shortened) and key.round == 0:
+        log.warning(
+            "evaluation.sets.%s: %d prompts show fewer exemplars than evaluation.exemplars, to fit "
+            "sampling.prompt_buckets",
+            dataset.name,
+            shortened,
+        )
     with progress_of(context.on_progress, title) as update:
         return evaluate(
             engine,
             dataset.queries,
-            [context.prompts.build(query.question, ()) for query in dataset.queries],
+            prompts,
             verifier=context.verifier,
             key=key,
             trials=trials,

@@ -51,7 +51,7 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
     _check_free(out)
     run_config = build_config(store.config)
     model = run_config.model
-    config, tokenizer = load_description(resolve_model(model.path))
+    config, tokenizer = load_description(resolve_model(model.path), chat_template=model.chat_template)
     _, template = abstract_model(config, dtype=model.dtype)
     host = jax.sharding.SingleDeviceSharding(_host())
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=host), template)

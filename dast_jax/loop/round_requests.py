@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from dast_jax.data.hints import hinted
+from dast_jax.data.own_exemplars import shown
 from dast_jax.data.prompts import PromptTooLongError
 from dast_jax.estimators.tally import TallyCounter
 from dast_jax.methods.base import Method
@@ -22,6 +23,7 @@ from dast_jax.records import (
     FinishReason,
     Pool,
     PromptKind,
+    Query,
     Requests,
     Responses,
     Rollout,
@@ -39,7 +41,8 @@ VERDICT_LAG = 1
 class RoundRequests:
     """A `sampling.scheduler.RequestSource` that collects one round's verified responses into `log`.
 
-    `carried` are the earlier responses that count toward this round (`Method.begin`). `hints_left_out` counts
+    `carried` are the earlier responses that count toward this round (`Method.begin`); `own_exemplars` are
+    shown in place of the method's. `hints_left_out` counts
     rationalizations whose hinted prompt was too long, and that were sampled as plain tries;
     `short_of_exemplars` the prompts for which the data had fewer exemplars than configured.
     """
@@ -51,6 +54,7 @@ class RoundRequests:
         pool: Pool,
         carried: Responses,
         build_prompt: Callable[[str, tuple[Exemplar, ...]], tuple[int, ...]],
+        own_exemplars: Sequence[Query] = (),
         verifier: Verifier,
         log: ResponseLog,
         round: int,
@@ -62,6 +66,7 @@ class RoundRequests:
         self._method = method
         self._pool = pool
         self._build_prompt = build_prompt
+        self._own_exemplars = own_exemplars
         self._verifier = verifier
         self._log = log
         self._stored = log.stored()
@@ -120,8 +125,12 @@ class RoundRequests:
     def _build(self, query: int, kind: int, block: int) -> tuple[int, ...]:
         """Build the prompt; a rationalized one shows the query's reference answer as a hint."""
         asked = self._pool.queries[query]
-        exemplars = self._method.exemplars(query, kind, block)
         wanted = 0 if kind == PromptKind.ZERO_SHOT else getattr(self._method.options, "exemplars", 0)
+        if self._own_exemplars:
+            hint = kind == PromptKind.RATIONALIZED
+            exemplars = shown(self._own_exemplars, wanted, asked.question, with_hint=hint)
+        else:
+            exemplars = self._method.exemplars(query, kind, block)
         self.short_of_exemplars += len(exemplars) < wanted
         if kind == PromptKind.RATIONALIZED:
             try:

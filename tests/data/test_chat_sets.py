@@ -27,6 +27,10 @@ def user(text, role="user"):
     return {"role": role, "content": text}
 
 
+def said(text):
+    return user(text, "assistant")
+
+
 FORMS = {
     "messages": lambda q, a: {"messages": [user(q), user(a, "assistant")]},
     "sharegpt": lambda q, a: {"conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]},
@@ -94,13 +98,13 @@ def test_a_rows_own_answer_comes_first_and_a_bare_one_is_no_solution(tmp_path):
 
 
 def test_reasoning_is_no_answer_and_stays_in_the_solution(tmp_path):
-    said = r"<think>Maybe \boxed{3}?</think>It is \boxed{4}."
-    (query,) = load(write(tmp_path / "d.jsonl", [{"messages": [user("2+2?"), user(said, "assistant")]}]))
-    assert (query.answer, query.solution) == ("4", said)
+    response = r"<think>Maybe \boxed{3}?</think>It is \boxed{4}."
+    (query,) = load(write(tmp_path / "d.jsonl", [{"messages": [user("2+2?"), said(response)]}]))
+    assert (query.answer, query.solution) == ("4", response)
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "why"),
     [
         (
             {"messages": [user("a"), user("So I think 2 or so", "assistant")]},
@@ -129,14 +133,14 @@ def test_reasoning_is_no_answer_and_stays_in_the_solution(tmp_path):
         ),
     ],
 )
-def test_errors_name_the_row_and_the_key(row, said, tmp_path):
-    good = {"messages": [user("1+1?"), user(r"\boxed{2}", "assistant")]}
+def test_errors_name_the_row_and_the_key(row, why, tmp_path):
+    good = {"messages": [user("1+1?"), said(r"\boxed{2}")]}
     rows = [row] if "messages" not in row else [good, row]
     path = write(tmp_path / "d.jsonl", rows)
     with pytest.raises(UserError) as error:
         load(path)
     assert f"{path} row {len(rows)}: " in str(error.value)
-    assert said in str(error.value)
+    assert why in str(error.value)
 
 
 def test_a_chat_without_question_or_answer_is_refused_with_its_row(tmp_path):
@@ -148,8 +152,8 @@ def test_a_chat_without_question_or_answer_is_refused_with_its_row(tmp_path):
 def test_what_is_ignored_is_named(tmp_path, caplog):
     system = user("Be short.", "system")
     rows = [
-        {"messages": [system, {**user("1+1?"), "name": "Ann"}, user(r"\boxed{2}", "assistant")]},
-        {"messages": [system, user("1+2?"), user(r"\boxed{3}", "assistant")]},
+        {"messages": [system, {**user("1+1?"), "name": "Ann"}, said(r"\boxed{2}")]},
+        {"messages": [system, user("1+2?"), said(r"\boxed{3}")]},
     ]
     with caplog.at_level(logging.WARNING, "dast_jax"):
         queries = load(write(tmp_path / "d.jsonl", rows))
