@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from dast_jax.metrics.stats import Accuracy
 from dast_jax.records import LEVELS
+from dast_jax.reporting.findings import TIED, findings
 from dast_jax.reporting.headline import accuracy_cell, difference_cell
 from dast_jax.reporting.layout import run_color
 from dast_jax.reporting.markup import Html, text
@@ -97,6 +98,8 @@ def _header(comparison: Comparison) -> Html:
     return Html(
         f'<h1>{text(comparison.name)}: methods compared</h1><ul class="chips">{chips}</ul>'
         + "".join(f'<p class="lede">{text(_sentence(comparison, s))}</p>' for s in comparison.sets)
+        + "".join(f"<p>{text(finding)}</p>" for finding in findings(comparison))
+        + (f'<p class="note">{text(TIED)}</p>' if comparison.best else "")
         + warning
     )
 

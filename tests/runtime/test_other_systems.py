@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 _SITE = """
 import builtins, signal, sys
 real = builtins.__import__
-def refusing(name, globals=None, *more, **named):  # the package; other packages have their own ways on Windows
+def refusing(name, globals=None, *more, **named):  # other packages have their own ways
     mine = str((globals or {}).get("__name__")).startswith(("dast_jax", "__main__"))
     if mine and name in ("fcntl", "resource"):
         raise ImportError(name)
