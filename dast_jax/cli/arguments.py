@@ -37,8 +37,8 @@ T = TypeVar("T")
 class Flag:
     """A flag of one command (`--data`).
 
-    It may be required; be repeated, so that its values are a list; set the config's `key`; or be a `switch`,
-    which takes no value and is True where given.
+    It may be required; be repeated, so that its values are a list; set the config's `key`; be a `switch`,
+    which takes no value and is True where given; or name a run directory with the `config_below` it.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Flag:
     required: bool = False
     repeated: bool = False
     switch: bool = False
+    config_below: bool = False
     default: str | None = None
 
     @property
@@ -96,7 +97,8 @@ class Arguments(Generic[T]):
                 f"nothing to {self.name}; try {parser.prog} {self.example}, or see {parser.prog} --help"
             )
         args = _parse(parser, arguments)
-        mapping = schema.load(args.config) if args.config else {}
+        config = self._config(args)
+        mapping = schema.load(config) if config else {}
         for f in self.flags:
             value = getattr(args, f.attribute)
             if f.key is not None and value is not None:
@@ -148,6 +150,20 @@ class Arguments(Generic[T]):
             yield f"{f.name}{value}" if f.required else f"[{f.name}{value}]"
         yield "[--config FILE]"
         yield "[key=value …]"
+
+    def _config(self, args: argparse.Namespace) -> str | None:
+        """Return the config file: that of `--config`, or of a run that a flag names."""
+        for f in self.flags:
+            folder = getattr(args, f.attribute) if f.config_below else None
+            if folder is None:
+                continue
+            if args.config:
+                raise UserError(f"--config: is that of the run; give {f.name} or --config")
+            file = Path(folder) / "config.yaml"
+            if not file.is_file():
+                raise UserError(f"{folder}: is no run directory (it has no config.yaml)")
+            return str(file)
+        return str(args.config) if args.config else None
 
     def _check_required(self, args: argparse.Namespace, program: str) -> None:
         missing = [f.name for f in self.flags if f.required and getattr(args, f.attribute) is None]

@@ -121,9 +121,16 @@ class EvaluateOptions:
     evaluation: TrialOptions = opt(TrialOptions)
     verifier: VerifierOptions = opt(VerifierOptions)
     seed: int = opt(0, "seed of the sampling noise", min=0)
+    round: int | str = opt(
+        "last",
+        "with --run, the round whose policy is evaluated: its number, the last one trained, the best by the "
+        "mean accuracy over the run's evaluation sets, or base for the base model",
+    )
 
     def __post_init__(self) -> None:
         check_config_task(self.data.task, self.verifier.functions)
+        if self.round not in ("last", "best", "base") if isinstance(self.round, str) else self.round < 0:
+            raise ValueError(f"round: expected a number from 0, or last, best, base; got {self.round}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,7 +134,7 @@ class Metrics(SetEvaluation):
     schema: str = "dast_jax.metrics/3"
     """version of this file"""
     model: str
-    """`model.path`"""
+    """`model.path`; with `--run`, the run's folder and the round"""
     data: str
     """`data.train`"""
     skipped: tuple[str, ...]
