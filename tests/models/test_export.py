@@ -101,7 +101,7 @@ def evaluated(run):
     manifest = RunStore.read(run)
     with RunStore.open(run_settings(build_config(manifest.config))) as store:
         for name, correct in (("base", 10), ("00", 30), ("01", 20)):
-            paired = stats.PairedDifference(difference=0.5, interval=(0.3, 0.7), n=40, gained=20, lost=0)
+            paired = stats.PairedDifference(difference=0.5, interval=(0.3, 0.7))
             result = EvaluationResult(
                 evaluation={"mine": _evaluated(correct)},
                 paired={} if name == "base" else {"mine": paired},
@@ -125,7 +125,8 @@ def test_the_best_round_is_exported_with_its_card(evaluated, tmp_path, capsys, c
     for text in (
         "Method: `dast`, 1 rounds (0 to 0), seed 0",
         "Training data: `train.jsonl`",
-        f"| 40 | 25.0 % [14.2, 40.2] | 75.0 % [{100 * low:.1f}, {100 * high:.1f}] | +50.0 [+30.0, +70.0] | 12.5 |",
+        f"| 40 | 25.0 % [14.2, 40.2] | 75.0 % [{100 * low:.1f}, {100 * high:.1f}] |",
+        "| +50.0 [+30.0, +70.0] | 12.5 |",
         "greedy, one response to each, zero-shot",
         "chosen by its accuracy on these sets, which makes it look better",
         "dast-jax train --config config.yaml",
