@@ -18,6 +18,7 @@ from dast_jax.runtime import interruption
 from dast_jax.runtime.progress import Update
 from dast_jax.store.analysis_results import LevelAccuracy
 from dast_jax.store.evaluation_results import SampleRow, SetEvaluation, VerdictCounts
+from dast_jax.verifiers.response import runs_away
 
 if TYPE_CHECKING:
     from dast_jax.sampling.engine import Engine
@@ -112,6 +113,7 @@ def summarize(outcome: Outcome, labels: Sequence[str | None]) -> SetEvaluation:
         by_level=_by_level(outcome, labels),
         verdicts=VerdictCounts(**{str(kind): kinds[kind] for kind in VerdictKind}),
         truncated=sum(rollout.finish_reason is FinishReason.LENGTH for rollout in rollouts),
+        runaway=sum(map(_runs_away, rollouts)),
         mean_length=float(np.mean(lengths)) if lengths else 0.0,
         trials=trials,
         pass_at=pass_at,
@@ -119,6 +121,10 @@ def summarize(outcome: Outcome, labels: Sequence[str | None]) -> SetEvaluation:
         ids=tuple(query.id for query in outcome.queries),
         correct=tuple(correct.tolist()),
     )
+
+
+def _runs_away(rollout: Rollout) -> bool:
+    return runs_away(rollout.text, truncated=rollout.finish_reason is FinishReason.LENGTH)
 
 
 def _by_level(outcome: Outcome, labels: Sequence[str | None]) -> dict[str, LevelAccuracy]:
@@ -169,6 +175,9 @@ def sample_rows(
                 text=rollouts[0].text,
                 verdict=str(verdicts[0].kind),
                 extracted=verdicts[0].extracted,
+                tokens=len(rollouts[0].tokens),
+                truncated=rollouts[0].finish_reason is FinishReason.LENGTH,
+                runaway=_runs_away(rollouts[0]),
             )
         )
     return rows

@@ -63,6 +63,7 @@ def _evaluate_policy(context: Context, method: Method, round: int) -> Evaluation
         rows += sample_rows(name, outcome, labels)
         cost += outcome.sampling
         context.store.log_metrics("evaluation", round=round, set=name, accuracy=entries[name].accuracy)
+    context.store.log_samples(round, rows)
     rest(context.evaluator)
     ratio, length_cost = _length_ratio(context, method, round)
     found, probe, probe_cost = _probe(context, round, title)

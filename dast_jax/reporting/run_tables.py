@@ -72,7 +72,7 @@ def print_metrics(metrics: Metrics, *, name: str = "", console: Console | None =
 
 def _verdicts(entry: EvalEntry) -> str:
     parts = [f"{kind.value.replace('_', ' ')} {getattr(entry.verdicts, kind.value)}" for kind in VerdictKind]
-    parts += [f"truncated {entry.truncated}"]
+    parts += [f"truncated {entry.truncated}", f"run-away {entry.runaway}"]
     return "responses: " + ", ".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from dast_jax.metrics.stats import Accuracy
@@ -294,7 +295,7 @@ def _curve_figure(comparison: Comparison, name: str) -> Html:
     for line in lines:
         cells = [f"{percent(y)} at {number(x)}" for x, y in zip(line.x, line.y, strict=True) if y is not None]
         rows.append([line.label, *cells, *["–"] * (len(rows[0]) - 1 - len(cells))])
-    return figure(f"{name}: accuracy over work", type(chart)(svg=chart.svg, legend=chart.legend, table=rows))
+    return figure(f"{name}: accuracy over work", dataclasses.replace(chart, table=rows))
 
 
 def _shares_figure(comparison: Comparison) -> Html:
