@@ -22,6 +22,7 @@ ARGUMENTS = Arguments(
     "Run the same command again to resume an interrupted run; a finished one reports that it is finished.\n"
     "On several hosts, run it on each of them.",
     RunSchema(),
+    example="--config quickstart",
 )
 
 
@@ -49,7 +50,8 @@ def _run(config: RunConfig) -> None:
     from dast_jax.reporting.run_tables import print_summary
     from dast_jax.store.mirror import refresh
 
-    summary = run(config, on_progress=ProgressDisplay())
+    with ProgressDisplay() as progress:
+        summary = run(config, on_progress=progress)
     report = Path(config.run.dir) / "report.html"
     write_report([Path(config.run.dir)], report)
     if config.run.mirror:

@@ -24,6 +24,7 @@ from dast_jax.models.lora import fresh_adapters, join_adapters, lora_of, split_a
 from dast_jax.models.peft import adapter_params, check_same_adapters, open_adapter
 from dast_jax.models.sampling_copy import copy_for_sampling, needs_copy
 from dast_jax.models.sharding import make_mesh, sampling_mesh
+from dast_jax.store.durable import file_digest
 from dast_jax.training.checkpoint import load_policy, save_policy
 
 __all__ = ["BASE", "Policy"]
@@ -81,8 +82,10 @@ class Policy:
 
     @functools.cached_property
     def base_digest(self) -> str:
-        """The digest of the files that M_0 is read from: the model's, and those of `model.adapter`."""
-        return model_digest(self._folder, None if self._adapter is None else self._adapter.path)
+        """The digest of what M_0 is read from: the model, `model.adapter`, `model.chat_template`."""
+        own = self.options.chat_template
+        files = model_digest(self._folder, None if self._adapter is None else self._adapter.path)
+        return files + (f"-{file_digest(Path(own).expanduser())}" if own else "")
 
     @property
     def revision(self) -> str | None:
@@ -196,7 +199,13 @@ class Policy:
 
     def _load_base(self) -> LoadedModel:
         adapter = self._adapter if self.lora is None else None
-        return load_model(self._folder, mesh=self.mesh, adapter=adapter, **self._precision())
+        return load_model(
+            self._folder,
+            mesh=self.mesh,
+            adapter=adapter,
+            chat_template=self.options.chat_template,
+            **self._precision(),
+        )
 
     def _precision(self) -> dict[str, str]:
         options = self.options

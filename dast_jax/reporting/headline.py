@@ -201,32 +201,41 @@ def _chips(run: RunData) -> Html:
 
 
 def _comparison(runs: Sequence[RunData]) -> Html:
-    """One row a run: what it used, what it reached, and its paired difference to the first run."""
-    sets = list(dict.fromkeys(name for run in runs for name in run.sets))
-    rows: list[list[object]] = [["run", "method", "seed", "trained examples", "sampled tokens", "time"]]
-    for name in sets:
-        rows[0] += [name, "− base", f"− {runs[0].label}"]
+    """One row a run: what it used; then for each set what it reached, and its difference to the first run."""
+    used: list[list[object]] = [["run", "method", "seed", "trained examples", "sampled tokens", "time"]]
     for run in runs:
-        row: list[object] = [
-            run.label,
-            method_name(run.summary, "–"),
-            run.summary.seed,
-            number(sum(entry.training.examples for entry in run.rounds if entry.training)),
-            number(sum(entry.sampling.tokens for entry in run.rounds)),
-            _duration(run.summary.total.seconds) or "–",
-        ]
-        for name in sets:
-            last = last_round(run, name)
-            row.append(accuracy_cell(last.evaluation[name]) if last else "–")
-            row.append(difference_cell(last.paired.get(name)) if last else "–")
-            versus = None if run is runs[0] else run_difference(run, runs[0], name)
-            row.append(difference_cell(versus))
-        rows.append(row)
-    caption = (
+        used.append(
+            [
+                run.label,
+                method_name(run.summary, "–"),
+                run.summary.seed,
+                number(sum(entry.training.examples for entry in run.rounds if entry.training)),
+                number(sum(entry.sampling.tokens for entry in run.rounds)),
+                _duration(run.summary.total.seconds) or "–",
+            ]
+        )
+    sets = list(dict.fromkeys(name for run in runs for name in run.sets))
+    note = (
         "Last evaluated round of each run; 95\u202f% intervals; differences are paired by question; "
         "tokens are the mean of a response."
     )
-    return card(table(rows, caption=caption))
+    return cards([card(table(used)), *(card(_reached(runs, name, note)) for name in sets)], wide=True)
+
+
+def _reached(runs: Sequence[RunData], name: str, note: str) -> Html:
+    rows: list[list[object]] = [[name, "accuracy", "− base", f"− {runs[0].label}"]]
+    for run in runs:
+        last = last_round(run, name)
+        versus = None if run is runs[0] else run_difference(run, runs[0], name)
+        rows.append(
+            [
+                run.label,
+                accuracy_cell(last.evaluation[name]) if last else "–",
+                difference_cell(last.paired.get(name)) if last else "–",
+                difference_cell(versus),
+            ]
+        )
+    return table(rows, caption=note)
 
 
 def method_name(summary: Summary, otherwise: str = "") -> str:

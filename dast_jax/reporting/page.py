@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dast_jax.reporting.csv_link import csv_link
 from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.style import CSS
 from dast_jax.reporting.svg import Chart, Key
@@ -49,7 +50,7 @@ def card(*content: Html, kind: str = "") -> Html:
 
 
 def figure(title: str, chart: Chart | None, note: str = "", more: Html | None = None) -> Html:
-    """Return a chart with title, legend, and its numbers in a table behind a click; empty without one.
+    """Return a chart with title, legend, and its numbers behind a click, also as CSV; empty without one.
 
     `more` comes below it.
     """
@@ -57,7 +58,8 @@ def figure(title: str, chart: Chart | None, note: str = "", more: Html | None = 
         return Html("")
     legend = "".join(f"<span>{_swatch(key)}{text(key.label)}</span>" for key in chart.legend)
     below = f'<p class="note">{text(note)}</p>' if note else ""
-    numbers = Html(details("Numbers", table(chart.table)) + (more or ""))
+    saved = csv_link(title, chart.numbers)
+    numbers = Html(details("Numbers", table(chart.table), saved) + (more or ""))
     return Html(
         f'<figure class="card"><figcaption>{text(title)}</figcaption>'
         f'{f"""<div class="legend">{legend}</div>""" if legend else ""}{chart.svg}{below}{numbers}</figure>'

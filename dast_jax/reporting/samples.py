@@ -53,7 +53,9 @@ def samples(runs: Sequence[RunData], *, limit: int, characters: int) -> Html:
         "Sample responses",
         *parts,
         note="From the questions whose responses the run keeps. Ones that training changed are shown first, "
-        "so they are not a fair sample; the tables above are.",
+        "so they are not a fair sample; the tables above are. A response is truncated where it reached the "
+        "limit of new tokens, and runs away where it goes on to another problem, or repeats itself to the "
+        "limit.",
         anchor="samples",
     )
 
@@ -119,9 +121,12 @@ def _sample(pair: _Pair, characters: int) -> Html:
 def _response(name: str, row: SampleRow, characters: int) -> str:
     known = row.verdict if row.verdict in ("correct", "incorrect", "no_answer", "timed_out") else ""
     extracted = f" answer: {_cut(row.extracted, 80)}" if row.extracted is not None else ""
+    marks = [f"truncated at {row.tokens} tokens"] if row.truncated else []
+    marks += ["runs away"] if row.runaway else []
+    marked = "".join(f' <span class="mark">{text(mark)}</span>' for mark in marks)
     return (
         f'<div><span class="meta">{text(name)} </span><span class="verdict {known}">'
-        f'{text(row.verdict.replace("_", " "))}</span><span class="meta">{text(extracted)}</span>'
+        f'{text(row.verdict.replace("_", " "))}</span>{marked}<span class="meta">{text(extracted)}</span>'
         f"<pre>{text(_cut(row.text, characters) or '(empty)')}</pre></div>"
     )
 

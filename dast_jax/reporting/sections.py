@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from dast_jax.metrics.flops import Flops
@@ -15,7 +16,6 @@ from dast_jax.reporting.numbers import number, out_of, percent
 from dast_jax.reporting.page import card, cards, details, figure, section, table
 from dast_jax.reporting.svg import (
     Bars,
-    Chart,
     Line,
     Segments,
     grouped_bars,
@@ -67,7 +67,8 @@ def responses(runs: Sequence[RunData]) -> Html:
     parts = []
     for run in runs:
         figures = [_length_figure(run), _verdict_figure(run), _evaluation_verdict_figure(run)]
-        parts.append(per_run(runs, run, cards([*figures, *([] if shared else [_ratio_figure(runs)])])))
+        figures += [] if shared else [_ratio_figure(runs)]
+        parts.append(per_run(runs, run, cards(figures), _endings_table(run)))
     return section("Responses", cards(shared), *parts, anchor="responses")
 
 
@@ -212,6 +213,22 @@ def _evaluation_verdict_figure(run: RunData) -> Html:
     return _verdict_chart(rows, columns, "Verdicts in evaluation, base and last")
 
 
+def _endings_table(run: RunData) -> Html:
+    """Return how many responses of each evaluation were truncated or ran away."""
+    rows: list[list[object]] = [["set, policy", "responses", "truncated", "run-away"]]
+    for name in run.sets:
+        for point in run.evaluated(name):
+            entry = point.evaluation[name]
+            total = entry.n * entry.trials
+            shares = (f"{count} ({count / max(total, 1):.0%})" for count in (entry.truncated, entry.runaway))
+            rows.append([f"{name}, {point.name}", total, *shares])
+    caption = (
+        "Truncated: reached the limit of new tokens. Run-away: goes on to another problem, or repeats itself "
+        "to the limit."
+    )
+    return card(table(rows, caption=caption)) if len(rows) > 1 else Html("")
+
+
 def _verdict_chart(rows: list[str], columns: Sequence[VerdictCounts], title: str) -> Html:
     if not rows:
         return Html("")
@@ -260,7 +277,7 @@ def _loss_figure(run: RunData) -> Html:
     losses = {r: points[-1][1] for r, points in run.losses.items()}
     numbers = [["round", "steps", "final loss"]]
     numbers += [[f"round {r}", str(run.losses[r][-1][0]), f"{loss:.4f}"] for r, loss in losses.items()]
-    chart = Chart(svg=chart.svg, legend=chart.legend, table=numbers)
+    chart = dataclasses.replace(chart, table=numbers)
     return figure("Training loss (nats per token)", chart)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from dast_jax.metrics.stats import Accuracy
 from dast_jax.records import LEVELS
+from dast_jax.reporting.findings import TIED, findings
 from dast_jax.reporting.headline import accuracy_cell, difference_cell
 from dast_jax.reporting.layout import run_color
 from dast_jax.reporting.markup import Html, text
@@ -97,6 +99,8 @@ def _header(comparison: Comparison) -> Html:
     return Html(
         f'<h1>{text(comparison.name)}: methods compared</h1><ul class="chips">{chips}</ul>'
         + "".join(f'<p class="lede">{text(_sentence(comparison, s))}</p>' for s in comparison.sets)
+        + "".join(f"<p>{text(finding)}</p>" for finding in findings(comparison))
+        + (f'<p class="note">{text(TIED)}</p>' if comparison.best else "")
         + warning
     )
 
@@ -291,7 +295,7 @@ def _curve_figure(comparison: Comparison, name: str) -> Html:
     for line in lines:
         cells = [f"{percent(y)} at {number(x)}" for x, y in zip(line.x, line.y, strict=True) if y is not None]
         rows.append([line.label, *cells, *["–"] * (len(rows[0]) - 1 - len(cells))])
-    return figure(f"{name}: accuracy over work", type(chart)(svg=chart.svg, legend=chart.legend, table=rows))
+    return figure(f"{name}: accuracy over work", dataclasses.replace(chart, table=rows))
 
 
 def _shares_figure(comparison: Comparison) -> Html:
