@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dast_jax.models.sharding import on_one_cpu
+from dast_jax.models.sharding import Laid, locally, on_one_cpu
 from dast_jax.models.target import target_platform
 
 __all__ = [
@@ -149,6 +149,13 @@ def write(
 
 def append(suffixes: Suffixes, window: Window, stored: Int[Array, " S"]) -> Suffixes:
     """Return `suffixes` with each slot's window behind its `stored` positions (a multiple of the window)."""
+    kept = Laid(suffixes, (None, "batch", "kv_heads"))
+    inputs = (kept, Laid(window, ("batch", "kv_heads")), Laid(stored, ("batch",)))
+    appended: Suffixes = locally(_append, inputs, kept)
+    return appended
+
+
+def _append(suffixes: Suffixes, window: Window, stored: Int[Array, " S"]) -> Suffixes:
     width, block = window.k[0].shape[-1], suffixes.k[0].shape[-1]
     if not on_one_cpu():
         slots = jnp.arange(len(stored))[:, None]

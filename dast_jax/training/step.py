@@ -36,8 +36,8 @@ __all__ = [
     "put_batch",
 ]
 
-TrainStep = Callable[[Params, Any, Mapping[str, Array], Any], tuple[Params, Any, Any]]
-"""(params, optimizer state, batch [micro, B, ...], learning rate) → (params, optimizer state, metrics)."""
+TrainStep = Callable[..., tuple[Params, Any, Any]]
+"""(params, optimizer state, batch [micro, B, ...], learning rate, frozen=None) → (params, state, metrics)."""
 
 
 @runtime_checkable
@@ -109,39 +109,49 @@ class SFTObjective:
 
 
 def objective_grads(
-    graphdef: Graph, params: Params, batch: Mapping[str, Array], objective: Objective
+    graphdef: Graph,
+    params: Params,
+    batch: Mapping[str, Array],
+    objective: Objective,
+    frozen: Params | None = None,
 ) -> tuple[Float[Array, ""], Any, Params]:
     """Return loss and gradients of a batch of micro-batches [micro, B, ...].
 
     Micro-batches add up their sums; only at the end are loss and gradients divided by the count of all of
-    them, so the split does not change the result. Returns the mean loss, the objective's sums, and the
-    gradients of the mean loss.
+    them, so the split does not change the result. `frozen` are the model's other parameters, where `params`
+    are adapters. Returns the mean loss, the objective's sums, and the gradients of the mean loss.
     """
-    value, sums, grads = _summed_grads(graphdef, params, batch, objective)
+    value, sums, grads = _summed_grads(graphdef, params, batch, objective, frozen)
     scale = 1.0 / objective.count(sums)
     return value * scale, sums, jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
 
 
 def _summed_grads(
-    graphdef: Graph, params: Params, batch: Mapping[str, Array], objective: Objective
+    graphdef: Graph,
+    params: Params,
+    batch: Mapping[str, Array],
+    objective: Objective,
+    frozen: Params | None,
 ) -> tuple[Float[Array, ""], Any, Params]:
     """Return the summed loss, the objective's sums, and the gradients of the summed loss.
 
     On a mesh, the unembedding is gathered before the micro-batches, and each device adds up its part of the
-    gradient over all of them: both cross the network once a step.
+    gradient over all of them: both cross the network once a step. Adapters leave the unembedding frozen.
     """
-    unembed, to_params = jax.vjp(lambda p: nnx.merge(graphdef, p).unembed(), params)
-    head = gathered(unembed, nnx.merge(graphdef, params).dtype, batch["tokens"].shape[1])
+    others = () if frozen is None else (frozen,)
+    unembed, to_params = jax.vjp(lambda p: nnx.merge(graphdef, p, *others).unembed(), params)
+    dtype = nnx.merge(graphdef, params, *others).dtype
+    head = gathered(unembed, dtype, batch["tokens"].shape[1])
 
     def loss(trained: tuple[Params, Array | None], micro: Mapping[str, Array]) -> tuple[Array, Any]:
         params, gradient = trained
-        model = nnx.merge(graphdef, params)
-        if head is None or gradient is None:
+        model = nnx.merge(graphdef, params, *others)
+        if head is None:
             return objective.loss(model, micro, model.unembed())
-        return objective.loss(model, micro, Gathered(head.weights, gradient))
+        return objective.loss(model, micro, head if gradient is None else Gathered(head.weights, gradient))
 
     def value_and_grad(micro: Mapping[str, Array]) -> Any:
-        trained = params, None if head is None else head.gradient
+        trained = params, None if head is None or frozen is not None else head.gradient
         (value, sums), grads = jax.value_and_grad(loss, has_aux=True)(trained, micro)
         return value, sums, grads
 
@@ -179,7 +189,8 @@ def make_train_step(
     """Return the jitted step; it donates params and optimizer state and keeps their shardings.
 
     `objective` is SFT's unless given. Cached by what the program depends on, so that the rounds of a run
-    share one compiled step. Call it with the mesh set (`jax.set_mesh`) where there is one.
+    share one compiled step. Call it with the mesh set (`jax.set_mesh`) where there is one. Where `params` are
+    adapters, its last argument is the model's other parameters, which it reads only.
     """
     names = ("optimizer", "moment_dtype", "clip_norm", "weight_decay", "b1", "b2", "eps")
     compiled_in = TrainingOptions(**{name: getattr(options, name) for name in names})
@@ -195,9 +206,13 @@ def _make_train_step(
     optimizer = make_optimizer(options)
 
     def step(
-        params: Params, opt_state: Any, batch: Mapping[str, Array], learning_rate: Float[Array, ""]
+        params: Params,
+        opt_state: Any,
+        batch: Mapping[str, Array],
+        learning_rate: Float[Array, ""],
+        frozen: Params | None = None,
     ) -> tuple[Params, Any, Any]:
-        loss, sums, grads = _summed_grads(graphdef, params, batch, objective)
+        loss, sums, grads = _summed_grads(graphdef, params, batch, objective, frozen)
         scale = 1.0 / objective.count(sums)
         grad_norm = optax.tree.norm(grads) * scale
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)

@@ -71,7 +71,7 @@ def test_remat_changes_no_gradient(monkeypatch):
     tokens, positions = inputs("grouped")
     tokens, positions = tokens[:, :24], positions[:, :24]
     gradients = []
-    for remat, elements in ((False, 0), (True, 2**25), (True, 1)):
+    for remat, elements in (("none", 0), ("dots", 2**25), ("full", 2**25), ("full", 1)):
         monkeypatch.setattr(llama, "_MLP_ELEMENTS", elements)
         _, graphdef, params = case("grouped", remat=remat)
         loss = lambda params, g=graphdef: jnp.square(forward(g, params, tokens, positions)).mean()  # noqa: E731
