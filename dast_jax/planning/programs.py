@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from dast_jax.config import RunConfig
 from dast_jax.errors import UserError
 from dast_jax.methods.lookup import method_class
-from dast_jax.models.cache import PROMPT_BLOCK, suffix_block
+from dast_jax.models.cache import prompt_block, suffix_block
 from dast_jax.models.device_defaults import resolved
 from dast_jax.models.layout import check_divides, replicated
 from dast_jax.models.llama_config import LlamaConfig
@@ -287,7 +287,7 @@ def _sampling_program(shapes: Shapes, stage: str) -> Program:
             "kept_prompts": rows / shards,
             "attention_blocks": _visits(mesh, bucket, rows // shards),
             "prompt_groups": 1,
-            "prompt_blocks": math.ceil(bucket / PROMPT_BLOCK),
+            "prompt_blocks": math.ceil(bucket / prompt_block(bucket)),
             "suffix_blocks": max(1, math.ceil(o.max_new_tokens / 2 / block)),
         },
     )
