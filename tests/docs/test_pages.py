@@ -32,11 +32,12 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> Iterator[tuple[str, str]]:
-    """Name and arguments of every command of this package in the page's blocks."""
+    """Name and arguments of every command of this package in the page's blocks, but for synopses."""
     for language in ("sh", ""):
         for block in blocks(page, language):
             for line in block.replace("\\\n", " ").splitlines():
-                if found := COMMAND.fullmatch(line.removeprefix("$ ").strip()):
+                found = COMMAND.fullmatch(line.removeprefix("$ ").strip())
+                if found and "[--" not in line:
                     yield found[1], (found[2] or "").partition(" #")[0]
 
 
@@ -112,7 +113,7 @@ def test_a_task_of_your_own_is_read(here: Path) -> None:
     named_files(page, here)
     (here / "factors.jsonl").write_text(blocks(page, "json")[1])
     config = load_config("factors.yaml")
-    first, second = load_queries(config.data.train, options=config.data)
+    first, second = load_queries(config.data.train, options=config.data, functions=config.verifier.functions)
     assert (first.task, first.answer, second.answer) == ("factors", "2 * 3 * 7", "3 * 3 * 5")
     assert first.question == "What is 42 as a product of primes?"
 
