@@ -16,6 +16,7 @@ ARGUMENTS = Arguments(
     "Self-train a model: sample, verify, build the training set, train, evaluate, round after round.\n"
     "Run the same command again to resume an interrupted run; a finished one reports that it is finished.",
     RunSchema(),
+    example="--config quickstart",
 )
 
 
@@ -27,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from dast_jax.reporting.report import write_report
     from dast_jax.reporting.run_tables import print_summary
 
-    summary = run(config, on_progress=ProgressDisplay())
+    with ProgressDisplay() as progress:
+        summary = run(config, on_progress=progress)
     report = Path(config.run.dir) / "report.html"
     write_report([Path(config.run.dir)], report)
     print_summary(summary)

@@ -33,6 +33,8 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
         _accept_any_text()
+        # transformers would print that it lacks PyTorch, which nothing here uses
+        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
         use_compilation_cache()
         restore_signals, restore_console = catch_signals(), start_console()
         try:

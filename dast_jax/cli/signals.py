@@ -36,8 +36,9 @@ def catch_signals() -> Callable[[], None]:
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    caught = [s for s, handler in before.items() if (s, handler) != (signal.SIGHUP, signal.SIG_IGN)]
+    known = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))  # Windows: no SIGHUP
+    before = {s: signal.getsignal(s) for s in known if s is not None}
+    caught = [s for s, handler in before.items() if (s.name, handler) != ("SIGHUP", signal.SIG_IGN)]
 
     def stop(number: int, frame: FrameType | None) -> None:
         for s in caught:

@@ -6,9 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 
 from dast_jax.data.fitting import fitting_queries
+from dast_jax.data.mixture import load_training
 from dast_jax.data.options import DataOptions, PromptOptions
 from dast_jax.data.prompts import PromptBuilder
-from dast_jax.data.sources import load_queries
 from dast_jax.models.hub import resolve_model
 from dast_jax.models.load import load_model
 from dast_jax.models.options import MeshOptions, ModelOptions
@@ -43,7 +43,11 @@ def open_model(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOptions
     """Load the model onto the mesh, ready to sample. Raises `UserError` for a model that cannot be used."""
     devices = make_mesh(mesh)
     loaded = load_model(
-        resolve_model(model.path), dtype=model.dtype, compute_dtype=model.compute_dtype, mesh=devices
+        resolve_model(model.path),
+        dtype=model.dtype,
+        compute_dtype=model.compute_dtype,
+        mesh=devices,
+        chat_template=model.chat_template,
     )
     options = dataclasses.replace(sampling, group=sampling.group or min(8, sampling.trials))
     engine = Engine(loaded.graphdef, loaded.params, tokenizer=loaded.tokenizer, options=options, mesh=devices)
@@ -58,7 +62,7 @@ def open_queries(
     Raises `UserError` for data that cannot be used, or where no prompt fits.
     """
     builder = PromptBuilder(model.tokenizer, prompts, model.engine.max_prompt_length)
-    loaded = load_queries(data.train, options=data, functions=functions)
+    loaded = load_training(data, functions)
     loaded = loaded[: limit or len(loaded)]
     queries, skipped = fitting_queries(loaded, builder.fits, data.train)
     return QuerySet(queries=queries, skipped=skipped, prompts=builder)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dast_jax.config import RunConfig
+from dast_jax.data.own_exemplars import read_exemplars, shown
 from dast_jax.data.prompts import PromptBuilder
 from dast_jax.errors import UserError
 from dast_jax.loop.policy import BASE, Policy
 from dast_jax.loop.problems import Problems, load_problems, queries_digest
 from dast_jax.options import to_dict
-from dast_jax.records import Pool, SamplingStats, StageKey
+from dast_jax.records import Pool, Query, SamplingStats, StageKey
 from dast_jax.runtime.profiling import ProfileWindow
 from dast_jax.runtime.progress import OnProgress, silent
 from dast_jax.sampling import scheduler
@@ -70,7 +71,8 @@ class Tools:
 class Context:
     """What a run holds open: its config and files, the policy, the queries, the two engines, the verifier.
 
-    `sampler` is the engine of the rounds' responses, `evaluator` that of the evaluation sets.
+    `sampler` is the engine of the rounds' responses, `evaluator` that of the evaluation sets; `exemplars` are
+    those of `prompts.exemplars`.
     """
 
     config: RunConfig
@@ -79,6 +81,7 @@ class Context:
     policy: Policy
     prompts: PromptBuilder
     problems: Problems
+    exemplars: tuple[Query, ...] = ()
     sampler: Engine
     evaluator: Engine
     sample: Callable[..., SamplingStats] = scheduler.sample
@@ -89,6 +92,10 @@ class Context:
     def pool(self) -> Pool:
         """The training queries, without annotations."""
         return self.problems.pool
+
+    def evaluation_prompt(self, question: str) -> tuple[int, ...]:
+        """Return the prompt of a question of an evaluation set, with `evaluation.exemplars` before it."""
+        return _evaluation_prompt(self.config, self.prompts, self.problems, self.exemplars, question)
 
 
 def open_context(
@@ -101,6 +108,7 @@ def open_context(
     store.choose({f"sampling.{name}": to_dict(sampling)[name] for name in AUTOMATIC})
     prompts = PromptBuilder(policy.tokenizer, config.prompts, sampler.max_prompt_length)
     problems = load_problems(config, prompts.fits)
+    exemplars = read_exemplars(config.prompts.exemplars, config.verifier.functions)
     return Context(
         config=config,
         store=store,
@@ -108,8 +116,11 @@ def open_context(
         policy=policy,
         prompts=prompts,
         problems=problems,
+        exemplars=exemplars,
         sampler=sampler,
-        evaluator=tools.make_engine(policy, _evaluation_sampling(config, sampling, prompts, problems)),
+        evaluator=tools.make_engine(
+            policy, _evaluation_sampling(config, sampling, prompts, problems, exemplars)
+        ),
         sample=tools.sample,
         on_progress=on_progress,
         profile=ProfileWindow(store.path / "profile") if config.profile else None,
@@ -129,7 +140,7 @@ def facts(context: Context) -> RunFacts:
                 source=problems.source,
                 queries=len(problems.pool),
                 skipped=tuple(problems.skipped),
-                digest=queries_digest(problems.pool.queries),
+                digest=queries_digest((*problems.pool.queries, *context.exemplars)),
             ),
             evaluation={
                 name: EvaluationSource(
@@ -154,11 +165,13 @@ def check_same_inputs(before: RunFacts | None, now: RunFacts, config: RunConfig)
     if before is None:
         return
     if before.model_digest != now.model_digest:
+        template = " or model.chat_template" if config.model.chat_template else ""
         raise UserError(
-            f"model.path: the files of {config.model.path} are not those that the run was started from; "
-            "restore them, or start a new run in another run.dir"
+            f"model.path: the files of {config.model.path}{template} are not those that the run was started "
+            "from; restore them, or start a new run in another run.dir"
         )
-    sources = {"data.train": (before.data.train, now.data.train)}
+    train = "data.train" + (" or prompts.exemplars" if config.prompts.exemplars else "")
+    sources = {train: (before.data.train, now.data.train)}
     for name, source in now.data.evaluation.items():
         if name in before.data.evaluation:
             sources[f"evaluation.sets.{name}"] = (before.data.evaluation[name], source)
@@ -198,13 +211,25 @@ def _with_kept_shapes(options: SamplingOptions, store: RunStore) -> SamplingOpti
     return dataclasses.replace(options, **shapes)
 
 
+def _evaluation_prompt(
+    config: RunConfig, prompts: PromptBuilder, problems: Problems, own: Sequence[Query], question: str
+) -> tuple[int, ...]:
+    solved = own or problems.pool.queries
+    return prompts.build(question, shown(solved, config.evaluation.exemplars, question))
+
+
 def _evaluation_sampling(
-    config: RunConfig, sampling: SamplingOptions, prompts: PromptBuilder, problems: Problems
+    config: RunConfig,
+    sampling: SamplingOptions,
+    prompts: PromptBuilder,
+    problems: Problems,
+    exemplars: Sequence[Query],
 ) -> SamplingOptions:
     """Return the shapes of `sampling` without buckets that only few-shot prompts need, and small groups."""
     options = config.evaluation.sampling(sampling)
     questions = [q.question for s in problems.evaluation.values() for q in s.queries]
-    longest = max((len(prompts.build(question, ())) for question in questions), default=0)
+    built = (_evaluation_prompt(config, prompts, problems, exemplars, question) for question in questions)
+    longest = max(map(len, built), default=0)
     needed = next(bucket for bucket in options.buckets if bucket >= longest)
     return dataclasses.replace(
         options,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dast_jax.config import build_config
 from dast_jax.errors import UserError
+from dast_jax.loop.chosen_round import check_wanted, choose_round
 from dast_jax.options import opt
-
-if TYPE_CHECKING:
-    from dast_jax.store.run_store import RunStore
 
 __all__ = ["ExportOptions", "export_run"]
 
@@ -20,12 +18,19 @@ __all__ = ["ExportOptions", "export_run"]
 class ExportOptions:
     """Which policy of the run is written, and in what precision."""
 
-    round: int = opt(-1, "the round whose policy is exported; -1 is the last one that was trained", min=-1)
+    round: int | str = opt(
+        "last",
+        "the round whose policy is exported: its number, the last one trained, or the best by the mean "
+        "accuracy over the evaluation sets",
+    )
     dtype: str = opt(
         "kept",
         "precision of the written weights; kept: that of the run's parameters (model.dtype)",
         choices=("kept", "float32", "bfloat16"),
     )
+
+    def __post_init__(self) -> None:
+        check_wanted(self.round, "last", "best")
 
 
 def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> int:
@@ -37,6 +42,7 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
     """
     import jax
 
+    from dast_jax.loop.card import card_sections
     from dast_jax.models.hf import save_model
     from dast_jax.models.hub import resolve_model
     from dast_jax.models.load import abstract_model, load_description
@@ -46,34 +52,27 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
 
     options = options or ExportOptions()
     store = RunStore.read(run)
-    round = _round(store, options.round)
+    round = choose_round(store, options.round)
     store.check(f"{round:02d}/train")
     _check_free(out)
     run_config = build_config(store.config)
     model = run_config.model
-    config, tokenizer = load_description(resolve_model(model.path))
+    config, tokenizer = load_description(resolve_model(model.path), chat_template=model.chat_template)
     _, template = abstract_model(config, dtype=model.dtype)
     host = jax.sharding.SingleDeviceSharding(_host())
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=host), template)
     params: Any = load_policy(store.path / "checkpoints" / f"round_{round:02d}", like)
     if options.dtype != "kept":
         params = jax.tree.map(lambda x: x.astype(options.dtype), params)
-    card = model_card(model.path, config, method=run_config.method_name, round=round)
+    card = model_card(
+        model.path,
+        config,
+        method=run_config.method_name,
+        round=round,
+        sections=card_sections(store, run_config, round, selected=options.round == "best"),
+    )
     save_model(out, config, params, tokenizer, card)
     return round
-
-
-def _round(store: RunStore, wanted: int) -> int:
-    """Return the round asked for, or the last one that was trained; UserError where there is none."""
-    trained = [r for r in range(build_config(store.config).run.rounds + 1) if store.is_done(f"{r:02d}/train")]
-    if not trained:
-        raise UserError(f"{store.path}: no round has been trained yet; run dast_jax.train first")
-    if wanted == -1:
-        return trained[-1]
-    if wanted not in trained:
-        rounds = ", ".join(map(str, trained))
-        raise UserError(f"{store.path}: round {wanted} has not been trained; choose one of {rounds}")
-    return wanted
 
 
 def _check_free(out: Path) -> None:

@@ -14,6 +14,7 @@ from dast_jax.models.digest import model_digest
 from dast_jax.models.hub import resolve_model
 from dast_jax.models.load import LoadedModel, load_model
 from dast_jax.models.sharding import make_mesh
+from dast_jax.store.durable import file_digest
 from dast_jax.training.checkpoint import load_policy, save_policy
 
 __all__ = ["BASE", "Policy"]
@@ -45,8 +46,9 @@ class Policy:
         self._round: int | None = BASE
 
     def base_digest(self) -> str:
-        """Return the digest of the files that the base model is read from."""
-        return model_digest(self._folder)
+        """Return the digest of the files that the base model is read from, an own chat template included."""
+        own = self._model.chat_template
+        return model_digest(self._folder) + (f"-{file_digest(Path(own).expanduser())}" if own else "")
 
     @property
     def parameters(self) -> int:
@@ -97,4 +99,5 @@ class Policy:
             compute_dtype=model.compute_dtype,
             remat=model.remat,
             mesh=self.mesh,
+            chat_template=model.chat_template,
         )

@@ -54,6 +54,7 @@ def train(context: Context, method: Method, round: int) -> TrainedResult:
             if context.profile:
                 context.profile.step("train")
 
+        update(0, info="compiling")  # until the first step has run
         trained = _learn(context, options, round, training_set, start, on_step)
     if context.profile:
         context.profile.close()

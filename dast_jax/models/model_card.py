@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from dast_jax.models.families import FAMILIES
@@ -13,9 +14,12 @@ __all__ = ["model_card"]
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
 
 
-def model_card(base: str, config: LlamaConfig, *, method: str, round: int) -> str:
+def model_card(
+    base: str, config: LlamaConfig, *, method: str, round: int, sections: Sequence[str] = ()
+) -> str:
     """Return the card of the policy after `round` of a run of `method` from the model `base`.
 
+    `sections` are Markdown, put after what every card has.
     A base model that is a local path is named by its last part alone: a card may be published.
     """
     name, _, revision = base.partition("@")
@@ -44,6 +48,7 @@ def model_card(base: str, config: LlamaConfig, *, method: str, round: int) -> st
             'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
             "```",
             "",
+            *(line for section in sections for line in (section, "")),
             "See the base model and the training data for the terms of use.",
             "",
         ]

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import jinja2
 
+from dast_jax.reporting.csv_link import csv_link
 from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.style import CSS
 from dast_jax.reporting.svg import Chart
 
-__all__ = ["card", "cards", "details", "figure", "page", "section", "table"]
+__all__ = [
+    "ShownResponse",
+    "card",
+    "cards",
+    "details",
+    "figure",
+    "head",
+    "notice",
+    "page",
+    "paragraph",
+    "sample",
+    "section",
+    "table",
+    "tile",
+]
 
 
 @functools.cache
@@ -53,13 +69,14 @@ def card(*content: Html, kind: str = "") -> Html:
 
 
 def figure(title: str, chart: Chart | None, note: str = "", more: Html | None = None) -> Html:
-    """Return a chart with title, legend, and its numbers in a table behind a click; empty without one.
+    """Return a chart with title, legend, and its numbers behind a click, also as CSV; empty without one.
 
     `more` comes below it.
     """
     if chart is None:
         return Html("")
-    return _render("figure", title, chart, note, Html(details("Numbers", table(chart.table)) + (more or "")))
+    numbers = details("Numbers", table(chart.table), csv_link(title, chart.numbers))
+    return _render("figure", title, chart, note, Html(numbers + (more or "")))
 
 
 def table(rows: Sequence[Sequence[object]], *, caption: str = "") -> Html:
@@ -69,3 +86,39 @@ def table(rows: Sequence[Sequence[object]], *, caption: str = "") -> Html:
 
 def details(title: str, *content: Html) -> Html:
     return _render("details", title, content)
+
+
+def head(title: str, facts: Mapping[str, object], sentences: Sequence[tuple[str, str]]) -> Html:
+    """Return the title, the facts that are known (not ""), and sentences, each with a label or ""."""
+    return _render("head", title, facts, sentences)
+
+
+def paragraph(content: object, kind: str = "") -> Html:
+    return _render("paragraph", content, kind)
+
+
+def notice(title: str, lines: Sequence[str]) -> Html:
+    """Return a box with a list; empty when the list is."""
+    return _render("notice", title, lines) if lines else Html("")
+
+
+def tile(name: str, accuracy: str, *, was: str, change: str = "", kind: str = "") -> Html:
+    """Return a card with a large number, what it was before, and the change in the color of its kind."""
+    return _render("tile", name, accuracy, was, change, kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownResponse:
+    """A response on the page: whose, its verdict (`kind` in the style sheet), and what was read in it."""
+
+    name: str
+    kind: str
+    verdict: str
+    marks: Sequence[str]
+    answer: str
+    text: str
+
+
+def sample(place: str, question: str, reference: str, responses: Sequence[ShownResponse]) -> Html:
+    """Return a card with a question and the responses to it."""
+    return _render("sample", place, question, reference, responses)

@@ -15,7 +15,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ from dast_jax.options.yaml_text import dump_yaml, parse_yaml
 from dast_jax.records import Pool, PreferenceSet, TrainingSet
 from dast_jax.runtime.visible import VisibleFormatter
 from dast_jax.store import durable, integrity, query_table, training_sets
+from dast_jax.store.evaluation_results import SampleRow
 from dast_jax.store.metrics_log import MetricsLog
 from dast_jax.store.query_table import QueryTable
 from dast_jax.store.response_log import ResponseLog
@@ -319,9 +320,18 @@ class RunStore:
         step = values.get("step")
         if step is not None and step % self._settings.logging.log_every and step != 1:
             return
+        self._opened_log(self._settings).write(stage, values)
+
+    def log_samples(self, round: int, rows: Sequence[SampleRow]) -> None:
+        """Add tables of sample responses to TensorBoard and W&B where the config asks for them."""
+        if self._settings is None:
+            raise ValueError(f"{self.path}: opened for reading only")
+        self._opened_log(self._settings).write_samples(round, rows)
+
+    def _opened_log(self, settings: RunSettings) -> MetricsLog:
         if self._metrics is None:
-            self._metrics = MetricsLog(self.path, self._settings.logging, self.config)
-        self._metrics.write(stage, values)
+            self._metrics = MetricsLog(self.path, settings.logging, self.config)
+        return self._metrics
 
 
 class _LogFile(logging.FileHandler):

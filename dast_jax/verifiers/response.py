@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["graded_part", "join_thousands", "one_spelling"]
+__all__ = ["graded_part", "join_thousands", "one_spelling", "runs_away"]
 
 # --- reasoning ----------------------------------------------------------------------------------------
 
@@ -45,6 +45,23 @@ def _without_reasoning(text: str) -> str:
     opened = _OPEN.search(rest)
     kept.append(rest if opened is None else rest[: opened.start()])
     return "".join(kept)
+
+
+def runs_away(text: str, *, truncated: bool) -> bool:
+    """Return whether a response goes on to another problem, or to its limit with the same piece of text.
+
+    What follows its own problem is not graded. [ours] A piece has up to 120 characters, and fills the last 40
+    of the response and is there five times, or more.
+    """
+    if _own_problem(text) != text:
+        return True
+    return truncated and any(_ends_with_repeats(text, piece) for piece in range(1, 121))
+
+
+def _ends_with_repeats(text: str, piece: int) -> bool:
+    """Return whether the end of `text` is one piece of so many characters again and again."""
+    end = text[-max(5 * piece, 40) :]
+    return len(end) >= 5 * piece and len(end) >= 40 and end[piece:] == end[:-piece]
 
 
 # --- the next problem ---------------------------------------------------------------------------------

@@ -192,17 +192,9 @@ def test_columns_that_are_no_choices_are_left_alone(tmp_path):
     assert (query.question, query.task) == ("a", "math")
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ({"messages": [{"role": "user", "content": "1+1?"}]}, "look like chat messages"),
-        ({"prompt": "1+1?", "completion": "2"}, "look like prompts with completions"),
-        ({"prompt": "1+1?", "chosen": "2", "rejected": "3"}, "look like preference pairs"),
-    ],
-)
-def test_the_refusal_of_chat_rows_says_what_they_are(tmp_path, row, said):
-    message = refused(jsonl(tmp_path, [row]))
-    assert said in message
+def test_the_refusal_of_preference_pairs_says_what_they_are(tmp_path):
+    message = refused(jsonl(tmp_path, [{"prompt": "1+1?", "chosen": "2", "rejected": "3"}]))
+    assert "look like preference pairs" in message
     assert "question and answer" in message
 
 
