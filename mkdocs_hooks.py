@@ -14,8 +14,8 @@ from dast_jax.options import REQUIRED, OptionInfo
 
 _TOP = """# Config keys
 
-Every key that a run's config may set, as `dast-jax train --help all` lists them. Those marked with ○ may change when a run is
-resumed; the others are kept for the whole run, as they change its result.
+Every key that a run's config may set, as `dast-jax train --help all` lists them. Those marked with ○ may
+change when a run is resumed; the others are kept for the whole run, as they change its result.
 """
 
 
