@@ -251,6 +251,7 @@ def run_settings(config: RunConfig) -> RunSettings:
         flush_seconds=config.run.flush_seconds,
         logging=config.logging,
         repair=config.run.repair,
+        mirror=config.run.mirror,
         automatic=tuple(f"sampling.{name}" for name in AUTOMATIC if not getattr(config.sampling, name)),
     )
 

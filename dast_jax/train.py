@@ -27,11 +27,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from dast_jax.loop.selftrain import run
     from dast_jax.reporting.report import write_report
     from dast_jax.reporting.run_tables import print_summary
+    from dast_jax.store.mirror import refresh
 
     with ProgressDisplay() as progress:
         summary = run(config, on_progress=progress)
     report = Path(config.run.dir) / "report.html"
     write_report([Path(config.run.dir)], report)
+    if config.run.mirror:
+        refresh(config.run.mirror, Path(config.run.dir).expanduser())
     print_summary(summary)
     print(f"report: {report}")
 

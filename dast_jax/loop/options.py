@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dast_jax.assets import refuse_remote
 from dast_jax.options import opt
+from dast_jax.store.mirror import check_address
 
 __all__ = ["RunOptions"]
 
@@ -28,7 +29,14 @@ class RunOptions:
     repair: bool = opt(
         False, "repeat finished rounds whose files are damaged, instead of refusing", changes_result=False
     )
+    mirror: str = opt(
+        "",
+        "a copy of the folder, kept up to date, from which a new machine resumes: gs://…, s3://… or a path",
+        changes_result=False,
+    )
     note: str = opt("", "free text, kept with the run", changes_result=False)
 
     def __post_init__(self) -> None:
-        refuse_remote(self.dir, "run.dir must be a local folder")
+        refuse_remote(self.dir, "run.dir must be a local folder; run.mirror may be remote")
+        if self.mirror:
+            check_address(self.mirror)

@@ -32,6 +32,7 @@ from dast_jax.runtime.visible import VisibleFormatter
 from dast_jax.store import durable, integrity, query_table, training_sets
 from dast_jax.store.evaluation_results import SampleRow
 from dast_jax.store.metrics_log import MetricsLog
+from dast_jax.store.mirror import Mirror
 from dast_jax.store.query_table import QueryTable
 from dast_jax.store.response_log import ResponseLog
 from dast_jax.store.results import Manifest, RunFacts, RunSession, StageRecord
@@ -59,6 +60,7 @@ class RunStore:
         *,
         settings: RunSettings | None = None,
         lock: durable.FolderLock | None = None,
+        mirror: Mirror | None = None,
     ):
         """Use `open` or `read`; `config` is the run's config as nested plain values."""
         self.path = path
@@ -66,6 +68,7 @@ class RunStore:
         self._manifest = manifest
         self._settings = settings
         self._lock = lock
+        self._mirror = mirror
         self._metrics: MetricsLog | None = None
         self._handler: logging.Handler | None = None
 
@@ -80,12 +83,16 @@ class RunStore:
         """
         path = settings.folder
         _make_folder(path)
-        store = cls(path, settings.config, _begin(settings), settings=settings, lock=durable.FolderLock(path))
+        mirror = Mirror(settings.mirror, path) if settings.mirror else None
+        lock = durable.FolderLock(path)
+        store = cls(path, settings.config, _begin(settings), settings=settings, lock=lock, mirror=mirror)
         try:
             durable.remove_leftovers(path)
             for name in integrity.LOGS:
                 if (path / name).is_dir():
                     durable.set_aside(path / name)
+            if mirror is not None:
+                mirror.restore()
             store._start_log()  # before the checks, so that it has what they find
             if (path / "manifest.json").exists():
                 store._manifest = _resume(path, settings)
@@ -95,6 +102,8 @@ class RunStore:
         except BaseException:
             store.close()
             raise
+        if mirror is not None:
+            mirror.start()
         return store
 
     @classmethod
@@ -117,10 +126,18 @@ class RunStore:
     ) -> None:
         if isinstance(error, Exception):
             log.error("stopped: %s: %s", type(error).__name__, error, extra={"file_only": True})
-        self.close()
+        try:
+            self.close()
+        except InterruptedRunError as failure:  # of the mirror
+            if error is None:
+                raise
+            log.warning("%s", failure)
 
     def close(self) -> None:
-        """Close the log and release the folder."""
+        """Close the log, bring the mirror up to date and release the folder.
+
+        Raises `InterruptedRunError` where the mirror cannot be updated.
+        """
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
@@ -128,9 +145,14 @@ class RunStore:
             logging.getLogger("dast_jax").removeHandler(self._handler)
             self._handler.close()
             self._handler = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        try:
+            if self._mirror is not None:
+                self._mirror.stop()
+        finally:
+            self._mirror = None
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
 
     def _start_log(self) -> None:
         handler = _LogFile(self.path / "log.txt", encoding="utf-8", delay=True)
@@ -213,6 +235,8 @@ class RunStore:
 
     def _write_manifest(self) -> None:
         write_result(self.path / "manifest.json", self._manifest)
+        if self._mirror is not None:
+            self._mirror.wake()
 
     # -- files -----------------------------------------------------------------------------------
 

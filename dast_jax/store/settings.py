@@ -29,8 +29,9 @@ class RunSettings:
     `folder` is the directory; `config` is the whole config as nested plain values, written to `config.yaml`;
     `fixed` are the values, by dotted key, that may not change when the run is resumed, `method` the name of
     the method, and `rounds` may only grow. Responses are written in parts of `flush_responses`, or after
-    `flush_seconds`. `repair` allows repeating finished rounds whose files are damaged. `automatic` are the
-    dotted keys that the config leaves to be chosen: once chosen, a run keeps them.
+    `flush_seconds`. `repair` allows repeating finished rounds whose files are damaged; `mirror` is the
+    address of the folder's copy, or empty. `automatic` are the dotted keys that the config leaves to be
+    chosen: once chosen, a run keeps them.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class RunSettings:
     flush_seconds: float
     logging: LoggingOptions
     repair: bool = False
+    mirror: str = ""
     automatic: tuple[str, ...] = ()
 
     def kept(self, old: Mapping[str, Any]) -> dict[str, Any]:
