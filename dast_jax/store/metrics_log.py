@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -182,7 +183,7 @@ def _start_wandb(folder: Path, options: LoggingOptions, config: Mapping[str, Any
     # One id per run folder, so that a resumed run continues the same W&B run.
     id_file = folder / "wandb_id.txt"
     if not id_file.exists():
-        id_file.write_text(wandb.util.generate_id(), encoding="utf-8")
+        id_file.write_text(secrets.token_hex(4), encoding="utf-8")
     return wandb.init(
         project=options.wandb_project,
         name=folder.name,
