@@ -14,9 +14,10 @@ import pytest
 
 from dast_jax import verify
 from dast_jax.cli.arguments import OutputShown
-from dast_jax.config import load_config
+from dast_jax.config import config_dict, load_config
 from dast_jax.data.options import DataOptions
 from dast_jax.data.sources import load_queries
+from dast_jax.options import dump_yaml
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -83,6 +84,9 @@ def test_a_command_parses(page: Path, name: str, arguments: str, here: Path, cap
     """With every key and value; files of the reader's own need not exist, except configs."""
     named_files(page, here)
     named_files(DOCS / "tutorials" / "own_model.md", here)  # mine.yaml, which other pages use too
+    for run in re.findall(r"--run (\S+)", arguments):
+        (here / run).mkdir(parents=True, exist_ok=True)
+        (here / run / "config.yaml").write_text(dump_yaml(config_dict(load_config("mine.yaml"))))
     module = importlib.import_module(f"dast_jax.{name}")
     if not hasattr(module, "ARGUMENTS"):
         pytest.skip(f"dast_jax.{name} is no command")
