@@ -91,13 +91,13 @@ def _reproduce(store: RunStore) -> Iterator[str]:
 
 
 def _published(value: Any, key: str = "") -> Any:
-    """Return a config with local paths by their last part; names of secrets' variables stay, endpoints go."""
+    """Return a config with local paths by their last part; endpoints and mirrors are left out."""
     if isinstance(value, Mapping):
         return {_shown(str(k)): _published(v, str(k)) for k, v in value.items() if k != "note"}
     if isinstance(value, list | tuple):
         return [_published(item, key) for item in value]
     if isinstance(value, str):
-        return "…" if key == "endpoint" and value else _shown(value)
+        return "…" if key in ("endpoint", "mirror") and value else _shown(value)
     return value
 
 

@@ -1,4 +1,4 @@
-"""Write dast_jax/assets/word_problems: one and two steps of arithmetic in words, for the smoke run of SmolLM2.
+"""Write dast_jax/assets/word_problems: arithmetic in words of one and two steps, for SmolLM2's smoke run.
 
 python -m launch.make_assets.word_problems
 """
@@ -29,7 +29,8 @@ def problem(rng: random.Random, level: int) -> tuple[str, str, int]:
     if level == 3:
         question = f"{name} has {c} boxes with {b} {things} in each. How many {things} does {name} have?"
         return question, f"{name} has {c} * {b} = {c * b} {things}.", c * b
-    question = f"{name} has {a} {things}, buys {b} more and then gives away {c}. How many {things} does {name} have left?"
+    asked = f"How many {things} does {name} have left?"
+    question = f"{name} has {a} {things}, buys {b} more and then gives away {c}. {asked}"
     first = f"{name} has {a} + {b} = {a + b} {things} after buying."
     return question, f"{first}\n{name} has {a + b} - {c} = {a + b - c} {things} left.", a + b - c
 

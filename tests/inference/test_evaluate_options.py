@@ -43,7 +43,7 @@ def test_limit_takes_the_first_queries():
 
 def test_few_shot_needs_exemplars_and_a_mixture_is_named_as_ignored(caplog):
     shapes = ["sampling.slots=4", "sampling.max_new_tokens=4", "sampling.prompt_buckets=[128]"]
-    few = ["evaluation.limit=3", "evaluation.exemplars=3", "data.mixture={x.jsonl: 1}"]
+    few = ["evaluation.limit=3", "evaluation.exemplars=20", "data.mixture={x.jsonl: 1}"]
     _, options = ARGUMENTS.parse([*GIVEN, *shapes, *few])
     with pytest.raises(UserError, match=r"evaluation\.exemplars: there are none to show; name a file"):
         evaluate_model(options)

@@ -96,9 +96,11 @@ def test_own_exemplars_are_shown_everywhere_and_few_shot_evaluation_too(shown, t
     own = [{"question": f"{i}+{i}=?", "answer": str(2 * i), "solution": f" {2 * i}"} for i in range(3)]
     file = tmp_path / "own.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in own))
-    keys = [f"prompts.exemplars={file}", "evaluation.exemplars=2", "method.exemplars=3", "method.target=2"]
-    chosen = load_yaml(config_path("quickstart")) | {"method": {"name": "dart_uniform"}}
-    chosen = apply_overrides(chosen, [*overrides(tmp_path / "run"), "method.max_trials=2", *keys])
+    keys = [f"prompts.exemplars={file}", "evaluation.exemplars=2", "method.exemplars=3"]
+    chosen = load_yaml(config_path("quickstart")) | {
+        "method": {"name": "dart_uniform", "trials": 2, "max_trials": 2, "target": 2}
+    }
+    chosen = apply_overrides(chosen, [*overrides(tmp_path / "run"), *keys])
     summary = run(build_config(chosen))
     questions = tuple(row["question"] for row in own)
     store = RunStore.read(tmp_path / "run")
