@@ -133,6 +133,7 @@ class Endpoint(Generic[T]):
         Equal questions are asked once, known ones not at all. The counts: `failed` queries by cause
         (`failed_timeout`, `failed_http_500`, `failed_connection`, `failed_nonsense`), `not_asked` after
         `give_up_after` failures in a row, and the `retried` requests. An endpoint that fails raises nothing.
+        Raises `UserError` where the environment names a proxy that cannot be used.
         """
         prompts = [self._options.prompt.replace("{question}", question) for question in questions]
         answers = {prompt: self._kept(prompt) for prompt in prompts}
@@ -157,7 +158,7 @@ class Endpoint(Generic[T]):
             start_blocking_portal(name=self._name) as portal,
             progress_of(on_progress, f"{self._name}: asking", total=len(prompts)) as update,
         ):
-            asking = portal.call(_Asking, self._options)
+            asking = portal.call(_Asking, self._options, self._name)
             tasks = [portal.start_task_soon(self._ask, prompt, asking) for prompt in prompts]
             try:
                 for done, (prompt, task) in enumerate(zip(prompts, tasks, strict=True), start=1):
@@ -257,11 +258,17 @@ class _FailedError(Exception):
 class _Asking:
     """Shared by the tasks of one call: the client, counts, and whether to give up."""
 
-    def __init__(self, options: EndpointOptions):
+    def __init__(self, options: EndpointOptions, name: str):
         import anyio
         import httpx2
 
-        self.client = httpx2.AsyncClient(timeout=None, limits=httpx2.Limits(max_connections=None))
+        try:
+            self.client = httpx2.AsyncClient(timeout=None, limits=httpx2.Limits(max_connections=None))
+        except (ImportError, ValueError, httpx2.InvalidURL):
+            raise UserError(
+                f"{name}: the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used; name one whose "
+                "address begins with http:// or https:// (or socks5://, with the package socksio)"
+            ) from None
         self.counts: Counter[str] = Counter()
         self.give_up = anyio.Event()
         self.slots = anyio.Semaphore(options.concurrency)
