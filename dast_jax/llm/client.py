@@ -197,10 +197,11 @@ class Endpoint(Generic[T]):
 
         async with asking.slots:
             try:
-                reply, answer = await asking.retrying()(attempt)
+                found: tuple[str, T] = await asking.retrying()(attempt)
             except _FailedError:
                 asking.failed(cause)
                 return None
+        reply, answer = found
         asking.succeeded()
         self._cache.put(prompt, reply)
         return answer
