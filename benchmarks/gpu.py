@@ -123,7 +123,9 @@ def _model(size: Size, remat: bool = False) -> tuple[Any, Any, Any, int]:
     dtype = jnp.dtype("bfloat16")
 
     def make() -> Llama:
-        return Llama(config, dtype=dtype, param_dtype=dtype, remat=remat, rngs=nnx.Rngs(0))
+        return Llama(
+            config, dtype=dtype, param_dtype=dtype, remat="full" if remat else "none", rngs=nnx.Rngs(0)
+        )
 
     graphdef, _ = nnx.split(nnx.eval_shape(make))
     params = jax.jit(lambda: nnx.split(make())[1])()

@@ -69,7 +69,7 @@ def dense_attention(q: Any, k: Any, v: Any, segment_ids: Any = None, *, parents:
 
 def temporary_bytes(config: LlamaConfig, batch: Any, options: TrainingOptions, objective: Any) -> int:
     """Return the temporary bytes of the compiled step."""
-    model = nnx.eval_shape(lambda: Llama(config, rngs=nnx.Rngs(0), remat=True))
+    model = nnx.eval_shape(lambda: Llama(config, rngs=nnx.Rngs(0), remat="full"))
     graphdef, params = nnx.split(model)
     state = jax.eval_shape(lambda p: init_optimizer(options, p), params)
     step: Any = make_train_step(graphdef, options, None, objective)

@@ -13,7 +13,8 @@ from dast_jax.errors import UserError
 from dast_jax.inference.options import EvaluationOptions
 from dast_jax.loop.options import RunOptions
 from dast_jax.methods import METHODS, MethodOptions, method_name, options_class
-from dast_jax.models.options import MeshOptions, ModelOptions
+from dast_jax.models.options import AUTOMATIC as OF_DEVICE
+from dast_jax.models.options import ModelOptions, RunMeshOptions
 from dast_jax.options import OptionInfo, apply_overrides, build, describe, load_yaml, nearest, to_dict
 from dast_jax.sampling.options import AUTOMATIC, SamplingOptions
 from dast_jax.store.settings import LoggingOptions, RunSettings
@@ -43,7 +44,7 @@ class RunConfig:
 
     run: RunOptions
     model: ModelOptions
-    mesh: MeshOptions
+    mesh: RunMeshOptions
     data: DataOptions
     prompts: PromptOptions
     sampling: SamplingOptions
@@ -66,7 +67,7 @@ class RunConfig:
 _PLAIN_SECTIONS: dict[str, type] = {
     "run": RunOptions,
     "model": ModelOptions,
-    "mesh": MeshOptions,
+    "mesh": RunMeshOptions,
     "data": DataOptions,
     "prompts": PromptOptions,
     "sampling": SamplingOptions,
@@ -251,8 +252,11 @@ def run_settings(config: RunConfig) -> RunSettings:
         flush_seconds=config.run.flush_seconds,
         logging=config.logging,
         repair=config.run.repair,
+        automatic=(
+            *(f"sampling.{name}" for name in AUTOMATIC if not getattr(config.sampling, name)),
+            *(f"model.{name}" for name in OF_DEVICE if getattr(config.model, name) == "auto"),
+        ),
         mirror=config.run.mirror,
-        automatic=tuple(f"sampling.{name}" for name in AUTOMATIC if not getattr(config.sampling, name)),
     )
 
 

@@ -148,6 +148,11 @@ class Requests:
     def none(cls) -> Requests:
         return cls(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int8))
 
+    def take(self, index: np.ndarray) -> Requests:
+        """Return the requests at `index`, in its order."""
+        temperature = None if self.temperature is None else self.temperature[index]
+        return Requests(self.query[index], self.trial[index], self.kind[index], temperature)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:

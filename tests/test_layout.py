@@ -13,7 +13,7 @@ GROUPS = (
     {"options", "runtime"},
     {"models", "estimators", "llm", "metrics", "assets"},
     {"reporting", "methods", "sampling", "training", "verifiers", "data", "store"},
-    {"loop", "inference", "config"},
+    {"loop", "inference", "config", "planning"},
     {"study"},
     {"cli"},
     # the commands, `__main__` and the public names of the package itself

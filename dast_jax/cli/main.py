@@ -16,7 +16,7 @@ from dast_jax.version import installed_versions
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS = ("train", "sample", "verify", "evaluate", "export", "report", "compare", "agreement")
+COMMANDS = ("train", "sample", "verify", "evaluate", "export", "report", "compare", "agreement", "plan")
 """The modules `dast_jax.NAME` with `ARGUMENTS` and `main`, in the order of the help."""
 
 _SHELLS = ("bash", "zsh", "tcsh")

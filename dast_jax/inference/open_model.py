@@ -9,9 +9,11 @@ from dast_jax.data.fitting import fitting_queries
 from dast_jax.data.mixture import load_training
 from dast_jax.data.options import DataOptions, PromptOptions
 from dast_jax.data.prompts import PromptBuilder
-from dast_jax.models.hub import resolve_model
+from dast_jax.models.device_defaults import resolved
+from dast_jax.models.hub import resolve_adapter, resolve_model
 from dast_jax.models.load import load_model
 from dast_jax.models.options import MeshOptions, ModelOptions
+from dast_jax.models.peft import open_adapter
 from dast_jax.models.sharding import make_mesh
 from dast_jax.models.tokenizer import Tokenizer
 from dast_jax.records import Query
@@ -42,12 +44,14 @@ class QuerySet:
 def open_model(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOptions) -> OpenModel:
     """Load the model onto the mesh, ready to sample. Raises `UserError` for a model that cannot be used."""
     devices = make_mesh(mesh)
+    model = resolved(model, devices.devices.flat[0].platform)
     loaded = load_model(
         resolve_model(model.path),
         dtype=model.dtype,
         compute_dtype=model.compute_dtype,
         mesh=devices,
         chat_template=model.chat_template,
+        adapter=open_adapter(resolve_adapter(model.adapter), model.path) if model.adapter else None,
     )
     options = dataclasses.replace(sampling, group=sampling.group or min(8, sampling.trials))
     engine = Engine(loaded.graphdef, loaded.params, tokenizer=loaded.tokenizer, options=options, mesh=devices)

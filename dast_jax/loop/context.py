@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from dast_jax.data.prompts import PromptBuilder
 from dast_jax.errors import UserError
 from dast_jax.loop.policy import BASE, Policy
 from dast_jax.loop.problems import Problems, load_problems, queries_digest
+from dast_jax.models.layout import check_divides, replicated
+from dast_jax.models.options import AUTOMATIC as OF_DEVICE
+from dast_jax.models.options import ModelOptions
 from dast_jax.options import to_dict
 from dast_jax.records import Pool, Query, SamplingStats, StageKey
 from dast_jax.runtime.profiling import ProfileWindow
@@ -41,6 +45,8 @@ __all__ = [
     "stage_key",
 ]
 
+log = logging.getLogger(__name__)
+
 COLLECT, LENGTH, LABEL, EVALUATE = range(4)
 """The sampling stages within a round, as numbers that enter the noise; evaluation set i is `EVALUATE` + i."""
 
@@ -51,11 +57,11 @@ PROBE = 2**20
 def make_engine(policy: Policy, options: SamplingOptions) -> Engine:
     """Return a sampling engine for the policy's model."""
     return Engine(
-        policy.graphdef,
-        policy.after(BASE),
+        policy.sampling_graphdef,
+        policy.for_sampling(BASE),
         tokenizer=policy.tokenizer,
         options=options,
-        mesh=policy.mesh,
+        mesh=policy.sampling_mesh,
     )
 
 
@@ -102,13 +108,21 @@ def open_context(
     config: RunConfig, store: RunStore, verifier: Verifier, *, tools: Tools, on_progress: OnProgress = silent
 ) -> Context:
     """Load the model and the queries, and make the engines. Raises `UserError` for what cannot be used."""
+    config = dataclasses.replace(config, model=_with_kept_model(config.model, store))
     policy = Policy(config, store.path / "checkpoints")
+    _choose(store, "model", policy.options, OF_DEVICE, config.model)
+    _check_layout(config, policy)
     sampler = tools.make_engine(policy, _with_kept_shapes(config.sampling, store))
     sampling = sampler.options
-    store.choose({f"sampling.{name}": to_dict(sampling)[name] for name in AUTOMATIC})
+    _choose(store, "sampling", sampling, AUTOMATIC, config.sampling)
     prompts = PromptBuilder(policy.tokenizer, config.prompts, sampler.max_prompt_length)
     problems = load_problems(config, prompts.fits)
     exemplars = read_exemplars(config.prompts.exemplars, config.verifier.functions)
+    evaluator = tools.make_engine(
+        policy, _evaluation_sampling(config, sampling, prompts, problems, exemplars)
+    )
+    for engine in (sampler, evaluator):  # each stage sets the weights it samples from
+        engine.set_params(None)
     return Context(
         config=config,
         store=store,
@@ -118,9 +132,7 @@ def open_context(
         problems=problems,
         exemplars=exemplars,
         sampler=sampler,
-        evaluator=tools.make_engine(
-            policy, _evaluation_sampling(config, sampling, prompts, problems, exemplars)
-        ),
+        evaluator=evaluator,
         sample=tools.sample,
         on_progress=on_progress,
         profile=ProfileWindow(store.path / "profile") if config.profile else None,
@@ -132,9 +144,12 @@ def facts(context: Context) -> RunFacts:
     problems = context.problems
     return RunFacts(
         parameters=context.policy.parameters,
-        model_digest=context.policy.base_digest(),
+        model_digest=context.policy.base_digest,
+        model_revision=context.policy.revision,
+        trained_parameters=context.policy.trained_parameters,
         device=_device(context.policy),
         mesh=dict(context.policy.mesh.shape),
+        sampling_mesh=dict(context.policy.sampling_mesh.shape),
         data=DataFacts(
             train=TrainingSource(
                 source=problems.source,
@@ -201,6 +216,44 @@ def rest(engine: Engine) -> None:
     """Release the weights and the caches until the engine's next stage."""
     engine.set_params(None)
     engine.release()
+
+
+def _check_layout(config: RunConfig, policy: Policy) -> None:
+    """Refuse rows that the mesh does not divide, before any stage; name what is whole on each device."""
+    training, mesh = config.training, policy.mesh
+    micro = training.micro_batch_size
+    if micro and training.batch_size % micro:
+        raise UserError(
+            f"training.micro_batch_size={micro} does not divide training.batch_size={training.batch_size}: "
+            "choose a divisor"
+        )
+    key = "training.micro_batch_size" if micro else "training.batch_size"
+    check_divides(key, micro or training.batch_size, mesh, "packed rows")
+    lines = replicated(policy.config, mesh)
+    if policy.sampling_mesh != mesh:
+        lines += replicated(policy.config, policy.sampling_mesh, "mesh.sampling")
+        log.info(
+            "training on %s, sampling on %s, one copy of the weights a round",
+            *(dict(layout.shape) for layout in (mesh, policy.sampling_mesh)),
+        )
+    for line in lines:
+        log.warning("%s", line)
+
+
+def _choose(store: RunStore, section: str, chosen: Any, names: Sequence[str], given: Any) -> None:
+    """Write the options that were chosen to the run's config; log those that the config left open."""
+    values = {name: to_dict(chosen)[name] for name in names}
+    store.choose({f"{section}.{name}": value for name, value in values.items()})
+    open_ = {name: value for name, value in values.items() if value != to_dict(given)[name]}
+    if open_:
+        log.info("chosen: %s", ", ".join(f"{section}.{name}={value}" for name, value in open_.items()))
+
+
+def _with_kept_model(options: ModelOptions, store: RunStore) -> ModelOptions:
+    """Return `options` with what was chosen when the run began, where they leave it open."""
+    kept = store.config.get("model", {})
+    left = {name: kept[name] for name in OF_DEVICE if name in kept and getattr(options, name) == "auto"}
+    return dataclasses.replace(options, **left)
 
 
 def _with_kept_shapes(options: SamplingOptions, store: RunStore) -> SamplingOptions:

@@ -53,11 +53,11 @@ def evaluate_run(
     sampling = options.evaluation.sampling(options.sampling)
     sampling = dataclasses.replace(sampling, group=sampling.group or min(8, sampling.trials))
     engine = Engine(
-        policy.graphdef,
-        policy.after(round),
+        policy.sampling_graphdef,
+        policy.for_sampling(round),
         tokenizer=policy.tokenizer,
         options=sampling,
-        mesh=policy.mesh,
+        mesh=policy.sampling_mesh,
     )
     model = OpenModel(engine=engine, tokenizer=policy.tokenizer)
     solved = _solved(config, options, model)

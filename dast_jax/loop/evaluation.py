@@ -43,7 +43,7 @@ def evaluate_round(context: Context, method: Method, round: int) -> EvaluationRe
 
 
 def _evaluate_policy(context: Context, method: Method, round: int) -> EvaluationResult:
-    params = context.policy.after(round)
+    params = context.policy.for_sampling(round)
     title = "M_0" if round == BASE else f"round {round}"
     entries: dict[str, SetEvaluation] = {}
     rows: list[SampleRow] = []
@@ -117,7 +117,7 @@ def _paired(context: Context, entries: dict[str, SetEvaluation]) -> dict[str, st
 
 
 def _length_ratio(context: Context, method: Method, round: int) -> tuple[float | None, SamplingStats]:
-    context.sampler.set_params(context.policy.after(round))
+    context.sampler.set_params(context.policy.for_sampling(round))
     found = length_ratio(
         context.sampler,
         context.pool,
@@ -140,7 +140,7 @@ def _probe(
     context: Context, round: int, title: str
 ) -> tuple[ProbeCounts | None, ProbeResult | None, SamplingStats]:
     """Return the probe's counts, its numbers against M_0's, and what sampling cost."""
-    context.sampler.set_params(context.policy.after(round))
+    context.sampler.set_params(context.policy.for_sampling(round))
     probed = probe(context, round, title)
     rest(context.sampler)
     if probed is None:
@@ -164,7 +164,7 @@ def _label(context: Context, dataset: EvaluationSet) -> None:
     trials = context.config.evaluation.level_trials
     if not trials or dataset.labelled:
         return
-    context.sampler.set_params(context.policy.after(BASE))
+    context.sampler.set_params(context.policy.for_sampling(BASE))
     key = stage_key(context.config.run.seed, BASE, LABEL)
     outcome = _run_set(context, context.sampler, dataset, trials, key, f"M_0: levels of {dataset.name}")
     rest(context.sampler)

@@ -7,6 +7,7 @@ import logging
 import numpy as np
 
 from dast_jax.loop.context import COLLECT, Context, rest, stage_key
+from dast_jax.loop.device_use import measure_use
 from dast_jax.loop.round_requests import RoundRequests
 from dast_jax.methods.base import Method
 from dast_jax.metrics.flops import sampling_flops
@@ -24,13 +25,14 @@ log = logging.getLogger(__name__)
 def collect(context: Context, method: Method, round: int, carried: Responses) -> SampledResult:
     """Collect the round's verified responses, sampled from the previous round's policy."""
     shortened_before = context.prompts.shortened
+    used = measure_use(context.policy.sampling_mesh)
     requests, cost = _sample(context, method, round, carried)
     shortened = context.prompts.shortened - shortened_before
     _warn(context, round, shortened, requests)
     responses = context.store.response_log(round).responses()
     notes = {"shortened_prompts": shortened, "hints_left_out": requests.hints_left_out}
     flops = sampling_flops(context.policy.parameters, cost)
-    speed = sampling_speed(cost, flops, context.policy.weight_bytes, context.policy.peak)
+    speed = sampling_speed(cost, flops, context.policy.sampling_bytes, context.policy.peak, used())
     return SampledResult(sampling=_sampling_result(responses, method.levels, notes, speed), flops=flops)
 
 
@@ -38,7 +40,7 @@ def _sample(
     context: Context, method: Method, round: int, carried: Responses
 ) -> tuple[RoundRequests, SamplingStats]:
     """Serve the method's requests; return them and what sampling cost, before an interruption included."""
-    context.sampler.set_params(context.policy.after(round - 1))
+    context.sampler.set_params(context.policy.for_sampling(round - 1))
     with (
         context.store.response_log(round) as responses,
         progress_of(context.on_progress, f"round {round}: sampling") as update,

@@ -12,7 +12,8 @@ import numpy as np
 from dast_jax.data.fitting import named_ids
 from dast_jax.data.prompts import PromptBuilder
 from dast_jax.loop.context import Context
-from dast_jax.loop.policy import BASE
+from dast_jax.loop.device_use import measure_use
+from dast_jax.loop.policy import BASE, Policy
 from dast_jax.methods.base import Method
 from dast_jax.metrics.flops import Flops, scoring_flops, training_flops
 from dast_jax.metrics.speed import Speed, training_speed
@@ -42,7 +43,7 @@ def train(context: Context, method: Method, round: int) -> TrainedResult:
     training_set = context.store.read_training_set(round)
     if not len(training_set):
         log.warning("round %d: nothing to train on; the policy is unchanged", round)
-        context.policy.put(context.policy.after(round - 1), round)
+        context.policy.put(context.policy.trained(round - 1), round)
         return TrainedResult(training=TrainingResult(), flops=Flops())
     options = _options(context.config.training, method)
     start = BASE if options.start == "restart" else round - 1
@@ -81,6 +82,7 @@ def _learn(
     on_step: OnStep,
 ) -> TrainedResult:
     """Train the policy after round `start` on the set, and keep it as that of `round`."""
+    used = measure_use(context.policy.mesh)
     policy = context.policy
     checkpoints = TrainCheckpoints(
         context.store.path / "checkpoints" / "training", seconds=options.checkpoint_seconds
@@ -93,6 +95,7 @@ def _learn(
         "checkpoints": checkpoints,
         "on_step": on_step,
         "donate": True,
+        "frozen": policy.frozen,
     }
     scoring = Flops()
     if isinstance(training_set, PreferenceSet):
@@ -108,9 +111,13 @@ def _learn(
     _warn_of_cut(context, round, training_set, result.stats)
     policy.put(result.params, round)
     checkpoints.clear()
-    flops, stats = training_flops(policy.parameters, result.stats), result.stats
-    speed = training_speed(stats, stats.seconds, stats.device_seconds, flops, policy.peak)
+    flops, stats = _flops(policy, result.stats), result.stats
+    speed = training_speed(stats, stats.seconds, stats.device_seconds, flops, policy.peak, used())
     return TrainedResult(training=_training_result(stats, is_reference, speed), flops=flops + scoring)
+
+
+def _flops(policy: Policy, stats: TrainStats) -> Flops:
+    return training_flops(policy.trained_parameters, stats, frozen=policy.frozen_parameters)
 
 
 def _warn_of_skipped(

@@ -60,6 +60,10 @@ def scoring_flops(parameters: int, work: TokenWork) -> Flops:
     return Flops(useful=2 * parameters * work.tokens, padded=2 * parameters * work.padded_tokens)
 
 
-def training_flops(parameters: int, work: TokenWork) -> Flops:
-    """Return the FLOPs of one training stage: 6·N per token of every epoch."""
-    return Flops(useful=6 * parameters * work.tokens, padded=6 * parameters * work.padded_tokens)
+def training_flops(parameters: int, work: TokenWork, *, frozen: int = 0) -> Flops:
+    """Return the FLOPs of one training stage: 6·N per token of every epoch.
+
+    4·N for the `frozen` weights beside trained adapters: they have no gradients of their own.
+    """
+    each = 6 * parameters + 4 * frozen
+    return Flops(useful=each * work.tokens, padded=each * work.padded_tokens)

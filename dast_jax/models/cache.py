@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dast_jax.models.sharding import on_one_cpu
+from dast_jax.models.sharding import Laid, locally, on_one_cpu
+from dast_jax.models.target import target_platform
 
 __all__ = [
     "PROMPT_BLOCK",
@@ -71,7 +72,7 @@ class Window(NamedTuple):
 
 def suffix_block(window: int) -> int:
     """Return the positions in a block of suffixes, a multiple of `window`: a window lies in one block."""
-    return window * -(-_SUFFIX_BLOCKS.get(jax.default_backend(), 64) // window)
+    return window * -(-_SUFFIX_BLOCKS.get(target_platform(), 64) // window)
 
 
 def empty_prompts(layers: int, rows: int, kv_heads: int, length: int, head_dim: int, dtype: Any) -> Prompts:
@@ -140,6 +141,13 @@ def write(
 
 def append(suffixes: Suffixes, window: Window, stored: Int[Array, " S"]) -> Suffixes:
     """Return `suffixes` with each slot's window behind its `stored` positions (a multiple of the window)."""
+    kept = Laid(suffixes, (None, "batch", "kv_heads"))
+    inputs = (kept, Laid(window, ("batch", "kv_heads")), Laid(stored, ("batch",)))
+    appended: Suffixes = locally(_append, inputs, kept)
+    return appended
+
+
+def _append(suffixes: Suffixes, window: Window, stored: Int[Array, " S"]) -> Suffixes:
     width, block = window.k[0].shape[-1], suffixes.k[0].shape[-1]
     if not on_one_cpu():
         slots = jnp.arange(len(stored))[:, None]

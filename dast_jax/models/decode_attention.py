@@ -11,6 +11,7 @@ of the CPU. Elsewhere as many are computed together as all slots need when the g
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dast_jax.models.cache import Prompts, Suffixes
 from dast_jax.models.precision import matmul_precision
-from dast_jax.models.sharding import constrain, on_one_cpu
+from dast_jax.models.sharding import Laid, constrain, locally, on_one_cpu, partition_spec
 
 __all__ = ["DecodeContext", "Groups", "decode_attention"]
 
@@ -32,13 +33,14 @@ class Groups(NamedTuple):
     """Which slots share which prompt: `used` groups of up to R slots, the first ones of the G possible.
 
     rows: pool row of each group's prompt; slots: its slots, any number where a place is empty; places: for
-    each slot g · R + r, any number where the slot is idle.
+    each slot g · R + r, any number where the slot is idle. Where slots and pool are split over D devices, so
+    are the groups, and each device's numbers begin at 0.
     """
 
     rows: Int[Array | np.ndarray, " G"]
     slots: Int[Array | np.ndarray, "G R"]
     places: Int[Array | np.ndarray, " S"]
-    used: Int[Array | np.ndarray, ""]
+    used: Int[Array | np.ndarray, " D"]
 
 
 class DecodeContext(NamedTuple):
@@ -73,15 +75,50 @@ def decode_attention(
     softmax(q kᵀ / √H) v, the softmax in float32. Key/value head i serves query heads i·N/KV … (i+1)·N/KV − 1.
     With `reach`, only the last `reach` tokens are attended to, the slot's own included (a sliding window).
     """
+    c = context
+    # Slots, the prompts they share and their groups lie together: no device reads another one's.
+    attended: Array = locally(
+        functools.partial(_attended, reach=reach),
+        (
+            Laid(q, ("batch", "heads" if _heads_divide(q, window_k) else None)),
+            Laid((c.prompts.k[layer], c.prompts.v[layer]), ("batch", None, "kv_heads")),
+            Laid((c.lengths, c.stored, c.groups), ("batch",)),
+            Laid((c.suffixes.k[layer], c.suffixes.v[layer]), (None, "batch", "kv_heads")),
+            Laid((window_k, window_v), ("batch", "kv_heads")),
+            Laid(step, ()),
+        ),
+        Laid(q, ("batch", "heads" if _heads_divide(q, window_k) else None)),
+    )
+    return attended
+
+
+def _heads_divide(q: Float[Array, "S N H"], k: Float[Array, "S KV H W"]) -> bool:
+    """Return whether the query heads are split where the key/value heads are: else both are whole."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh.empty or len(partition_spec(k.shape, (None, "kv_heads", None, None), mesh)) > 1
+
+
+def _attended(
+    q: Float[Array, "S N H"],
+    prompts: tuple[Array, Array],
+    of_slots: tuple[Array, Array, Groups],
+    suffixes: tuple[Array, Array],
+    window: tuple[Array, Array],
+    step: Int[Array, ""],
+    *,
+    reach: int | None,
+) -> Float[Array, "S N H"]:
+    """Return what `decode_attention` does, of the slots and heads of one device."""
+    lengths, stored, groups = of_slots
+    window_k, window_v = window
     slots, heads, head_dim = q.shape
     kv_heads, width = window_k.shape[1], window_k.shape[3]
     grouped = q.reshape(slots, kv_heads, heads // kv_heads, head_dim)
-    c = context
     # The first entries within reach: of the tick under way, of the response, and behind the prompt's length.
     first = jnp.int32(-1) if reach is None else step - (reach - 1)
-    out = None if reach is None else c.stored + first
-    carry = _prompt(grouped, c.prompts.k[layer], c.prompts.v[layer], c.lengths, c.groups, out)
-    carry = _suffix(grouped, carry, c.suffixes.k[layer], c.suffixes.v[layer], c.stored, out)
+    out = None if reach is None else stored + first
+    carry = _prompt(grouped, *prompts, lengths, groups, out)
+    carry = _suffix(grouped, carry, *suffixes, stored, out)
     seen = (jnp.arange(width) <= step) & (jnp.arange(width) >= first)
     carry = _attend(carry, grouped, window_k, window_v, seen[None, None, None])
     return (carry.values / carry.total[..., None]).reshape(q.shape).astype(q.dtype)
@@ -107,7 +144,7 @@ def _prompt(
     arranged = jnp.moveaxis(q[groups.slots], 1, 2).reshape(-1, together, kv_heads, rows * per_head, head_dim)
     arranged = constrain(arranged, None, "batch", "kv_heads", None, None)
     prompt = groups.rows.reshape(-1, together)
-    length = jnp.where(jnp.arange(count) < groups.used, lengths[groups.rows], 0).reshape(-1, together)
+    length = jnp.where(jnp.arange(count) < groups.used[0], lengths[groups.rows], 0).reshape(-1, together)
     starts = None if out is None else _starts(length, out[groups.slots], per_head)
 
     def chunk(i: Int[Array, ""], found: _Softmax) -> _Softmax:
@@ -126,12 +163,14 @@ def _prompt(
                 seen = seen & (at >= earliest[:, None, :, None])
             return _attend(carry, mine, of(k), of(v), seen)
 
-        done = jax.lax.fori_loop(0, -(-end.max() // block), one, _nothing(mine))
+        with jax.named_scope("prompt_blocks"):
+            done = jax.lax.fori_loop(0, -(-end.max() // block), one, _nothing(mine))
         return _Softmax(
             *(jax.lax.dynamic_update_index_in_dim(o, x, i, 0) for o, x in zip(found, done, strict=True))
         )
 
-    found = jax.lax.fori_loop(0, -(-groups.used // together), chunk, _nothing(arranged))
+    with jax.named_scope("prompt_groups"):
+        found = jax.lax.fori_loop(0, -(-groups.used[0] // together), chunk, _nothing(arranged))
 
     def back(x: Float[Array, "X Y KV Z *H"]) -> Float[Array, "S KV Q *H"]:
         x = jnp.moveaxis(x.reshape(count, kv_heads, rows, per_head, *x.shape[4:]), 2, 1)
@@ -179,7 +218,8 @@ def _suffix(
                 seen = seen & (at >= earliest[:, None])
             return _attend(carry, mine, of(k), of(v), seen[:, None, None])
 
-        done = jax.lax.fori_loop(0, -(-end.max() // block), one, _Softmax(*(part(x) for x in carry)))
+        with jax.named_scope("suffix_blocks"):
+            done = jax.lax.fori_loop(0, -(-end.max() // block), one, _Softmax(*(part(x) for x in carry)))
         return _Softmax(
             *(
                 jax.lax.dynamic_update_slice_in_dim(o, x, i * together, 0)

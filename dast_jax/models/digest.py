@@ -6,7 +6,14 @@ import hashlib
 import os
 from pathlib import Path
 
-from dast_jax.models.model_files import INDEX, SMALL_FILES, WEIGHTS, indexed_files
+from dast_jax.models.model_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    INDEX,
+    SMALL_FILES,
+    WEIGHTS,
+    indexed_files,
+)
 
 __all__ = ["model_digest"]
 
@@ -14,13 +21,17 @@ _SUFFIXES = (".json", ".safetensors", ".model", ".jinja", ".txt", ".gguf")
 """Config, weights, tokenizers, chat templates; a README or another framework's weights may change."""
 
 
-def model_digest(path: str | os.PathLike[str]) -> str:
+def model_digest(path: str | os.PathLike[str], adapter: str | os.PathLike[str] | None = None) -> str:
     """Return the SHA-256 of a .gguf file, or of the names and contents of a model folder's files.
+
+    Those of an `adapter` that changes the model are counted too.
 
     Reads all weights once, about a second per gigabyte; they are then in the file system's cache for loading.
     """
     path = Path(path)
     files = [path] if path.is_file() else _files(path)
+    if adapter is not None:
+        files += [Path(adapter) / ADAPTER_CONFIG, Path(adapter) / ADAPTER_WEIGHTS]
     total = hashlib.sha256()
     for file in files:
         with open(file, "rb") as content:

@@ -9,9 +9,16 @@ from pathlib import Path
 
 from dast_jax.assets import resolve_path
 from dast_jax.errors import UserError
-from dast_jax.models.model_files import INDEX, SMALL_FILES, WEIGHTS, indexed_files
+from dast_jax.models.model_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    INDEX,
+    SMALL_FILES,
+    WEIGHTS,
+    indexed_files,
+)
 
-__all__ = ["check_push", "push_folder", "resolve_model"]
+__all__ = ["check_push", "hub_name", "hub_revision", "push_folder", "resolve_adapter", "resolve_model"]
 
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*?)(@(?P<revision>[^@\s]+))?")
 
@@ -33,6 +40,31 @@ def resolve_model(text: str | Path) -> Path:
     return _fetched(str(text), hub["name"], hub["revision"])
 
 
+def hub_name(text: str) -> tuple[str | None, str | None]:
+    """Return the owner/name and the revision of a hub id, None twice for what is a local path."""
+    hub = _HUB_ID.fullmatch(text)
+    if hub is None or resolve_path(text).exists() or text.endswith(_LEFT_IN_PLACE):
+        return None, None
+    return hub["name"], hub["revision"]
+
+
+def hub_revision(folder: Path) -> str | None:
+    """Return the commit of a folder of the hub's cache, None for any other folder or file."""
+    above = folder.parent
+    cached = above.name == "snapshots" and above.parent.name.startswith("models--")
+    return folder.name if cached else None
+
+
+def resolve_adapter(text: str | Path) -> Path:
+    """Return the folder that `model.adapter` names, as `resolve_model` does; raises as it does."""
+    path = resolve_path(text)
+    hub = _HUB_ID.fullmatch(str(text))
+    if path.exists() or hub is None:
+        return path
+    files = [ADAPTER_CONFIG, ADAPTER_WEIGHTS]
+    return _snapshot(str(text), hub["name"], hub["revision"], files, key="model.adapter")
+
+
 def _fetched(text: str, name: str, revision: str | None) -> Path:
     """Return the snapshot of a hub model with all that is read; weights of several files by their index."""
     folder = _snapshot(text, name, revision, [*SMALL_FILES, WEIGHTS, INDEX])
@@ -42,14 +74,16 @@ def _fetched(text: str, name: str, revision: str | None) -> Path:
     return folder
 
 
-def _snapshot(text: str, name: str, revision: str | None, files: Sequence[str]) -> Path:
+def _snapshot(
+    text: str, name: str, revision: str | None, files: Sequence[str], key: str = "model.path"
+) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(files)))
     except Exception as error:  # the hub client raises its own, HTTP, file and value errors
         raise UserError(
-            f"model.path: {text} is no local folder or file, and the hub model cannot be fetched "
+            f"{key}: {text} is no local folder or file, and the hub model cannot be fetched "
             f"({_one_line(error)})"
         ) from None
 
@@ -83,7 +117,14 @@ def push_folder(folder: Path, name: str) -> str:
         api.upload_folder(
             repo_id=name,
             folder_path=os.fspath(folder),
-            allow_patterns=[*SMALL_FILES, "model*.safetensors", INDEX, "README.md"],
+            allow_patterns=[
+                *SMALL_FILES,
+                "model*.safetensors",
+                INDEX,
+                ADAPTER_CONFIG,
+                ADAPTER_WEIGHTS,
+                "README.md",
+            ],
             commit_message="Upload a model trained with dast_jax",
         )
     except Exception as error:  # the hub client raises its own, HTTP and file errors

@@ -22,6 +22,7 @@ from dast_jax.models.attention import attention
 from dast_jax.models.cache import KVCache, Window, write
 from dast_jax.models.decode_attention import DecodeContext, decode_attention
 from dast_jax.models.llama_config import LlamaConfig, RopeScaling
+from dast_jax.models.lora import Lora
 from dast_jax.models.precision import matmul_precision
 from dast_jax.models.rope import Rotations, rotate, rotations, unrotated_where
 from dast_jax.models.sharding import constrain
@@ -46,6 +47,7 @@ class Linear(nnx.Module):
     """x · kernel + bias over named axes; the kernel [L, in…, out…] is one layer's slice when called.
 
     `inputs` is the number of input axes: the last ones of x, and the first ones of the kernel's slice.
+    With `lora`, an adapter of low rank adds to the product, from float32 parameters of its own (`lora.py`).
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Linear(nnx.Module):
         rngs: nnx.Rngs,
         dtype: np.dtype,
         param_dtype: np.dtype,
+        lora: Lora | None = None,
     ):
         self.inputs = inputs
         self.dtype = dtype
@@ -66,22 +69,42 @@ class Linear(nnx.Module):
         if bias_axes is not None:
             bias = jnp.zeros(tuple(shape[i] for i in bias_axes), param_dtype)
             self.bias = nnx.Param(bias, logical_axes=tuple(axes[i] for i in bias_axes))
+        self.lora_a = self.lora_b = nnx.data(None)
+        self.scale = 0.0
+        if lora is not None:
+            self.scale, split = lora.scale, 1 + inputs
+            a = jnp.zeros((*shape[:split], lora.rank), jnp.float32)
+            b = jnp.zeros((shape[0], lora.rank, *shape[split:]), jnp.float32)
+            self.lora_a = nnx.Param(a, logical_axes=(*axes[:split], "rank"))
+            self.lora_b = nnx.Param(b, logical_axes=(axes[0], "rank", *axes[split:]))
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         out: Array = project(x, self.kernel[...].astype(self.dtype), self.inputs)
+        if self.lora_a is not None and self.lora_b is not None:
+            low = project(x, self.lora_a[...].astype(self.dtype), self.inputs)
+            out = out + self.scale * project(low, self.lora_b[...].astype(self.dtype), 1)
         return out if self.bias is None else out + self.bias[...].astype(self.dtype)
 
 
 class Layer(nnx.Module):
     """One pre-norm layer; built with all layers stacked, called on one layer's slice."""
 
-    def __init__(self, config: LlamaConfig, *, rngs: nnx.Rngs, dtype: np.dtype, param_dtype: np.dtype):
+    def __init__(
+        self,
+        config: LlamaConfig,
+        *,
+        rngs: nnx.Rngs,
+        dtype: np.dtype,
+        param_dtype: np.dtype,
+        lora: Lora | None = None,
+    ):
         c = config
         layers, d, n, kv, h, f = (
             c.num_layers, c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim, c.intermediate_size,
         )  # fmt: skip
 
         def linear(
+            name: str,
             inputs: int,
             shape: tuple[int, ...],
             axes: tuple[str, ...],
@@ -96,22 +119,23 @@ class Layer(nnx.Module):
                 rngs=rngs,
                 dtype=dtype,
                 param_dtype=param_dtype,
+                lora=lora if lora is not None and name in lora.targets else None,
             )
 
         qkv_bias, mlp_bias = c.attention_bias, c.mlp_bias
         self.attention_norm = RMSNorm((layers, d), ("layers", "embed"), c.rms_norm_eps, param_dtype)
-        self.q = linear(1, (d, n, h), ("embed", "heads", "head_dim"), (2, 3), qkv_bias)
-        self.k = linear(1, (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), qkv_bias)
-        self.v = linear(1, (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), qkv_bias)
-        self.o = linear(2, (n, h, d), ("heads", "head_dim", "embed"), (3,), c.attention_output_bias)
+        self.q = linear("q", 1, (d, n, h), ("embed", "heads", "head_dim"), (2, 3), qkv_bias)
+        self.k = linear("k", 1, (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), qkv_bias)
+        self.v = linear("v", 1, (d, kv, h), ("embed", "kv_heads", "head_dim"), (2, 3), qkv_bias)
+        self.o = linear("o", 2, (n, h, d), ("heads", "head_dim", "embed"), (3,), c.attention_output_bias)
         self.q_norm = self.k_norm = nnx.data(None)
         if c.qk_norm:
             self.q_norm = RMSNorm((layers, h), ("layers", "head_dim"), c.rms_norm_eps, param_dtype)
             self.k_norm = RMSNorm((layers, h), ("layers", "head_dim"), c.rms_norm_eps, param_dtype)
         self.mlp_norm = RMSNorm((layers, d), ("layers", "embed"), c.rms_norm_eps, param_dtype)
-        self.gate = linear(1, (d, f), ("embed", "mlp"), (2,), mlp_bias)
-        self.up = linear(1, (d, f), ("embed", "mlp"), (2,), mlp_bias)
-        self.down = linear(1, (f, d), ("mlp", "embed"), (2,), mlp_bias)
+        self.gate = linear("gate", 1, (d, f), ("embed", "mlp"), (2,), mlp_bias)
+        self.up = linear("up", 1, (d, f), ("embed", "mlp"), (2,), mlp_bias)
+        self.down = linear("down", 1, (f, d), ("mlp", "embed"), (2,), mlp_bias)
 
     def qkv(
         self, x: Float[Array, "*rows D"], turns: Rotations | None
@@ -174,15 +198,18 @@ class Llama(nnx.Module):
         rngs: nnx.Rngs,
         dtype: DTypeLike = jnp.float32,
         param_dtype: DTypeLike = jnp.float32,
-        remat: bool = False,
+        remat: str = "none",
+        lora: Lora | None = None,
     ):
         compute_dtype, param_dtype = jnp.dtype(dtype), jnp.dtype(param_dtype)
         self.config = config
         self.dtype = compute_dtype
+        if remat not in ("none", *_REMAT):
+            raise ValueError(f"no remat policy {remat!r}: none, {' or '.join(_REMAT)}")
         self.remat = remat
         vocab, d = config.vocab_size, config.hidden_size
         self.embedding = nnx.Param(_normal(rngs, (vocab, d), param_dtype), logical_axes=("vocab", "embed"))
-        self.layers = Layer(config, rngs=rngs, dtype=compute_dtype, param_dtype=param_dtype)
+        self.layers = Layer(config, rngs=rngs, dtype=compute_dtype, param_dtype=param_dtype, lora=lora)
         self.norm = RMSNorm((d,), ("embed",), config.rms_norm_eps, param_dtype)
         self.lm_head = nnx.data(None)
         if not config.tie_word_embeddings:
@@ -305,14 +332,17 @@ class Llama(nnx.Module):
             x = layer.finish(x, attended)
             return x, ((jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2)) if keep_cache else None)
 
-        if self.remat:
-            body = jax.checkpoint(body, prevent_cse=False)
+        if self.remat != "none":
+            body = jax.checkpoint(body, prevent_cse=False, policy=_REMAT[self.remat])
         x, stacked_cache = jax.lax.scan(body, self._embed(tokens), (stacked, unrotated))
         x = constrain(self.norm(x), "batch", "length", "activation_embed")
         if stacked_cache is None:
             return x, None
         return x, KVCache(*(tuple(a[i] for i in range(self.config.num_layers)) for a in stacked_cache))
 
+
+_REMAT = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
+"""What a layer's backward pass finds stored, by the names of `model.remat`: nothing, or products."""
 
 Graph = nnx.GraphDef[Llama]
 """The structure of a `Llama` without its arrays: `nnx.merge(graph, params)` gives the model back."""

@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -20,6 +19,8 @@ from dast_jax.models.checks import check_tensors, check_token_ids
 from dast_jax.models.gguf import GGUFFile, open_gguf
 from dast_jax.models.hf import Folder, build_params, expected_tensors, open_folder
 from dast_jax.models.llama import Graph, Llama, LlamaConfig, Params
+from dast_jax.models.lora import Lora
+from dast_jax.models.peft import Adapter
 from dast_jax.models.sharding import param_shardings
 from dast_jax.models.tokenizer import Tokenizer, load_tokenizer
 
@@ -37,14 +38,20 @@ class LoadedModel:
 
 
 def abstract_model(
-    config: LlamaConfig, *, dtype: str = "float32", compute_dtype: str = "float32", remat: bool = False
+    config: LlamaConfig,
+    *,
+    dtype: str = "float32",
+    compute_dtype: str = "float32",
+    remat: str = "none",
+    lora: Lora | None = None,
 ) -> tuple[Graph, Params]:
     """Return the graph and the parameters as shapes only; nothing is allocated.
 
-    `dtype` is what the parameters are kept in, `compute_dtype` what the matrix products run in.
+    `dtype` is what the parameters are kept in, `compute_dtype` what the matrix products run in. With `lora`,
+    the parameters include adapters.
     """
     make = functools.partial(
-        Llama, config, dtype=jnp.dtype(compute_dtype), param_dtype=jnp.dtype(dtype), remat=remat
+        Llama, config, dtype=jnp.dtype(compute_dtype), param_dtype=jnp.dtype(dtype), remat=remat, lora=lora
     )
     return nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
 
@@ -54,20 +61,24 @@ def load_model(
     *,
     dtype: str = "float32",
     compute_dtype: str = "float32",
-    remat: bool = False,
+    remat: str = "none",
     mesh: Mesh | None = None,
+    adapter: Adapter | None = None,
     chat_template: str = "",
 ) -> LoadedModel:
     """Read a model folder or .gguf file and lay its parameters out over `mesh` (one device if None).
 
-    `chat_template` names a file with a template that replaces the model's own.
+    An `adapter` is merged into the weights as they are read; `chat_template` names a file with a template
+    that replaces the model's own.
+
     Raises `UserError` if the path is missing, not supported, incomplete, or has no usable tokenizer.
     """
     path = Path(path)
     config, source, tokenizer = _open(path, chat_template)
     graphdef, template = abstract_model(config, dtype=dtype, compute_dtype=compute_dtype, remat=remat)
+    read = source.read if adapter is None else adapter.merging(source.read, config)
     try:
-        params = build_params(template, config, source.read, _placer(template, mesh))
+        params = build_params(template, config, read, _shardings(template, mesh))
         if "lm_head.weight" in source.shapes and config.tie_word_embeddings:
             _check_head(source)
     except UserError as error:
@@ -125,15 +136,9 @@ def _check_head(source: Folder | GGUFFile) -> None:
         )
 
 
-def _placer(template: Params, mesh: Mesh | None) -> Any:
-    """Return the function that puts a host array on the device(s), split as the table says."""
+def _shardings(template: Params, mesh: Mesh | None) -> dict[tuple[str, ...], Any] | None:
+    """Return each parameter's layout by the table, None for one device."""
     if mesh is None:
-        return lambda path, array: jnp.asarray(array)
-    shardings = dict(nnx.to_flat_state(param_shardings(template, mesh)))
-
-    def place(path: tuple[str, ...], array: np.ndarray) -> jax.Array:
-        return jax.make_array_from_callback(
-            array.shape, shardings[path].get_value(), lambda index: array[index]
-        )
-
-    return place
+        return None
+    laid_out = nnx.to_flat_state(param_shardings(template, mesh))
+    return {tuple(map(str, path)): leaf.get_value() for path, leaf in laid_out}

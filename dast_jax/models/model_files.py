@@ -8,9 +8,20 @@ from typing import Any
 
 from dast_jax.errors import UserError
 
-__all__ = ["INDEX", "SMALL_FILES", "WEIGHTS", "indexed_files", "read_json"]
+__all__ = [
+    "ADAPTER_CONFIG",
+    "ADAPTER_WEIGHTS",
+    "INDEX",
+    "SMALL_FILES",
+    "WEIGHTS",
+    "indexed_files",
+    "read_json",
+]
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""What PEFT calls the files of an adapter."""
 
 SMALL_FILES = (
     "config.json",

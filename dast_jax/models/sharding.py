@@ -11,23 +11,31 @@ An axis whose length the mesh axes do not divide is replicated instead of padded
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dast_jax.errors import UserError
-from dast_jax.models.options import MeshOptions
+from dast_jax.models.options import MeshOptions, SamplingMeshOptions
+from dast_jax.models.target import target_platform
 
 __all__ = [
     "LOGICAL_AXES",
+    "MESH_AXES",
+    "Laid",
     "constrain",
+    "locally",
     "make_mesh",
+    "mesh_sizes",
     "on_one_cpu",
     "param_shardings",
     "partition_spec",
+    "sampling_mesh",
     "shard_params",
+    "shards_of",
 ]
 
 MESH_AXES = ("data", "fsdp", "tensor")
@@ -45,17 +53,17 @@ LOGICAL_AXES: dict[str, tuple[str, ...]] = {
     "head_dim": (),
     "mlp": ("tensor",),
     "vocab": ("tensor",),
+    "rank": (),
 }
 
 
-def make_mesh(options: MeshOptions) -> Mesh:
-    """Return the mesh of `options` over the first devices of all processes, Auto axis types.
+def mesh_sizes(options: MeshOptions, available: int) -> tuple[int, int, int]:
+    """Return the sizes of the mesh axes over `available` devices.
 
-    One axis may be -1: it takes the devices that the other two leave. Raises `UserError` if the
+    One of `options` may be -1: it takes the devices that the other two leave. Raises `UserError` if the
     devices do not suffice or are not divided evenly.
     """
     sizes = [options.data, options.fsdp, options.tensor]
-    devices = jax.devices()
     if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
         raise UserError(
             f"mesh.data={sizes[0]} mesh.fsdp={sizes[1]} mesh.tensor={sizes[2]}: "
@@ -63,18 +71,47 @@ def make_mesh(options: MeshOptions) -> Mesh:
         )
     if -1 in sizes:
         others = -math.prod(sizes)
-        if len(devices) % others:
-            raise UserError(
-                f"mesh: {len(devices)} devices are not divisible by {others}; change the mesh sizes"
-            )
-        sizes[sizes.index(-1)] = len(devices) // others
+        if available % others:
+            raise UserError(f"mesh: {available} devices are not divisible by {others}; change the mesh sizes")
+        sizes[sizes.index(-1)] = available // others
     count = math.prod(sizes)
-    if count > len(devices):
+    if count > available:
         raise UserError(
             f"mesh.data={sizes[0]} mesh.fsdp={sizes[1]} mesh.tensor={sizes[2]} needs {count} devices, "
-            f"but {len(devices)} are available; lower one of them"
+            f"but {available} are available; lower one of them"
         )
-    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:count])
+    return sizes[0], sizes[1], sizes[2]
+
+
+def make_mesh(options: MeshOptions, devices: Sequence[Any] | None = None) -> Mesh:
+    """Return the mesh of `options` over the first devices of all processes, Auto axis types.
+
+    `devices` are others to use, which may be absent (`planning`). Raises `UserError` as `mesh_sizes`.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = mesh_sizes(options, len(devices))
+    count = math.prod(sizes)
+    return jax.make_mesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:count])
+
+
+def sampling_mesh(options: SamplingMeshOptions, mesh: Mesh) -> Mesh:
+    """Return the mesh of sampling over all devices of `mesh`, in their order; `mesh` where none is set.
+
+    Raises `UserError` where the sizes do not make up the number of devices.
+    """
+    given = [options.data, options.fsdp, options.tensor]
+    if not any(given):
+        return mesh
+    sizes = [size or 1 for size in given]
+    if sizes.count(-1) == 1 and mesh.size % -math.prod(sizes) == 0:
+        sizes[sizes.index(-1)] = mesh.size // -math.prod(sizes)
+    if min(sizes) < 1 or math.prod(sizes) != mesh.size:
+        raise UserError(
+            f"mesh.sampling.data={given[0]} mesh.sampling.fsdp={given[1]} mesh.sampling.tensor={given[2]}: "
+            f"sampling uses the {mesh.size} devices of mesh, all of them; choose sizes with that product, of "
+            "which one may be -1"
+        )
+    return Mesh(mesh.devices.reshape(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 def partition_spec(shape: tuple[int, ...], logical: tuple[str | None, ...], mesh: Any) -> P:
@@ -100,16 +137,53 @@ def partition_spec(shape: tuple[int, ...], logical: tuple[str | None, ...], mesh
 def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
     """Return `x` with its sharding pinned under `jax.set_mesh`; without a mesh, `x` as it is."""
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
+    if mesh.empty or mesh.size == 1 or mesh._any_axis_manual:
         return x
     pinned: jax.Array = jax.lax.with_sharding_constraint(x, partition_spec(x.shape, logical, mesh))
     return pinned
 
 
+class Laid(NamedTuple):
+    """Arrays (or their shapes) with the same logical axes; axes beyond those that are named are whole."""
+
+    arrays: Any
+    axes: tuple[str | None, ...]
+
+
+def locally(function: Callable[..., Any], inputs: Sequence[Laid], outputs: Laid | tuple[Laid, ...]) -> Any:
+    """Return `function` of the inputs, each device computing its own part of the outputs from its own parts.
+
+    For indices into an axis that is split, as the compiler would copy all of it to each device. `outputs`
+    has arrays of the results' shapes. Without a mesh the function is called as it is.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1 or mesh._any_axis_manual:
+        return function(*(given.arrays for given in inputs))
+
+    def specs(given: Laid) -> Any:
+        def one(x: Any) -> P:
+            return partition_spec(x.shape, (*given.axes, *(None,) * x.ndim)[: x.ndim], mesh)
+
+        return jax.tree.map(one, given.arrays)
+
+    local = jax.shard_map(
+        function,
+        in_specs=tuple(map(specs, inputs)),
+        out_specs=specs(outputs) if isinstance(outputs, Laid) else tuple(map(specs, outputs)),
+        check_vma=False,
+    )
+    return local(*(given.arrays for given in inputs))
+
+
+def shards_of(mesh: Mesh | None, axis: str) -> int:
+    """Return the number of parts into which `mesh` splits a logical axis whose length it divides."""
+    return 1 if mesh is None else math.prod(mesh.shape[name] for name in LOGICAL_AXES[axis])
+
+
 def on_one_cpu() -> bool:
     """Return whether what is traced now will run on one CPU device."""
     mesh = jax.sharding.get_abstract_mesh()
-    return jax.default_backend() == "cpu" and (mesh.empty or mesh.size == 1)
+    return target_platform() == "cpu" and (mesh.empty or mesh.size == 1)
 
 
 def _is_variable(leaf: Any) -> bool:

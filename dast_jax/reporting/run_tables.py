@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dast_jax.metrics.stats import sorted_levels
 from dast_jax.records import LEVELS, VerdictKind
-from dast_jax.reporting.load import Point, points_of, speeds_of
+from dast_jax.reporting.load import Point, points_of, speeds_of, use_cells
 from dast_jax.reporting.numbers import out_of, tokens
 from dast_jax.reporting.terminal import (
     accuracy,
@@ -184,14 +184,14 @@ def _training_table(rounds: Sequence[RoundResult]) -> Table:
 
 
 def _speed_table(rounds: Sequence[RoundResult]) -> Table:
-    columns = ("round", "stage", "tokens/s", "padding", "idle slots", "host wait", "MFU")
+    columns = ("round", "stage", "tokens/s", "padding", "idle slots", "host wait", "MFU", "compile", "memory")
     table = make_table("Speed; shares of positions, of slots and of the time", *columns, left=("stage",))
     for entry in rounds:
         for stage, speed in speeds_of(entry):
             shares = speed.padding, speed.idle_slots, speed.host_wait, speed.mfu
             rate = "–" if speed.tokens_per_second is None else f"{speed.tokens_per_second:,.0f}"
             cells = ("–" if share is None else f"{share:.0%}" for share in shares)
-            table.add_row(f"round {entry.round}", stage, rate, *cells)
+            table.add_row(f"round {entry.round}", stage, rate, *cells, *use_cells(speed))
     return table
 
 

@@ -10,7 +10,7 @@ from dast_jax.metrics.stats import sorted_levels
 from dast_jax.records import LEVELS, VerdictKind
 from dast_jax.reporting.cost import marginal_card
 from dast_jax.reporting.layout import per_run, position, round_ticks, run_color, thin
-from dast_jax.reporting.load import RunData, speeds_of
+from dast_jax.reporting.load import RunData, speeds_of, use_cells
 from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.numbers import number, out_of, percent
 from dast_jax.reporting.page import (
@@ -342,16 +342,19 @@ def _work_table(run: RunData) -> Html:
 def _speed_table(run: RunData) -> Html:
     """Tokens per second of each round's sampling and training, and where the time went."""
     head = ["round", "stage", "tokens/s", "padding", "idle slots", "host wait", "MFU", "bandwidth"]
+    head += ["compile", "memory"]
     rows: list[list[object]] = [list(head)]
     for entry in run.rounds:
         for stage, speed in speeds_of(entry):
             shares = speed.padding, speed.idle_slots, speed.host_wait, speed.mfu, speed.bandwidth_share
             rate = speed.tokens_per_second
             cells = ["–" if share is None else percent(share) for share in shares]
-            rows.append([f"round {entry.round}", stage, "–" if rate is None else number(rate), *cells])
+            cells = [stage, "–" if rate is None else number(rate), *cells, *use_cells(speed)]
+            rows.append([f"round {entry.round}", *cells])
     caption = (
         "Speed, compilation included. Padding: of prompt and training positions. Idle slots: of decode "
-        "steps × slots. Host wait: of the time. MFU and bandwidth: of the devices' published peaks, if known."
+        "steps × slots. Host wait: of the time. MFU and bandwidth: of the devices' published peaks, if "
+        "known. Compile: seconds. Memory: the most in use on a device so far, where devices say."
     )
     return card(table(rows, caption=caption)) if len(rows) > 1 else Html("")
 

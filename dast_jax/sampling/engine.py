@@ -23,16 +23,18 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from dast_jax.errors import UserError
-from dast_jax.models.cache import Suffixes, Window, append, blocked, empty_window, store_row
+from dast_jax.models.cache import Prompts, Suffixes, Window, append, blocked, empty_window, store_row
 from dast_jax.models.decode_attention import DecodeContext, Groups
+from dast_jax.models.layout import check_divides
 from dast_jax.models.llama import Graph, LlamaConfig, Params
-from dast_jax.models.sharding import constrain
+from dast_jax.models.sharding import Laid, constrain, locally, shards_of
+from dast_jax.models.target import target_platform
 from dast_jax.records import StageKey
 from dast_jax.sampling.automatic import available_memory, choose_shapes
 from dast_jax.sampling.filters import Choice, choose
 from dast_jax.sampling.groups import group_slots
 from dast_jax.sampling.options import SamplingOptions
-from dast_jax.sampling.state import Pool, Slots, empty_state, state_bytes, state_shardings, whole
+from dast_jax.sampling.state import Pool, Slots, empty_state, pool_rows, state_bytes, state_shardings, whole
 
 __all__ = ["Engine", "TickOutput"]
 
@@ -84,15 +86,19 @@ class Engine:
         """
         model = nnx.merge(graphdef, params)
         _check_positions(options, model.config)
-        self.options = options = choose_shapes(
-            options,
-            model.config,
-            model.dtype,
-            cpu=jax.default_backend() == "cpu",
-            memory=available_memory(mesh),
-        )
-        self.tokenizer = tokenizer
         self.mesh = mesh
+        self.shards = shards_of(mesh, "batch")
+        with self._on_mesh():
+            self.options = options = choose_shapes(
+                options,
+                model.config,
+                model.dtype,
+                cpu=target_platform() == "cpu",
+                memory=available_memory(mesh),
+                shards=self.shards,
+            )
+        check_divides("sampling.slots", options.slots, mesh, "slots")
+        self.tokenizer = tokenizer
         self._graphdef = graphdef
         self._params: Params | None = params
         self._config: LlamaConfig = model.config
@@ -112,7 +118,8 @@ class Engine:
         self._begun: set[str] = set()
         # Layouts are fixed in advance: left to the compiler, an output's may differ from the input's, and
         # the next call would be compiled again.
-        slots, pool = state_shardings(options, self._config, mesh) if mesh else (None, None)
+        with self._on_mesh():
+            slots, pool = state_shardings(options, self._config, mesh) if mesh else (None, None)
         packed = whole(mesh) if mesh else None
         self._allocate = _jit(self._empty, donate=(), out=(slots, pool) if mesh else None)
         self._prefill = _jit(self._prefill_step, donate=(1,), out=pool)
@@ -133,7 +140,40 @@ class Engine:
 
     def memory_bytes(self) -> int:
         """Return the bytes of slots and prompt pool, over all devices of a mesh, without the parameters."""
-        return state_bytes(self.options, self._config, self._dtype)
+        with self._on_mesh():
+            return state_bytes(self.options, self._config, self._dtype, self.shards)
+
+    def traced(self) -> dict[str, Any]:
+        """Return the programs by name, traced from shapes: nothing is computed, and devices may be absent.
+
+        That of prefill is the one for the largest bucket.
+        """
+        o, size, bucket = self.options, self.options.slots, self.options.buckets[-1]
+        rows = self.prefill_rows(bucket) * self.shards
+        with self._on_mesh():
+            params = jax.tree.map(lambda x: _laid_out(x, x.sharding), self._params)
+            slots, pool = jax.eval_shape(self._empty)
+            if self.mesh is not None:
+                shardings = state_shardings(o, self._config, self.mesh)
+                slots, pool = jax.tree.map(_laid_out, (slots, pool), shardings)
+            prompts = _int32(rows, bucket), _int32(rows), _int32(rows), _int32(self.shards)
+            columns = _int32(4, size), jax.ShapeDtypeStruct((size,), np.float32)
+            live = np.zeros(size, bool)
+            groups = group_slots(live, np.zeros(size, np.int32), o.rows_per_group, self.shards)
+            return {
+                "prefill": self._prefill.trace(params, pool, *prompts),
+                "insert": self._insert.trace(slots, pool, self._base, *columns),
+                "decode": self._decode.trace(params, slots, pool, live, groups),
+            }
+
+    @property
+    def pool_rows(self) -> int:
+        """Rows of the prompt pool of each part of the slots."""
+        return pool_rows(self.options, self.shards) // self.shards
+
+    def prefill_rows(self, bucket: int) -> int:
+        """Return how many prompts of `bucket` positions one call prefills for each part of the slots."""
+        return -(-self.options.prefill_rows(bucket) // self.shards)
 
     def release(self) -> None:
         """Free the memory of slots and pool; the next stage allocates it again."""
@@ -155,19 +195,32 @@ class Engine:
         """Return the smallest bucket that holds a prompt of `length` tokens (≤ `max_prompt_length`)."""
         return next(b for b in self.options.buckets if b >= length)
 
-    def prefill(self, bucket: int, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> None:
-        """Run up to `prefill_rows(bucket)` prompts that fit `bucket`; prompts[i] goes to row rows[i]."""
-        batch = self.options.prefill_rows(bucket)
+    def prefill(
+        self,
+        bucket: int,
+        prompts: Sequence[Sequence[int]],
+        rows: Sequence[int],
+        parts: Sequence[int] | None = None,
+    ) -> None:
+        """Run prompts that fit `bucket`: prompts[i] goes to row rows[i] of the pool of part parts[i].
+
+        At most `prefill_rows(bucket)` for each part. Without a mesh there is only part 0.
+        """
+        size = self.prefill_rows(bucket)
+        batch = size * self.shards
         tokens = np.zeros((batch, bucket), np.int32)
-        lengths = np.ones(batch, np.int32)  # rows past the last prompt are computed and not kept
-        for i, prompt in enumerate(prompts):
-            tokens[i, : len(prompt)] = prompt
-            lengths[i] = len(prompt)
+        lengths = np.ones(batch, np.int32)  # rows past a part's last prompt are computed and not kept
+        target = np.zeros(batch, np.int32)
+        count = np.zeros(self.shards, np.int32)
+        for prompt, row, part in zip(prompts, rows, parts or [0] * len(prompts), strict=True):
+            at = part * size + count[part]
+            tokens[at, : len(prompt)] = prompt
+            lengths[at], target[at] = len(prompt), row
+            count[part] += 1
         self._announce(f"prefill {bucket}")
         slots, pool = self._device_state()
-        count = np.int32(len(prompts))
         with self._on_mesh():
-            pool = self._prefill(self._params, pool, tokens, lengths, _padded(rows, batch), count)
+            pool = self._prefill(self._params, pool, tokens, lengths, target, count)
         self._state = slots, pool
 
     def insert(
@@ -178,34 +231,36 @@ class Engine:
         trials: Sequence[int],
         temperatures: Sequence[float | None] | None = None,
     ) -> None:
-        """Begin trial trials[i] of query queries[i] in slot slots[i], on the prompt in pool row rows[i].
+        """Begin trial trials[i] of query queries[i] in slot slots[i].
 
-        temperatures[i] None means the configured one. Raises `UserError` where a greedy engine is given
-        another one.
+        Its prompt is in row rows[i] of the pool of the slot's part. temperatures[i] None means the configured
+        one. Raises `UserError` where a greedy engine is given another one.
         """
-        columns = np.stack([_padded(c, self.options.slots) for c in (slots, rows, queries, trials)])
+        size, at = self.options.slots, list(slots)
+        columns = np.zeros((4, size), np.int32)
+        columns[:, at] = [[1] * len(at), rows, queries, trials]
         configured = self.options.temperature
-        wanted = [configured if t is None else t for t in temperatures or [None] * len(slots)]
+        wanted = [configured if t is None else t for t in temperatures or [None] * len(at)]
         if not configured and any(wanted):
             raise UserError(
                 "sampling.temperature: 0 means greedy sampling, but the method requests other temperatures; "
                 "set it above 0"
             )
-        temperature = np.zeros(self.options.slots, np.float32)
-        temperature[: len(wanted)] = wanted
+        temperature = np.zeros(size, np.float32)
+        temperature[at] = wanted
         self._announce("insert")
         state, pool = self._device_state()
         with self._on_mesh():
-            state = self._insert(state, pool, self._base, columns, temperature, np.int32(len(slots)))
+            state = self._insert(state, pool, self._base, columns, temperature)
         self._state = state, pool
-        self._row_of[list(slots)] = list(rows)
+        self._row_of[at] = list(rows)
 
     def decode(self, live: Bool[np.ndarray, " S"]) -> TickOutput:
         """Run one tick: up to `tick_steps` tokens for every slot that is `live` and has not ended."""
         self._announce("decode")
         state, pool = self._device_state()
         with self._on_mesh():
-            groups = group_slots(live, self._row_of, self.options.rows_per_group)
+            groups = group_slots(live, self._row_of, self.options.rows_per_group, self.shards)
             state, packed = self._decode(self._params, state, pool, live, groups)
         self._state = state, pool
         host = np.asarray(packed)
@@ -238,23 +293,43 @@ class Engine:
         tokens: Int[Array, "N b"],
         lengths: Int[Array, " N"],
         rows: Int[Array, " N"],
-        n: Int[Array, ""],
+        counts: Int[Array, " D"],
     ) -> Pool:
-        """Return the pool with the first `n` prompts in rows `rows`."""
+        """Return the pool with the first `counts` prompts of each part in rows `rows` of the part."""
         model = nnx.merge(self._graphdef, params)
         hidden, cache = model.prefill(tokens, lengths)
         logits, prompts = model.logits(hidden), blocked(cache)
 
-        def keep(i: Int[Array, ""], pool: Pool) -> Pool:
-            row = rows[i]
-            return Pool(
-                cache=store_row(pool.cache, row, prompts, i),
-                logits=pool.logits.at[row].set(logits[i]),
-                length=pool.length.at[row].set(lengths[i]),
-            )
+        def keep_all(
+            cache: Prompts, others: tuple[Array, Array], prompts: Prompts, of_rows: tuple[Array, ...]
+        ) -> tuple[Prompts, tuple[Array, Array]]:
+            logits, lengths, rows, counts = of_rows
 
-        kept: Pool = jax.lax.fori_loop(0, n, keep, pool)
-        return kept
+            def keep(i: Int[Array, ""], kept: Pool) -> Pool:
+                row = rows[i]
+                return Pool(
+                    cache=store_row(kept.cache, row, prompts, i),
+                    logits=kept.logits.at[row].set(logits[i]),
+                    length=kept.length.at[row].set(lengths[i]),
+                )
+
+            with jax.named_scope("kept_prompts"):
+                pool: Pool = jax.lax.fori_loop(0, counts[0], keep, Pool(cache, *others))
+            return pool.cache, (pool.logits, pool.length)
+
+        axes = ("batch", None, "kv_heads")
+        of_pool = (pool.logits, pool.length)
+        kept, others = locally(
+            keep_all,
+            (
+                Laid(pool.cache, axes),
+                Laid(of_pool, ("batch",)),
+                Laid(prompts, axes),
+                Laid((logits, lengths, rows, counts), ("batch",)),
+            ),
+            (Laid(pool.cache, axes), Laid(of_pool, ("batch",))),
+        )
+        return Pool(kept, *others)
 
     def _insert_step(
         self,
@@ -263,32 +338,36 @@ class Engine:
         base: UInt32[Array, " 2"],
         columns: Int[Array, "4 S"],
         temperature: Float[Array, " S"],
-        n: Int[Array, ""],
     ) -> Slots:
-        """Return the slots with the first `n` columns (slot, pool row, query, trial) begun, a token each."""
-        slots, rows, queries, trials = columns
-        size = slots.shape[0]
+        """Return the slots, those whose column (whether it begins, pool row, query, trial) says so begun."""
+        begins, rows, queries, trials = columns
+        size = rows.shape[0]
+        of_slots = Laid((begins, rows), ("batch",))
+        logits, length = locally(
+            lambda of_pool, of_slots: tuple(x[of_slots[1]] for x in of_pool),
+            (Laid((pool.logits, pool.length), ("batch",)), of_slots),
+            Laid((jax.ShapeDtypeStruct((size, pool.logits.shape[1]), jnp.float32), rows), ("batch",)),
+        )
         noise = _fold(_fold(jnp.broadcast_to(base, (size, 2)), queries), trials)
-        choice = self._choose(pool.logits[rows], noise, jnp.zeros(size, jnp.int32), temperature)
+        choice = self._choose(logits, noise, jnp.zeros(size, jnp.int32), temperature)
         drawn = jnp.ones(size, jnp.int32)
         begun = Slots(
             cache=state.cache,
             token=choice.token,
             logprob=choice.logprob,
             entropy=choice.entropy,
-            position=pool.length[rows],
+            position=length,
             drawn=drawn,
             active=~self._ends(choice.token, drawn),
             noise=noise,
             temperature=temperature,
         )
-        target = jnp.where(jnp.arange(size) < n, slots, size)  # columns past n: out of range, and dropped
-        rest = {
-            name: getattr(state, name).at[target].set(getattr(begun, name), mode="drop")
-            for name in Slots._fields
-            if name != "cache"
-        }
-        return Slots(cache=state.cache, **rest)
+
+        def of(name: str) -> Array:
+            new, old = getattr(begun, name), getattr(state, name)
+            return jnp.where((begins > 0).reshape(-1, *(1,) * (old.ndim - 1)), new, old)
+
+        return Slots(cache=state.cache, **{name: of(name) for name in Slots._fields if name != "cache"})
 
     def _decode_tick(
         self, params: Params, state: Slots, pool: Pool, live: Bool[Array, " S"], groups: Groups
@@ -297,7 +376,7 @@ class Engine:
         model = nnx.merge(self._graphdef, params)
         # XLA for CPU copies a layer's weights out of the stack before it multiplies: once a tick, not each
         # step. Elsewhere slices are read in place, and copies would only take memory.
-        on_cpu = jax.default_backend() == "cpu"
+        on_cpu = target_platform() == "cpu"
         layers = jax.lax.optimization_barrier(model.layer_slices()) if on_cpu else None
         state = state._replace(active=state.active & live)
         # A response begins with a tick, so at the next ones it has a multiple of `tick_steps` entries.
@@ -366,7 +445,7 @@ class Engine:
     # --- state ----------------------------------------------------------------------------------------
 
     def _empty(self) -> tuple[Slots, Pool]:
-        return empty_state(self.options, self._config, self._dtype)
+        return empty_state(self.options, self._config, self._dtype, self.shards)
 
     def _empty_window(self) -> Window:
         o, c = self.options, self._config
@@ -394,11 +473,12 @@ def _fold(noise: UInt32[Array, "S 2"], data: Int[Array, " S"]) -> UInt32[Array, 
     return jax.random.key_data(jax.vmap(jax.random.fold_in)(keys, data))
 
 
-def _padded(column: Sequence[int], size: int) -> Int[np.ndarray, " size"]:
-    """Return the column and then zeros, which the compiled steps leave unused, as int32 [size]."""
-    out = np.zeros(size, np.int32)
-    out[: len(column)] = column
-    return out
+def _laid_out(x: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+
+def _int32(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, np.int32)
 
 
 def _stop_tokens(tokenizer: _Tokenizer, stop: Sequence[str]) -> list[int]:

@@ -7,103 +7,112 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dast_jax.errors import UserError
 from dast_jax.sampling.engine import Engine
 
-__all__ = ["PromptKey", "PromptPool"]
+__all__ = ["Place", "PromptKey", "PromptPool"]
 
 PromptKey = tuple[int, int, int]
 """(query, prompt kind, block of trials)"""
+
+Place = tuple[int, PromptKey]
+"""A prompt in the pool of one part of the slots (`sampling.parts`)."""
 
 
 class PromptPool:
     """Keeps prompts prefilled while a trial of theirs is in a slot, and until their last one has begun.
 
     There is a row for the prompt of every slot, and some for the next ones. A row is reused only when another
-    prompt needs one, and then the row whose prompt is needed last, or never again.
+    prompt needs one, and then the row whose prompt is needed last, or never again. Each part of the slots has
+    rows of its own; one call prefills for all of them.
     """
 
     def __init__(self, engine: Engine, prompt: Callable[[int, int, int], Sequence[int]]):
         self._engine = engine
         self._prompt = prompt
-        self._rows: dict[PromptKey, int] = {}
-        self._free = list(range(engine.options.pool_rows))[::-1]
+        self._rows: dict[Place, int] = {}
+        self._free = [list(range(engine.pool_rows))[::-1] for _ in range(engine.shards)]
         self._tokens: dict[PromptKey, tuple[int, ...]] = {}
-        self._held: Set[PromptKey] = frozenset()
+        self._held: Set[Place] = frozenset()
         self.calls = 0
         self.prompts = 0
         self.tokens = 0
         self.padded_tokens = 0
 
-    def __contains__(self, key: PromptKey) -> bool:
-        return key in self._rows
+    def __contains__(self, place: Place) -> bool:
+        return place in self._rows
 
     def rows(
-        self, needed: Sequence[PromptKey], ahead: Iterable[PromptKey], held: Set[PromptKey] = frozenset()
-    ) -> dict[PromptKey, int]:
-        """Return the rows of the `needed` prompts, prefilled if they were not.
+        self, needed: Sequence[Place], ahead: Iterable[Place], held: Set[Place] = frozenset()
+    ) -> dict[Place, int]:
+        """Return the rows of the `needed` prompts within their parts, prefilled if they were not.
 
         `held` prompts are those of slots in progress: with the needed ones, at most as many as slots.
         `ahead` are prompts that will be needed later, soonest first: they fill up prefill batches, and decide
         which rows to keep. Raises `UserError` for a prompt that is empty or too long.
         """
         self._held = held
-        if all(key in self._rows for key in needed):
+        if all(place in self._rows for place in needed):
             return self._rows
         upcoming = list(dict.fromkeys([*needed, *ahead]))
-        rank = {key: i for i, key in enumerate(upcoming)}
-        missing = [key for key in dict.fromkeys(needed) if key not in self._rows]
+        rank = {place: i for i, place in enumerate(upcoming)}
+        missing = [place for place in dict.fromkeys(needed) if place not in self._rows]
         while missing:
-            bucket = self._bucket(missing[0])
-            most = self._engine.options.prefill_rows(bucket)
-            batch = [key for key in missing if self._bucket(key) == bucket][:most]
-            self._free_rows(len(batch), rank, keep=len(dict.fromkeys(needed)))
-            batch += self._fill_up(batch, bucket, upcoming, rank)
+            bucket = self._bucket(missing[0][1])
+            alike = [place for place in missing if self._bucket(place[1]) == bucket]
+            batch: list[Place] = []
+            for part in range(self._engine.shards):
+                mine = [place for place in alike if place[0] == part][: self._engine.prefill_rows(bucket)]
+                self._free_rows(part, len(mine), rank, keep=len(dict.fromkeys(needed)))
+                soon = [place for place in upcoming if place[0] == part]
+                batch += mine + self._fill_up(part, mine, bucket, soon, rank)
             self._prefill(bucket, batch)
-            missing = [key for key in missing if key not in self._rows]
+            missing = [place for place in missing if place not in self._rows]
         return self._rows
 
     def _fill_up(
-        self, batch: list[PromptKey], bucket: int, upcoming: list[PromptKey], rank: dict[PromptKey, int]
-    ) -> list[PromptKey]:
-        """Return later prompts of the same bucket for the rest of the batch, as far as rows are idle."""
-        left = self._engine.options.prefill_rows(bucket) - len(batch)
-        pending = sum(key not in self._rows for key in upcoming[: self._engine.options.pool_rows]) - len(
-            batch
-        )
+        self, part: int, batch: list[Place], bucket: int, upcoming: list[Place], rank: dict[Place, int]
+    ) -> list[Place]:
+        """Return later prompts of the same bucket for the rest of a part's batch, as far as rows are idle."""
+        left = self._engine.prefill_rows(bucket) - len(batch)
+        pending = sum(place not in self._rows for place in upcoming[: self._engine.pool_rows]) - len(batch)
         if left <= 0 or pending <= 0:
             return []
-        idle = (
-            len(self._free) - len(batch) + sum(key not in rank for key in self._rows if key not in self._held)
-        )
-        more: list[PromptKey] = []
-        for key in upcoming:
+        unused = (p for p in self._rows if p[0] == part and p not in self._held)
+        idle = len(self._free[part]) - len(batch) + sum(place not in rank for place in unused)
+        more: list[Place] = []
+        for place in upcoming:
             if len(more) >= min(left, idle):
                 break
-            if key not in self._rows and key not in batch and self._bucket(key) == bucket:
-                more.append(key)
-        self._free_rows(len(batch) + len(more), rank, keep=len(rank))
+            if place not in self._rows and place not in batch and self._bucket(place[1]) == bucket:
+                more.append(place)
+        self._free_rows(part, len(batch) + len(more), rank, keep=len(rank))
         return more
 
-    def _free_rows(self, count: int, rank: dict[PromptKey, int], keep: int) -> None:
-        """Free rows until `count` are free, never that of a slot or of one of the first `keep` upcoming."""
-        if len(self._free) >= count:
+    def _free_rows(self, part: int, count: int, rank: dict[Place, int], keep: int) -> None:
+        """Free rows of a part until `count` are, never that of a slot or of the first `keep` upcoming."""
+        free = self._free[part]
+        if len(free) >= count:
             return
         last = len(rank)
         victims = sorted(
-            (k for k in self._rows if k not in self._held), key=lambda key: rank.get(key, last), reverse=True
+            (p for p in self._rows if p[0] == part and p not in self._held),
+            key=lambda place: rank.get(place, last),
+            reverse=True,
         )
-        for key in victims:
-            if len(self._free) >= count or rank.get(key, last) < keep:
+        for place in victims:
+            if len(free) >= count or rank.get(place, last) < keep:
                 return
-            self._free.append(self._rows.pop(key))
+            free.append(self._rows.pop(place))
 
-    def _prefill(self, bucket: int, batch: list[PromptKey]) -> None:
-        prompts = [self._tokens.pop(key) for key in batch]
-        rows = [self._free.pop() for _ in batch]
-        self._engine.prefill(bucket, prompts, rows)
+    def _prefill(self, bucket: int, batch: list[Place]) -> None:
+        prompts = [self._tokens[key] for _, key in batch]
+        rows = [self._free[part].pop() for part, _ in batch]
+        self._engine.prefill(bucket, prompts, rows, [part for part, _ in batch])
         self._rows.update(zip(batch, rows, strict=True))
+        for key in {key for _, key in batch}:
+            del self._tokens[key]
         self.calls += 1
         self.prompts += len(batch)
         self.tokens += sum(map(len, prompts))
-        self.padded_tokens += bucket * self._engine.options.prefill_rows(bucket)
+        self.padded_tokens += bucket * self._engine.prefill_rows(bucket) * self._engine.shards
 
     def _bucket(self, key: PromptKey) -> int:
         tokens = self._tokens.get(key)

@@ -20,7 +20,8 @@ import numpy as np
 from dast_jax.records import FinishReason, Requests, Rollout, SamplingStats, StageKey
 from dast_jax.runtime import interruption
 from dast_jax.sampling.engine import Engine, TickOutput
-from dast_jax.sampling.prompts import PromptKey, PromptPool
+from dast_jax.sampling.parts import Parts
+from dast_jax.sampling.prompts import Place, PromptKey, PromptPool
 from dast_jax.sampling.stopping import StopStrings
 
 __all__ = ["RequestSource", "SamplingStats", "StaticRequests", "sample"]
@@ -59,7 +60,7 @@ class _Response:
     query: int
     trial: int
     kind: int
-    prompt: PromptKey
+    prompt: Place
     temperature: float | None
     replay: Rollout | None = None
     ticks_left: int = 0
@@ -127,7 +128,7 @@ def sample(
     stage = _Stage(engine, source)
     begin, tick = time.monotonic(), 0
     while True:
-        stage.queue.push(source.next(tick))
+        stage.push(source.next(tick))
         if stage.idle and source.done():
             break
         stage.fill()
@@ -144,7 +145,9 @@ class _Stage:
 
     def __init__(self, engine: Engine, source: RequestSource):
         options = engine.options
-        self.queue = _Queue()
+        self._queues = [_Queue() for _ in range(engine.shards)]
+        self._parts = Parts(engine.shards, options.rows_per_group)
+        self._slots_of_part = options.slots // engine.shards
         self._trials = self._replayed = self._generated_tokens = 0
         self._slot_steps = self._used_slot_steps = self._decode_steps = 0
         self._device_seconds = 0.0
@@ -155,12 +158,17 @@ class _Stage:
         self._stop = StopStrings(self._text, options.stop, min_tokens=options.min_new_tokens)
         self._eos = engine.eos_ids
         # Far enough to fill a prefill batch of every bucket from a few trials per prompt.
-        self._look_ahead = 16 * options.pool_rows
+        self._look_ahead = 16 * options.pool_rows // engine.shards
 
     @property
     def idle(self) -> bool:
         """Whether no request is queued and no slot is occupied."""
-        return not len(self.queue) and all(slot is None for slot in self._slots)
+        return not any(map(len, self._queues)) and all(slot is None for slot in self._slots)
+
+    def push(self, requests: Requests) -> None:
+        """Queue requests for the parts of the slots that serve them."""
+        for queue, of_part in zip(self._queues, self._parts.split(requests), strict=True):
+            queue.push(of_part)
 
     def stats(self, ticks: int, seconds: float) -> SamplingStats:
         """Return the cost so far."""
@@ -184,32 +192,34 @@ class _Stage:
     # --- filling --------------------------------------------------------------------------------------
 
     def fill(self) -> None:
-        """Put queued requests into free slots, in order of request and of slot."""
-        free = [i for i, slot in enumerate(self._slots) if slot is None]
+        """Put queued requests into free slots, in order of request and of slot within each part."""
         begun: list[tuple[int, _Response]] = []
-        for i, (query, trial, kind, temperature) in zip(free, self.queue.pop(len(free)), strict=False):
-            known = self._source.known(query, trial)
-            prompt = self._prompt(query, trial, kind)
-            response = _Response(query, trial, kind, prompt, temperature, replay=known)
-            self._slots[i] = response
-            if response.replay is None:
-                begun.append((i, response))
-            else:
-                response.ticks_left = self._ticks(len(response.replay.tokens))
+        for part, queue in enumerate(self._queues):
+            first = part * self._slots_of_part
+            free = [i for i in range(first, first + self._slots_of_part) if self._slots[i] is None]
+            for i, (query, trial, kind, temperature) in zip(free, queue.pop(len(free)), strict=False):
+                known = self._source.known(query, trial)
+                prompt = part, self._prompt(query, trial, kind)
+                response = _Response(query, trial, kind, prompt, temperature, replay=known)
+                self._slots[i] = response
+                if response.replay is None:
+                    begun.append((i, response))
+                else:
+                    response.ticks_left = self._ticks(len(response.replay.tokens))
         if begun:
             self._insert(begun)
 
     def _insert(self, begun: list[tuple[int, _Response]]) -> None:
         begin = time.monotonic()
         needed = [r.prompt for _, r in begun]
-        if all(key in self._pool for key in needed):
+        if all(place in self._pool for place in needed):
             rows = self._pool.rows(needed, [])
         else:
             held = {r.prompt for r in self._slots if r is not None and r.replay is None}
             rows = self._pool.rows(needed, self._upcoming(), held)
         self._engine.insert(
             [i for i, _ in begun],
-            [rows[key] for key in needed],
+            [rows[place] for place in needed],
             [r.query for _, r in begun],
             [r.trial for _, r in begun],
             [r.temperature for _, r in begun],
@@ -219,11 +229,12 @@ class _Stage:
     def _prompt(self, query: int, trial: int, kind: int) -> PromptKey:
         return query, kind, self._source.block(kind, trial)
 
-    def _upcoming(self) -> list[PromptKey]:
-        """Return the prompts of the requests at the head of the queue, without trials to be replayed."""
+    def _upcoming(self) -> list[Place]:
+        """Return the prompts of the requests at the heads of the queues, without trials to be replayed."""
         return [
-            self._prompt(query, trial, kind)
-            for query, trial, kind, _ in self.queue.peek(self._look_ahead)
+            (part, self._prompt(query, trial, kind))
+            for part, queue in enumerate(self._queues)
+            for query, trial, kind, _ in queue.peek(self._look_ahead)
             if self._source.known(query, trial) is None
         ]
 

@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from dast_jax.models.cache import Prompts, Suffixes, empty_prompts, empty_suffixes
 from dast_jax.models.llama import LlamaConfig
-from dast_jax.models.sharding import partition_spec
+from dast_jax.models.sharding import partition_spec, shards_of
 from dast_jax.sampling.options import SamplingOptions
 
-__all__ = ["Pool", "Slots", "empty_state", "state_bytes", "state_shardings", "whole"]
+__all__ = ["Pool", "Slots", "empty_state", "pool_rows", "state_bytes", "state_shardings", "whole"]
 
 
 class Pool(NamedTuple):
@@ -44,9 +44,16 @@ class Slots(NamedTuple):
     temperature: Float[Array, " S"]  # unused where the options say greedy
 
 
-def empty_state(options: SamplingOptions, config: LlamaConfig, dtype: Any) -> tuple[Slots, Pool]:
+def pool_rows(options: SamplingOptions, shards: int) -> int:
+    """Return the rows of the prompt pool, a multiple of the `shards` that it is split into."""
+    return -(-options.pool_rows // shards) * shards
+
+
+def empty_state(
+    options: SamplingOptions, config: LlamaConfig, dtype: Any, shards: int = 1
+) -> tuple[Slots, Pool]:
     """Return zeroed slots and pool, the cache in `dtype`. Zeros, because masked values must be finite."""
-    s, p, longest = options.slots, options.pool_rows, options.buckets[-1]
+    s, p, longest = options.slots, pool_rows(options, shards), options.buckets[-1]
     layers, kv_heads, head_dim = config.num_layers, config.num_kv_heads, config.head_dim
     own = options.max_new_tokens - 1  # the last token of a response is never attended to
     slots = Slots(
@@ -68,30 +75,30 @@ def empty_state(options: SamplingOptions, config: LlamaConfig, dtype: Any) -> tu
     return slots, pool
 
 
-def state_bytes(options: SamplingOptions, config: LlamaConfig, dtype: Any) -> int:
+def state_bytes(options: SamplingOptions, config: LlamaConfig, dtype: Any, shards: int = 1) -> int:
     """Return the bytes of `empty_state`, without allocating it."""
-    shapes = jax.eval_shape(lambda: empty_state(options, config, dtype))
+    shapes = jax.eval_shape(lambda: empty_state(options, config, dtype, shards))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 
 def state_shardings(options: SamplingOptions, config: LlamaConfig, mesh: Mesh) -> tuple[Any, Any]:
     """Return `NamedSharding`s in the shape of `empty_state`.
 
-    Slots are split over the mesh axes of `batch`, key/value heads over those of `kv_heads`, where those
-    divide them; pool rows are whole, because any group may need any row.
+    Slots and pool rows are split over the mesh axes of `batch`: the prompt of a slot is in the same part as
+    the slot. Key/value heads are split over those of `kv_heads`, where those divide them.
     """
-    slots, pool = jax.eval_shape(lambda: empty_state(options, config, jnp.float32))
+    shards = shards_of(mesh, "batch")
+    state = jax.eval_shape(lambda: empty_state(options, config, jnp.float32, shards))
 
-    def lay_out(tree: Any, batch: str | None) -> Any:
-        def one(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
-            axes = (batch, *(None,) * (leaf.ndim - 1))
-            if leaf.ndim == 5:  # [P, NB, KV, …] of prompts, [NB, S, KV, …] of suffixes
-                axes = (None, batch, "kv_heads", None, None)
-            return NamedSharding(mesh, partition_spec(leaf.shape, axes, mesh))
+    def one(path: Any, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+        axes: tuple[str | None, ...] = ("batch", *(None,) * (leaf.ndim - 1))
+        if leaf.ndim == 5:  # [P, NB, KV, …] of prompts, [NB, S, KV, …] of suffixes
+            rows, blocks = ("batch", None) if path[0].idx == 1 else (None, "batch")
+            axes = (rows, blocks, "kv_heads", None, None)
+        return NamedSharding(mesh, partition_spec(leaf.shape, axes, mesh))
 
-        return jax.tree.map(one, tree)
-
-    return lay_out(slots, "batch"), lay_out(pool, None)
+    slots, pool = jax.tree_util.tree_map_with_path(one, state)
+    return slots, pool
 
 
 def whole(mesh: Mesh) -> NamedSharding:

@@ -229,10 +229,16 @@ class RunFacts:
     """weights of the model, embeddings included"""
     model_digest: str
     """SHA-256 of the files that the base model is read from"""
+    model_revision: str | None = None
+    """commit of a model that comes from the hub; null for a local one"""
+    trained_parameters: int | None = None
+    """weights that training changes: with `training.lora` those of the adapters; null in older runs"""
     device: str
     """`"1 x cpu (2 CPU cores)"`: count, platform, kind"""
     mesh: dict[str, int]
-    """axis (`data`, `fsdp`, `tensor`) → size"""
+    """axis (`data`, `fsdp`, `tensor`) → size, in training"""
+    sampling_mesh: dict[str, int] | None = None
+    """the same in sampling; null in older runs"""
     data: DataFacts
     """where the queries come from"""
 

@@ -76,7 +76,7 @@ def _run_all(
         if fingerprint not in trials:  # seeds come one after the other: the last one's can go
             trials = {fingerprint: TrialCache(out / "shared" / f"trials-{fingerprint}.parquet")}
         try:
-            _copy_base_evaluation(config, fingerprint, directories)
+            _copy_base_evaluation(config, directories)
             run(config, on_progress=on_progress, tools=sharing_tools(config, trials[fingerprint], engines))
         except DivergedError as error:
             log.warning("%s, seed %d: %s", label, seed, error)
@@ -88,7 +88,7 @@ def _run_all(
     return diverged
 
 
-def _copy_base_evaluation(config: RunConfig, fingerprint: str, directories: Sequence[Path]) -> None:
+def _copy_base_evaluation(config: RunConfig, directories: Sequence[Path]) -> None:
     """Copy M_0's evaluation from another run of the study into a run that has not begun."""
     target = Path(config.run.dir)
     if (target / "manifest.json").exists():
@@ -98,11 +98,11 @@ def _copy_base_evaluation(config: RunConfig, fingerprint: str, directories: Sequ
             continue
         other = RunStore.read(directory)
         found = other.result("base/evaluate", EvaluationResult)
-        if (
-            found is None
-            or other.damage("base/evaluate")
-            or base_fingerprint(build_config(other.config)) != fingerprint
-        ):
+        if found is None or other.damage("base/evaluate"):
+            continue
+        # What this run leaves to be chosen was chosen there, and would be the same here.
+        same = build_config(run_settings(config).kept(other.config))
+        if base_fingerprint(build_config(other.config)) != base_fingerprint(same):
             continue
         with RunStore.open(run_settings(config)) as store:
             shutil.copytree(directory / "rounds" / "base", target / "rounds" / "base", dirs_exist_ok=True)

@@ -47,7 +47,7 @@ def sharing_tools(config: RunConfig, cache: TrialCache, engines: dict[Any, Engin
     first_round = stage_key(config.run.seed, 0, COLLECT)
 
     def engine(policy: Policy, options: SamplingOptions) -> Engine:
-        key = (config.model, policy.graphdef, options, policy.mesh)
+        key = (config.model, policy.sampling_graphdef, options, policy.sampling_mesh)
         if key not in engines:
             engines[key] = make_engine(policy, options)
         return engines[key]

@@ -13,41 +13,83 @@ import errno
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
+from flax import nnx
 
 from dast_jax.errors import InterruptedRunError, UserError
 from dast_jax.store import integrity
 
-__all__ = ["TrainCheckpoints", "load_policy", "save_policy"]
+__all__ = ["TrainCheckpoints", "load_policy", "open_policy", "save_policy"]
 
 log = logging.getLogger(__name__)
 
 _DISK_FULL = "the disk is full: {} could not be written; free some space and run the same command to resume."
 
 
-def save_policy(directory: str | Path, params: Any) -> None:
+def save_policy(directory: str | Path, params: Any, *, base: str | None = None) -> None:
     """Write `params` (any pytree of arrays) into `directory`, replacing what it held.
+
+    Of adapters, `base` is the digest of the model that they belong to, kept beside them.
 
     Raises `InterruptedRunError` when the disk is full; what was there before is then still there.
     """
     _require_space(directory, params)
     step = max(_numbers(directory), default=0) + 1
     with _manager(directory) as manager:
-        _save(manager, step, params, {})
+        _save(manager, step, params, {} if base is None else {"base": base})
     _keep(directory, [step])
 
 
-def load_policy(directory: str | Path, like: Any) -> Any:
+def load_policy(directory: str | Path, like: Any, *, base: str | None = None) -> Any:
     """Return what `save_policy` wrote, with the structure, dtypes and shardings of `like`.
 
     `like` holds arrays or `jax.ShapeDtypeStruct`s; a sharding other than at saving reshards on reading.
-    Raises `UserError` when `directory` holds no policy, or a damaged one.
+    Raises `UserError` when `directory` holds no policy, or a damaged one, or adapters of another model than
+    that of the digest `base`.
     """
+    version = _policy_version(directory)
+    with _manager(directory) as manager:
+        params, meta = _restore(manager, version, like)
+    if base is not None and meta.get("base") != base:
+        raise UserError(
+            f"{directory}: the adapters belong to another model than the one in model.path; restore its files"
+        )
+    return params
+
+
+@contextlib.contextmanager
+def open_policy(directory: str | Path, like: Any) -> Iterator[Callable[[tuple[str, ...]], jax.Array]]:
+    """Give a function that reads one parameter, by its path, of the state that `save_policy` wrote.
+
+    It comes with the dtype and sharding that it has in `like`, a parameter state of shapes; the others are
+    not read. Raises `UserError` as `load_policy`.
+    """
+    folder = epath.Path(directory).absolute() / str(_policy_version(directory)) / "state"
+    shapes = {tuple(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(like)}
+    with ocp.PyTreeCheckpointer() as checkpointer:
+
+        def read(path: tuple[str, ...]) -> jax.Array:
+            shape = shapes[path]
+            item: Any = shape
+            how: Any = ocp.ArrayRestoreArgs(sharding=shape.sharding, dtype=shape.dtype)
+            for name in reversed((*path, "value")):
+                item, how = {name: item}, {name: how}
+            args = ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=True)
+            (array,) = jax.tree.leaves(checkpointer.restore(folder, args=args))
+            found: jax.Array = array
+            return found
+
+        yield read
+
+
+def _policy_version(directory: str | Path) -> int:
+    """Return the number of the policy's version; raise `UserError` where there is none, or a damaged one."""
     if not Path(directory).is_dir():
         raise UserError(f"{directory}: no such policy checkpoint; check the run's folder")
     versions = _versions(directory)
@@ -58,8 +100,7 @@ def load_policy(directory: str | Path, like: Any) -> Any:
             f"{version}: damaged ({problem}); restore it from a copy, or run the train command again, which "
             "says what it can repeat"
         )
-    with _manager(directory) as manager:
-        return _restore(manager, versions[-1], like)[0]
+    return versions[-1]
 
 
 class TrainCheckpoints:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dast_jax.models.options import LoraOptions
 from dast_jax.options import opt
 
 __all__ = ["TrainingOptions"]
@@ -25,7 +26,12 @@ class TrainingOptions:
         "method, the method's own choice: star, rft, rest_em, vrt and the darts restart, the others continue",
         choices=("method", "continue", "restart"),
     )
-    learning_rate: float = opt(2e-5, help="peak learning rate of rounds that train on examples", min=0.0)
+    lora: LoraOptions = opt(LoraOptions, help="adapters that are trained in place of the weights")
+    learning_rate: float = opt(
+        2e-5,
+        help="peak learning rate of rounds that train on examples; adapters usually want ten times as much",
+        min=0.0,
+    )
     preference_learning_rate: float = opt(
         1e-6,
         help="peak learning rate of rounds that train on pairs; without adapters, preference losses tolerate "
@@ -124,6 +130,8 @@ class TrainingOptions:
             raise ValueError("beta must be more than 0: at 0 no preference changes the policy")
         if self.optimizer == "adafactor" and self.moment_dtype != "float32":
             raise ValueError("moment_dtype does not apply to optimizer=adafactor, which has no first moment")
+        if self.optimizer == "muon" and self.lora.rank:
+            raise ValueError("optimizer=muon is for whole matrices; with lora.rank use adamw or adafactor")
         if self.reference == "base" and self.preference_loss == "simpo":
             raise ValueError("reference=base does not apply to preference_loss=simpo, which has no reference")
         if self.label_smoothing and self.preference_loss in ("ipo", "simpo"):

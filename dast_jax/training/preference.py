@@ -253,6 +253,7 @@ def train_preferences(
     checkpoints: TrainCheckpoints | None = None,
     on_step: OnStep | None = None,
     donate: bool = False,
+    frozen: Params | None = None,
 ) -> TrainResult:
     """Train `params` on `pairs` by `options.preference_loss`; its `stats` are a `PreferenceStats`.
 
@@ -261,7 +262,7 @@ def train_preferences(
     than `options.sequence_length` is skipped and counted; where a prompt with both its responses does not fit
     into one row, rows are twice as long, and half as many per step. The learning rate peaks at
     `options.preference_learning_rate`. Otherwise like `trainer.train`: deterministic, resumable from
-    `checkpoints`, and it raises the same.
+    `checkpoints`, adapters beside `frozen` parameters, and it raises the same.
     """
     options = dataclasses.replace(options, learning_rate=options.preference_learning_rate)
     objective = preference_objective(options)
@@ -288,6 +289,7 @@ def train_preferences(
         checkpoints=checkpoints,
         on_step=on_step,
         donate=donate,
+        frozen=frozen,
     )
     stats = PreferenceStats(
         **common_stats(rows, progress, options, seed, len(pairs)),

@@ -120,13 +120,15 @@ def train_rows(
     checkpoints: TrainCheckpoints | None,
     on_step: OnStep | None,
     donate: bool,
+    frozen: Params | None = None,
 ) -> tuple[Params, Progress]:
     """Train for `options.epochs` over `rows`, or `options.max_steps`, with a fresh optimizer and schedule.
 
     `identity` is a digest of what decides the batches and the objective: a checkpoint with another
     identity is not used. `params` stay valid unless `donate`. Weights kept in bfloat16 are trained in
-    float32, where small updates are not lost, and rounded at the end. Returns the new parameters and the
-    progress. Raises as `trainer.train`.
+    float32, where small updates are not lost, and rounded at the end. Where `params` are adapters, `frozen`
+    are the model's other parameters: read, in the dtype they are kept in, and neither trained nor saved.
+    Returns the new parameters and the progress. Raises as `trainer.train`.
     """
 
     def save(state: tuple[Any, Any], progress: Progress, now: bool) -> None:
@@ -154,6 +156,7 @@ def train_rows(
         params, progress = _run(
             graphdef, (params, opt_state), progress, rows,
             objective=objective, options=options, seed=seed, mesh=mesh, save=save, on_step=on_step,
+            frozen=frozen,
         )  # fmt: skip
         return jax.tree.map(lambda x, dtype: x.astype(dtype), params, kept), progress
 
@@ -200,6 +203,7 @@ def _run(
     mesh: Mesh | None,
     save: Callable[[tuple[Any, Any], Progress, bool], None],
     on_step: OnStep | None,
+    frozen: Params | None,
 ) -> tuple[Params, Progress]:
     """Run the remaining steps; `save` gets the state after each, and whether it must be written now."""
     planned = _planned_steps(rows, options)
@@ -213,7 +217,7 @@ def _run(
         batch = put_batch(next(iterator), options, mesh)
         rate = learning_rate(options, index, total)
         begun = time.monotonic()
-        *new, metrics = step(*state, batch, np.float32(rate))
+        *new, metrics = step(*state, batch, np.float32(rate), frozen)
         state = (new[0], new[1])
         values = {name: value.item() for name, value in jax.device_get(metrics)._asdict().items()}
         device_seconds = progress.device_seconds + time.monotonic() - begun

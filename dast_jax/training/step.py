@@ -35,8 +35,8 @@ __all__ = [
     "put_batch",
 ]
 
-TrainStep = Callable[[Params, Any, Mapping[str, Array], Any], tuple[Params, Any, Any]]
-"""(params, optimizer state, batch [micro, B, ...], learning rate) → (params, optimizer state, metrics)."""
+TrainStep = Callable[..., tuple[Params, Any, Any]]
+"""(params, optimizer state, batch [micro, B, ...], learning rate, frozen=None) → (params, state, metrics)."""
 
 
 @runtime_checkable
@@ -101,17 +101,22 @@ class SFTObjective:
 
 
 def objective_grads(
-    graphdef: Graph, params: Params, batch: Mapping[str, Array], objective: Objective
+    graphdef: Graph,
+    params: Params,
+    batch: Mapping[str, Array],
+    objective: Objective,
+    frozen: Params | None = None,
 ) -> tuple[Float[Array, ""], Any, Params]:
     """Return loss and gradients of a batch of micro-batches [micro, B, ...].
 
     Micro-batches add up their sums; only at the end are loss and gradients divided by the count of all of
-    them, so the split does not change the result. Returns the mean loss, the objective's sums, and the
-    gradients of the mean loss.
+    them, so the split does not change the result. `frozen` are the model's other parameters, where `params`
+    are adapters. Returns the mean loss, the objective's sums, and the gradients of the mean loss.
     """
+    others = () if frozen is None else (frozen,)
 
     def loss(params: Params, micro: Mapping[str, Array]) -> tuple[Array, Any]:
-        return objective.loss(nnx.merge(graphdef, params), micro)
+        return objective.loss(nnx.merge(graphdef, params, *others), micro)
 
     def value_and_grad(micro: Mapping[str, Array]) -> Any:
         (value, sums), grads = jax.value_and_grad(loss, has_aux=True)(params, micro)
@@ -148,7 +153,8 @@ def make_train_step(
     """Return the jitted step; it donates params and optimizer state and keeps their shardings.
 
     `objective` is SFT's unless given. Cached by what the program depends on, so that the rounds of a run
-    share one compiled step. Call it with the mesh set (`jax.set_mesh`) where there is one.
+    share one compiled step. Call it with the mesh set (`jax.set_mesh`) where there is one. Where `params` are
+    adapters, its last argument is the model's other parameters, which it reads only.
     """
     names = ("optimizer", "moment_dtype", "clip_norm", "weight_decay", "b1", "b2", "eps")
     compiled_in = TrainingOptions(**{name: getattr(options, name) for name in names})
@@ -164,9 +170,13 @@ def _make_train_step(
     optimizer = make_optimizer(options)
 
     def step(
-        params: Params, opt_state: Any, batch: Mapping[str, Array], learning_rate: Float[Array, ""]
+        params: Params,
+        opt_state: Any,
+        batch: Mapping[str, Array],
+        learning_rate: Float[Array, ""],
+        frozen: Params | None = None,
     ) -> tuple[Params, Any, Any]:
-        loss, sums, grads = objective_grads(graphdef, params, batch, objective)
+        loss, sums, grads = objective_grads(graphdef, params, batch, objective, frozen)
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         updates, new_opt_state = optimizer.update(grads, opt_state, params, finite=finite)

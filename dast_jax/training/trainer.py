@@ -33,13 +33,14 @@ def train(
     checkpoints: TrainCheckpoints | None = None,
     on_step: OnStep | None = None,
     donate: bool = False,
+    frozen: Params | None = None,
 ) -> TrainResult:
     """Fine-tune `params` on `examples` for `options.epochs`, at most `max_steps`; return the new parameters.
 
     A deterministic function of its arguments: the same examples and seed give the same batches, with a
     fresh optimizer state and schedule. With `checkpoints`, an interrupted stage resumes from its
     last checkpoint and ends with the same bits; the caller removes them once the result is safe. `params`
-    stay valid unless `donate`.
+    stay valid unless `donate`. Where they are adapters, `frozen` are the model's other parameters.
 
     Raises `UserError` when there is nothing to train on; `DivergedError` when a loss or gradient is not
     finite, with the state before that step as the last checkpoint. An `InterruptedRunError` raised by
@@ -63,6 +64,7 @@ def train(
         checkpoints=checkpoints,
         on_step=on_step,
         donate=donate,
+        frozen=frozen,
     )
     return TrainResult(
         params=params, stats=TrainStats(**common_stats(rows, progress, options, seed, len(examples)))

@@ -135,7 +135,7 @@ def _load(float_rounding: int) -> Judge:
     from math_verify import verify
     from math_verify.parser import parse_latex_cached
 
-    from dast_jax.verifiers.exact import certainly_different, equal_constants
+    from dast_jax.verifiers.exact import certainly_different, equal_constants, imaginary_unit
 
     logging.disable(logging.CRITICAL)
     _close_eval()
@@ -157,6 +157,7 @@ def _load(float_rounding: int) -> Judge:
             except Exception:  # a grammar of this size fails in too many ways to name
                 return Outcome(False, f"the {name} cannot be read as mathematics")
         try:
+            parsed = imaginary_unit(parsed)
             same = equal_constants(parsed[0], parsed[1], float_rounding)
             if same is None:
                 same = verify(
@@ -244,14 +245,21 @@ _LARGEST_POWER = 1_000
 
 _FUNCTION = re.compile(r"(?<![\\a-zA-Z])(exp|ln|log|sin|cos|tan)(?=\s*\()")
 _POWER_THEN_INDEX = re.compile(r"([A-Za-z])\^(\{[^{}]*\}|\w)_(\{[^{}]*\}|\w)")
+_DEGREES = re.compile(
+    r"(?P<function>\\(?:sin|cos|tan|cot|sec|csc)(?:\^(?:\d|\{-?\d+\}))?)\s*(?P<open>\(|\{)?\s*"
+    r"(?P<degrees>-?\d{1,6}(?:\.\d{1,6})?)\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ)\s*(?(open)[)}])",
+    re.ASCII,
+)
 _SIGNS = str.maketrans(
     {"×": "\\times ", "·": "\\cdot ", "÷": "\\div ", "≤": "\\leq ", "≥": "\\geq ", "≠": "\\neq "}
 )
 
 
 def _latex(text: str) -> str:
-    """Return `text` in LaTeX where it is nearly that: `exp(9)`, `v^2_0`, `3×4`."""
-    text = _FUNCTION.sub(r"\\\1", text)
+    r"""Return `text` in LaTeX where it is nearly that: `exp(9)`, `v^2_0`; `\cos 36^\circ` in radians."""
+    text = _FUNCTION.sub(r"\\\1", text).replace("\\log_e", "\\ln").replace("\\log_{e}", "\\ln")
+    if "circ" in text:
+        text = _DEGREES.sub(r"\g<function>(\\frac{\g<degrees>\\pi}{180})", text)
     return _POWER_THEN_INDEX.sub(r"\1_\3^\2", text).translate(_SIGNS)
 
 

@@ -37,7 +37,15 @@ def test_gsm8k_rows_go_through_the_whole_pipeline(tmp_path: Path, source: Path) 
         "training.sequence_length=1024",
         "training.epochs=1",
     )
+    if source is SAMPLE:  # one of the two trains adapters
+        overrides += ("training.lora.rank=4", "training.learning_rate=1e-3")
     assert main(arguments(run_dir, *overrides)) == 0
+    if source is SAMPLE:
+        facts = json.loads((run_dir / "manifest.json").read_text())["facts"]
+        assert facts["trained_parameters"] < facts["parameters"] / 10
+        for round in ("00", "01"):
+            kept = (run_dir / f"checkpoints/round_{round}").rglob("*")
+            assert sum(f.stat().st_size for f in kept if f.is_file()) < facts["parameters"]  # 4 bytes each
     result = summary(run_dir)
     assert result["status"] == "finished"
     assert result["data"]["train"]["queries"] == 8

@@ -27,7 +27,7 @@ from dast_jax.models.cache import (
 )
 from dast_jax.models.decode_attention import DecodeContext, decode_attention
 from dast_jax.models.options import MeshOptions
-from dast_jax.models.sharding import make_mesh, shard_params
+from dast_jax.models.sharding import make_mesh, shard_params, shards_of
 from dast_jax.sampling.groups import group_slots
 
 W = 4
@@ -108,7 +108,9 @@ def random_context(slots, rows, *, config, seed=0):
 
 def attended(c, size, live=None, mesh=None):
     live = np.ones(len(c["stored"]), bool) if live is None else live
-    groups = group_slots(live, c["row_of"], size)
+    parts = shards_of(mesh, "batch")
+    rows_of_part = len(c["lengths"]) // parts  # the numbers of rows begin at 0 in each part
+    groups = group_slots(live, c["row_of"] % rows_of_part, size, parts)
 
     @jax.jit
     def run(q, prompts, lengths, suffixes, stored, groups, k, v):
@@ -152,7 +154,10 @@ def dense(c, slot):
 def test_attention_equals_the_dense_one(size, mesh):
     config, _, _ = case("grouped")
     c = random_context(8, 6, config=config)
-    found = attended(c, size, mesh=None if mesh is None else make_mesh(MeshOptions(**mesh)))
+    if mesh is not None:  # the prompts of the first four slots are in the first three rows
+        mesh = make_mesh(MeshOptions(**mesh))
+        c["row_of"] = c["row_of"] % 3 + 3 * (np.arange(8) // 4)
+    found = attended(c, size, mesh=mesh)
     for slot in range(8):
         np.testing.assert_allclose(found[slot], dense(c, slot), atol=2e-5)
 
@@ -203,24 +208,26 @@ def test_decoding_over_a_mesh_equals_one_device():
     config, graphdef, params = case("grouped")
     tokens = np.arange(4, dtype=np.int32)
     lengths = np.array([3, 140])
-    groups = on_device(group_slots(np.ones(4, bool), np.array([0, 1, 1, 0]), 2))
+    row_of = np.array([0, 0, 1, 1])
+    groups = on_device(group_slots(np.ones(4, bool), row_of, 2))
+    apart = on_device(group_slots(np.ones(4, bool), np.zeros(4, int), 2, shards=2))
     normal = lambda x: jnp.asarray(np.random.default_rng(0).standard_normal(x.shape), x.dtype)  # noqa: E731
     args = (config.num_layers, 2, config.num_kv_heads, 140, config.head_dim, jnp.float32)
     prompts = jax.tree.map(normal, empty_prompts(*args))
     suffixes, window = empty(config, 4)
 
-    def decode(params, window):
+    def decode(params, window, groups):
         model = nnx.merge(graphdef, params)
         context = DecodeContext(prompts, jnp.asarray(lengths), suffixes, jnp.zeros(4, jnp.int32), groups)
         for step in range(3):
-            at = jnp.asarray(lengths[np.array([0, 1, 1, 0])] + step)
+            at = jnp.asarray(lengths[row_of] + step)
             hidden, window = model.decode(jnp.asarray(tokens + step), at, context, window, jnp.int32(step))
         return model.logits(hidden)
 
-    expected = jax.jit(decode)(params, window)
+    expected = jax.jit(decode)(params, window, groups)
     mesh = make_mesh(MeshOptions(fsdp=2, tensor=2))
     with jax.set_mesh(mesh):
-        logits = jax.jit(decode)(shard_params(params, mesh), window)
+        logits = jax.jit(decode)(shard_params(params, mesh), window, apart)
     np.testing.assert_allclose(logits, expected, atol=2e-5)
 
 

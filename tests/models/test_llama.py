@@ -67,7 +67,7 @@ def test_packed_segments_see_only_themselves():
 def test_remat_changes_no_gradient():
     tokens, positions = inputs("grouped")
     gradients = []
-    for remat in (False, True):
+    for remat in ("none", "dots", "full"):
         _, graphdef, params = case("grouped", remat=remat)
         loss = lambda params, g=graphdef: jnp.square(forward(g, params, tokens, positions)).mean()  # noqa: E731
         gradients.append(jax.jit(jax.grad(loss))(params))

@@ -16,7 +16,7 @@ from reference.llama_cases import hf_config, weights
 from dast_jax.errors import UserError
 from dast_jax.models import hf
 from dast_jax.models.digest import model_digest
-from dast_jax.models.hub import resolve_model
+from dast_jax.models.hub import hub_revision, resolve_model
 from dast_jax.models.load import load_model
 from dast_jax.models.model_files import INDEX
 
@@ -78,7 +78,7 @@ def test_a_hub_model_is_fetched_once_and_only_what_is_read(tmp_path, monkeypatch
         names = ["owner/name", "owner/name@v1", "owner/other", "owner/name@gone"]
         first, second, other, gone = talk(FETCH, hub, *names, cwd=tmp_path)
         assert first == second
-        assert Path(first).name == COMMIT
+        assert Path(first).name == hub_revision(Path(first)) == COMMIT
         assert {"config.json", "tokenizer.json", INDEX} | shards <= set(hub.fetched)
         assert not {"consolidated.safetensors", "pytorch_model.bin", "modeling.py"} & set(hub.fetched)
         assert not any("original" in file for file in hub.fetched)
@@ -90,6 +90,7 @@ def test_a_hub_model_is_fetched_once_and_only_what_is_read(tmp_path, monkeypatch
         assert offline[0] == first
         assert "owner/absent is no local folder" in offline[1]
         assert len(hub.fetched) == asked
+    assert hub_revision(source) is None
     loaded = load_model(first)  # links to blobs of its own repository
     assert loaded.config.family == "qwen2"
     digest = model_digest(first)

@@ -23,7 +23,16 @@ LENGTH = 16
 KEPT = (0, 7, 14, 15)
 """Places in the row whose logits are kept as reference."""
 
-GREEDY = ("mistral_window", "qwen2_tied_yarn", "qwen3", "smollm3")
+GREEDY = (
+    "odd_heads",
+    "llama3_factor_32_tied",
+    "deepseek_math",
+    "mistral",
+    "mistral_window",
+    "qwen2_tied_yarn",
+    "qwen3",
+    "smollm3",
+)
 GREEDY_PROMPTS = ((5,), (7, 3, 90, 12, 44), (9, 8, 7, 6, 5, 4, 3, 20, 21, 22, 23), tuple(range(30, 46)))
 GREEDY_TOKENS = 20
 """Cases, prompts and numbers of new tokens whose greedy continuations are kept."""
