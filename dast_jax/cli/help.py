@@ -10,7 +10,7 @@ from typing import Any
 from dast_jax.cli.schemas import Schema
 from dast_jax.options import REQUIRED, OptionInfo, apply_overrides
 
-__all__ = ["keys_help"]
+__all__ = ["default_text", "keys_help"]
 
 
 _COMMON = (
@@ -71,7 +71,7 @@ def _shown(every: Sequence[OptionInfo], method: bool) -> list[OptionInfo]:
 
 
 def _key_lines(info: OptionInfo, width: int) -> Iterator[str]:
-    default = "required" if info.default is REQUIRED else f"default {_default_text(info.default)}"
+    default = "required" if info.default is REQUIRED else f"default {default_text(info.default)}"
     kind = info.type
     if info.choices and not kind.startswith("one of"):
         kind += " of " + ", ".join(str(c) for c in info.choices)
@@ -79,12 +79,12 @@ def _key_lines(info: OptionInfo, width: int) -> Iterator[str]:
     yield from textwrap.wrap(info.help, width, initial_indent=" " * 8, subsequent_indent=" " * 8)
 
 
-def _default_text(value: Any) -> str:
+def default_text(value: Any) -> str:
     """Return a default as it is written after `key=`."""
     if isinstance(value, tuple | list):
-        return "[" + ", ".join(_default_text(v) for v in value) + "]"
+        return "[" + ", ".join(default_text(v) for v in value) + "]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k}: {_default_text(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{k}: {default_text(v)}" for k, v in value.items()) + "}"
     if isinstance(value, str):
         return '"' + value.replace("\n", "\\n") + '"'
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from dast_jax.metrics.stats import Accuracy, PairedDifference, Score, paired_difference
 from dast_jax.reporting.load import Point, RunData
-from dast_jax.reporting.markup import Html, text
+from dast_jax.reporting.markup import Html
 from dast_jax.reporting.numbers import number, percent, signed_points, tokens
-from dast_jax.reporting.page import card, cards, table
+from dast_jax.reporting.page import card, cards, head, notice, table, tile
 from dast_jax.store.analysis_results import LevelAccuracy
 from dast_jax.store.evaluation_results import EvalEntry
 from dast_jax.store.results import Summary
@@ -32,17 +32,10 @@ __all__ = [
 def header(runs: Sequence[RunData]) -> Html:
     """Title, facts, the result in a sentence, a tile per evaluation set, warnings."""
     if len(runs) > 1:
-        return Html(
-            f"<h1>{len(runs)} runs compared</h1>"
-            + "".join(f'<p class="lede"><b>{text(run.label)}</b>: {text(sentence(run))}</p>' for run in runs)
-            + _comparison(runs)
-            + warnings(runs)
-        )
+        top = head(f"{len(runs)} runs compared", {}, [(run.label, sentence(run)) for run in runs])
+        return Html(top + _comparison(runs) + warnings(runs))
     (run,) = runs
-    return Html(
-        f"<h1>{text(run.label)}</h1>{_chips(run)}"
-        f'<p class="lede">{text(sentence(run))}</p>{_tiles(run)}{warnings(runs)}'
-    )
+    return Html(head(run.label, _facts(run), [("", sentence(run))]) + _tiles(run) + warnings(runs))
 
 
 def sentence(run: RunData) -> str:
@@ -142,10 +135,7 @@ def warnings(runs: Sequence[RunData]) -> Html:
     lines = [
         (f"{run.label}: " if len(runs) > 1 else "") + line for run in runs for line in run.summary.warnings
     ]
-    if not lines:
-        return Html("")
-    items = "".join(f"<li>{text(line)}</li>" for line in dict.fromkeys(lines))
-    return Html(f'<div class="warnings" role="note"><b>Warnings</b><ul>{items}</ul></div>')
+    return notice("Warnings", list(dict.fromkeys(lines)))
 
 
 def _tiles(run: RunData) -> Html:
@@ -158,32 +148,24 @@ def _tiles(run: RunData) -> Html:
         entry = shown.evaluation[name]
         was = f"from {_with_length(base.evaluation[name])}" if last and base else "before training"
         paired = shown.paired.get(name)
-        change = (
-            f'<div class="{difference_class(paired)}">{text(difference_text(paired))}'
-            f"{'' if difference_class(paired) != 'same' else ': no clear change'}</div>"
-            if paired
-            else ""
-        )
+        kind = difference_class(paired) if paired else ""
         tiles.append(
-            card(
-                Html(
-                    f'<div class="name">{text(name)} · {entry.n} questions · '
-                    f"mean length {tokens(entry.mean_length)} tokens</div>"
-                ),
-                Html(
-                    f'<div class="big">{percent(entry.accuracy)} '
-                    f'<span class="was" style="font-weight:400">{was}</span></div>{change}'
-                ),
-                kind="tile",
+            tile(
+                f"{name} · {entry.n} questions · mean length {tokens(entry.mean_length)} tokens",
+                percent(entry.accuracy),
+                was=was,
+                change=difference_text(paired) + (": no clear change" if kind == "same" else ""),
+                kind=kind,
             )
         )
     return cards(tiles)
 
 
-def _chips(run: RunData) -> Html:
+def _facts(run: RunData) -> dict[str, object]:
+    """Return what the run was, by name; "" where it is not known."""
     summary = run.summary
     total, rounds = summary.total, summary.rounds
-    facts = {
+    return {
         "status": "finished" if run.finished else _progress(run),
         "method": method_name(summary),
         "model": _model_name(summary),
@@ -196,8 +178,6 @@ def _chips(run: RunData) -> Html:
         "dast_jax": summary.versions.get("dast_jax", ""),
         "as of": _as_of(run),
     }
-    items = "".join(f"<li>{text(k)} <b>{text(v)}</b></li>" for k, v in facts.items() if v != "")
-    return Html(f'<ul class="chips">{items}</ul>')
 
 
 def _comparison(runs: Sequence[RunData]) -> Html:

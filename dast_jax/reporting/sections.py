@@ -13,7 +13,15 @@ from dast_jax.reporting.layout import per_run, position, round_ticks, run_color,
 from dast_jax.reporting.load import RunData, speeds_of, use_cells
 from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.numbers import number, out_of, percent
-from dast_jax.reporting.page import card, cards, details, figure, section, table
+from dast_jax.reporting.page import (
+    card,
+    cards,
+    details,
+    figure,
+    paragraph,
+    section,
+    table,
+)
 from dast_jax.reporting.svg import (
     Bars,
     Line,
@@ -99,7 +107,7 @@ def configuration(runs: Sequence[RunData]) -> Html:
     for run in runs:
         lines = [f"{name} {version}" for name, version in run.summary.versions.items()]
         lines += [f"mesh {axis}={size}" for axis, size in run.summary.mesh.items()]
-        body = Html(f'<p class="note">{text(", ".join(lines))}</p>') if lines else Html("")
+        body = paragraph(", ".join(lines), "note") if lines else Html("")
         if run.config:
             body = Html(body + f"<pre>{text(run.config)}</pre>")
         if body:

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -133,10 +132,8 @@ def test_page_shows_every_part_of_a_run_with_its_numbers(run):
     assert "round 0 trains on the reference solutions alone" in words
 
 
-def test_page_is_small_quick_self_contained_and_accessible(run, tmp_path):
-    started = time.perf_counter()
+def test_page_is_small_self_contained_and_accessible(run, tmp_path):
     out = write_report([run], tmp_path / "report.html")
-    assert time.perf_counter() - started < 5.0
     assert out.stat().st_size < 1_000_000
     html = out.read_text(encoding="utf-8")
     page = Page(html)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.stats
 
 from dast_jax.errors import UserError
 from dast_jax.metrics import stats
@@ -39,15 +38,19 @@ from tests.helpers_tables import check_fits
 from tests.reporting.test_report import Page
 
 
-def test_student_interval_is_scipys() -> None:
-    rng = np.random.default_rng(0)
-    for n in (2, 3, 5, 30):
-        values = rng.uniform(0.4, 0.6, n)
-        ours = stats.seed_interval(values)
-        theirs = scipy.stats.t.interval(0.95, n - 1, values.mean(), scipy.stats.sem(values))
-        assert ours == pytest.approx(np.clip(theirs, 0, 1), rel=1e-9)
+@pytest.mark.parametrize(("n", "quantile"), [(2, 12.706), (3, 4.303), (5, 2.776), (30, 2.045)])
+def test_student_interval(n: int, quantile: float) -> None:
+    """The quantiles are those of the printed tables, 0.975 for n − 1 degrees of freedom."""
+    values = np.random.default_rng(n).uniform(0.49, 0.51, n)
+    low, high = stats.seed_interval(values)
+    mean, error = values.mean(), np.sqrt(((values - values.mean()) ** 2).sum() / (n - 1) / n)
+    assert (low, high) == pytest.approx((mean - quantile * error, mean + quantile * error), abs=1e-5)
+
+
+def test_an_interval_over_seeds_needs_two() -> None:
     assert stats.seed_interval([0.5]) is None
     assert stats.seed_interval([0.5, 0.5]) == (0.5, 0.5)
+    assert stats.seed_interval([0.0, 1.0]) == (0.0, 1.0)
 
 
 def evaluated(correct: list[int]) -> dict[str, EvalEntry]:
