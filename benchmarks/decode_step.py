@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--ticks", type=int, default=6, help="ticks measured; the least time counts")
     parser.add_argument("--slots", type=int, default=0, help="0: as chosen")
     args = parser.parse_args(argv)
+    machine = machine_name(1)
     _use_one_core()
     step = _Step(args.model, args.slots)
     seconds, context = step.measure(args.ticks)
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         "choice_share": round(choice / seconds, 3),
         "copy_gb_s": round(copy / 1e9, 1),
         "product_gflop_s": round(product / 1e9, 1),
-        "machine": machine_name(1),
+        "machine": machine,
     }
     print(
         f"a step of {step.slots} slots: {1e3 * seconds:.2f} CPU ms; has to read {reads / 1e6:.1f} MB "

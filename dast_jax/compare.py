@@ -22,6 +22,7 @@ ARGUMENTS = Arguments(
     StudySchema(),
     Flag("--quick", switch=True, help="the shorter study of the section `quick`"),
     Flag("--out", help="folder of the study (default: runs/NAME)"),
+    example="--config quickstart --quick",
 )
 
 
@@ -39,12 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.quick:
         study = study.shortened()
     out = Path(args.out or Path("runs") / study.options.name)
-    diverged = run_study(
-        study,
-        out,
-        after_each=lambda diverged: write_comparison(study, out, diverged),
-        on_progress=ProgressDisplay(),
-    )
+    with ProgressDisplay() as progress:
+        diverged = run_study(
+            study,
+            out,
+            after_each=lambda diverged: write_comparison(study, out, diverged),
+            on_progress=progress,
+        )
     print_comparison(read_result(Comparison, out / "comparison.json"))
     print(f"comparison: {out / 'comparison.json'} and {out / 'comparison.html'}")
     return DivergedError.exit_code if diverged else 0

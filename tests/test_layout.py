@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[1]
 GROUPS = (
     {"records", "errors", "version"},
     {"options", "runtime"},
-    {"models", "estimators", "llm", "metrics", "assets"},
+    {"models", "estimators", "llm", "metrics", "assets", "distributed"},
     {"reporting", "methods", "sampling", "training", "verifiers", "data", "store"},
-    {"loop", "inference", "config"},
+    {"loop", "inference", "config", "planning"},
     {"study"},
     {"cli"},
     # the commands, `__main__` and the public names of the package itself

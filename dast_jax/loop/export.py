@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from dast_jax.config import RunConfig, build_config
 from dast_jax.errors import UserError
+from dast_jax.loop.chosen_round import check_wanted, choose_round
 from dast_jax.models.model_files import ADAPTER_CONFIG
 from dast_jax.options import opt
 
 if TYPE_CHECKING:
     from dast_jax.models.llama_config import LlamaConfig
     from dast_jax.models.lora import Lora
-    from dast_jax.store.run_store import RunStore
+    from dast_jax.models.tokenizer import Tokenizer
 
 __all__ = ["ExportOptions", "export_run"]
 
@@ -23,7 +24,11 @@ __all__ = ["ExportOptions", "export_run"]
 class ExportOptions:
     """Which policy of the run is written, and in what precision."""
 
-    round: int = opt(-1, "the round whose policy is exported; -1 is the last one that was trained", min=-1)
+    round: int | str = opt(
+        "last",
+        "the round whose policy is exported: its number, the last one trained, or the best by the mean "
+        "accuracy over the evaluation sets",
+    )
     dtype: str = opt(
         "kept",
         "precision of the written weights; kept: that of the run's parameters (model.dtype)",
@@ -34,6 +39,9 @@ class ExportOptions:
         "of a run with training.lora: write the adapters alone, in PEFT's format, not merged into the model",
     )
 
+    def __post_init__(self) -> None:
+        check_wanted(self.round, "last", "best")
+
 
 def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> int:
     """Write the policy of `run` into the folder `out`; returns the round that it came from.
@@ -42,9 +50,7 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
     run with adapters also for its weights, into which they are merged, unless `options.adapter`. Raises
     `UserError` when `run` is no run directory or has not trained that round, or `out` holds something else.
     """
-    import jax
-
-    from dast_jax.models.hf import save_model
+    from dast_jax.loop.card import card_sections
     from dast_jax.models.hub import resolve_model
     from dast_jax.models.load import load_description
     from dast_jax.models.lora import lora_of
@@ -53,15 +59,22 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
 
     options = options or ExportOptions()
     store = RunStore.read(run)
-    round = _round(store, options.round)
+    round = choose_round(store, options.round)
     store.check(f"{round:02d}/train")
     _check_free(out)
     run_config = build_config(store.config)
     model, lora = run_config.model, lora_of(run_config.training.lora)
-    config, tokenizer = load_description(resolve_model(model.path))
+    config, tokenizer = load_description(resolve_model(model.path), chat_template=model.chat_template)
     checkpoint = store.path / "checkpoints" / f"round_{round:02d}"
     adapter = options.adapter and lora is not None
-    card = model_card(model.path, config, method=run_config.method_name, round=round, adapter=adapter)
+    card = model_card(
+        model.path,
+        config,
+        method=run_config.method_name,
+        round=round,
+        adapter=adapter,
+        sections=card_sections(store, run_config, round, selected=options.round == "best"),
+    )
     if options.adapter:
         if lora is None:
             raise UserError(f"adapter: {run} has no adapters, as it trained all weights; leave adapter out")
@@ -69,29 +82,42 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
         tokenizer.save(out)
         (out / "README.md").write_text(card, encoding="utf-8")
         return round
-    params = _policy(run_config, config, checkpoint, lora)
-    if options.dtype != "kept":
-        params = jax.tree.map(lambda x: x.astype(options.dtype), params)
-    save_model(out, config, params, tokenizer, card)
+    _write_model(out, run_config, checkpoint, lora, options.dtype, (config, tokenizer, card))
     return round
 
 
-def _policy(run_config: RunConfig, config: LlamaConfig, checkpoint: Path, lora: Lora | None) -> Any:
-    """Return the weights of a checkpoint on the host, its adapters merged into the base model's."""
+def _write_model(
+    out: Path,
+    run_config: RunConfig,
+    checkpoint: Path,
+    lora: Lora | None,
+    dtype: str,
+    described: tuple[LlamaConfig, Tokenizer, str],
+) -> None:
+    """Write the weights of a checkpoint, one parameter at a time; with adapters merged into the base model's.
+
+    `described` are the model's config and tokenizer, and its card.
+    """
     import jax
 
+    from dast_jax.models.hf import save_model
     from dast_jax.models.hub import resolve_model
     from dast_jax.models.load import abstract_model, load_model
     from dast_jax.models.lora import join_adapters, merged
-    from dast_jax.training.checkpoint import load_policy
+    from dast_jax.training.checkpoint import open_policy
 
-    model = run_config.model
+    model, kept = run_config.model, None if dtype == "kept" else dtype
+    config, tokenizer, card = described
     if lora is None:
-        return load_policy(checkpoint, _on_host(abstract_model(config, dtype=model.dtype)[1]))
+        template = _on_host(abstract_model(config, dtype=model.dtype)[1])
+        with open_policy(checkpoint, template) as read:
+            save_model(out, config, template, tokenizer, card, dtype=kept, read=read)
+        return
     adapters = _adapters(run_config, config, checkpoint, lora)
     with jax.default_device(_host()):
         base = load_model(resolve_model(model.path), dtype=model.dtype).params
-        return merged(join_adapters(adapters, base), lora)
+        params = merged(join_adapters(adapters, base), lora)
+    save_model(out, config, params, tokenizer, card, dtype=kept)
 
 
 def _adapters(run_config: RunConfig, config: LlamaConfig, checkpoint: Path, lora: Lora) -> Any:
@@ -129,19 +155,6 @@ def _on_host(template: Any) -> Any:
 
     host = jax.sharding.SingleDeviceSharding(_host())
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=host), template)
-
-
-def _round(store: RunStore, wanted: int) -> int:
-    """Return the round asked for, or the last one that was trained; UserError where there is none."""
-    trained = [r for r in range(build_config(store.config).run.rounds + 1) if store.is_done(f"{r:02d}/train")]
-    if not trained:
-        raise UserError(f"{store.path}: no round has been trained yet; run dast_jax.train first")
-    if wanted == -1:
-        return trained[-1]
-    if wanted not in trained:
-        rounds = ", ".join(map(str, trained))
-        raise UserError(f"{store.path}: round {wanted} has not been trained; choose one of {rounds}")
-    return wanted
 
 
 def _check_free(out: Path) -> None:

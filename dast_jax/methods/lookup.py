@@ -13,7 +13,7 @@ from dast_jax.methods.base import Method, MethodOptions
 from dast_jax.options import nearest
 from dast_jax.records import Pool
 
-__all__ = ["METHODS", "make_method", "method_name", "options_class"]
+__all__ = ["METHODS", "make_method", "method_class", "method_name", "options_class"]
 
 METHODS = (
     "adastar",
@@ -43,6 +43,11 @@ def make_method(options: MethodOptions, pool: Pool, seed: int) -> Method:
     Raises `UserError` where pool and options do not fit each other.
     """
     return _method_class(_import(method_name(options)))(pool, options, seed)
+
+
+def method_class(options: MethodOptions) -> type[Method]:
+    """Return the class of the method that `options` configures."""
+    return _method_class(_import(method_name(options)))
 
 
 def method_name(options: MethodOptions) -> str:

@@ -8,7 +8,19 @@ from dast_jax.metrics.devices import Peak
 from dast_jax.metrics.flops import Flops, TokenWork
 from dast_jax.records import SamplingStats
 
-__all__ = ["Speed", "sampling_speed", "training_speed"]
+__all__ = ["DeviceUse", "Speed", "sampling_speed", "training_speed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceUse:
+    """What a stage took of the devices besides their time.
+
+    `compile_seconds`: compiling programs, or reading them from the cache; `memory`: the largest number of
+    bytes in use on a device so far, None where it does not say.
+    """
+
+    compile_seconds: float | None = None
+    memory: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +40,19 @@ class Speed:
     bandwidth_share: float | None = None
     """share of the devices' published memory bandwidth that reading the weights once a decode step takes;
     null for training, and where no bandwidth is known"""
+    compile_seconds: float | None = None
+    """seconds of the stage that went into compiling programs, or into reading them from the cache"""
+    device_memory: float | None = None
+    """the largest number of bytes in use on one device so far; null where devices do not say (CPUs)"""
 
 
-def sampling_speed(work: SamplingStats, flops: Flops, weight_bytes: float, peak: Peak | None) -> Speed:
+def sampling_speed(
+    work: SamplingStats,
+    flops: Flops,
+    weight_bytes: float,
+    peak: Peak | None,
+    use: DeviceUse = DeviceUse(),  # frozen
+) -> Speed:
     """Return the speed of sampling; `peak` is that of all devices together, `weight_bytes` the model's."""
     return Speed(
         tokens_per_second=_over(work.generated_tokens, work.seconds),
@@ -41,11 +63,18 @@ def sampling_speed(work: SamplingStats, flops: Flops, weight_bytes: float, peak:
         bandwidth_share=None
         if peak is None
         else _over(weight_bytes * work.decode_steps / peak.bandwidth, work.seconds),
+        compile_seconds=use.compile_seconds,
+        device_memory=use.memory,
     )
 
 
 def training_speed(
-    work: TokenWork, seconds: float, device_seconds: float, flops: Flops, peak: Peak | None
+    work: TokenWork,
+    seconds: float,
+    device_seconds: float,
+    flops: Flops,
+    peak: Peak | None,
+    use: DeviceUse = DeviceUse(),  # frozen
 ) -> Speed:
     """Return the speed of training steps, `seconds` in all, `device_seconds` of them in compiled steps."""
     return Speed(
@@ -53,6 +82,8 @@ def training_speed(
         padding=_rest(work.tokens, work.padded_tokens),
         host_wait=_rest(device_seconds, seconds),
         mfu=None if peak is None else _over(flops.useful / peak.flops, seconds),
+        compile_seconds=use.compile_seconds,
+        device_memory=use.memory,
     )
 
 

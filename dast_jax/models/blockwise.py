@@ -135,7 +135,8 @@ def _forward(q: Array, k: Array, v: Array, rows: Rows, plan: _Plan) -> tuple[Arr
 
     shape = queries.shape[:-1]
     state = (jnp.full(shape, _MASKED), jnp.zeros(shape), jnp.zeros(queries.shape, jnp.float32))
-    top, total, out = jax.lax.fori_loop(0, count, visit, state)
+    with jax.named_scope("attention_blocks"):
+        top, total, out = jax.lax.fori_loop(0, count, visit, state)
     safe = jnp.where(total > 0, total, 1.0)  # a block of padding is never visited
     out = (out / safe[..., None]).astype(q.dtype)
     return _join(out, q.shape, plan), top + jnp.log(safe)
@@ -171,7 +172,8 @@ def _backward(
 
     zeros = functools.partial(jnp.zeros, dtype=jnp.float32)
     state = zeros(queries.shape), zeros(keys.shape), zeros(values.shape)
-    at_q, at_k, at_v = jax.lax.fori_loop(0, count, visit, state)
+    with jax.named_scope("attention_blocks"):
+        at_q, at_k, at_v = jax.lax.fori_loop(0, count, visit, state)
 
     def joined(gradient: Array, x: Array) -> Array:
         return _join(gradient.astype(x.dtype), x.shape, plan)

@@ -164,12 +164,14 @@ def _prompt(
                 seen = seen & (at >= earliest[:, None, :, None])
             return _attend(carry, mine, of(k), of(v), seen)
 
-        done = jax.lax.fori_loop(0, -(-end.max() // block), one, _nothing(mine))
+        with jax.named_scope("prompt_blocks"):
+            done = jax.lax.fori_loop(0, -(-end.max() // block), one, _nothing(mine))
         return _Softmax(
             *(jax.lax.dynamic_update_index_in_dim(o, x, i, 0) for o, x in zip(found, done, strict=True))
         )
 
-    found = jax.lax.fori_loop(0, -(-groups.used[0] // together), chunk, _nothing(arranged))
+    with jax.named_scope("prompt_groups"):
+        found = jax.lax.fori_loop(0, -(-groups.used[0] // together), chunk, _nothing(arranged))
 
     def back(x: Float[Array, "X Y KV Z *H"]) -> Float[Array, "S KV Q *H"]:
         x = jnp.moveaxis(x.reshape(count, kv_heads, rows, per_head, *x.shape[4:]), 2, 1)
@@ -217,7 +219,8 @@ def _suffix(
                 seen = seen & (at >= earliest[:, None])
             return _attend(carry, mine, of(k), of(v), seen[:, None, None])
 
-        done = jax.lax.fori_loop(0, -(-end.max() // block), one, _Softmax(*(part(x) for x in carry)))
+        with jax.named_scope("suffix_blocks"):
+            done = jax.lax.fori_loop(0, -(-end.max() // block), one, _Softmax(*(part(x) for x in carry)))
         return _Softmax(
             *(
                 jax.lax.dynamic_update_slice_in_dim(o, x, i * together, 0)

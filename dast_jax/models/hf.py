@@ -6,17 +6,18 @@ one layer's matrix, transposed. `LEAVES` is the whole correspondence.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 from flax import nnx
+from jax.sharding import Sharding
 
 from dast_jax.assets.paths import file_within
 from dast_jax.errors import UserError
@@ -25,7 +26,7 @@ from dast_jax.models.hf_config import config_from_dict, config_to_dict, token_id
 from dast_jax.models.llama import LlamaConfig, Params
 from dast_jax.models.model_files import INDEX, WEIGHTS, indexed_files, read_json
 from dast_jax.models.quantized import read_quantization
-from dast_jax.models.tensor_files import TensorFile
+from dast_jax.models.tensor_files import Entry, TensorFile, write_tensors
 from dast_jax.models.tokenizer import Tokenizer
 
 __all__ = [
@@ -144,37 +145,63 @@ def build_params(
     template: Params,
     config: LlamaConfig,
     read: Callable[[str], np.ndarray],
-    place: Callable[[tuple[str, ...], np.ndarray], Any],
+    shardings: Mapping[tuple[str, ...], Sharding] | None = None,
 ) -> Params:
-    """Return `template` (an abstract parameter state) with values in it.
+    """Return `template` (an abstract parameter state) with values in it, laid out by `shardings`.
 
-    `read(name)` gives a Hugging Face tensor, `place(path, array)` turns the stacked host array of one
-    parameter into a device array; parameters go one by one, so that the host holds one at a time. Raises
-    `UserError` if a tensor has another shape than the config says, or holds anything but finite numbers.
+    `read(name)` gives a Hugging Face tensor. Parameters go one by one, and of each the host holds what this
+    process's devices get; without `shardings` that is all of it, for one device. Raises `UserError` if a
+    tensor has another shape than the config says, or holds anything but finite numbers.
     """
-
-    def load(path: tuple[str, ...], dtype: np.dtype) -> np.ndarray:
-        fold, shape = _fold(path, config), expected_shape(path, config)
-        names = hf_names(path, config)
-        out = np.empty((len(names), *fold.shape), dtype)
-        for i, name in enumerate(names):
-            tensor = read(name)
-            if tensor.shape != shape:
-                raise UserError(
-                    f"tensor {name} has shape {list(tensor.shape)} where the config says {list(shape)}; "
-                    "the weights do not belong to this config"
-                )
-            check_values(name, tensor)
-            with np.errstate(over="ignore"):  # what overflows is refused by name
-                out[i] = (tensor.T if fold.transpose else tensor).reshape(fold.shape)
-            check_weights(name, out[i])
-        return out if path[0] == "layers" else out[0]
-
     filled: Any = {
-        path: leaf.replace(place(path, load(path, leaf.get_value().dtype)))
+        path: leaf.replace(
+            _stacked(
+                path, leaf.get_value().dtype, config, read, None if shardings is None else shardings[path]
+            )
+        )
         for path, leaf in _flat(template).items()
     }
     return nnx.from_flat_state(filled)
+
+
+def _stacked(
+    path: tuple[str, ...],
+    dtype: np.dtype,
+    config: LlamaConfig,
+    read: Callable[[str], np.ndarray],
+    sharding: Sharding | None,
+) -> jax.Array:
+    """Return one parameter on its devices, read one tensor after the other."""
+    fold, expected, names = _fold(path, config), expected_shape(path, config), hf_names(path, config)
+    shape = (len(names), *fold.shape) if path[0] == "layers" else fold.shape
+    whole = tuple(slice(0, length) for length in shape)
+    indices = [whole] if sharding is None else sharding.addressable_devices_indices_map(shape).values()
+    parts = {
+        key: np.empty(tuple(stop - start for start, stop in key), dtype)
+        for key in {_bounds(index or whole, shape) for index in indices}
+    }
+    for i, name in enumerate(names):
+        tensor = read(name)
+        if tensor.shape != expected:
+            raise UserError(
+                f"tensor {name} has shape {list(tensor.shape)} where the config says {list(expected)}; "
+                "the weights do not belong to this config"
+            )
+        check_values(name, tensor)
+        folded = (tensor.T if fold.transpose else tensor).reshape(fold.shape)
+        for key, part in parts.items():
+            into, within = (part[i], key[1:]) if path[0] == "layers" else (part, key)
+            with np.errstate(over="ignore"):  # what overflows is refused by name
+                into[...] = folded[tuple(slice(*bounds) for bounds in within)]
+            check_weights(name, into)
+    if sharding is None:
+        return jnp.asarray(parts[_bounds(whole, shape)])
+    return jax.make_array_from_callback(shape, sharding, lambda index: parts[_bounds(index or whole, shape)])
+
+
+def _bounds(index: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Return the first place and the end of each axis of a part; layers are not split."""
+    return tuple(part.indices(length)[:2] for part, length in zip(index, shape, strict=True))
 
 
 def _flat(params: Params) -> dict[tuple[str, ...], Any]:
@@ -270,11 +297,16 @@ def save_model(
     params: Params,
     tokenizer: Tokenizer | None = None,
     card: str | None = None,
+    *,
+    dtype: str | None = None,
+    read: Callable[[tuple[str, ...]], Any] | None = None,
 ) -> None:
     """Write a folder that transformers and vLLM load: weights and configs; tokenizer and model card if given.
 
-    Weights keep the dtype of `params`; above 5 GB they are split over several files. `config.json`
-    comes last, each file by rename, so that an interrupted save is never taken for a model.
+    Weights keep the dtype of `params` unless `dtype` is given; above 5 GB they are split over several files.
+    Where `params` are shapes only, `read(path)` gives the parameter of that path. One parameter is on the
+    host at a time, and of one on other devices, one layer. `config.json` comes last, each file by rename,
+    so that an interrupted save is never taken for a model.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -283,59 +315,73 @@ def save_model(
     if card is not None:
         (directory / "README.md").write_text(card, encoding="utf-8")
     flat = _flat(params)
-    _write_tensors(directory, config, flat)
-    dtype = str(np.dtype(flat["embedding",].get_value().dtype))
-    written = config_to_dict(config, dtype)
+    kinds = {path: np.dtype(dtype or leaf.get_value().dtype) for path, leaf in flat.items()}
+    _write_weights(directory, config, kinds, read or (lambda path: flat[path].get_value()))
+    written = config_to_dict(config, str(kinds["embedding",]))
     generation = {key: written[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     write_json(directory / "generation_config.json", generation)
     write_json(directory / "config.json", written)
 
 
-def _write_tensors(directory: Path, config: LlamaConfig, flat: dict[tuple[str, ...], Any]) -> None:
-    shards: list[list[tuple[tuple[str, ...], int, str]]] = [[]]
-    sizes, total = 0, 0
-    for path, leaf in flat.items():
-        names = hf_names(path, config)
-        each = leaf.get_value().nbytes // len(names)
-        for i, name in enumerate(names):
-            if sizes and sizes + each > _SHARD_BYTES:
-                shards.append([])
-                sizes = 0
-            shards[-1].append((path, i, name))
-            sizes, total = sizes + each, total + each
+class _Weight(NamedTuple):
+    """One tensor of a file: layer `layer` of the parameter `path`."""
+
+    path: tuple[str, ...]
+    layer: int
+    entry: Entry
+
+
+def _write_weights(
+    directory: Path,
+    config: LlamaConfig,
+    kinds: Mapping[tuple[str, ...], np.dtype],
+    read: Callable[[tuple[str, ...]], Any],
+) -> None:
+    files: list[list[_Weight]] = [[]]
+    size, total = 0, 0
+    for path, dtype in kinds.items():
+        shape = expected_shape(path, config)
+        each = int(np.prod(shape)) * dtype.itemsize
+        for i, name in enumerate(hf_names(path, config)):
+            if size and size + each > _SHARD_BYTES:
+                files.append([])
+                size = 0
+            files[-1].append(_Weight(path, i, Entry(name, dtype, shape)))
+            size, total = size + each, total + each
+    arrays = _layers((weight for file in files for weight in file), config, read)
     weight_map: dict[str, str] = {}
-    for number, shard in enumerate(shards, 1):
-        single = len(shards) == 1
-        file = "model.safetensors" if single else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        weight_map |= dict.fromkeys((name for _, _, name in shard), file)
-        temporary = directory / (file + ".tmp")
-        safetensors.numpy.save_file(dict(_tensors(shard, flat, config)), temporary, metadata={"format": "pt"})
-        os.chmod(temporary, 0o666 & ~_umask())  # safetensors writes files that only their owner can read
-        os.replace(temporary, directory / file)
-    index = directory / "model.safetensors.index.json"
-    if len(shards) > 1:
-        write_json(index, {"metadata": {"total_size": total}, "weight_map": weight_map})
-        (directory / "model.safetensors").unlink(missing_ok=True)
+    for number, weights in enumerate(files, 1):
+        single = len(files) == 1
+        file = WEIGHTS if single else f"model-{number:05d}-of-{len(files):05d}.safetensors"
+        entries = [weight.entry for weight in weights]
+        weight_map |= {entry.name: file for entry in entries}
+        write_tensors(directory / file, entries, itertools.islice(arrays, len(entries)))
+    if len(files) > 1:
+        write_json(directory / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+        (directory / WEIGHTS).unlink(missing_ok=True)
     else:
-        index.unlink(missing_ok=True)
+        (directory / INDEX).unlink(missing_ok=True)
 
 
-def _tensors(
-    shard: list[tuple[tuple[str, ...], int, str]], flat: dict[tuple[str, ...], Any], config: LlamaConfig
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the named tensors of one file; each parameter is fetched from the devices once."""
-    last: tuple[str, ...] | None = None
-    for path, i, name in shard:
-        if path != last:
-            stacked, last = fetch(flat[path].get_value()), path
-        layer = stacked[i] if path[0] == "layers" else stacked
-        yield name, np.ascontiguousarray(_unfold(layer, path, config))
+def _layers(
+    weights: Iterable[_Weight], config: LlamaConfig, read: Callable[[tuple[str, ...]], Any]
+) -> Iterator[np.ndarray]:
+    """Yield the tensors; each parameter is read once."""
+    path: tuple[str, ...] | None = None
+    array: Any = None
+    for weight in weights:
+        if weight.path != path:
+            array = None  # before the next one is read
+            array, path = _on_one(read(weight.path)), weight.path
+        layer = fetch(array[weight.layer]) if path[0] == "layers" else fetch(array)
+        yield np.asarray(_unfold(layer, path, config), weight.entry.dtype)
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def _on_one(array: Any) -> Any:
+    """Return an array of one CPU device on the host, which copies nothing; others stay where they are."""
+    if isinstance(array, jax.Array) and {d.platform for d in array.devices()} == {"cpu"}:
+        return np.asarray(array) if len(array.devices()) == 1 else array
+    return array
 
 
 def fetch(array: Any) -> np.ndarray:

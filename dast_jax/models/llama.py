@@ -382,10 +382,6 @@ class Llama(nnx.Module):
         return x, KVCache(*(tuple(a[i] for i in range(self.config.num_layers)) for a in stacked_cache))
 
 
-_REMAT = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
-"""What a layer's backward pass finds stored, by the names of `model.remat`: nothing, or products."""
-
-
 def _mlp_parts(shape: tuple[int, ...], width: int) -> int:
     """Return in how many parts the MLP is computed where activations are computed again to save memory.
 
@@ -397,6 +393,9 @@ def _mlp_parts(shape: tuple[int, ...], width: int) -> int:
         parts *= 2
     return parts if mesh.empty or mesh.size == 1 else 1
 
+
+_REMAT = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
+"""What a layer's backward pass finds stored, by the names of `model.remat`: nothing, or products."""
 
 Graph = nnx.GraphDef[Llama]
 """The structure of a `Llama` without its arrays: `nnx.merge(graph, params)` gives the model back."""

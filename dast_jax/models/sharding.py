@@ -24,10 +24,12 @@ from dast_jax.models.target import target_platform
 
 __all__ = [
     "LOGICAL_AXES",
+    "MESH_AXES",
     "Laid",
     "constrain",
     "locally",
     "make_mesh",
+    "mesh_sizes",
     "on_one_cpu",
     "param_shardings",
     "partition_spec",
@@ -55,14 +57,13 @@ LOGICAL_AXES: dict[str, tuple[str, ...]] = {
 }
 
 
-def make_mesh(options: MeshOptions) -> Mesh:
-    """Return the mesh of `options` over the first devices of all processes, Auto axis types.
+def mesh_sizes(options: MeshOptions, available: int) -> tuple[int, int, int]:
+    """Return the sizes of the mesh axes over `available` devices.
 
-    One axis may be -1: it takes the devices that the other two leave. Raises `UserError` if the
+    One of `options` may be -1: it takes the devices that the other two leave. Raises `UserError` if the
     devices do not suffice or are not divided evenly.
     """
     sizes = [options.data, options.fsdp, options.tensor]
-    devices = jax.devices()
     if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
         raise UserError(
             f"mesh.data={sizes[0]} mesh.fsdp={sizes[1]} mesh.tensor={sizes[2]}: "
@@ -70,18 +71,27 @@ def make_mesh(options: MeshOptions) -> Mesh:
         )
     if -1 in sizes:
         others = -math.prod(sizes)
-        if len(devices) % others:
-            raise UserError(
-                f"mesh: {len(devices)} devices are not divisible by {others}; change the mesh sizes"
-            )
-        sizes[sizes.index(-1)] = len(devices) // others
+        if available % others:
+            raise UserError(f"mesh: {available} devices are not divisible by {others}; change the mesh sizes")
+        sizes[sizes.index(-1)] = available // others
     count = math.prod(sizes)
-    if count > len(devices):
+    if count > available:
         raise UserError(
             f"mesh.data={sizes[0]} mesh.fsdp={sizes[1]} mesh.tensor={sizes[2]} needs {count} devices, "
-            f"but {len(devices)} are available; lower one of them"
+            f"but {available} are available; lower one of them"
         )
-    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:count])
+    return sizes[0], sizes[1], sizes[2]
+
+
+def make_mesh(options: MeshOptions, devices: Sequence[Any] | None = None) -> Mesh:
+    """Return the mesh of `options` over the first devices of all processes, Auto axis types.
+
+    `devices` are others to use, which may be absent (`planning`). Raises `UserError` as `mesh_sizes`.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = mesh_sizes(options, len(devices))
+    count = math.prod(sizes)
+    return jax.make_mesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:count])
 
 
 def sampling_mesh(options: SamplingMeshOptions, mesh: Mesh) -> Mesh:

@@ -1,10 +1,12 @@
-"""Safetensors files: names and shapes from the header, and tensors of every type that a model may have."""
+"""Safetensors files, a tensor at a time: read as views of the file, written as they come."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -12,10 +14,26 @@ import safetensors
 
 from dast_jax.errors import UserError
 
-__all__ = ["TensorFile"]
+__all__ = ["Entry", "TensorFile", "write_tensors"]
 
-_FLOAT8 = {"F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2}
-"""The types that `safetensors` does not give as NumPy arrays."""
+_KINDS: dict[str, Any] = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+_NAMES = {np.dtype(kind).name: name for name, kind in _KINDS.items()}
 
 
 class TensorFile:
@@ -38,17 +56,45 @@ class TensorFile:
         return tuple(self._header[name]["shape"])
 
     def read(self, name: str) -> np.ndarray:
-        """Return a tensor."""
+        """Return a tensor as a view of the file: only what is used of it is read, and nothing is kept."""
         entry = self._header[name]
-        kind = _FLOAT8.get(entry["dtype"])
+        kind = _KINDS.get(entry["dtype"])
         if kind is None:
-            try:
-                with safetensors.safe_open(self.path, framework="numpy") as tensors:
-                    tensor: np.ndarray = tensors.get_tensor(name)
-            except (safetensors.SafetensorError, AttributeError, TypeError) as error:
-                raise UserError(f"{self.path}: tensor {name} cannot be read ({error})") from None
-            return tensor
+            raise UserError(f"{self.path}: tensor {name} cannot be read (values of type {entry['dtype']})")
         begin, end = entry["data_offsets"]
-        raw = np.fromfile(self.path, np.uint8, end - begin, offset=self._start + begin)
+        if begin == end:
+            return np.zeros(entry["shape"], kind)
+        raw = np.memmap(self.path, np.uint8, "r", offset=self._start + begin, shape=(end - begin,))
         values: np.ndarray = raw.view(kind).reshape(entry["shape"])
         return values
+
+
+class Entry(NamedTuple):
+    """A tensor to be written."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+def write_tensors(path: Path, entries: Sequence[Entry], arrays: Iterable[np.ndarray]) -> None:
+    """Write a safetensors file by rename, with the tensors of `arrays` one after the other.
+
+    `arrays` gives those that `entries` name, in their order; one is held at a time.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for name, dtype, shape in entries:
+        size = int(np.prod(shape)) * dtype.itemsize
+        header[name] = {"dtype": _NAMES[dtype.name], "shape": shape, "data_offsets": (at, at + size)}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for entry, array in zip(entries, arrays, strict=True):
+            if array.shape != entry.shape or array.dtype != entry.dtype:
+                raise ValueError(f"{entry.name}: got {array.dtype}{list(array.shape)}, expected {entry}")
+            np.ascontiguousarray(array).reshape(-1).view(np.uint8).tofile(file)
+    os.replace(temporary, path)

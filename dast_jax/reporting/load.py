@@ -36,7 +36,7 @@ from dast_jax.store.typed_json import read_result
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Point", "RunData", "load_run", "load_runs", "points_of", "speeds_of"]
+__all__ = ["Point", "RunData", "load_run", "load_runs", "points_of", "speeds_of", "use_cells"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,15 @@ def speeds_of(entry: RoundResult) -> list[tuple[str, Speed]]:
     trained = entry.training
     stages = ("sample", entry.sampling.speed), ("train", trained.speed if trained else None)
     return [(name, speed) for name, speed in stages if speed is not None]
+
+
+def use_cells(speed: Speed) -> tuple[str, str]:
+    """Return the seconds of compilation and the memory in use on a device, as cells."""
+    seconds, memory = speed.compile_seconds, speed.device_memory
+    return (
+        "–" if seconds is None else f"{seconds:.1f} s",
+        "–" if memory is None else f"{memory / 2**30:.1f} GiB",
+    )
 
 
 def points_of(summary: Summary) -> list[Point]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dast_jax.metrics.stats import sorted_levels
 from dast_jax.records import LEVELS, VerdictKind
-from dast_jax.reporting.load import Point, points_of, speeds_of
+from dast_jax.reporting.load import Point, points_of, speeds_of, use_cells
 from dast_jax.reporting.numbers import out_of, tokens
 from dast_jax.reporting.terminal import (
     accuracy,
@@ -51,13 +51,14 @@ def print_summary(summary: Summary, *, console: Console | None = None) -> None:
         console.print(f"warning: {plain(warning)}", style="yellow", highlight=False)
 
 
-def print_metrics(metrics: Metrics, *, console: Console | None = None) -> None:
+def print_metrics(metrics: Metrics, *, name: str = "", console: Console | None = None) -> None:
     """Print one evaluation: accuracy, by level, pass@k, majority@k, and responses by verdict."""
     console = console or make_console()
-    table = make_table("Accuracy, 95 % intervals; tokens of a response", "", *_METRICS_COLUMNS)
+    title = f"{name}: accuracy" if name else "Accuracy"
+    table = make_table(f"{title}, 95 % intervals; tokens of a response", "", *_METRICS_COLUMNS)
     several = metrics.trials > 1
-    name = f"avg@{metrics.trials} (mean of {metrics.trials} trials)" if several else "accuracy"
-    table.add_row(name, accuracy(metrics), tokens(metrics.mean_length), str(metrics.n), style="bold")
+    row = f"avg@{metrics.trials} (mean of {metrics.trials} trials)" if several else "accuracy"
+    table.add_row(row, accuracy(metrics), tokens(metrics.mean_length), str(metrics.n), style="bold")
     for level, entry in metrics.by_level.items():
         table.add_row(plain(f"  level {level}"), accuracy(entry), tokens(entry.mean_length), str(entry.n))
     for kind, scores in (("pass", metrics.pass_at), ("majority", metrics.majority_at)):
@@ -71,7 +72,7 @@ def print_metrics(metrics: Metrics, *, console: Console | None = None) -> None:
 
 def _verdicts(entry: EvalEntry) -> str:
     parts = [f"{kind.value.replace('_', ' ')} {getattr(entry.verdicts, kind.value)}" for kind in VerdictKind]
-    parts += [f"truncated {entry.truncated}"]
+    parts += [f"truncated {entry.truncated}", f"run-away {entry.runaway}"]
     return "responses: " + ", ".join(parts)
 
 
@@ -183,14 +184,14 @@ def _training_table(rounds: Sequence[RoundResult]) -> Table:
 
 
 def _speed_table(rounds: Sequence[RoundResult]) -> Table:
-    columns = ("round", "stage", "tokens/s", "padding", "idle slots", "host wait", "MFU")
+    columns = ("round", "stage", "tokens/s", "padding", "idle slots", "host wait", "MFU", "compile", "memory")
     table = make_table("Speed; shares of positions, of slots and of the time", *columns, left=("stage",))
     for entry in rounds:
         for stage, speed in speeds_of(entry):
             shares = speed.padding, speed.idle_slots, speed.host_wait, speed.mfu
             rate = "–" if speed.tokens_per_second is None else f"{speed.tokens_per_second:,.0f}"
             cells = ("–" if share is None else f"{share:.0%}" for share in shares)
-            table.add_row(f"round {entry.round}", stage, rate, *cells)
+            table.add_row(f"round {entry.round}", stage, rate, *cells, *use_cells(speed))
     return table
 
 

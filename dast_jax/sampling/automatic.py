@@ -22,11 +22,12 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from dast_jax.metrics.devices import peak_of
 from dast_jax.models.llama import LlamaConfig
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.sampling.state import state_bytes
 
-__all__ = ["available_memory", "choose_shapes"]
+__all__ = ["available_memory", "choose_shapes", "device_memory"]
 
 _BUCKETS = (32, 64, 96, 128, 192, 256, 320, 384, 512, 640, 768, 1024)
 _MEMORY_SHARE = 0.4
@@ -68,12 +69,26 @@ def choose_shapes(
 
 
 def available_memory(mesh: Mesh | None) -> int | None:
-    """Return the bytes of memory of the devices, a CPU's being the machine's; None where they do not say."""
+    """Return the bytes of memory of the devices, a CPU's being the machine's; None where that is not known.
+
+    Devices of another process, or that are compiled for and not there, have what is published of their kind.
+    """
     devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flatten())
     if devices[0].platform == "cpu":
+        return device_memory(devices[0]) or None
+    limits = [device_memory(device) for device in devices]
+    return sum(limits) if all(limits) else None
+
+
+def device_memory(device: Any) -> int:
+    """Return the bytes that programs may use of a device, of a CPU the machine's; 0 where it is not known."""
+    if device.platform == "cpu":
         try:
             return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (ValueError, OSError, AttributeError):
-            return None
-    limits: list[int] = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in devices]
-    return sum(limits) if all(limits) else None
+            return 0
+    try:
+        return int((device.memory_stats() or {}).get("bytes_limit", 0))
+    except jax.errors.JaxRuntimeError:  # another process's, or one that is compiled for and not there
+        peak = peak_of(device.device_kind)
+        return 0 if peak is None else int(peak.memory)

@@ -143,6 +143,29 @@ class Engine:
         with self._on_mesh():
             return state_bytes(self.options, self._config, self._dtype, self.shards)
 
+    def traced(self) -> dict[str, Any]:
+        """Return the programs by name, traced from shapes: nothing is computed, and devices may be absent.
+
+        That of prefill is the one for the largest bucket.
+        """
+        o, size, bucket = self.options, self.options.slots, self.options.buckets[-1]
+        rows = self.prefill_rows(bucket) * self.shards
+        with self._on_mesh():
+            params = jax.tree.map(lambda x: _laid_out(x, x.sharding), self._params)
+            slots, pool = jax.eval_shape(self._empty)
+            if self.mesh is not None:
+                shardings = state_shardings(o, self._config, self.mesh)
+                slots, pool = jax.tree.map(_laid_out, (slots, pool), shardings)
+            prompts = _int32(rows, bucket), _int32(rows), _int32(rows), _int32(self.shards)
+            columns = _int32(4, size), jax.ShapeDtypeStruct((size,), np.float32)
+            live = np.zeros(size, bool)
+            groups = group_slots(live, np.zeros(size, np.int32), o.rows_per_group, self.shards)
+            return {
+                "prefill": self._prefill.trace(params, pool, *prompts),
+                "insert": self._insert.trace(slots, pool, self._base, *columns),
+                "decode": self._decode.trace(params, slots, pool, live, groups),
+            }
+
     @property
     def pool_rows(self) -> int:
         """Rows of the prompt pool of each part of the slots."""
@@ -291,7 +314,8 @@ class Engine:
                     length=kept.length.at[row].set(lengths[i]),
                 )
 
-            pool: Pool = jax.lax.fori_loop(0, counts[0], keep, Pool(cache, *others))
+            with jax.named_scope("kept_prompts"):
+                pool: Pool = jax.lax.fori_loop(0, counts[0], keep, Pool(cache, *others))
             return pool.cache, (pool.logits, pool.length)
 
         axes = ("batch", None, "kv_heads")
@@ -448,6 +472,14 @@ def _fold(noise: UInt32[Array, "S 2"], data: Int[Array, " S"]) -> UInt32[Array, 
     """Return the data of the key `noise[s]` with `data[s]` folded in."""
     keys = jax.random.wrap_key_data(noise, impl=_IMPLEMENTATION)
     return jax.random.key_data(jax.vmap(jax.random.fold_in)(keys, data))
+
+
+def _laid_out(x: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+
+def _int32(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, np.int32)
 
 
 def _stop_tokens(tokenizer: _Tokenizer, stop: Sequence[str]) -> list[int]:

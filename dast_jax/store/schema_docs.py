@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dast_jax.records import Json
-from dast_jax.store import analysis_results, comparison_results, evaluation_results, results
+from dast_jax.store import analysis_results, comparison_results, evaluation_results, plan_results, results
 from dast_jax.store.durable import write_text
 
 __all__ = ["documented", "filled"]
@@ -61,7 +61,7 @@ def _type_section(name: str) -> str:
 
 def _find(name: str) -> Any:
     """Return the type of this name."""
-    modules = (results, evaluation_results, analysis_results, comparison_results)
+    modules = (results, evaluation_results, analysis_results, comparison_results, plan_results)
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 

@@ -298,7 +298,8 @@ def _rows(
         logprob, top, normalizer, at_hidden = map(put, done[:4], new[:4])
         return _Pass(logprob, top, normalizer, at_hidden, total)  # type: ignore[arg-type]
 
-    done = jax.lax.fori_loop(0, chunks, body, start)
+    with jax.named_scope("head_chunks"):
+        done = jax.lax.fori_loop(0, chunks, body, start)
     at_hidden, at_unembed = done.at_hidden, done.at_unembed
     if at_hidden is not None and axes.vocabulary:
         at_hidden = jax.lax.psum(at_hidden, axes.vocabulary)

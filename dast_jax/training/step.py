@@ -131,16 +131,17 @@ def _summed_grads(
     params: Params,
     batch: Mapping[str, Array],
     objective: Objective,
-    frozen: Params | None = None,
+    frozen: Params | None,
 ) -> tuple[Float[Array, ""], Any, Params]:
     """Return the summed loss, the objective's sums, and the gradients of the summed loss.
 
     On a mesh, the unembedding is gathered before the micro-batches, and each device adds up its part of the
-    gradient over all of them: both cross the network once a step. A frozen one is only gathered.
+    gradient over all of them: both cross the network once a step. Adapters leave the unembedding frozen.
     """
     others = () if frozen is None else (frozen,)
     unembed, to_params = jax.vjp(lambda p: nnx.merge(graphdef, p, *others).unembed(), params)
-    head = gathered(unembed, nnx.merge(graphdef, params, *others).dtype, batch["tokens"].shape[1])
+    dtype = nnx.merge(graphdef, params, *others).dtype
+    head = gathered(unembed, dtype, batch["tokens"].shape[1])
 
     def loss(trained: tuple[Params, Array | None], micro: Mapping[str, Array]) -> tuple[Array, Any]:
         params, gradient = trained

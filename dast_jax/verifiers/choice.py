@@ -14,6 +14,7 @@ from dast_jax.verifiers.extract import Extraction
 from dast_jax.verifiers.marks import marks, only_empty_boxes
 from dast_jax.verifiers.normalize import clean
 from dast_jax.verifiers.options import VerifierOptions
+from dast_jax.verifiers.pointing import introduces_label
 from dast_jax.verifiers.prose import without_bold
 from dast_jax.verifiers.stance import DENIED, DENIED_AFTER, states
 
@@ -24,7 +25,7 @@ _SPAN = 300
 
 _NOUN = r"(?i:options?|choices?|letters?|answers?|statements?|alternatives?)"
 _ENCLOSED = r"[(\[{]\s*([A-Za-z1-9])\s*[)\]}]"
-_AFTER = r"(?=\s*$|\s*[).:,;/|&\]]|\s+(?:and|or|but|because|since|as|which|is|not)\b)"
+_AFTER = r"(?=\s*$|\s*[).:,;/|&\]](?!\d)|\s+(?:and|or|but|because|since|as|which|is|not)\b)"
 _BARE = rf"(?<![\w'’.$])([B-HJ-Z](?![\w'’^=+*]|-[a-z])|A{_AFTER}|[a-hj]{_AFTER}|[1-9]{_AFTER})"
 _LABEL = rf"(?:{_ENCLOSED}|{_BARE}\)?)"
 _HEDGE = (
@@ -51,6 +52,10 @@ _ALONE = re.compile(rf"[\s*\"'_]*(?:{_ENCLOSED}|([A-Za-z1-9]))\s*(?:[).:](?:\s.*
 _MENTIONED = re.compile(
     r"(?:^|\W)(?:(?:consider|look|start|begin|tempt|thought|next|now)\w*(?:\s+(?:at|with|by|of|is|to|the"
     r"|an?|options?|choices?))*"
+    r"|all (?:options|choices|answers|others?) but|cross(?:ed)? (?:out|off)|str(?:ike|uck)"
+    r"|student|team|person|point|line|group|player|house|room|plan|type|grade|class|column|row"
+    r"|precedes|follows|similar to|same as|like|unlike|before (?:was|is)"
+    r"|(?:second best|next best|runner-up|worst|least likely) is"
     r"|figure|table|case|part|step|section|appendix|equation|before|after|opposite(?: to| of)?|next to"
     r"|contradicts|excludes)[\s*\"'(]*$",
     re.IGNORECASE,
@@ -87,6 +92,8 @@ def extract_choice(text: str, options: VerifierOptions) -> Extraction:
         return Extraction(None, "nothing")
     if not before and (answer := _whole(bare)):
         return Extraction(answer, "bare answer")
+    if not before and (match := _WITH_TEXT.fullmatch(last.strip())) is not None:
+        return Extraction(match[1], "bare answer")
     if (answer := _pointed_at(_without_options(text))) is not None:
         return Extraction(answer, "last choice")
     lines = text.strip().split("\n")
@@ -121,18 +128,40 @@ def _whole(bare: str) -> str | None:
 
 def _in_span(span: str) -> str | None:
     """Return the choice in what follows a mark: what it opens with, or else the labels it points at."""
-    if several := re.fullmatch(r"[(\[]\s*([A-Z](?:\s*,\s*[A-Z])+)\s*[)\]]", span):
+    if several := _SEVERAL.fullmatch(span):
         return ", ".join(dict.fromkeys(re.findall("[A-Z]", several[1])))
     if _SEVERAL_LETTERS.fullmatch(span) and list(span) == sorted(set(span)):
         return ", ".join(span)
-    span = re.sub(r"\\(?:text|textbf|mathbf|mathrm|mbox)\s*\{([^{}]*)\}", r" \1 ", span)
+    if len(span) == 1 and span in _LONE:
+        return span.upper()
+    span = _TEXT.sub(r" \1 ", span)
     head = _HEAD.match(span)
     if head is None:
+        if (named := _TEXT_FIRST.fullmatch(span.strip())) and not _RELATED.search(named[1]):
+            return named[2]
         found = [label for label in _labels_in(span) if not label.denied]
         return ", ".join(dict.fromkeys(label.letter for label in found)) or None
     if DENIED_AFTER.match(span[head.end() :]):
         return None
     return ", ".join(_joined(span, head)[0])
+
+
+_WITH_TEXT = re.compile(
+    r"[(\[]\s*([A-Z])\s*[)\]]\s+(?!.*\b(?:is|are|was|were|am|be|can|could|may|might|would|will|should|must|not|no|if|or|fails"
+    r"|seems|looks|makes|does|has|goes)\b|.*n['’]t\b)[^.!?()\n]{1,60}"
+)
+"""A choice with its text (`(B) palms`), which is no sentence about it (`(B) misreads the text.`)."""
+_TEXT_FIRST = re.compile(r"([A-Za-z][\w ,'’-]{0,60}) \(([A-Z])\)[\s.]*")
+_RELATED = re.compile(
+    r"\b(?:of|in|on|at|by|to|from|with|without|than|but|not|no|never|nor|or|and|if|like|unlike|near|above|below|over|under"
+    r"|after|before|beside|between|beyond|behind|except|against|about|outside|inside|opposite|one|is|are|was|were|be|same)\b"
+    r"|n['’]t\b",
+    re.IGNORECASE,
+)
+"""`wet palms (B)` names a choice by its text; `the one above (B)` relates another to it."""
+_LONE = "ABCDEFGHJKLMNOPQRSTUVWXYZabcdefghj123456789"
+_SEVERAL = re.compile(r"[(\[]\s*([A-Z](?:\s*,\s*[A-Z])+)\s*[)\]]")
+_TEXT = re.compile(r"\\(?:text|textbf|mathbf|mathrm|mbox)\s*\{([^{}]*)\}")
 
 
 def _joined(text: str, first: re.Match[str]) -> tuple[list[str], int]:
@@ -163,9 +192,15 @@ def _labels_in(sentence: str) -> list[_Found]:
         before = sentence[max(at, label - 60) : label]
         denied = DENIED.search(before) is not None or _MENTIONED.search(before) is not None
         denied = denied or DENIED_AFTER.match(sentence[end : end + 60]) is not None
-        found += [_Found(letter, denied, match.start()) for letter in letters]
+        if denied or introduces_label(_before(sentence, at, label), sentence[end : end + 60]):
+            found += [_Found(letter, denied, match.start()) for letter in letters]
         at = end
     return found
+
+
+def _before(sentence: str, at: int, label: int) -> str:
+    """Return what is before a label; without the label before it, that is (`not A but B`)."""
+    return ("," if at else "") + sentence[at:label][-60:]
 
 
 def _pointed_at(text: str) -> str | None:
@@ -201,6 +236,8 @@ def _letter(match: re.Match[str]) -> str:
 
 def compare_choice(reference: str, answer: str, options: VerifierOptions) -> Comparison:
     """Return whether the labels are the same; `A` and `a` are, `A` and `1` are not."""
+    if len(reference) == len(answer) == 1:
+        return Comparison(reference.upper() == answer.upper(), "choices")
     left, right = _labels(reference, options), _labels(answer, options)
     return Comparison(left == right, "choices")
 

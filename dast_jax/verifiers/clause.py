@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.normalize import CHANGING, clean, parse_number
+from dast_jax.verifiers.pointing import introduces_value
 from dast_jax.verifiers.prose import PROSE_NUMBER, is_prose, without_bold
 from dast_jax.verifiers.stance import FILLERS, NEGATIVES
 
@@ -178,6 +179,8 @@ def _chosen(clause: str) -> str:
     if not candidates or _is_bounded(clause, candidates[0]):
         return _words_of(clause)
     group = candidates[0]
+    if not _is_pointed_at(clause, group, any(denied)):
+        return _words_of(clause)
     alone = len(group) == 1
     if alone and _EITHER.search(clause[max(0, group[0].start - _AROUND) : group[0].start]):
         return _words_of(clause)
@@ -207,8 +210,14 @@ def only_candidate(sentence: str) -> str | None:
     if len(kept) != 1 or _is_bounded(sentence, kept[0]):
         return None
     group = kept[0]
+    if _is_premise(sentence, group[0].start):
+        return None
     if signs := _signs(sentence, group):
         return _result(group, signs)
+    if _OTHERS_SAY.search(sentence.lower()) or _is_denied_somewhere(sentence, groups, group):
+        return None
+    if not _is_pointed_at(sentence, group, len(kept) < len(groups)) or _is_subject(sentence, group):
+        return None
     if len(_distinct(group)) > 1 or _EITHER.search(sentence[: group[0].start]):
         return None
     text = group[0].text.rstrip(".")
@@ -222,8 +231,83 @@ _DENIAL_HINTS = (
 
 _COMPARED = re.compile(
     r"\b(?:more|less|fewer|greater|larger|smaller|higher|lower) than\b|\bbetween\b|\bat (?:least|most)\b"
+    r"|\b(?:upper|lower) (?:bound|limit)\b|\b(?:bounded|limited)\b|\b(?:minimum|maximum) (?:of )?\W*\d"
 )
 """`more than 42`, `between 1 and 2`: without a mark even `5, which is more than 3` is none."""
+
+_OTHERS_SAY = re.compile(
+    r"\b(?:guess|claim|predict|hope|wish)(?:d|e?s|ed)?\b|\b(?:said|says|thought|believed|used to be|at first"
+    r"|previously|originally|initially|according to)\b|\bexpected\b(?! (?:value|number|gain|profit|score))"
+    r"|\bbefore\W*$"
+)
+"""`He guessed 5`, `It used to be 5`: somebody's number, or one that has changed."""
+
+
+def _is_pointed_at(sentence: str, group: list[_Item], turned: bool) -> bool:
+    """Return whether what is before a group introduces it; after something denied, `but` does too."""
+    before = sentence[max(0, group[0].start - _AROUND) : group[0].start]
+    if introduces_value(before):
+        return True
+    return _BUT.search(before) is not None and (turned or _NEGATION.search(before.lower()) is not None)
+
+
+_BUT = re.compile(r"\b(?:but|rather|instead)\b[\s*_\"'“($\\]*(?:[a-zA-Z]\s*=\s*)?[\s$]*$")
+_OPENS = re.compile(r"\W*(?:(?:so|thus|hence|therefore|then|and|now|finally)\b\W*)*", re.IGNORECASE)
+_SUBJECT = re.compile(
+    r"\W*$|[,;:—(]"
+    r"|\s*(?:is|are) (?:the|our|her|his|their) (?:final |correct |right )?(?:answer|result|total|solution)\b"
+    r"|(?:\s+(?!is\b|was\b|divides\b|times\b)[a-z][a-z-]*){1,3}?(?:\W*$|\s+(?:are|were|is|was|remain|will|have|had|can"
+    r"|need|left|each|of|per|in|on|at|for|from|to|and|with|today|now)\b)",
+    re.IGNORECASE,
+)
+
+
+def _is_subject(sentence: str, group: list[_Item]) -> bool:
+    """Return whether a sentence opens with its candidate and says something else of it: `7 divides it`."""
+    opening = _OPENS.match(sentence)
+    opens = opening is not None and opening.end() >= group[0].start
+    return opens and _SUBJECT.match(sentence, group[-1].end) is None
+
+
+_NEGATION = re.compile(
+    r"\b(?:no|not|never|nobody|nothing|none|neither|nor|cannot|without|hardly|lacks?|fails?)\b|n['’]t\b"
+)
+
+
+def _is_denied_somewhere(sentence: str, groups: list[list[_Item]], group: list[_Item]) -> bool:
+    """Return whether a sentence without a mark denies what its candidate is said of.
+
+    `Nobody has 5 apples`, `5 is not enough`. What denies something else (`6, not 5`) does not count.
+    """
+    lowered = sentence.lower()
+    start, end = group[0].start, group[-1].end
+    if len(lowered) != len(sentence):
+        return True
+    others = [other[0].start for other in groups if other is not group]
+    for match in _NEGATION.finditer(lowered):
+        if match.start() < start:
+            if _TURN.search(sentence, match.end(), start) is None:
+                return True
+        elif match.start() >= end and not any(at > match.start() for at in others):
+            contrast = lowered[: match.start()].rstrip().endswith((",", "("))  # `5, not six`
+            if not contrast:
+                return True
+    return False
+
+
+_PREMISE = re.compile(
+    r"\W*(?:since|because|as|given|although|though|while|whereas|when|if|to|in order to|after|once|until)\b"
+    r"|\W*(?:recall|remember|note|notice|observe)\b"
+    r"|.*\b(?<!\bi )(?<!\bwe )(?:think|suggest|believe|claim|argue|feel|according to)s?\b"
+    r"|.*\b(?:at|for|when|if|with|from|near|as)\s+\$?[a-zA-Z]\s*=\s*$",
+    re.IGNORECASE,
+)
+
+
+def _is_premise(sentence: str, start: int) -> bool:
+    """Return whether a candidate is in what a sentence starts from: `Since a tile is 1 foot wide, …`."""
+    return _PREMISE.match(sentence[:start]) is not None and "," not in sentence[:start]
+
 
 _SEVERAL = re.compile(r"[<>,;≤≥≠]|\\(?:leq?|geq?|neq?|lt|gt|in|pm|mp|sim|approx|to|mid|cup)(?![a-zA-Z])|\\\{")
 """A relation, a pair or a set: of an unmarked formula nobody knows whether it is the answer."""
@@ -258,7 +342,7 @@ _OR = re.compile(
 _UNIT_WORD = r"\s+(?!(?:and|or|so|then|but|is|are|was|where|with|when|than|if|by)\b)[a-zA-Z]{2,}"
 _CALCULATION = re.compile(
     rf"\s*[-–—−+*/×÷=·]\s*|\s+(?:x|to|times|plus|minus|divided by|multiplied by)\s+"
-    rf"|(?:{_UNIT_WORD}){{1,2}}\s*(?:[+*/×÷=·]|\bx\b)\s*"
+    rf"|(?:{_UNIT_WORD}){{1,2}}(?:/[a-zA-Z]{{2,}})?\s*(?:[+*/×÷=·]|\bx\b)\s*"
 )
 _DASH = re.compile(r"\s+[-–—−]\s+")
 _SIGN_AFTER = re.compile(r"\s*[-–−+*/×÷=·]")
@@ -426,7 +510,7 @@ _COUNT = (
 )
 _LABELED = (
     r"(?:steps?|fig(?:ure)?|table|lines?|eqn?|equations?|pages?|section|chapter|theorem|lemma|corollary"
-    r"|proposition"
+    r"|proposition|version|volume|series|model"
     r"|problem|question|exercise|example|case|part|row|column|item|option|method|appendix|formula|rule|stage)"
 )
 """`step 5`, `Figure 5`: a label is no quantity."""
@@ -442,10 +526,18 @@ _BOUND_BEFORE = re.compile(
     r"|below|over|under)"
     rf"|(?<![-=])(?:{_RELATION})|[\w)}}\]]\s*[+/×÷·]){_NAME_THEN}[\s*_(#]*$|[\w)]-$"
 )
+_COMPOUND = (
+    r"\s?(?:(?:hour|hr|minute|min|yard|pound|lb|week|day|year|month|meter|metre|kilometer|kilometre|kilogram"
+    r"|gallon|quart|mile|degree)s?|feet|foot|ft|km|kg|m|h)\.?,?\s*(?:and\s+)?\d[\d./]*(?:\s?(?:(?:minute|min|second"
+    r"|sec|ounce|day|month|week|hour|hr|centimeter|centimetre|meter|metre|gram|quart|pint|cup|yard)s?|inch(?:es)?"
+    r"|in|feet|ft|oz|cm|m|s|g)\b|(?=\W|$))|['′]\s?\d"
+)
+"""One quantity in two measures: `5 hours and 30 minutes`, `5 feet 3 inches`, `5'3"`."""
+
 _BOUND_AFTER = re.compile(
     r"\s*(?:[a-zA-Z]+\s+){0,2}(?:(?:or|and)\s+(?:more|less|fewer|greater|higher|lower|larger|smaller"
     r"|above|below"
-    r"|over|under|up|so|thereabouts)|to the (?:power|square|cube|second|third|\w+th)"
+    r"|over|under|up|so|thereabouts)|to the (?:power|square|cube|second|third|\w+th|[a-z])"
     r"|(?:times|plus|minus|divided by|multiplied by)\s+(?:as|the|that|more|change|[a-z]\b)"
     r"|or\s+(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)|at\s+(?:least|most)"
     r"|(?:below|under|above)\s+(?:zero|par|average))\b"
@@ -455,12 +547,14 @@ _BOUND_AFTER = re.compile(
     r"|\s+and\s+(?:(?:an?|one|two|three|some)\s+\w*\s*(?:bit|half|thirds?|quarters?|fourths?|fifths?"
     r"|tenths?)|something|over)\b"
     r"|\s*\(?\s*(?:in\s+)?(?:base|mod)\b|\s+quarters?\s+of\b|\s+(?:square\s+)?roots?\s+(?:of\s+)?\d"
-    r"|-?(?:digits?|fold)\b|\s*\.?\)\s+[A-Z][a-z]"
+    r"|-?(?:digits?|fold)\b|\s*\.?\)\s+[A-Z][a-z]|\s+(?:short|off|shy|less|fewer)\b(?=\W*$)"
+    r"|-[a-zA-Z]|\s+times\s+\w+er\b"
+    rf"|{_COMPOUND}"
     rf"|\s*(?:{_RELATION})|\+(?![\s$]*[\d\\])",
     re.IGNORECASE,
 )
 _NEXT_WORD = re.compile(r"\s+(?:(?:decimal|significant)\s+)?([a-zA-Z]+)")
-_CHANGING = CHANGING | {"pair", "pairs", "couple", "couples", "digit", "digits"}
+_CHANGING = CHANGING | {"pair", "pairs", "couple", "couples", "digit", "digits", "half", "tens"}
 """In a sentence, that is: a reference and a box may count in pairs."""
 _SCALED = re.compile(r"\s+[kKM](?=[\s.,;]|$)|\s+(?:decimal|significant)\s")
 

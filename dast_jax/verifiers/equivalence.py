@@ -66,7 +66,17 @@ def compare_math(
         return _numbers(a, b, percent, tolerance)
     if (same := _same_text(reference, answer)) is not None:
         return same
-    for different in (_sentence, _indexed, _colons, _one_bracketed, _brackets, _lists, _words, _letter_case):
+    for different in (
+        _sentence,
+        _one_relation,
+        _indexed,
+        _colons,
+        _one_bracketed,
+        _brackets,
+        _lists,
+        _words,
+        _letter_case,
+    ):
         verdict = different(left, right)
         if verdict is not None:
             return verdict
@@ -116,12 +126,12 @@ def _same_text(reference: str, answer: str) -> Comparison | None:
 
 _EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)")
 _RELATION = re.compile(
-    r"[<>≤≥≠≡]|!=|:=|==|\\(?:leq?|geq?|neq?|lt|gt|equiv|Rightarrow|implies|to|iff|pmod|bmod)(?![a-zA-Z])"
+    r"[<>≤≥≠≡]|!=|:=|==|\\(?:leq?|geq?|neq?|not|lt|gt|equiv|Rightarrow|implies|to|iff|pmod|bmod)(?![a-zA-Z])"
 )
 _NAME = re.compile(
     r"\\?[A-Za-z](?:_\{?\w+\}?)?'?|[A-Z]{2,4}|\\?[A-Za-z]+|(?:\\text|\\mathrm|\\operatorname)\s*\{[^{}]*\}"
     r"|(?:m\s*)?\\(?:angle|triangle|overline|widehat|vec|mathbf|bar|hat|boldsymbol)\s*(?:\{\s*)?\\?[A-Za-z]{1,4}(?:\s*\})?"
-    r"|\|[A-Za-z]{1,3}\|"
+    r"|\|[A-Z]{2,3}\|"
 )
 _PRODUCT = re.compile(r"[a-z]{2}")
 _FUNCTION_VALUE = re.compile(r"\\?[A-Za-z]{1,4}(?:_\{?\w+\}?)?(?:\^\{?[-\w()]+\}?|'{1,3})?\s*\([^=]*\)")
@@ -206,6 +216,19 @@ def _sentence(a: str, b: str) -> Comparison | None:
         return Comparison(False, "a sentence")
     if _DENIAL.search(b) and not _DENIAL.search(a):
         return Comparison(False, "a denial or a bound")
+    return None
+
+
+_CONGRUENT = re.compile(r"\\(?:equiv|cong|propto|sim|to|mapsto)(?![a-zA-Z])|[≡∝]")
+_TWO_SIGNS = re.compile(r"\s*[-+]\s*[-+]")
+
+
+def _one_relation(a: str, b: str) -> Comparison | None:
+    """Compare what a parser reads less of than is written: `x \\equiv 5`, `--5`."""
+    if (_CONGRUENT.search(a) is None) != (_CONGRUENT.search(b) is None):
+        return Comparison(False, "a relation")
+    if _TWO_SIGNS.match(a) or _TWO_SIGNS.match(b):
+        return Comparison(False, "two signs")
     return None
 
 
@@ -334,8 +357,13 @@ def _closes_at(text: str) -> int:
     return -1
 
 
+_BRACKET = re.compile(r"[()\[\]{}]")
+
+
 def split_parts(text: str) -> list[str]:
     """Return the parts between top-level commas."""
+    if _BRACKET.search(text) is None:
+        return [part.strip() for part in text.split(",")]
     parts, depth, start = [], 0, 0
     for i, char in enumerate(text):
         depth += (char in "([{") - (char in ")]}")

@@ -15,7 +15,7 @@ from typing import Any
 import sympy
 from sympy.core.evalf import PrecisionExhausted
 
-__all__ = ["certainly_different", "equal_constants"]
+__all__ = ["certainly_different", "equal_constants", "imaginary_unit"]
 
 _LEAST_DIGITS = 200
 _MOST_DIGITS = 30_000
@@ -44,6 +44,19 @@ def equal_constants(reference: Any, answer: Any, decimals: int) -> bool | None:
         1, abs(sympy.Rational(str(a.evalf(20)))) if a.is_real else 1
     )
     return bool(abs(difference.evalf(20)) <= slack)
+
+
+def imaginary_unit(sides: list[Any]) -> list[Any]:
+    """Return both answers with `i` as the imaginary unit where it is the only letter in them: `(1+i)^2`.
+
+    Next to other letters it may be an index, and stays one.
+    """
+    if not all(isinstance(side, sympy.Expr) and not side.has(sympy.Sum, sympy.Product) for side in sides):
+        return sides
+    letters = set().union(*(side.free_symbols for side in sides))
+    if {letter.name for letter in letters} != {"i"}:
+        return sides
+    return [side.xreplace(dict.fromkeys(letters, sympy.I)) for side in sides]
 
 
 def certainly_different(a: Any, b: Any) -> bool:

@@ -63,6 +63,8 @@ def extract_math(text: str) -> Extraction:
             return Extraction(_inside(rest), mark.found)
         if mark.found == "answer is" and _opens_a_solution(rest):
             continue
+        if _EXPLAINS.match(rest):
+            return _NOTHING
         if answer := answer_of_clause(rest):
             return Extraction(answer, mark.found)
     bare = join_thousands(text[-_BARE_TAIL:]).strip()
@@ -117,6 +119,12 @@ def _opens_a_solution(rest: str) -> bool:
     return opening is not None and "=" in more and any(c.isdigit() for c in more)
 
 
+_EXPLAINS = re.compile(
+    r"[\s:*=#]*(?:explanation|reason(?:ing)?|rationale|justification|proof|note|check)\b[\s*]*:",
+    re.IGNORECASE,
+)
+"""Nothing is marked: `Answer:`, then `Explanation: …`."""
+
 _FIRST_WORDS = re.compile(
     r"[\s:*]*(?:First|Let|We|To|Since|There|If|He|She|They|In|On|Each|[A-Z][a-z]+ (?:has|had|sold|buys))\b"
 )
@@ -131,6 +139,8 @@ def _from_prose(text: str) -> Extraction:
         return Extraction(opening[1], "opens the response")
     tail = without_bold(text[-_PROSE_TAIL:]).replace("{,}", ",")
     sentence = last_sentence(_CALCULATOR.sub("", tail) if "<<" in tail else tail)
+    if next(marks(sentence, comments=True), None) is not None:
+        return _NOTHING  # `The answer is correct to 5 decimals.`
     if (rest := weak_mark(sentence)) is not None:
         if is_comment(rest) or not states("", sentence, marked=False) or refutes(sentence):
             return _NOTHING

@@ -89,6 +89,8 @@ def read_task(task: str, functions: Functions = MappingProxyType({})) -> Task:
 
     Raises `UserError` for what is neither; `package.module:function` is never imported.
     """
+    if task in FAMILIES:  # whose names no function may take
+        return _read_family(task)
     if task in functions:
         return Task(task, None)
     if ":" in task:  # no family and no name has one

@@ -10,6 +10,7 @@ from dast_jax.verifiers.extract import Extraction
 from dast_jax.verifiers.marks import marks, only_empty_boxes
 from dast_jax.verifiers.normalize import NUMBER, clean
 from dast_jax.verifiers.options import VerifierOptions
+from dast_jax.verifiers.pointing import introduces_value
 from dast_jax.verifiers.prose import is_prose
 from dast_jax.verifiers.stance import DENIED, DENIED_AFTER, refutes, states
 
@@ -20,6 +21,7 @@ _GROUP = re.compile(r"\\?\[[^\[\]]*\\?\]|\([^()]*,[^()]*\)|\\?\{[^{}]*,[^{}]*\}"
 _ITEM = rf"(?:-\s?)?(?:\\frac\{{\d+\}}\{{\d+\}}|\d+/\d+|{NUMBER})"
 _JOIN = r"(?:\s*,\s*(?:and\s+|or\s+)?|\s+and\s+|\s+or\s+)"
 _RUN = re.compile(rf"(?<![\w.]){_ITEM}(?:{_JOIN}{_ITEM})++(?![\w/^])")
+_SPACED_ITEMS = re.compile(rf"{_ITEM}(?:\s+{_ITEM})+")
 _WORDS_JOIN = re.compile(r"\s*,?\s*(?:\\text\{)?\s*\b(?:and|or)\b\s*\}?\s*")
 
 
@@ -67,6 +69,8 @@ def _list_in(text: str, *, last: bool = False) -> str | None:
             for m in pattern.finditer(text)
             if not DENIED.search(text[max(0, m.start() - 40) : m.start()])
             and not DENIED_AFTER.match(text[m.end() : m.end() + 40])
+            and (introduces_value(before := text[max(0, m.start() - 60) : m.start()]) or _BUT.search(before))
+            and _ENDS.match(text[m.end() : m.end() + 60])
         ]
         if not found:
             if pattern.search(text):
@@ -77,6 +81,14 @@ def _list_in(text: str, *, last: bool = False) -> str | None:
         return found[-1 if last else 0].group()
     return None
 
+
+_ENDS = re.compile(
+    r"[\s*_\"'$)]*(?:$|[.,;:!?(]|(?:is|are) the (?:correct |final |right )?(?:answer|list|result)\b"
+    r"|(?:because|since|as|which|and not|not)\b"
+    r"|in (?:that|this|increasing|decreasing|ascending|descending|alphabetical|sorted|the) )"
+)
+"""What may follow a list that is the answer; `[1, 2] reversed` and `[1, 2] + [3]` are other lists."""
+_BUT = re.compile(r"\bbut\b[\s*_$]*$")
 
 _ALTERNATIVE = re.compile(
     r"[\s*$]*(?:,|;|\bor\b|\band\b|,\s*(?:or|and)\b|/)?[\s*$]*(?:\b(?:maybe|perhaps|possibly)\b\s*)?"
@@ -96,6 +108,8 @@ def compare_list(
     The kind of brackets around them does not matter. None where an item takes symbolic comparison (in
     order only; out of order, items are compared by value or by their text).
     """
+    if reference == answer and any("0" <= c <= "9" for c in answer):
+        return Comparison(True, "equal items")
     left, right = _items(reference), _items(answer)
     if len(left) != len(right):
         return Comparison(False, f"lists of {len(left)} and {len(right)} items")
@@ -103,11 +117,18 @@ def compare_list(
         return _unordered(left, right, options, tolerance)
     undecided = False
     for a, b in zip(left, right, strict=True):
+        if a == b and a.isalnum():
+            continue
+        if tolerance is None and _SMALL.fullmatch(a) and _SMALL.fullmatch(b):
+            return Comparison(False, "an item differs")  # most lists are of such numbers
         same = compare_math(a, b, options.percent, tolerance)
         if same is not None and not same.equal:
             return Comparison(False, "an item differs")
         undecided |= same is None
     return None if undecided else Comparison(True, "equal items")
+
+
+_SMALL = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 
 
 def _unordered(
@@ -127,12 +148,15 @@ def _unordered(
 
 def _items(text: str) -> list[str]:
     """Return the items of a list; spaces separate them where there is no comma (`[1 2 3]`)."""
-    text = clean(text).replace("\\{", "{").replace("\\}", "}").replace("\\[", "[").replace("\\]", "]")
+    text = clean(text)
+    if "\\" in text:
+        text = text.replace("\\{", "{").replace("\\}", "}").replace("\\[", "[").replace("\\]", "]")
     if len(text) > 1 and text[0] + text[-1] in ("[]", "()", "{}"):
         text = text[1:-1].strip()
-    text = _WORDS_JOIN.sub(",", text)
+    if "and" in text or "or" in text:
+        text = _WORDS_JOIN.sub(",", text)
     parts = split_parts(text)
-    if len(parts) == 1 and re.fullmatch(rf"{_ITEM}(?:\s+{_ITEM})+", text):
+    if len(parts) == 1 and _SPACED_ITEMS.fullmatch(text):
         parts = text.split()
     return [part.strip("'\"") for part in parts if part]
 

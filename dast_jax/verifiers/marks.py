@@ -59,7 +59,7 @@ _IS = r"(?:is|are|was|would be|will be|must be|should be|comes? to|equals)\b(?:\
 _OTHER_LANGUAGES = (
     r"\b(?:réponse|respuesta|risposta|Antwort|Lösung|resposta)\b(?:\s+(?:finale?|final))?\s*(?:est|es|è"
     r"|ist|lautet|é|:)"
-    r"|(?:答案|答)\s*(?:应该)?(?:[:：]|是|为)|(?:故|应|所以)?选(?:择)?\s*[:：]?\s*(?=[(（]?[A-Za-z])"
+    r"|(?:正确)?(?:答案|答|选项)\s*】?\s*(?:应该)?(?:[:：]|是|为|(?<=】))|(?:故|应|所以)?选(?:择)?\s*[:：]?\s*(?=[(（]?[A-Za-z])"
 )
 _ASIDE = r"(?:\s*\([^()\n]{0,80}\)|,\s[^,.\n]{1,40},)?"
 _OF = r"(?:\s+(?:to|for|of|in)\s[^.\n]{0,80}?)?"
@@ -73,12 +73,13 @@ _MARKS = {
     nouns: re.compile(_ANSWER.replace("NOUNS", nouns) + "|" + _OTHER_LANGUAGES, re.IGNORECASE | re.MULTILINE)
     for nouns in (_ANSWER_NOUNS, _CHOICE_NOUNS)
 }
-_HINTS = (
-    "answer", "a:", "ans:", "a：", "ans：", "答", "选",
-    "réponse", "respuesta", "risposta", "antwort", "lösung", "resposta",
+_OPENINGS = (
+    "ans", "respuesta", "risposta", "antwort", "resposta",
+    "réponse", "lösung", "正确", "答", "选", "故", "应", "所以",
 )  # fmt: skip
-_CHOICE_HINTS = (*_HINTS, "choice", "option", "label", "verdict", "conclusion")
-"""Without one of these a text has no mark: they are searched faster than the patterns."""
+_CHOICE_OPENINGS = (*_OPENINGS, "choice", "option", "label", "verdict", "conclusion")
+"""What a mark opens with, besides a line's `A:`; plain searches for them are faster than the patterns'."""
+_LINE_OPENING = re.compile(r"^[ \t]*a[:：]", re.MULTILINE)
 
 _WEAK = re.compile(rf"\b(?:the|our|final)\s+(?:result|solution)s?\s*(?:{_IS}|[:：])\s*", re.IGNORECASE)
 
@@ -105,26 +106,47 @@ def marks(text: str, *, choices: bool = False, comments: bool = False) -> Iterat
     if (at := text.rfind("####")) >= 0:
         yield Mark("after ####", text[at + 4 :], False)
     lowered = text.lower()
-    for hint in (
-        _CHOICE_HINTS if choices else _HINTS
-    ):  # a loop, and no generator: this is run on every response
-        if hint in lowered:
-            break
-    else:
-        return
-    pattern = _MARKS[_CHOICE_NOUNS if choices else _ANSWER_NOUNS]
-    for start, end in reversed([match.span() for match in pattern.finditer(text)][-_MARKS_TRIED:]):
+    for start, end in reversed(_announced(text, lowered, choices=choices)[-_MARKS_TRIED:]):
         rest = text[end:]
         if comments or not is_comment(rest):
-            begin = max(text.rfind(stop, max(0, start - _SENTENCE), start) for stop in _STOPS)
-            before = text[max(begin + 1, start - _SENTENCE) : start]
-            would = (
-                "would " if "would" in lowered[start:end] else ""
-            )  # "had they left, the answer would be 5"
-            yield Mark("answer is", rest, False, would + before)
+            before = _before(text, start)
+            if "would" in lowered[start:end]:  # "had they left, the answer would be 5"
+                before = "would " + before
+            yield Mark("answer is", rest, False, before)
+
+
+def _announced(text: str, lowered: str, *, choices: bool) -> list[tuple[int, int]]:
+    """Return where "answer is" and its like begin and end; `lowered` is `text` in lower case."""
+    pattern = _MARKS[_CHOICE_NOUNS if choices else _ANSWER_NOUNS]
+    if len(lowered) != len(text):  # other positions
+        return [match.span() for match in pattern.finditer(text)]
+    starts = []
+    for opening in _CHOICE_OPENINGS if choices else _OPENINGS:
+        at = lowered.find(opening)
+        while at >= 0:
+            starts.append(at)
+            at = lowered.find(opening, at + 1)
+    if "a:" in lowered or "a：" in lowered:
+        starts += [match.start() for match in _LINE_OPENING.finditer(lowered)]
+    found, end = [], 0
+    for start in sorted(starts):
+        if start >= end and (match := pattern.match(text, start)) is not None:
+            end = match.end()
+            found.append((start, end))
+    return found
 
 
 _STOPS = ("\n", ". ", "! ", "? ", '."', ".$")
+
+
+def _before(text: str, start: int) -> str:
+    """Return what the sentence in which a mark starts says before it."""
+    begin = first = max(0, start - _SENTENCE)
+    for stop in _STOPS:
+        at = text.rfind(stop, first, start)
+        if at >= begin:
+            begin = at + 1
+    return text[begin:start]
 
 
 def _last_tag(text: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["graded_part", "join_thousands", "one_spelling"]
+__all__ = ["graded_part", "join_thousands", "one_spelling", "runs_away"]
 
 # --- reasoning ----------------------------------------------------------------------------------------
 
@@ -19,7 +19,7 @@ _TAG = re.compile(r"</?(?:th|rea)", re.IGNORECASE)
 
 def graded_part(text: str) -> str:
     """Return `text` without reasoning and without further problems, in one spelling."""
-    if "<" in text and _TAG.search(text) is not None:
+    if ("</" in text or "<t" in text or "<r" in text or "<T" in text or "<R" in text) and _TAG.search(text):
         text = _without_reasoning(text)
     return one_spelling(_own_problem(text))
 
@@ -47,12 +47,33 @@ def _without_reasoning(text: str) -> str:
     return "".join(kept)
 
 
+def runs_away(text: str, *, truncated: bool) -> bool:
+    """Return whether a response goes on to another problem, or to its limit with the same piece of text.
+
+    What follows its own problem is not graded. [ours] A piece has up to 120 characters, and fills the last 40
+    of the response and is there five times, or more.
+    """
+    if _own_problem(text) != text:
+        return True
+    return truncated and any(_ends_with_repeats(text, piece) for piece in range(1, 121))
+
+
+def _ends_with_repeats(text: str, piece: int) -> bool:
+    """Return whether the end of `text` is one piece of so many characters again and again."""
+    end = text[-max(5 * piece, 40) :]
+    return len(end) >= 5 * piece and len(end) >= 40 and end[piece:] == end[:-piece]
+
+
 # --- the next problem ---------------------------------------------------------------------------------
 
 _PROBLEM = re.compile(
-    r"\n[ \t]*(?=(?-i:[#*<PQEIUHpqeiuh问题]))(?:"
-    r"(?:#{1,3}[ \t]*)?(?:\*\*)?(?:Problem|Question|Exercise|Instruction|User|Human|Q|问题|题目)"
+    r"\n[ \t]*(?=(?-i:[#*<\[Qq问题]|[Pp][Rr]|[Ee][Xx]|[Ii][Nn]|[Uu][Ss]|[Hh][Uu]|[Nn][Ee]|[Aa][Nn][Oo]))(?:"
+    r"(?:#{1,3}[ \t]*)?(?:\*\*)?(?:(?:Next|New|Another)[ \t]+)?"
+    r"(?:Problem|Question|Exercise|Instruction|User|Human|Input|Q|问题|题目)"
     r"[ \t]*(?P<number>\d{1,4})?[ \t]*(?:\*\*)?[ \t]*[:：]"
+    r"|(?:\*\*)?(?:Problem|Question|Exercise|Example)[ \t]+(?P<counted>\d{1,4})[ \t]*"
+    r"(?:[.):]|(?:\*\*)?[ \t]*$)"
+    r"|(?:user|human)[ \t]*$|\[INST\]"
     r"|#{1,4}[ \t]*(?:Problem|Question|Exercise|Instruction|User|Human)[ \t]*\d{0,4}[ \t]*$"
     r"|<\|(?:im_start|start_header_id)\|>\s*user)",
     re.IGNORECASE | re.MULTILINE,
@@ -66,6 +87,9 @@ def _own_problem(text: str) -> str:
     A response that opens with the problem restates it; one that takes it apart counts its questions
     (`Question 1: …`) before it announces an answer. After a colon (`To restate:`) nothing is cut.
     """
+    if "|>" in text or "[INST]" in text or "</s>" in text or "<end_of_turn>" in text or "<eos>" in text:
+        turn = _TURN.search(text, 1)
+        text = text if turn is None else text[: turn.start()].rstrip()
     steps, first = 0, -1
     opening = len(text) - len(text.lstrip()) if text[:1].isspace() else 0
     for match in _PROBLEM.finditer("\n" + text):
@@ -73,13 +97,19 @@ def _own_problem(text: str) -> str:
         if first < 0:
             announced = _ANNOUNCED.search(text)
             first = len(text) if announced is None else announced.start()
-        number = int(match["number"] or 0)
+        number = int(match["number"] or match["counted"] or 0)
         if number == steps + 1 and start <= first:
             steps = number
         elif start > opening and not text[:start].endswith(_RESTATES):
             return text[:start].rstrip()
     return text
 
+
+_TURN = re.compile(
+    r"\[INST\]|<\|(?:im_start|start_header_id)\|>\s*user"
+    r"|<\|(?:eot_id|im_end|end_of_turn|endoftext|end_of_text)\|>|</s>|<end_of_turn>|<eos>"
+)
+"""A chat template's own marks, wherever they are: the turn ends there."""
 
 _RESTATES = tuple(colon + space for colon in ":：" for space in ("", "\n", "\n\n", " \n"))
 
@@ -138,6 +168,7 @@ _MINUS = re.compile(
 _HALF = re.compile(
     r"(?P<whole>(?<![\w.,/])\d{1,9})\s+and\s+(?:a|one|1|three)[\s-]+(?P<part>half|third|quarters?|fourths?)\b"
 )
+_CENTS = re.compile(r"(?<![\w.,/])(\d{1,9}) dollars? and (\d{1,2}) cents?\b")
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4}
 _BLANK = re.compile(r"(?<!\w)__+(?P<inner>[^_\s](?:[^_\n]{0,80}[^_\s])?)__+(?!\w)|(?<!\w)_{2,}(?!\w)")
 _CODE_TICKS = re.compile(r"`([^`\n]{1,60})`")
@@ -146,7 +177,7 @@ _CODE_TICKS = re.compile(r"`([^`\n]{1,60})`")
 def join_thousands(text: str) -> str:
     """Return `text` with quantities in one word: `12 500`, `1'000`, `11,\\! 111`, `minus 3`, `3 and a half`.
 
-    Blanks and underlining (`___`, `__42__`) and code ticks go too.
+    So is `18 dollars and 50 cents`. Blanks and underlining (`___`, `__42__`) and code ticks go too.
     """
     if "__" in text:
         text = _BLANK.sub(lambda m: m["inner"] or "", text)
@@ -160,6 +191,8 @@ def join_thousands(text: str) -> str:
         text = _MINUS.sub(_minus, text)
     if " and " in text:
         text = _HALF.sub(_mixed, text)
+        if "dollar" in text:
+            text = _CENTS.sub(_with_cents, text)
     return text
 
 
@@ -167,6 +200,11 @@ def _minus(match: re.Match[str]) -> str:
     """`is minus 3` has a sign, `5 minus 3` an operator."""
     before = match["before"] or ""
     return f"{before}- " if before and not before[0].isalpha() else f"{before}-"
+
+
+def _with_cents(match: re.Match[str]) -> str:
+    """`18 dollars and 50 cents` is one quantity."""
+    return f"{match[1]}.{int(match[2]):02d} dollars"
 
 
 def _mixed(match: re.Match[str]) -> str:

@@ -16,6 +16,7 @@ _open = """
     could doubt doubtful wonder unsure guess depends depending unknown unclear undetermined
     uncertain undecided
     supposedly allegedly hypothetically otherwise mistake misconception guessing unlikely
+    sometimes occasionally partly partially rarely seldom incorrectly wrongly mistakenly erroneously
 """
 OPEN_WORDS = frozenset(_open.split())
 """Any of these leaves the sentence open."""
@@ -48,13 +49,15 @@ _HINTS = (
     "when", "few", "answer can", "answer should", "untrue",
 )  # fmt: skip
 _WOULD = re.compile(r"\bwould\b.*\b(?:were|had|without|only)\b|\b(?:were|had|without)\b.*\bwould\b")
-_REASON = re.compile(r"[\s,;:(]+(?:because|since|as|whereas|while|although|though|even)\b")
+_REASON = re.compile(
+    r"[\s,;:(]+(?:because|since|as(?! (?:if|though|long|far)\b)|whereas|while|although|though"
+    r"|even(?! if\b))\b"
+)
 
 NEGATIVES = (
-    r"not|never|hardly|neither|nor|none|cannot|without|except|unlike|rather than|instead of|other than"
-    r"|no longer"
-    r"|far from|(?:any|every)thing but|all but|avoid(?:ing)?|(?:rul|eliminat|exclud|discard"
-    r"|reject)(?:es?|ed|ing|s)?(?: out)?"
+    r"not|never|hardly|neither|nor|none|nothing|nobody|cannot|fails? to|failed to|without|except|unlike"
+    r"|rather than|instead of|other than|no longer|far from|(?:any|every)thing but|all but|avoid(?:ing)?"
+    r"|(?:rul|eliminat|exclud|discard|reject)(?:es?|ed|ing|s)?(?: out)?"
 )
 _DENIAL = re.compile(rf"(?:\b(?:{NEGATIVES}|doubt(?:ful)?)|n['’]t)\b")
 _fillers = """
@@ -73,7 +76,8 @@ _ADVERBS = r"(?:all\s+|also\s+|both\s+|clearly\s+|certainly\s+)*"
 DENIED_AFTER = re.compile(
     rf"[\s*)\"'_$\]]*(?:(?:is|are|was|were|seems?|looks?|would be|must be|can|could|should"
     rf"|must)\s*{_ADVERBS}(?:be\s+)?"
-    r"(?:not|n['’]t|wrong|incorrect|untrue|bad|impossible|(?:ruled|left) out|eliminated|excluded"
+    r"(?:not|n['’]t|(?:(?:an?|the|only|just|half|partly|close to)\s+)*(?:wrong|incorrect|untrue|false|bad"
+    r"|trap|decoy|opposite|partly|half)|impossible|(?:ruled|left) out|eliminated|excluded|close, but"
     r"|discarded|rejected|out"
     r"|tempting|plausible|possible|unlikely|less likely|irrelevant|a distractor|too\s+\w+)\b"
     r"|(?:isn|aren|can|wasn|doesn|don|won)['’]t\b|does not\b|do not\b|fails?\b|contradicts?\b|makes? no\b)",
@@ -95,7 +99,9 @@ _CALCULATES = re.compile(r"\d[a-z\s%)]*=\s*\$?\s*-?[\d.]")
 _TURN = re.compile(r"[,;:—–(]|\b(?:but|so|then|hence|thus|therefore)\b")
 _NOT_THE = re.compile(
     r"\b(?:wrong|incorrect|false|tempting|possible|plausible|first|previous|initial|old|original|alternative"
-    r"|worst|common|his|her|your|their|student['’]?s?|least\s+likely)\s+$"
+    r"|worst|common|his|her|your|their|student['’]?s?|least\s+(?:likely|plausible)|rejected"
+    r"|(?<!question)(?<!problem)(?<!exercise)['’]s|(?:opposite|contrary|reverse|negation|inverse|alternative"
+    r"|half|double|twice|square)(?: (?:of|to)(?: the)?)?)\s+$"
 )
 
 
@@ -103,6 +109,11 @@ def refutes(sentence: str) -> bool:
     """Return whether a sentence says that something is wrong, impossible or too large."""
     return _REFUTED.search(sentence.lower()) is not None
 
+
+_CHINESE = re.compile(
+    "如果|假如|假设|假定|若|可能|也许|或许|大概|不确定|不是|不选|不…|并非|不对|错误|吗|大于|小于|超过|不足|至少|至多"
+)
+"""The same in Chinese: supposed, doubted, denied, asked, bounded."""
 
 _MONTH = re.compile(r"\bMay\b(?! be\b)")
 
@@ -114,6 +125,8 @@ def states(before: str, sentence: str, *, marked: bool = True) -> bool:
     """
     sentence = sentence.rstrip(" \t\r\n*_\"')]}$")
     if sentence.endswith(("?", "？")):
+        return False
+    if not sentence.isascii() and _CHINESE.search(sentence):
         return False
     after = _lowered(sentence)
     if not marked and _IMPERATIVE.match(after) and not _CALCULATES.search(after):
@@ -129,6 +142,8 @@ def introduces(before: str) -> bool:
     """Return whether what a sentence says before a mark lets the mark state an answer."""
     if not before or before.isspace():
         return True
+    if not before.isascii() and _CHINESE.search(f"{before}…"):
+        return False
     before = _lowered(before)
     if not _asserts(before) or _NOT_THE.search(before):
         return False
@@ -150,7 +165,10 @@ def _sure(before: str) -> bool:
 
 
 def _asserts(text: str, *, marked: bool = True) -> bool:
-    opening = OPEN_WORDS.intersection(_WORD.findall(text))
+    words = _WORD.findall(text)
+    if not words:
+        return True
+    opening = OPEN_WORDS.intersection(words)
     if opening and not _sure(text):
         premise = not marked and opening <= _PREMISES and "would" not in text
         if not (premise and _CALCULATES.search(text)):

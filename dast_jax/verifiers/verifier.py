@@ -13,7 +13,7 @@ from types import TracebackType
 from dast_jax.records import Verdict, VerdictKind
 from dast_jax.verifiers.equivalence import Tolerance, split_parts
 from dast_jax.verifiers.extract import extract_reference, one_box_each, stated_texts
-from dast_jax.verifiers.families import Family, Task, read_task
+from dast_jax.verifiers.families import FAMILIES, Task, read_task
 from dast_jax.verifiers.functions import functions_of
 from dast_jax.verifiers.guard import refuse_answer, refuse_text
 from dast_jax.verifiers.normalize import clean, parse_number, text_key
@@ -24,6 +24,8 @@ from dast_jax.verifiers.response import graded_part
 __all__ = ["Verifier"]
 
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})", re.ASCII)
+_PLAIN_NUMBER = re.compile(r"-?(?:\\?\$)?\d{1,20}(?:,\d{3}){0,5}(?:\.\d{1,20})?", re.ASCII)
+"""A prediction that is nothing else is its own answer (`18`, `$1,250.50`): it has no mark and no words."""
 _REFERENCES = 4_096
 """References that are kept as they were read: the samples of a query have the same one."""
 _NOTHING = re.compile(r"[\s$.,;:*!?=_#-]*")
@@ -96,26 +98,25 @@ class Verifier:
         family = asked.family
         if self.options.backend == "math_verify" and asked.name in ("math", "number"):
             return self._library(reference, prediction)
-        if (
-            asked.name in ("math", "number")
-            and asked.tolerance is None
-            and _both_integers(reference, prediction)
-        ):
-            return _verdict(
-                prediction.lstrip("-0") == reference.lstrip("-0")
-                and (prediction[0] == "-") == (reference[0] == "-"),
-                prediction,
-                "exact numbers",
-            )
-        reference, reason = self._reference(family, reference)
+        is_plain = asked.name in ("math", "number") and _PLAIN_NUMBER.fullmatch(prediction) is not None
+        if is_plain and asked.tolerance is None and _both_integers(reference, prediction):
+            return _verdict(int(prediction) == int(reference), prediction, "exact numbers")
+        reference, reason = self._reference(asked.name, reference)
         if reason:
             return Verdict(VerdictKind.INCORRECT, None, f"reference refused: {reason}")
+        if is_plain and (compared := family.compare(reference, prediction, self.options, asked.tolerance)):
+            return _verdict(compared.equal, prediction, f"bare answer; {compared.reason}")
         if reason := refuse_text(prediction, self.options):
             return Verdict(VerdictKind.INCORRECT, None, f"prediction refused: {reason}")
         prediction = graded_part(prediction)
         extraction = family.extract(prediction, self.options)
         answer = (extraction.answer or "").strip()
-        if extraction.found == "boxed" and "," in reference and _is_list(asked, reference):
+        if (
+            extraction.found == "boxed"
+            and "," in reference
+            and asked.name in _WITH_LISTS
+            and not _known(reference)[1]
+        ):
             answer = one_box_each(prediction, len(split_parts(reference))) or answer
         if _NOTHING.fullmatch(answer):
             return self._quoted(reference, prediction) or Verdict(
@@ -132,11 +133,11 @@ class Verifier:
             return _verdict(compared.equal, answer, f"{extraction.found}; {compared.reason}")
         return self._symbolic(family.symbolic(reference), family.symbolic(answer), asked.tolerance)
 
-    def _read_reference(self, family: Family, text: str) -> tuple[str, str | None]:
+    def _read_reference(self, family: str, text: str) -> tuple[str, str | None]:
         """Return the answer in a reference, and why it is refused (None where it is not)."""
         if reason := refuse_text(text, self.options):
             return "", reason
-        reference = family.reference(text)
+        reference = FAMILIES[family].reference(text)
         return reference, refuse_answer(reference, self.options)
 
     def _refuse(self, reference: str, prediction: str) -> Verdict | None:
@@ -152,11 +153,11 @@ class Verifier:
         """
         longest = min(self.options.max_answer_chars, 2 * len(reference) + 20)
         whole = [prediction] if len(prediction) <= longest else []
-        is_number = parse_number(clean(reference)) is not None  # after a mark it is compared as a number
+        key, is_number = _known(reference)  # after a mark a number is compared as a number
         for text in (*whole, *(() if is_number else stated_texts(prediction, longest))):
             if text.rstrip().endswith("?") and not reference.endswith("?"):
                 continue
-            if (key := text_key(text)) and key == text_key(reference):
+            if key and key == text_key(text):
                 place = "bare answer" if text is prediction else "after a marker"
                 return Verdict(VerdictKind.CORRECT, text.strip(), f"{place}; same text")
         return None
@@ -198,9 +199,13 @@ class Verifier:
         return pool.submit(reference, prediction)
 
 
-def _is_list(task: Task, reference: str) -> bool:
-    """Return whether a reference with a comma lists several answers, and is no number such as 1,000."""
-    return task.name in ("math", "list") and parse_number(clean(reference)) is None
+_WITH_LISTS = ("math", "list")
+
+
+@lru_cache(maxsize=_REFERENCES)
+def _known(reference: str) -> tuple[str, bool]:
+    """Return the key of a reference's text, and whether it is a number (`1,000` is, and is no list)."""
+    return text_key(reference), parse_number(clean(reference)) is not None
 
 
 def _both_integers(reference: str, prediction: str) -> bool:

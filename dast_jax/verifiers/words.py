@@ -14,6 +14,7 @@ from dast_jax.verifiers.extract import Extraction
 from dast_jax.verifiers.marks import marks, only_empty_boxes
 from dast_jax.verifiers.normalize import clean, text_key
 from dast_jax.verifiers.options import VerifierOptions
+from dast_jax.verifiers.pointing import introduces_value
 from dast_jax.verifiers.prose import without_bold
 from dast_jax.verifiers.stance import DENIED, DENIED_AFTER, refutes, states
 
@@ -49,7 +50,10 @@ def _sentence(text: str) -> str:
 
 
 def _sentences(text: str) -> list[str]:
-    return [part for part in re.split(r"(?<=[.!?])\s+|\n+", text) if part.strip()]
+    return [part for part in _BETWEEN.split(text) if part.strip()]
+
+
+_BETWEEN = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 # --- yes or no, true or false -------------------------------------------------------------------------
@@ -57,22 +61,23 @@ def _sentences(text: str) -> list[str]:
 _TRUTH = re.compile(
     r"(?<![\w-])(?P<no>(?:(?:\w+n['’]t|not|nor|neither|never|hardly|cannot|no longer|far from"
     r"|anything but)\s+)(?:be\s+)?)?(?P<word>yes|no|true|false)(?![\w-])"
-    r"(?!\s+(?:more|less|fewer|one|longer|other|better|evidence|reason|effect|way|doubt|answer|such|idea"
-    r"|need)\b)",
+    r"(?<!\bno(?=\.?\s*\d))(?<!\bno(?=\s+(?!(?:because|since|as|and|or|but|nor|it|he|she|they|we|i|this|that"
+    r"|the|there|for|so|if|when|while|yes|no|true|false)\b)[a-z]))",
     re.IGNORECASE,
 )
-"""`no` before such a word is a determiner: `no more than 5`, `no evidence`."""
+"""`no` before another word is a determiner: `no more than 5`, `no evidence`, `no. 5`."""
 
 _OPENER = r"[\s*\"'_($]*(?:(?:so|thus|hence|therefore|and|but|well|wait|actually|oh|hmm)\b,?\s*)*"
 _CLOSER = r"(?=[\s*\"'_)$]*(?:[,.;:!—–]|-\s|$|because\b|since\b|(?:it|he|she|they|we|this|that|the)\b))"
 _INTERJECTION = re.compile(rf"{_OPENER}(yes|no|true|false){_CLOSER}", re.IGNORECASE)
 _CLOSING = re.compile(
-    r"(?:\bso|\bthus|\bhence|\btherefore|\bsay|:)[,:]?\s+[*\"'_]*(yes|no|true|false)[*\"'_]*[\s.!]*$",
+    r"(?:\bso|\bthus|\bhence|\btherefore|\b[iI] (?:would )?say|\bwait|\bactually|\brather|\bsorry|:)"
+    r"[,:]?\s+[*\"'_]*(yes|no|true|false)[*\"'_]*[\s.!]*$",
     re.IGNORECASE,
 )
 _CLAIM = re.compile(
     r"\b(?:is|are|be|was|seems?|must be)\s+(?:also\s+|always\s+|indeed\s+|in fact\s+|therefore\s+)?"
-    r"(not\s+)?(?:always\s+)?(true|false)(?![\w-])|\b(?:isn|aren|wasn)['’]t\s+(?:always\s+)?(true|false)\b",
+    r"(not\s+)?(?:always\s+)?(true|false)(?![\w-]|\s+(?:and|or|nor|only|love)\b)|\b(?:isn|aren|wasn)['’]t\s+(?:always\s+)?(true|false)\b",
     re.IGNORECASE,
 )
 _BOTH = re.compile(
@@ -106,6 +111,8 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
             continue
         return Extraction(_in_span(clean(_TEXT.sub(r" \1 ", span)), names), found)
     sentences = _sentences(tail)
+    if sentences and (plainly := _PLAINLY.fullmatch(sentences[-1])) is not None and len(sentences) == 1:
+        return Extraction(names[_truth(plainly[2]) ^ bool(plainly[1])], "is true or false")
     if only_empty_boxes(tail) or (sentences and not states("", sentences[-1], marked=False)):
         return Extraction(None, "nothing")
     if len(tail) < 60 and _BOTH.fullmatch(tail.strip()):
@@ -114,6 +121,9 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
     said = [m for part in sentences if (m := _says(part)) is not None]
     if opening and said and _truth(said[-1][1]) != _truth(opening[1]):
         return Extraction(_name([True, False], names), "opens a sentence")  # `Yes. Wait, no.`
+    short = _ASKED.sub("", tail.strip())
+    if len(short) <= 40 and any(_truth(m[1]) != _truth(m[2]) for m in _NEIGHBORS.finditer(short)):
+        return Extraction(_name([True, False], names), "both")  # `No, yes, no idea`
     if word := opening or (said[-1] if said else None):
         return Extraction(names[_truth(word[1])], "opens a sentence")
     claims = list(_CLAIM.finditer(tail))
@@ -124,13 +134,36 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
         value = not _truth(last[3]) if last[3] else _truth(last[2]) ^ bool(last[1])
         return Extraction(names[value], "is true or false")
     bare = clean(tail.strip().rpartition("\n")[2])
-    if len(bare) <= 20 and not refutes(bare) and (answer := _name(_truths(bare), names)):
+    if (
+        len(bare) <= 40
+        and _BARE.fullmatch(_TRUTH.sub(" ", bare))
+        and not refutes(bare)
+        and (answer := _name(_truths(bare), names))
+    ):
         return Extraction(answer, "bare answer")
     return Extraction(None, "nothing")
 
 
+_PLAINLY = re.compile(
+    r"\W*(?:(?:so|thus|hence|therefore),?\s+)?(?:it|this|that|the (?:statement|claim|sentence))\s+is\s+"
+    r"(not\s+)?(true|false)\W*(?<!\?)",
+    re.IGNORECASE,
+)
+"""`It is false.` says so of what was asked; in other families it denies an answer."""
+
+_ASKED = re.compile(r"[^.!?]*\?")
+_NEIGHBORS = re.compile(
+    r"(?<![\w-])(yes|no|true|false)[\s*,./;]+(?:(?:and|or)\s+)?(yes|no|true|false)(?![\w-])", re.IGNORECASE
+)
+_BARE = re.compile(
+    r"(?:\W|(?:so|thus|hence|therefore|then|it|its|this|that|which|is|are|was|the|statement|claim|sentence|answer"
+    r"|definitely|clearly|certainly|surely|indeed|and|or|final|conclusion|result|i|we|think|believe)(?!\w)|['’]s\b)*",
+    re.IGNORECASE,
+)
+"""A line with such a word and next to no others: `So it is true`; not `They said no`, `It's not a yes`."""
+
 _OPEN_CLAIM = re.compile(
-    r"\b(?:not|cannot|never|hardly|neither|nor|doubt|if|whether|unless|could|might|may)\b|n['’]t",
+    r"\b(?:nothing|nobody|none|no|few|little|only|not|cannot|never|hardly|neither|nor|doubt|if|whether|unless|could|might|may)\b|n['’]t",
     re.IGNORECASE,
 )
 """Before "is true" such a word makes a claim that no rule here decides: `cannot be true`, `if it is true`."""
@@ -148,6 +181,8 @@ def _says(sentence: str) -> re.Match[str] | None:
 
 def _in_span(span: str, names: tuple[str, str]) -> str | None:
     """Return what follows a mark says: the word it opens with, unless another follows as an alternative."""
+    if span in names:
+        return span
     opening = _INTERJECTION.match(span)
     if opening is not None and _ALTERNATIVE.match(span, opening.end()) is None:
         return names[_truth(opening[1])]
@@ -189,12 +224,19 @@ def _compare_found(
     extract: Callable[[str, VerifierOptions], Extraction],
     reason: str,
 ) -> Comparison:
+    if answer in _KNOWN and reference in _KNOWN:
+        return Comparison(_KNOWN[reference] == _KNOWN[answer], reason)
     left, right = extract(reference, options).answer, extract(answer, options).answer
     return Comparison(left is not None and left == right, reason)
 
 
+_KNOWN = {"yes": True, "no": False, "True": True, "False": False}
+
+
 # --- label --------------------------------------------------------------------------------------------
 
+_JOINED = re.compile(r"\b(?:or|and|but|nor)\W*$", re.IGNORECASE)
+_VERBS = ("entails", "entailed", "entail", "contradicts", "contradicted", "contradict", "contradictory")
 _INFLECTED = {
     "entailment": r"entail(?:ment|s|ed)?",
     "contradiction": r"contradict(?:ion|s|ed|ory)?",
@@ -239,7 +281,12 @@ def _labels_in(text: str, labels: Sequence[str]) -> str | None:
         pattern = _INFLECTED.get(label.casefold(), re.escape(label))
         for match in re.finditer(rf"(?<![\w-])(?:{pattern})(?![\w-])", text, re.IGNORECASE):
             before, after = text[max(0, match.start() - 40) : match.start()], text[match.end() :]
-            if not DENIED.search(before) and not DENIED_AFTER.match(after):
+            is_verb = match[0].casefold() in _VERBS  # `the premise entails it`
+            if (
+                (is_verb or introduces_value(before) or _JOINED.search(before))
+                and not DENIED.search(before)
+                and not DENIED_AFTER.match(after)
+            ):
                 found.append(label)
                 break
     return " or ".join(found) if found else None

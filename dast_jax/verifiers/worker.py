@@ -10,8 +10,7 @@ read. With a `function` in CONFIG, what that task is in CONFIG's `functions`, th
 is called instead, and nothing that the table does not hold: `outcome` is then a verdict, "raised", or
 "unusable" for what is none. It is null where memory ran out.
 
-The kernel ends it where a comparison takes more CPU time than allowed (SIGPROF, whose default action is to
-end the process, works inside long C calls, where a Python handler would wait), or more memory (RLIMIT_AS).
+It ends where a comparison takes more CPU time or memory than allowed (`runtime.limits`).
 """
 
 from __future__ import annotations
@@ -21,15 +20,14 @@ import json
 import logging
 import os
 import re
-import resource
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TextIO
 
+from dast_jax.runtime.limits import ProcessLimits
+
 __all__ = ["main"]
 
-_MIB = 1 << 20
 _SAFE_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 _CONSTANTS = frozenset(["pi", "E", "I", "oo", "zoo", "nan"])
@@ -52,9 +50,11 @@ def main(argv: list[str]) -> int:
         text = str(error) if isinstance(error, _UnusableError) else f"{type(error).__name__}: {error}"
         _write(replies, ["error", text])
         return 1
-    _limit_resources(config["memory_mb"], writes=bool(config["function"]))
+    limits = ProcessLimits(
+        cpu_seconds=config["cpu_seconds"], memory_mb=config["memory_mb"], writes=bool(config["function"])
+    )
     _write(replies, ["ready", os.getpid()])
-    _serve(sys.stdin, replies, judge, config["cpu_seconds"])
+    _serve(sys.stdin, replies, judge, limits)
     return 0
 
 
@@ -69,15 +69,14 @@ class Outcome(NamedTuple):
 Judge = Callable[[str, str, Any], Outcome]
 
 
-def _serve(requests: TextIO, replies: TextIO, judge: Judge, cpu_seconds: float) -> None:
+def _serve(requests: TextIO, replies: TextIO, judge: Judge, limits: ProcessLimits) -> None:
     for line in requests:
         number, reference, answer, tolerance = json.loads(line)
-        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         try:
-            outcome = judge(reference, answer, tolerance)
+            with limits.task():
+                outcome = judge(reference, answer, tolerance)
         except MemoryError:
             outcome = Outcome(None, "memory limit")
-        signal.setitimer(signal.ITIMER_PROF, 0)
         _write(replies, [number, *outcome])
         if outcome.outcome is None:
             return  # a fresh process is better than one whose memory is in pieces
@@ -86,15 +85,6 @@ def _serve(requests: TextIO, replies: TextIO, judge: Judge, cpu_seconds: float) 
 def _write(replies: TextIO, message: list[Any]) -> None:
     replies.write(json.dumps(message) + "\n")
     replies.flush()
-
-
-def _limit_resources(memory_mb: int, *, writes: bool) -> None:
-    limits = [("AS", memory_mb * _MIB), ("CORE", 0)]
-    for name, soft in limits if writes else [*limits, ("FSIZE", 0)]:
-        kind = getattr(resource, f"RLIMIT_{name}")
-        hard = resource.getrlimit(kind)[1]
-        limit = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
-        resource.setrlimit(kind, (limit, limit))
 
 
 class _UnusableError(Exception):
@@ -145,7 +135,7 @@ def _load(float_rounding: int) -> Judge:
     from math_verify import verify
     from math_verify.parser import parse_latex_cached
 
-    from dast_jax.verifiers.exact import certainly_different, equal_constants
+    from dast_jax.verifiers.exact import certainly_different, equal_constants, imaginary_unit
 
     logging.disable(logging.CRITICAL)
     _close_eval()
@@ -167,6 +157,7 @@ def _load(float_rounding: int) -> Judge:
             except Exception:  # a grammar of this size fails in too many ways to name
                 return Outcome(False, f"the {name} cannot be read as mathematics")
         try:
+            parsed = imaginary_unit(parsed)
             same = equal_constants(parsed[0], parsed[1], float_rounding)
             if same is None:
                 same = verify(
@@ -254,14 +245,21 @@ _LARGEST_POWER = 1_000
 
 _FUNCTION = re.compile(r"(?<![\\a-zA-Z])(exp|ln|log|sin|cos|tan)(?=\s*\()")
 _POWER_THEN_INDEX = re.compile(r"([A-Za-z])\^(\{[^{}]*\}|\w)_(\{[^{}]*\}|\w)")
+_DEGREES = re.compile(
+    r"(?P<function>\\(?:sin|cos|tan|cot|sec|csc)(?:\^(?:\d|\{-?\d+\}))?)\s*(?P<open>\(|\{)?\s*"
+    r"(?P<degrees>-?\d{1,6}(?:\.\d{1,6})?)\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ)\s*(?(open)[)}])",
+    re.ASCII,
+)
 _SIGNS = str.maketrans(
     {"×": "\\times ", "·": "\\cdot ", "÷": "\\div ", "≤": "\\leq ", "≥": "\\geq ", "≠": "\\neq "}
 )
 
 
 def _latex(text: str) -> str:
-    """Return `text` in LaTeX where it is nearly that: `exp(9)`, `v^2_0`, `3×4`."""
-    text = _FUNCTION.sub(r"\\\1", text)
+    r"""Return `text` in LaTeX where it is nearly that: `exp(9)`, `v^2_0`; `\cos 36^\circ` in radians."""
+    text = _FUNCTION.sub(r"\\\1", text).replace("\\log_e", "\\ln").replace("\\log_{e}", "\\ln")
+    if "circ" in text:
+        text = _DEGREES.sub(r"\g<function>(\\frac{\g<degrees>\\pi}{180})", text)
     return _POWER_THEN_INDEX.sub(r"\1_\3^\2", text).translate(_SIGNS)
 
 

@@ -18,7 +18,6 @@ CHAT = (
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
     """The tiny model with a character tokenizer and a chat template."""
-    import jax.numpy as jnp
     import tiny_llama
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -37,7 +36,7 @@ def folder(tmp_path_factory) -> Path:
     fast.chat_template = CHAT
     config = config_from_dict(tiny_llama.CONFIG, "tiny")
     template, tensors = abstract_model(config)[1], tiny_llama.tensors()
-    params = build_params(template, config, tensors.__getitem__, lambda path, array: jnp.asarray(array))
+    params = build_params(template, config, tensors.__getitem__)
     path = tmp_path_factory.mktemp("model")
     save_model(path, config, params, Ours(fast, eos_ids=tiny_llama.EOS))
     return path

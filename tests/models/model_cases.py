@@ -38,7 +38,7 @@ def case(name: str, **settings: Any) -> tuple[LlamaConfig, nnx.GraphDef, nnx.Sta
     return (
         config,
         graphdef,
-        build_params(template, config, tensors.__getitem__, lambda _, a: jax.numpy.asarray(a)),
+        build_params(template, config, tensors.__getitem__),
     )
 
 

@@ -203,7 +203,7 @@ def test_the_tpu_kernel_computes_the_same(window):
 def test_it_compiles_for_tpus_with_the_kernel_and_little_memory(chips, monkeypatch):
     """8,192 tokens and 16 heads a chip: one array of scores would be 4.3 GB."""
     pytest.importorskip(
-        "libtpu", reason="libtpu, the TPU compiler, is not installed (pip install libtpu==0.0.42)"
+        "libtpu", reason="libtpu, the TPU compiler, is not installed (pip install 'dast_jax[plan]')"
     )
     for name, value in {
         "TPU_SKIP_MDS_QUERY": "1",

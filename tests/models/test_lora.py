@@ -66,7 +66,7 @@ def merged_by_hand(tensors, scale=1.5):
 
 def logits_of(tensors):
     graphdef, template = abstract_model(CONFIG)
-    params = build_params(template, CONFIG, tensors.__getitem__, lambda _, a: jax.numpy.asarray(a))
+    params = build_params(template, CONFIG, tensors.__getitem__)
     return np.asarray(forward(graphdef, params, *inputs(NAME)))
 
 
@@ -91,9 +91,7 @@ def test_merged_weights_are_those_with_the_product_added(adapted):
     _, params, folder = adapted
     plain = merged(params, LORA)
     expected = merged_by_hand(peft_tensors())
-    by_hand = build_params(
-        abstract_model(CONFIG)[1], CONFIG, expected.__getitem__, lambda _, a: jax.numpy.asarray(a)
-    )
+    by_hand = build_params(abstract_model(CONFIG)[1], CONFIG, expected.__getitem__)
     for ours, theirs in zip(jax.tree.leaves(plain), jax.tree.leaves(by_hand), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
     read = load_with(folder)
@@ -178,9 +176,7 @@ def test_rank_stabilized_scale_and_a_part_of_the_layers_are_read(tmp_path):
     assert adapter.scale == 3.0  # 6 / √4
     read = load_with(folder)
     by_hand = merged_by_hand(some, scale=3.0)
-    expected = build_params(
-        abstract_model(CONFIG)[1], CONFIG, by_hand.__getitem__, lambda _, a: jax.numpy.asarray(a)
-    )
+    expected = build_params(abstract_model(CONFIG)[1], CONFIG, by_hand.__getitem__)
     for ours, theirs in zip(jax.tree.leaves(read), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
     with pytest.raises(UserError, match=r"rank 4.*training\.lora\.rank=4 .*alpha=12 .*\[q_proj, down_proj\]"):

@@ -13,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 @pytest.fixture(scope="session")
 def tiny():
     """(config, graphdef, params) of the tiny model."""
-    import jax.numpy as jnp
     import tiny_llama
 
     from dast_jax.models.hf import build_params, config_from_dict
@@ -22,7 +21,7 @@ def tiny():
     config = config_from_dict(tiny_llama.CONFIG, "tiny")
     graphdef, template = abstract_model(config)
     tensors = tiny_llama.tensors()
-    params = build_params(template, config, tensors.__getitem__, lambda path, array: jnp.asarray(array))
+    params = build_params(template, config, tensors.__getitem__)
     return config, graphdef, params
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from dast_jax.store import comparison_results, evaluation_results, results
+from dast_jax.store import comparison_results, evaluation_results, plan_results, results
 from dast_jax.store.schema_docs import documented, filled
 from tests.helpers_fake_run import make_run
 
@@ -36,7 +36,7 @@ def inside(kind: object) -> set[type]:
     return found.union(*map(inside, parts))  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("module", [results, evaluation_results, comparison_results])
+@pytest.mark.parametrize("module", [results, evaluation_results, comparison_results, plan_results])
 def test_every_type_is_documented(module: object) -> None:
     written = [value for value in vars(module).values() if hasattr(value, "schema")]
     assert written

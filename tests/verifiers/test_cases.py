@@ -17,8 +17,6 @@ ROWS = [json.loads(line) for line in Path(__file__).with_name("cases.jsonl").rea
 NOT_READ = {
     # An intermediate result is written like this too, and the sentence after it has another quantity.
     "The result is 42. There were 3 steps.",
-    # The letter i is a variable unless the other side makes it the imaginary unit.
-    "\\boxed{\\sqrt{-1}}",
     # Two letters are a word (`no`, `on`), which equals no other word.
     "\\boxed{ba}",
 }

@@ -54,6 +54,9 @@ NOT_FIVE = """
     $5 or $6, as you like
     5 to 6 apples in all
     5-6 apples in all
+    5 dollars and 50 cents
+    5 hours and 30 minutes
+    5 feet 3 inches
     5 + 3 = 8 apples in total
     $5 - $3 = $2 in all
     2x + 5 for all x
@@ -74,7 +77,6 @@ FIVE = """
     5, and 3 of them are red
     5 apples and 3 pears
     5 apples (2 red and 3 green)
-    5 dollars and 50 cents
     5 dollars or 500 cents
     5 or 10/2, as you like
     5, as the difference between them is 3
@@ -107,7 +109,8 @@ PROSE = [
     ("0.5", "The answer is 1/2 or 50%, as half of them are red.", CORRECT),
     ("0.5", "The answer is 1/2 or 60%, as more of them are red.", INCORRECT),
     ("2/3", "The answer is 2/3 = 0.67 of it all.", CORRECT),
-    ("18", "The answer is 18 dollars and 50 cents.", CORRECT),
+    ("18", "The answer is 18 dollars and 50 cents.", INCORRECT),
+    ("18.50", "The answer is 18 dollars and 50 cents.", CORRECT),
     ("5", r"\boxed{\text{not } x = 5}", INCORRECT),
 ]
 

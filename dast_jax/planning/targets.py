@@ -1,0 +1,141 @@
+"""What a plan is for: TPU chips by their topology, GPUs by kind, CPU devices, or what is there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dast_jax.errors import UserError
+from dast_jax.metrics.devices import Peak, peak_of
+from dast_jax.options import nearest
+
+__all__ = ["Target", "find_target"]
+
+_TPUS = ("v4", "v5e", "v5p", "v6e")
+_GPUS = {
+    "h100": "NVIDIA H100 80GB HBM3",
+    "h200": "NVIDIA H200",
+    "a100": "NVIDIA A100-SXM4-80GB",
+    "a100-40gb": "NVIDIA A100-SXM4-40GB",
+    "l4": "NVIDIA L4",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Devices to plan for.
+
+    `devices` are what to compile for; where there is no compiler for them here (not `compiled`), CPU devices
+    take their places and everything is estimated by formula. `peak` is that of one device, None where it is
+    not known, and `memory` the bytes that programs may use of it.
+    """
+
+    name: str
+    kind: str
+    platform: str
+    devices: Sequence[Any]
+    compiled: bool
+    peak: Peak | None
+    memory: float | None
+
+
+def find_target(topology: str | None) -> Target:
+    """Return the target that `--topology` names: `v5p:2x2x1`, `h100:8`, `cpu:8`, or what is there.
+
+    Must be called before jax has started, where virtual CPU devices are named. Raises `UserError` for a name
+    that is none, and where libtpu, the TPU compiler, is not installed.
+    """
+    if topology is None:
+        return _local()
+    kind, _, shape = topology.lower().partition(":")
+    if kind == "cpu" and re.fullmatch(r"[1-9]\d*", shape):
+        return _target(f"cpu:{shape}", _cpu_devices(int(shape), topology))
+    if kind in _GPUS and re.fullmatch(r"([1-9]\d*)?", shape):
+        peak = peak_of(_GPUS[kind])
+        assert peak is not None
+        count = int(shape or 1)
+        return Target(
+            name=f"{kind}:{count}",
+            kind=_GPUS[kind],
+            platform="gpu",
+            devices=_cpu_devices(count, topology),
+            compiled=False,
+            peak=peak,
+            memory=peak.memory,
+        )
+    if kind in _TPUS and re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", shape):
+        return _tpu(kind, shape)
+    raise UserError(
+        f"--topology {topology}: is no topology{nearest(kind, (*_TPUS, *_GPUS, 'cpu'))}; write the chips of "
+        "a TPU slice as v5p:2x2x1, v5e:4x4 or v6e:2x4, GPUs as h100:8 or l4:1, and CPU devices as cpu:8"
+    )
+
+
+def _tpu(kind: str, shape: str) -> Target:
+    # The compiler asks for the metadata of a TPU host, and refuses a second process, unless told otherwise.
+    for name, value in {
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_ACCELERATOR_TYPE": f"{kind}-4",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+        "JAX_PLATFORMS": "cpu",
+    }.items():
+        os.environ.setdefault(name, value)
+    from jax.experimental import topologies
+
+    try:
+        devices = topologies.get_topology_desc(f"{kind}:{shape}", "tpu").devices
+    except RuntimeError as error:
+        if "not installed" in str(error):
+            raise UserError(
+                f"--topology {kind}:{shape}: libtpu, the TPU compiler, is not installed; "
+                "pip install -c constraints.txt 'dast_jax[plan]'"
+            ) from None
+        raise UserError(
+            f"--topology {kind}:{shape}: the TPU compiler has no such slice ({str(error)[:120]}); name the "
+            "chips of one, as v5p:2x2x1"
+        ) from None
+    return _target(f"{kind}:{shape}", devices)
+
+
+def _cpu_devices(count: int, topology: str) -> Sequence[Any]:
+    import jax
+
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with contextlib.suppress(RuntimeError):  # jax has started: what there is must do
+            jax.config.update("jax_platforms", "cpu")
+            jax.config.update("jax_num_cpu_devices", count)
+    devices = jax.devices("cpu")
+    if len(devices) < count:
+        raise UserError(
+            f"--topology {topology}: jax has started with {len(devices)} CPU devices already; plan in a new "
+            "process"
+        )
+    return devices[:count]
+
+
+def _local() -> Target:
+    import jax
+
+    devices = jax.devices()
+    return _target(f"{len(devices)} x {devices[0].device_kind}, which are here", devices)
+
+
+def _target(name: str, devices: Sequence[Any]) -> Target:
+    from dast_jax.sampling.automatic import device_memory
+
+    kind = devices[0].device_kind
+    memory = device_memory(devices[0])
+    return Target(
+        name=name,
+        kind=kind,
+        platform=devices[0].platform,
+        devices=devices,
+        compiled=True,
+        peak=peak_of(kind),
+        memory=memory or None,
+    )

@@ -1,0 +1,162 @@
+"""What a compiled program executes, against closed forms."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from dast_jax.planning.hlo import executed
+
+ROWS, WIDTH, DEEP = 32, 64, 48
+
+
+def compiled(function, *shapes, **settings):
+    return jax.jit(function, **settings).lower(*shapes).compile()
+
+
+def shape(*lengths, **settings):
+    return jax.ShapeDtypeStruct(lengths, jnp.float32, **settings)
+
+
+def layers(x, weights):
+    """Two products for each of the stacked layers."""
+    return jax.lax.scan(lambda x, w: (jnp.sin(jnp.sin(x @ w) @ w.T), None), x, weights)[0]
+
+
+@pytest.mark.parametrize("count", [3, 7])
+def test_a_loop_of_known_length_is_multiplied(count):
+    program = compiled(layers, shape(ROWS, WIDTH), shape(count, WIDTH, DEEP))
+    found = executed(program.as_text())
+    assert found.flops == count * 2 * 2 * ROWS * WIDTH * DEEP
+    assert found.uncounted == ()
+    # The compiler counts the body once, and elementwise operations besides.
+    once = executed(program.as_text(), lambda where: 1.0).flops
+    assert once <= program.cost_analysis()["flops"] < 1.5 * once
+
+
+def test_loops_within_loops_are_multiplied():
+    def nested(x, weights):
+        return jax.lax.fori_loop(0, 5, lambda _, x: layers(x, weights), x)
+
+    found = executed(compiled(nested, shape(ROWS, WIDTH), shape(3, WIDTH, DEEP)).as_text())
+    assert found.flops == 5 * 3 * 2 * 2 * ROWS * WIDTH * DEEP
+
+
+def test_a_loop_that_follows_the_data_takes_the_number_of_its_scope():
+    def repeated(x, w, count):
+        with jax.named_scope("chunks"):
+            return jax.lax.fori_loop(0, count, lambda _, x: jnp.sin(x @ w), x)
+
+    text = compiled(
+        repeated, shape(ROWS, WIDTH), shape(WIDTH, WIDTH), jax.ShapeDtypeStruct((), np.int32)
+    ).as_text()
+    product = 2 * ROWS * WIDTH * WIDTH
+    assert executed(text, lambda where: 9.0 if "chunks" in where else None).flops == 9 * product
+    unknown = executed(text)
+    assert unknown.flops == product
+    assert ["chunks" in where for where in unknown.uncounted] == [True]
+
+
+def test_gradients_and_rematerialization_are_counted():
+    def loss(weights, x):
+        body = jax.checkpoint(lambda x, w: (jnp.sin(x @ w), None), prevent_cse=False)
+        return jax.lax.scan(body, x, weights)[0].sum()
+
+    shapes = shape(4, WIDTH, WIDTH), shape(ROWS, WIDTH)
+    found = executed(compiled(jax.grad(loss), *shapes).as_text())
+    product = 2 * ROWS * WIDTH * WIDTH
+    # forward, again, and two for the gradients, of which the first layer needs one
+    assert found.flops in (4 * 4 * product, (4 * 4 - 1) * product)
+
+
+def test_memory_traffic_of_one_operation():
+    size = 4 * 1024 * 1024
+    found = executed(compiled(lambda x: x * 2 + 1, shape(1024, 1024)).as_text())
+    assert found.memory == 2 * size
+
+
+def test_a_slice_of_a_stack_is_read_and_not_the_stack():
+    text = compiled(lambda x, i: x[i] * 2, shape(64, 1024), jax.ShapeDtypeStruct((), np.int32)).as_text()
+    assert executed(text).memory < 4 * 4 * 1024
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return jax.make_mesh((4,), ("x",), axis_types=(AxisType.Auto,))
+
+
+@pytest.mark.parametrize(
+    ("collective", "kind", "sent"),
+    [
+        (functools.partial(jax.lax.psum, axis_name="x"), "all-reduce", 2 * 3 / 4),
+        (functools.partial(jax.lax.all_gather, axis_name="x"), "all-gather", 3),
+        (functools.partial(jax.lax.psum_scatter, axis_name="x"), "reduce-scatter", 3 / 4),
+    ],
+)
+def test_bytes_over_the_interconnect(mesh, collective, kind, sent):
+    def body(x):
+        step = lambda total, _: (total + collective(x + total).sum(), None)  # noqa: E731
+        return jax.lax.scan(step, jnp.float32(0), None, length=6)[0][None]
+
+    program = jax.shard_map(body, mesh=mesh, in_specs=P("x"), out_specs=P("x"), check_vma=False)
+    text = compiled(program, shape(4 * 4, 256, sharding=NamedSharding(mesh, P("x")))).as_text()
+    found = executed(text)
+    if kind not in found.collectives:
+        pytest.skip(f"this compiler writes {sorted(found.collectives)} instead of {kind}")
+    assert found.collectives[kind] == 6
+    assert found.interconnect == pytest.approx(6 * sent * 4 * 4 * 256)
+
+
+TPU = """\
+HloModule step, is_scheduled=true
+
+%fused (p: bf16[512,1024], w: bf16[1024,8,128]) -> bf16[512,8,128] {
+  %p = bf16[512,1024]{1,0:T(8,128)(2,1)} parameter(0)
+  %w = bf16[1024,8,128]{2,0,1:T(8,128)(2,1)} parameter(1)
+  %a = bf16[512,1,1024]{2,0,1:T(8,128)(2,1)} reshape(%p)
+  ROOT %conv = bf16[512,8,128]{2,0,1} convolution(%a, %w), window={size=8 pad=7_7 rhs_reversal=1}, dim_labels=b0f_i0o->b0f
+}
+
+%body (state: (s32[], bf16[512,8,128])) -> (s32[], bf16[512,8,128]) {
+  %state = (s32[]{:T(128)}, bf16[512,8,128]{2,0,1}) parameter(0)
+  %i = s32[]{:T(128)} get-tuple-element(%state), index=0
+  %x = bf16[512,1024]{1,0:T(8,128)(2,1)S(1)} constant({...})
+  %k = bf16[1024,8,128]{2,0,1:T(8,128)(2,1)} constant({...})
+  %fusion = bf16[512,8,128]{2,0,1} fusion(%x, %k), kind=kOutput, calls=%fused
+  %g = bf16[512,8,128]{2,0,1} all-reduce(%fusion), channel_id=1, replica_groups=mesh['a'=4,'b'=2] {'a'}, to_apply=%add
+  ROOT %out = (s32[]{:T(128)}, bf16[512,8,128]{2,0,1}) tuple(%i, %g)
+}
+
+%condition (state: (s32[], bf16[512,8,128])) -> pred[] {
+  %state.1 = (s32[]{:T(128)}, bf16[512,8,128]{2,0,1}) parameter(0)
+  %limit = s32[]{:T(128)} constant(12)
+  %i.1 = s32[]{:T(128)} get-tuple-element(%state.1), index=0
+  ROOT %lt = pred[]{:T(512)} compare(%i.1, %limit), direction=LT
+}
+
+ENTRY %main (start: (s32[], bf16[512,8,128])) -> (s32[], bf16[512,8,128]) {
+  %start = (s32[]{:T(128)}, bf16[512,8,128]{2,0,1}) parameter(0)
+  %q = bf16[8,512,128]{2,1,0} constant({...})
+  %segments = s32[512,128]{1,0} constant({...})
+  %splash_mha_fwd_segmented_residuals.2 = bf16[8,512,128]{2,1,0} custom-call(%segments, %q, %q, %q), custom_call_target="tpu_custom_call"
+  ROOT %while = (s32[]{:T(128)}, bf16[512,8,128]{2,0,1}) while(%start), condition=%condition, body=%body
+}
+"""  # noqa: E501
+
+
+def test_the_text_of_the_tpu_compiler():
+    """A product written as a convolution over heads, a kernel, and a mesh axis as a group; 12 times each."""
+    found = executed(TPU)
+    product = 2 * 512 * 1024 * 8 * 128
+    kernel = 2 * 2 * 8 * 128 * 512 * 512  # one block, so no half of it is left out
+    assert found.flops == 12 * product + kernel
+    assert found.collectives == {"all-reduce": 12}
+    assert found.interconnect == 12 * 2 * 3 / 4 * 2 * 512 * 8 * 128
+    # In the loop: the weights are read, the product written, read and written by the sum; x is on the chip.
+    loop = 12 * 2 * (1024 * 8 * 128 + 3 * 512 * 8 * 128)
+    once = 4 * 2 * 8 * 512 * 128 + 4 * 512 * 128
+    assert found.memory == pytest.approx(loop + once, rel=1e-5)  # and the numbers that the condition compares
