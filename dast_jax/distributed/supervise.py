@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import importlib
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -54,7 +53,8 @@ def supervise(module: str, arguments: Sequence[str], silence: int) -> int:
         with contextlib.suppress(ProcessLookupError):
             child.send_signal(signal.SIGKILL if again else number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    known = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))  # Windows: no SIGHUP
+    for number in (found for found in known if found is not None):
         if signal.getsignal(number) != signal.SIG_IGN:
             before[number] = signal.signal(number, pass_on)
     try:
@@ -80,7 +80,10 @@ def _main(module: str, *arguments: str) -> None:
     """Run the command in this process, which ends with its parent."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     sys.argv = [module, *arguments]
     code: int = importlib.import_module(module).main(arguments)
     sys.stdout.flush()
