@@ -12,7 +12,9 @@ from typing import Any
 from dast_jax.config import RunConfig
 from dast_jax.data.own_exemplars import read_exemplars, shown
 from dast_jax.data.prompts import PromptBuilder
+from dast_jax.distributed.group import current, tell
 from dast_jax.errors import UserError
+from dast_jax.loop.lead import LeadingEngine, same_keys, tell_open
 from dast_jax.loop.policy import BASE, Policy
 from dast_jax.loop.problems import Problems, load_problems, queries_digest
 from dast_jax.models.layout import check_divides, replicated
@@ -55,8 +57,10 @@ PROBE = 2**20
 
 
 def make_engine(policy: Policy, options: SamplingOptions) -> Engine:
-    """Return a sampling engine for the policy's model."""
-    return Engine(
+    """Return a sampling engine for the policy's model, which leads those of other processes."""
+    group = current()
+    kind = LeadingEngine if group is not None and group.leads else Engine
+    return kind(
         policy.sampling_graphdef,
         policy.for_sampling(BASE),
         tokenizer=policy.tokenizer,
@@ -108,7 +112,9 @@ def open_context(
     config: RunConfig, store: RunStore, verifier: Verifier, *, tools: Tools, on_progress: OnProgress = silent
 ) -> Context:
     """Load the model and the queries, and make the engines. Raises `UserError` for what cannot be used."""
+    keys = same_keys(config)
     config = dataclasses.replace(config, model=_with_kept_model(config.model, store))
+    tell_open(keys, config.model, store.path)
     policy = Policy(config, store.path / "checkpoints")
     _choose(store, "model", policy.options, OF_DEVICE, config.model)
     _check_layout(config, policy)
@@ -142,9 +148,11 @@ def open_context(
 def facts(context: Context) -> RunFacts:
     """Return what is known before the first stage: sizes, sources, skipped queries."""
     problems = context.problems
+    digest = context.policy.base_digest
+    tell("model", digest=digest)
     return RunFacts(
         parameters=context.policy.parameters,
-        model_digest=context.policy.base_digest,
+        model_digest=digest,
         model_revision=context.policy.revision,
         trained_parameters=context.policy.trained_parameters,
         device=_device(context.policy),
@@ -252,7 +260,12 @@ def _choose(store: RunStore, section: str, chosen: Any, names: Sequence[str], gi
 def _with_kept_model(options: ModelOptions, store: RunStore) -> ModelOptions:
     """Return `options` with what was chosen when the run began, where they leave it open."""
     kept = store.config.get("model", {})
-    left = {name: kept[name] for name in OF_DEVICE if name in kept and getattr(options, name) == "auto"}
+    # Earlier versions had true and false for remat, which is chosen anew.
+    left = {
+        name: kept[name]
+        for name in OF_DEVICE
+        if isinstance(kept.get(name), str) and getattr(options, name) == "auto"
+    }
     return dataclasses.replace(options, **left)
 
 

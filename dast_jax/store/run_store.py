@@ -71,6 +71,7 @@ class RunStore:
         self._mirror = mirror
         self._metrics: MetricsLog | None = None
         self._handler: logging.Handler | None = None
+        self._upward: logging.Handler | None = None
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -142,9 +143,15 @@ class RunStore:
             self._metrics.close()
             self._metrics = None
         if self._handler is not None:
-            logging.getLogger("dast_jax").removeHandler(self._handler)
+            logger = logging.getLogger("dast_jax")
+            logger.removeHandler(self._handler)
             self._handler.close()
             self._handler = None
+            if self._upward is not None:
+                logger.removeHandler(self._upward)
+                logger.setLevel(logging.NOTSET)
+                logger.propagate = True
+                self._upward = None
         try:
             if self._mirror is not None:
                 self._mirror.stop()
@@ -159,8 +166,11 @@ class RunStore:
         handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("dast_jax")
         logger.addHandler(handler)
-        if logger.level == logging.NOTSET:
+        if logger.level == logging.NOTSET:  # nobody has asked for lines of level INFO but the file
             logger.setLevel(logging.INFO)
+            logger.propagate = False
+            self._upward = _Upward()
+            logger.addHandler(self._upward)
         self._handler = handler
 
     # -- stages ----------------------------------------------------------------------------------
@@ -356,6 +366,14 @@ class RunStore:
         if self._metrics is None:
             self._metrics = MetricsLog(self.path, settings.logging, self.config)
         return self._metrics
+
+
+class _Upward(logging.Handler):
+    """Passes records on to the root logger by that logger's level, as if this package's were not set."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.root.level:
+            logging.root.handle(record)
 
 
 class _LogFile(logging.FileHandler):

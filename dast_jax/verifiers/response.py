@@ -87,11 +87,9 @@ def _own_problem(text: str) -> str:
     A response that opens with the problem restates it; one that takes it apart counts its questions
     (`Question 1: …`) before it announces an answer. After a colon (`To restate:`) nothing is cut.
     """
-    if (
-        any(hint in text for hint in ("|>", "[INST]", "</s>", "<end_of_turn>", "<eos>"))
-        and (turn := _TURN.search(text, 1)) is not None
-    ):
-        text = text[: turn.start()].rstrip()
+    if "|>" in text or "[INST]" in text or "</s>" in text or "<end_of_turn>" in text or "<eos>" in text:
+        turn = _TURN.search(text, 1)
+        text = text if turn is None else text[: turn.start()].rstrip()
     steps, first = 0, -1
     opening = len(text) - len(text.lstrip()) if text[:1].isspace() else 0
     for match in _PROBLEM.finditer("\n" + text):

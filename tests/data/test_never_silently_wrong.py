@@ -42,6 +42,25 @@ def csv(path: Path, text: str) -> Path:
     return file
 
 
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ('{"question": "q", "answer": 1e999}', "the number 1e999 is too large; write it as text"),
+        ('{"question": "q", "answer": ' + "9" * 5_000 + "}", "a number of 5,000 digits; write it as text"),
+        ('{"question": "q", "answer": ' + "[" * 50_000, "too many lists or objects within each other"),
+        (
+            '{"question": {"stem": "q", "choices": [{"label": "A", "text": "x"}, {"label": "A", "text": "y"}]'
+            '}, "answerKey": "A"}',
+            "no question or no answer",
+        ),
+    ],
+)
+def test_what_would_become_another_value(tmp_path, row, why):
+    file = tmp_path / "d.jsonl"
+    file.write_text(row + "\n")
+    assert why in refused(file)
+
+
 # --- answers ------------------------------------------------------------------------------------------
 
 
