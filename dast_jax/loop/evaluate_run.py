@@ -38,10 +38,11 @@ def evaluate_run(
     those of the run's own evaluation. Raises `UserError` where there is no such run, round or data.
     """
     store = RunStore.read(folder)
+    config = build_config(store.config)
     config = dataclasses.replace(
-        build_config(store.config),
+        config,
         model=options.model,
-        mesh=options.mesh,
+        mesh=dataclasses.replace(config.mesh, **vars(options.mesh)),
         prompts=options.prompts,
         verifier=options.verifier,
     )
