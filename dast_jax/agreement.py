@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from dast_jax.reporting.agreement_tables import print_agreement
     from dast_jax.store.typed_json import write_result
 
-    result = measure_agreement(options, on_progress=ProgressDisplay())
+    with ProgressDisplay() as progress:
+        result = measure_agreement(options, on_progress=progress)
     if out:
         write_result(out, result)
     print_agreement(result)

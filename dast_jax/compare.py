@@ -24,6 +24,7 @@ ARGUMENTS = Arguments(
     Flag("--quick", switch=True, help="the shorter study of the section `quick`"),
     Flag("--gates", switch=True, help="only measure the gates: whether this study can tell methods apart"),
     Flag("--out", help="folder of the study (default: runs/NAME)"),
+    example="--config quickstart --quick",
 )
 
 
@@ -42,16 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         study = study.shortened()
     out = Path(args.out or Path("runs") / study.options.name)
     if args.gates or study.options.gates:
-        print_gates(run_gates(study, out, on_progress=ProgressDisplay()))
+        with ProgressDisplay() as progress:
+            gates = run_gates(study, out, on_progress=progress)
+        print_gates(gates)
         print(f"gates: {out / 'gates.json'}")
     if args.gates:
         return 0
-    diverged = run_study(
-        study,
-        out,
-        after_each=lambda diverged: write_comparison(study, out, diverged),
-        on_progress=ProgressDisplay(),
-    )
+    with ProgressDisplay() as progress:
+        diverged = run_study(
+            study,
+            out,
+            after_each=lambda diverged: write_comparison(study, out, diverged),
+            on_progress=progress,
+        )
     print_comparison(read_result(Comparison, out / "comparison.json"))
     print(f"comparison: {out / 'comparison.json'} and {out / 'comparison.html'}")
     return DivergedError.exit_code if diverged else 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dast_jax.data.options import DataOptions, PromptOptions
+from dast_jax.distributed.options import DistributedOptions
 from dast_jax.errors import UserError
 from dast_jax.inference.options import EvaluationOptions
 from dast_jax.loop.options import RunOptions
@@ -45,6 +46,7 @@ class RunConfig:
     run: RunOptions
     model: ModelOptions
     mesh: RunMeshOptions
+    distributed: DistributedOptions
     data: DataOptions
     prompts: PromptOptions
     sampling: SamplingOptions
@@ -68,6 +70,7 @@ _PLAIN_SECTIONS: dict[str, type] = {
     "run": RunOptions,
     "model": ModelOptions,
     "mesh": RunMeshOptions,
+    "distributed": DistributedOptions,
     "data": DataOptions,
     "prompts": PromptOptions,
     "sampling": SamplingOptions,

@@ -2,7 +2,7 @@
 
 import errno
 
-__all__ = ["DivergedError", "InterruptedRunError", "UserError", "disk_full"]
+__all__ = ["DivergedError", "EndedError", "InterruptedRunError", "UserError", "disk_full"]
 
 
 class UserError(Exception):
@@ -21,6 +21,14 @@ class InterruptedRunError(Exception):
     """The run was stopped from outside (signal, full disk); the same command resumes it."""
 
     exit_code = 75
+
+
+class EndedError(Exception):
+    """Process 0 of a run on several has ended it, with this exit code."""
+
+    def __init__(self, code: int, message: str):
+        super().__init__(message)
+        self.exit_code = code
 
 
 def disk_full(error: BaseException) -> str | None:

@@ -1,4 +1,4 @@
-"""`python -m dast_jax.export --run DIR --out DIR [--push OWNER/NAME] [round=1]`: a run's policy, exported.
+"""`python -m dast_jax.export --run DIR --out DIR [--push OWNER/NAME] [round=best]`: a run's policy, exported.
 
 The folder is a Hugging Face model that transformers and vLLM load.
 """
@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.push:
         check_push(args.push)
     round = export_run(Path(args.run), Path(args.out), options)
-    print(f"{args.out}: the policy after round {round}")
+    best = ", the best" if options.round == "best" else ""
+    print(f"{args.out}: the policy after round {round}{best}")
     if args.push:
         print(push_folder(Path(args.out), args.push))
 

@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     out = output_path(args.out)
     prompts = read_prompts(args.data)
-    found = sample_prompts(prompts, options, source=args.data, on_progress=ProgressDisplay())
+    with ProgressDisplay() as progress:
+        found = sample_prompts(prompts, options, source=args.data, on_progress=progress)
     write_responses(out, found.responses)
     if found.skipped:
         print(visible(f"warning: {args.data}: {too_long(found.skipped)}"), file=sys.stderr)

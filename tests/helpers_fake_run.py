@@ -341,6 +341,9 @@ def _sample(name: str, i: int, level: str, correct: bool, evil: str) -> SampleRo
         text=f"{a}+{b}={a + b}. {a + b}*{c}={(a + b) * c}. {(a + b) * c}-5={said}.\n#### {said}{evil}",
         verdict="correct" if correct else "incorrect",
         extracted=f"{said}{evil}",
+        tokens=40 + i,
+        truncated=i % 3 == 1,
+        runaway=i % 3 == 2,
     )
 
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 GROUPS = (
     {"records", "errors", "version"},
     {"options", "runtime"},
-    {"models", "estimators", "llm", "metrics", "assets"},
+    {"models", "estimators", "llm", "metrics", "assets", "distributed"},
     {"reporting", "methods", "sampling", "training", "verifiers", "data", "store"},
     {"loop", "inference", "config", "planning"},
     {"study"},

@@ -39,6 +39,7 @@ class _NoText:
 class _Model:
     def __init__(self, work: Work):
         folder = open_folder(work.model)
+        self.config = folder.config
         self.graphdef, template = abstract_model(folder.config)
         self.params = build_params(template, folder.config, folder.read, lambda _, array: jnp.asarray(array))
         self.work = work

@@ -37,8 +37,8 @@ T = TypeVar("T")
 class Flag:
     """A flag of one command (`--data`).
 
-    It may be required; be repeated, so that its values are a list; set the config's `key`; or be a `switch`,
-    which takes no value and is True where given.
+    It may be required; be repeated, so that its values are a list; set the config's `key`; be a `switch`,
+    which takes no value and is True where given; or name a run directory with the `config_below` it.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Flag:
     required: bool = False
     repeated: bool = False
     switch: bool = False
+    config_below: bool = False
     default: str | None = None
 
     @property
@@ -70,8 +71,12 @@ class _Parser(argparse.ArgumentParser):
 class Arguments(Generic[T]):
     """What the command `dast_jax.NAME` takes: flags, and the keys of an options dataclass or `Schema`."""
 
-    def __init__(self, name: str, description: str, schema: type[T] | Schema[T], *flags: Flag):
+    def __init__(
+        self, name: str, description: str, schema: type[T] | Schema[T], *flags: Flag, example: str = ""
+    ):
+        """Remember them. `example` are arguments that work as they are, for those who give none."""
         self.name = name
+        self.example = example
         self.description = textwrap.dedent(description).strip()
         self.flags = flags
         self._schema = schema if isinstance(schema, Schema) else Schema(schema)
@@ -85,10 +90,15 @@ class Arguments(Generic[T]):
         arguments = list(sys.argv[1:] if argv is None else argv)
         schema, parser = self._schema, self._parser()
         if "-h" in arguments or "--help" in arguments:
-            print(visible(parser.format_help() + keys_help(schema, arguments), keep="\n"))
+            print(visible(parser.format_help() + keys_help(schema, arguments, parser.prog), keep="\n"))
             raise OutputShown
+        if self.example and not arguments:
+            raise UserError(
+                f"nothing to {self.name}; try {parser.prog} {self.example}, or see {parser.prog} --help"
+            )
         args = _parse(parser, arguments)
-        mapping = schema.load(args.config) if args.config else {}
+        config = self._config(args)
+        mapping = schema.load(config) if config else {}
         for f in self.flags:
             value = getattr(args, f.attribute)
             if f.key is not None and value is not None:
@@ -115,7 +125,9 @@ class Arguments(Generic[T]):
 
     def add_to(self, parser: argparse.ArgumentParser) -> None:
         """Add the flags and the overrides to `parser`."""
-        parser.add_argument("-h", "--help", action="store_true", help="show this help, with every key")
+        parser.add_argument(
+            "-h", "--help", action="store_true", help="show this help; --help all lists every key"
+        )
         for f in self.flags:
             action = "append" if f.repeated else "store"
             note = " (required)" if f.required else f" (sets {f.key})" if f.key else ""
@@ -138,6 +150,20 @@ class Arguments(Generic[T]):
             yield f"{f.name}{value}" if f.required else f"[{f.name}{value}]"
         yield "[--config FILE]"
         yield "[key=value …]"
+
+    def _config(self, args: argparse.Namespace) -> str | None:
+        """Return the config file: that of `--config`, or of a run that a flag names."""
+        for f in self.flags:
+            folder = getattr(args, f.attribute) if f.config_below else None
+            if folder is None:
+                continue
+            if args.config:
+                raise UserError(f"--config: is that of the run; give {f.name} or --config")
+            file = Path(folder) / "config.yaml"
+            if not file.is_file():
+                raise UserError(f"{folder}: is no run directory (it has no config.yaml)")
+            return str(file)
+        return str(args.config) if args.config else None
 
     def _check_required(self, args: argparse.Namespace, program: str) -> None:
         missing = [f.name for f in self.flags if f.required and getattr(args, f.attribute) is None]

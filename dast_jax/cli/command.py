@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from dast_jax.cli.arguments import OutputShown
 from dast_jax.cli.console import start_console
 from dast_jax.cli.signals import catch_signals
-from dast_jax.errors import DivergedError, InterruptedRunError, UserError, disk_full
+from dast_jax.distributed.supervise import is_child
+from dast_jax.errors import DivergedError, EndedError, InterruptedRunError, UserError, disk_full
 from dast_jax.runtime import interruption
 from dast_jax.runtime.compilation_cache import use_compilation_cache
 from dast_jax.runtime.visible import visible
@@ -33,15 +34,17 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
         _accept_any_text()
+        # transformers would print that it lacks PyTorch, which nothing here uses
+        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
         use_compilation_cache()
-        restore_signals, restore_console = catch_signals(), start_console()
+        restore_signals, restore_console = catch_signals(twice=is_child()), start_console()
         try:
             code = main(argv) or 0
             sys.stdout.flush()  # here, and not as the interpreter ends, where a closed pipe is a traceback
             return code
         except OutputShown:
             return 0
-        except (UserError, DivergedError, InterruptedRunError) as error:
+        except (UserError, DivergedError, InterruptedRunError, EndedError) as error:
             return _report(str(error), error.exit_code)
         except KeyboardInterrupt as error:
             name = getattr(error, "name", "SIGINT")

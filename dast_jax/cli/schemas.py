@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Generic, TypeVar
 
 from dast_jax.config import (
@@ -33,13 +33,8 @@ class Schema(Generic[T]):
         mine = {key.split(".")[0] for key in keys}
         theirs = {info.key for info in describe_config({})} - keys
         mapping = load_yaml(config_path(path))
-        return {
-            section: {k: v for k, v in value.items() if f"{section}.{k}" not in theirs}
-            if isinstance(value, Mapping)
-            else value
-            for section, value in mapping.items()
-            if section in mine or section not in SECTIONS
-        }
+        known = {name: value for name, value in mapping.items() if name in mine or name not in SECTIONS}
+        return _without(known, theirs)
 
     def override(self, mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         """Return `mapping` with the `key=value` overrides of the command line applied."""
@@ -78,3 +73,19 @@ class RunSchema(Schema[RunConfig]):
 
     def plain(self, config: RunConfig) -> dict[str, Any]:
         return config_dict(config)
+
+
+def _without(mapping: Mapping[str, Any], keys: Set[str], where: str = "") -> dict[str, Any]:
+    """Return `mapping` without the dotted `keys`, and without sections that held nothing else."""
+    kept: dict[str, Any] = {}
+    for name, value in mapping.items():
+        key = f"{where}{name}"
+        if key in keys:
+            continue
+        if isinstance(value, Mapping):
+            below = _without(value, keys, f"{key}.")
+            if value and not below:
+                continue
+            value = below
+        kept[name] = value
+    return kept

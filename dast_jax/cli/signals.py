@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
 
+from dast_jax.errors import InterruptedRunError
 from dast_jax.runtime import interruption
 
 __all__ = ["Signalled", "catch_signals"]
+
+_SAME_SECONDS = 2.0
+"""A signal that comes this soon again is the same one: sent to a group, and passed on by the parent."""
 
 
 class Signalled(KeyboardInterrupt):
@@ -29,22 +35,35 @@ def _in_gc_callback(frame: FrameType | None) -> bool:
     return False
 
 
-def catch_signals() -> Callable[[], None]:
+def catch_signals(*, twice: bool = False) -> Callable[[], None]:
     """Turn the first of the signals into an exception; a second one ends the process immediately.
 
     SIGHUP stays ignored where it is: nohup does that, so that the work continues when the terminal is closed.
+    `twice`: one that comes again at once is ignored, because both the process and its parent get it.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    caught = [s for s, handler in before.items() if (s, handler) != (signal.SIGHUP, signal.SIG_IGN)]
+    known = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))  # Windows: no SIGHUP
+    before = {s: signal.getsignal(s) for s in known if s is not None}
+    caught = [s for s, handler in before.items() if (s.name, handler) != ("SIGHUP", signal.SIG_IGN)]
+    came = False
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for s in caught:
-            signal.signal(s, signal.SIG_DFL)
+        nonlocal came
+        if came and interruption.waited() < _SAME_SECONDS:
+            return
+        if came or not twice:
+            for s in caught:
+                signal.signal(s, signal.SIG_DFL)
+        if came:
+            os.kill(os.getpid(), number)
+            return
+        came = True
         error = Signalled(number)
         interruption.request(error)
-        if not _in_gc_callback(frame):  # what is raised there is printed and lost
+        if interruption.is_deferred():
+            _limit(error.name)
+        elif not _in_gc_callback(frame):  # what is raised there is printed and lost
             raise error
 
     for s in caught:
@@ -56,3 +75,21 @@ def catch_signals() -> Callable[[], None]:
             signal.signal(s, handler if handler is not None else signal.SIG_DFL)
 
     return restore
+
+
+def _limit(name: str) -> None:
+    """End the process when the time that it has to act on a signal is over."""
+    seconds = interruption.limit()
+    if seconds is None:
+        return
+
+    def end() -> None:
+        if interruption.is_settled():
+            return
+        message = f"stopped by {name} without a new checkpoint, as {seconds:g} s have passed; "
+        print(f"{message}run the same command to continue from the last one", file=sys.stderr, flush=True)
+        os._exit(InterruptedRunError.exit_code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()

@@ -35,7 +35,8 @@ def choices(row: Row, options: DataOptions) -> Fields:
     given = row.get("choices") if row.get("choices") is not None else inner.get("choices")
     answer = number(row.get("answerKey"))
     listed = _choices(nested(given))
-    known = answer in [label for label, _ in listed]
+    labels = [label for label, _ in listed]
+    known = labels.count(answer) == 1  # of two choices with one label nobody knows which is meant
     return Fields(
         question=with_choices(text(inner.get("stem")) if inner else text(asked), listed),
         answer=answer if known else None,

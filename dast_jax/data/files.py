@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ def read_file(source: str, path: Path) -> Table:
             return Table(path.stem, _read_jsonl(source, path))
         if suffix == ".json":
             text = path.read_text(encoding="utf-8-sig")
-            return Table(path.stem, _numbered(source, json.loads(text, object_pairs_hook=_object)))
+            return Table(path.stem, _numbered(source, _json(text)))
         if suffix == ".csv":
             return Table(path.stem, _read_csv(source, path))
         if suffix == ".parquet":
@@ -39,12 +40,35 @@ def read_file(source: str, path: Path) -> Table:
     except TooLargeError as error:
         raise UserError(f"{source}: cannot be read whole ({error})") from error
     except RecursionError as error:
-        raise UserError(f"{source}: is JSON with too many lists or objects within each other") from error
+        raise UserError(f"{source}: {_NESTED}") from error
     except (ValueError, csv.Error) as error:
         raise UserError(f"{source}: is not readable as {suffix[1:]} ({one_line(error)})") from error
     except OSError as error:
         raise UserError(f"{source}: cannot be read ({error.strerror or one_line(error)})") from error
     raise UserError(f"{source}: unknown kind of data file; known are {', '.join(FORMATS)}")
+
+
+_NESTED = "is JSON with too many lists or objects within each other"
+_LONGEST_NUMBER = 4_000
+
+
+def _json(text: str) -> Any:
+    """Return what JSON text holds; raise `ValueError` for a repeated key and a number out of range."""
+    return json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_float=_decimal)
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(text):,} digits; write it as text")
+    return int(text)
+
+
+def _decimal(text: str) -> float:
+    """Return the number; one beyond what a float holds would become infinite (`1e999`)."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {text[:40]} is too large; write it as text")
+    return value
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -63,8 +87,10 @@ def _read_jsonl(source: str, path: Path) -> list[tuple[int, Row]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line, object_pairs_hook=_object)
-            except (ValueError, RecursionError) as error:
+                row = _json(line)
+            except RecursionError as error:
+                raise UserError(f"{source} row {number}: {_NESTED}") from error
+            except ValueError as error:
                 raise UserError(f"{source} row {number}: is not JSON ({one_line(error)})") from error
             if not isinstance(row, dict):
                 raise UserError(f"{source} row {number}: is not a JSON object with named columns")

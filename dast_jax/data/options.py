@@ -26,6 +26,9 @@ SCHEMAS = (
     "olympiadbench",
     "aime24",
     "amc23",
+    "messages",
+    "prompt_completion",
+    "alpaca",
     "plain",
 )
 """How raw rows are read; `data.schemas` has one function each."""
@@ -51,6 +54,12 @@ class DataOptions:
         "test sets of unknown schema that have these columns are read this way too",
         choices=COLUMNS,
     )
+    mixture: dict[str, float] = opt(
+        {},
+        "further sources of training queries with their weights, {source: weight}, beside data.train's 1; as "
+        "many queries are taken of each as the weights say, none twice",
+        min=0,
+    )
     task: str = opt(
         "",
         "task family of rows without a task column (math, number, choice, yes_no, label, bool, list), or a "
@@ -75,15 +84,24 @@ class DataOptions:
             raise ValueError(f"columns: {' and '.join(missing)} must be named too, got {self.columns}")
         if self.columns and self.schema not in ("auto", "plain"):
             raise ValueError(f"columns: are not used with schema {self.schema}; remove one of the two")
+        if any(weight <= 0 for weight in self.mixture.values()):
+            raise ValueError(f"mixture: weights must be above 0, got {self.mixture}")
 
     def for_evaluation(self, *, limit: int) -> DataOptions:
         """Return options for reading a test set: its columns decide its schema; the first `limit` rows."""
+        return self._as_other(limit=limit, subset_seed=None)
+
+    def for_mixture(self) -> DataOptions:
+        """Return options for reading a further source of the mixture, all of it: its columns decide."""
+        return self._as_other(limit=0, subset_seed=None)
+
+    def _as_other(self, **changes: int | None) -> DataOptions:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return _EvaluationData(**values | {"schema": "auto", "limit": limit, "subset_seed": None})
+        return _OtherData(**values | {"schema": "auto", "mixture": {}} | changes)
 
 
-class _EvaluationData(DataOptions):
-    """How a test set is read: what describes the training data applies only where it fits."""
+class _OtherData(DataOptions):
+    """How another source than data.train is read: what describes that applies only where it fits."""
 
     training = False
 
@@ -101,7 +119,14 @@ class PromptOptions:
     response_prefix: str = opt(" ", "text between the template's end and the response, in plain style")
     separator: str = opt("\n\n", "text between exemplars in plain style")
     instruction: str = opt("", "text before everything; the system message in chat style")
+    user_template: str = opt("{question}", "the user's turn in chat style, in place of {question}")
+    user_suffix: str = opt("", "text after every user's turn in chat style, such as how to mark the answer")
+    exemplars: str = opt(
+        "", "file of solved problems that few-shot prompts show, from its first, in place of the data's own"
+    )
 
     def __post_init__(self) -> None:
-        if self.template.count("{question}") != 1:
-            raise ValueError(f"template: must contain {{question}} exactly once, got {self.template!r}")
+        for name in ("template", "user_template"):
+            value = getattr(self, name)
+            if value.count("{question}") != 1:
+                raise ValueError(f"{name}: must contain {{question}} exactly once, got {value!r}")

@@ -12,6 +12,7 @@ from dast_jax.records import Exemplar
 __all__ = ["PromptBuilder", "PromptTokenizer", "PromptTooLongError"]
 
 _SLOT = "{question}"
+_CHAT_ONLY = ("user_template", "user_suffix")
 
 
 class PromptTokenizer(Protocol):
@@ -48,8 +49,9 @@ class PromptBuilder:
         self._tokenizer = tokenizer
         self._options = options
         self._chat = options.style != "plain" and tokenizer.has_chat_template
-        if self._chat:
-            self._check_chat()
+        self._check_style()
+        if self._chat and options.instruction:
+            self._check_instruction()
         self._limit = max_prompt_tokens
         self.shortened = 0
         self.dropped_exemplars = 0
@@ -115,33 +117,43 @@ class PromptBuilder:
         if self._options.instruction:
             messages.append({"role": "system", "content": self._options.instruction})
         for exemplar in exemplars:
-            messages.append({"role": "user", "content": exemplar.question})
+            messages.append({"role": "user", "content": self._turn(exemplar.question)})
             messages.append({"role": "assistant", "content": exemplar.response.strip()})
-        messages.append({"role": "user", "content": question})
+        messages.append({"role": "user", "content": self._turn(question)})
         return messages
 
-    def _check_chat(self) -> None:
-        """Raise `UserError` for options that chat style would ignore, or an instruction it cannot give."""
+    def _turn(self, question: str) -> str:
+        return self._options.user_template.replace(_SLOT, question) + self._options.user_suffix
+
+    def _check_style(self) -> None:
+        """Raise `UserError` for options that the style in use would ignore."""
         default = PromptOptions()
+        others = ("template", "response_prefix", "separator") if self._chat else _CHAT_ONLY
         ignored = [
-            f"prompts.{name}"
-            for name in ("template", "response_prefix", "separator")
-            if getattr(self._options, name) != getattr(default, name)
+            f"prompts.{name}" for name in others if getattr(self._options, name) != getattr(default, name)
         ]
-        if ignored:
+        if not ignored:
+            return
+        if self._chat:
             raise UserError(
                 f"{' and '.join(ignored)}: for plain style only, and this model's chat template is used; "
-                "set prompts.style=plain, or say it in prompts.instruction"
+                "set prompts.style=plain, or say it in prompts.user_template or prompts.instruction"
             )
-        if self._options.instruction:
-            self._tokenizer.chat([{"role": "user", "content": "a"}])  # a template that fails anyway says so
-            try:
-                self._tokenizer.chat(self._messages("a", ()))
-            except UserError as error:
-                raise UserError(
-                    "prompts.instruction is the system message, which this model's chat template refuses; "
-                    f"leave it empty, or set prompts.style=plain ({error})"
-                ) from error
+        raise UserError(
+            f"{' and '.join(ignored)}: for chat style only, and prompts are plain here; say it in "
+            "prompts.template, or use a model with a chat template"
+        )
+
+    def _check_instruction(self) -> None:
+        """Raise `UserError` for an instruction that the chat template cannot give."""
+        self._tokenizer.chat([{"role": "user", "content": "a"}])  # a template that fails anyway says so
+        try:
+            self._tokenizer.chat(self._messages("a", ()))
+        except UserError as error:
+            raise UserError(
+                "prompts.instruction is the system message, which this model's chat template refuses; "
+                f"leave it empty, or set prompts.style=plain ({error})"
+            ) from error
 
     def _end_of_turn(self) -> int:
         """Return the EOS id that the chat template puts after an assistant's turn, else the tokenizer's own.

@@ -1,8 +1,8 @@
 """From a raw row to a `Query`: the table of schemas, and which one a source has.
 
 A schema is a function that takes a row (a mapping of columns) and the options, and returns the `Fields` it
-finds (`math_sets`, `choice_sets`). The columns `id`, `level`, `steps`, `task` and `tags` are understood in
-every schema.
+finds (`math_sets`, `choice_sets`, `chat_sets`). The columns `id`, `level`, `steps`, `task` and `tags` are
+understood in every schema.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from dast_jax.data import choice_sets, math_sets
+from dast_jax.data import chat_sets, choice_sets, math_sets
 from dast_jax.data.fields import Fields, Row, check_text, tags, text
 from dast_jax.data.options import DataOptions
 from dast_jax.errors import UserError
@@ -35,6 +35,9 @@ READERS: Mapping[str, Callable[[Row, DataOptions], Fields]] = {
     "olympiadbench": math_sets.olympiadbench,
     "aime24": math_sets.competition,
     "amc23": math_sets.competition,
+    "messages": chat_sets.messages,
+    "prompt_completion": chat_sets.prompt_completion,
+    "alpaca": chat_sets.alpaca,
     "plain": math_sets.plain,
 }
 """Schema → its reader; `data.options.SCHEMAS` has the same names."""
@@ -112,8 +115,17 @@ def detect_schema(rows: Sequence[Row]) -> str | None:
             return "gsm8k"
         as_bytes = any(str(row.get("question")).startswith(("b'", 'b"')) for row in rows)
         return "deepmind_mathematics" if as_bytes else "plain"
-    return "plain" if {"Question", "Answer"} <= columns else None
+    if {"Question", "Answer"} <= columns:
+        return "plain"
+    return next((schema for schema, needed in _CHATS if any(names <= columns for names in needed)), None)
 
+
+_CHATS: Sequence[tuple[str, Sequence[set[str]]]] = (
+    ("alpaca", [{"instruction", "output"}, {"instruction", "response"}]),
+    ("prompt_completion", [{"prompt", "completion"}, {"query", "response"}, {"prompt", "answer"}]),
+    ("messages", [{"messages"}, {"conversations"}, {"conversation"}]),
+)
+"""As `_COLUMNS`, for rows that were made for training chat models; not where a `question` has its answer."""
 
 _COLUMNS: Sequence[tuple[str, Sequence[set[str]]]] = (
     ("tal_scq", [{"problem", "answer_option_list"}]),

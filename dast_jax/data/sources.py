@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -9,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from dast_jax.assets import resolve_path
-from dast_jax.data.chat_forms import chat_form
+from dast_jax.data.chat_sets import CHAT_SCHEMAS, ignored_parts, preference_form
 from dast_jax.data.files import FORMATS, read_file
 from dast_jax.data.hub import HUB_ID, read_hub
 from dast_jax.data.named import (
@@ -28,6 +29,8 @@ from dast_jax.verifiers.families import check_config_task
 from dast_jax.verifiers.functions import Functions
 
 __all__ = ["load_queries", "read_rows"]
+
+log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 
@@ -48,6 +51,8 @@ def load_queries(
     if not table.rows:
         raise UserError(f"{source}: is empty; it should hold one query per row")
     schema, table = _with_schema(source, table, options)
+    for part in ignored_parts(schema, table.rows):
+        log.warning("%s: %s", source, part)
     queries, lacking = [], []
     for number, row in table.rows:
         query = read_row(
@@ -93,7 +98,7 @@ def _with_schema(source: str, table: Table, options: DataOptions) -> tuple[str, 
     schema: str | None = options.schema
     if schema == "auto":
         schema = detect_schema([row for _, row in table.rows[:100]])
-    by_name = options.columns and (options.training or schema in (None, "plain"))
+    by_name = options.columns and (options.training or schema in (None, "plain", *CHAT_SCHEMAS))
     by_name = by_name and _has_columns(source, table, options)
     if schema is None and not by_name:
         _no_schema(source, table)
@@ -135,7 +140,7 @@ def _named(table: Table, name: str) -> str | None:
 
 
 def _no_schema(source: str, table: Table) -> NoReturn:
-    form = chat_form(table.columns)
+    form = preference_form(table.columns)
     if form:
         raise UserError(f"{source}: {form}")
     if {"question", "problem", "answer"} & set(table.columns):

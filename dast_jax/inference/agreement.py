@@ -10,6 +10,7 @@ import functools
 import logging
 from collections.abc import Sequence
 
+from dast_jax.data.own_exemplars import read_exemplars, shown
 from dast_jax.errors import UserError
 from dast_jax.estimators.agreement import compare_all, diversity_by_level
 from dast_jax.estimators.estimate import DEFAULT_SHARES, ESTIMATORS, NEEDS_TRIALS, Estimate, Rater, estimate
@@ -46,6 +47,7 @@ def sample_trials(
     model = open_model(options.model, options.mesh, options.sampling)
     data = open_queries(options.data, options.prompts, model, options.verifier.functions)
     bank = ExemplarBank.of_references(Pool(data.queries), seed=options.seed, round=0)
+    own = read_exemplars(options.prompts.exemplars, options.verifier.functions)
     total = len(data.queries) * options.trials
     with (
         Verifier(options.verifier, task=options.data.task) as verifier,
@@ -55,13 +57,18 @@ def sample_trials(
             model.engine,
             data.queries,
             [
-                data.prompts.build(query.question, bank.fixed(i, options.exemplars))
+                data.prompts.build(
+                    query.question,
+                    shown(own, options.exemplars, query.question)
+                    if own
+                    else bank.fixed(i, options.exemplars),
+                )
                 for i, query in enumerate(data.queries)
             ],
             verifier=verifier,
             key=StageKey(options.seed, 0),
             trials=options.trials,
-            on_progress=lambda done, total: update(done, total=total),
+            update=update,
         )
     rollouts = [rollout for row in outcome.rollouts for rollout in row]
     verdicts = [verdict for row in outcome.verdicts for verdict in row]

@@ -6,7 +6,7 @@ Nothing here imports jax: the sampling engine is handed in.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,10 @@ import numpy as np
 from dast_jax.metrics import stats
 from dast_jax.records import FinishReason, Query, Rollout, SamplingStats, StageKey, Verdict, VerdictKind
 from dast_jax.runtime import interruption
+from dast_jax.runtime.progress import Update
 from dast_jax.store.analysis_results import LevelAccuracy
 from dast_jax.store.evaluation_results import SampleRow, SetEvaluation, VerdictCounts
+from dast_jax.verifiers.response import runs_away
 
 if TYPE_CHECKING:
     from dast_jax.sampling.engine import Engine
@@ -52,18 +54,30 @@ def evaluate(
     verifier: Verifier,
     key: StageKey,
     trials: int = 1,
-    on_progress: Callable[[int, int], None] | None = None,
+    update: Update | None = None,
 ) -> Outcome:
-    """Sample `trials` responses to every prompt and verify them; prompts[i] is the prompt of queries[i]."""
+    """Sample `trials` responses to every prompt and verify them; prompts[i] is the prompt of queries[i].
+
+    `update` reports the trials that are done, and the programs that are compiled first.
+    """
     from dast_jax.sampling.scheduler import StaticRequests, sample
 
     source = StaticRequests(list(prompts), trials=trials)
 
-    def progress(stats: SamplingStats) -> None:
-        if on_progress:
-            on_progress(stats.trials, len(queries) * trials)
+    total, done = len(queries) * trials, 0
 
-    sampling = sample(engine, source, key=key, progress=progress)
+    def progress(stats: SamplingStats) -> None:
+        nonlocal done
+        done = stats.trials
+        if update:
+            update(done, total=total, info="")
+
+    if update:
+        engine.on_compile = lambda text: update(done, total=total, info=text)
+    try:
+        sampling = sample(engine, source, key=key, progress=progress)
+    finally:
+        engine.on_compile = None
     rollouts = source.rollouts
     pending = [
         [verifier.submit(query.answer, rollout.text, query.task) for rollout in row]
@@ -99,6 +113,7 @@ def summarize(outcome: Outcome, labels: Sequence[str | None]) -> SetEvaluation:
         by_level=_by_level(outcome, labels),
         verdicts=VerdictCounts(**{str(kind): kinds[kind] for kind in VerdictKind}),
         truncated=sum(rollout.finish_reason is FinishReason.LENGTH for rollout in rollouts),
+        runaway=sum(map(_runs_away, rollouts)),
         mean_length=float(np.mean(lengths)) if lengths else 0.0,
         trials=trials,
         pass_at=pass_at,
@@ -106,6 +121,10 @@ def summarize(outcome: Outcome, labels: Sequence[str | None]) -> SetEvaluation:
         ids=tuple(query.id for query in outcome.queries),
         correct=tuple(correct.tolist()),
     )
+
+
+def _runs_away(rollout: Rollout) -> bool:
+    return runs_away(rollout.text, truncated=rollout.finish_reason is FinishReason.LENGTH)
 
 
 def _by_level(outcome: Outcome, labels: Sequence[str | None]) -> dict[str, LevelAccuracy]:
@@ -156,6 +175,9 @@ def sample_rows(
                 text=rollouts[0].text,
                 verdict=str(verdicts[0].kind),
                 extracted=verdicts[0].extracted,
+                tokens=len(rollouts[0].tokens),
+                truncated=rollouts[0].finish_reason is FinishReason.LENGTH,
+                runaway=_runs_away(rollouts[0]),
             )
         )
     return rows

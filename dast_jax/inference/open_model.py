@@ -6,9 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 
 from dast_jax.data.fitting import fitting_queries
+from dast_jax.data.mixture import load_training
 from dast_jax.data.options import DataOptions, PromptOptions
 from dast_jax.data.prompts import PromptBuilder
-from dast_jax.data.sources import load_queries
 from dast_jax.models.device_defaults import resolved
 from dast_jax.models.hub import resolve_adapter, resolve_model
 from dast_jax.models.load import load_model
@@ -50,6 +50,7 @@ def open_model(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOptions
         dtype=model.dtype,
         compute_dtype=model.compute_dtype,
         mesh=devices,
+        chat_template=model.chat_template,
         adapter=open_adapter(resolve_adapter(model.adapter), model.path) if model.adapter else None,
     )
     options = dataclasses.replace(sampling, group=sampling.group or min(8, sampling.trials))
@@ -65,7 +66,7 @@ def open_queries(
     Raises `UserError` for data that cannot be used, or where no prompt fits.
     """
     builder = PromptBuilder(model.tokenizer, prompts, model.engine.max_prompt_length)
-    loaded = load_queries(data.train, options=data, functions=functions)
+    loaded = load_training(data, functions)
     loaded = loaded[: limit or len(loaded)]
     queries, skipped = fitting_queries(loaded, builder.fits, data.train)
     return QuerySet(queries=queries, skipped=skipped, prompts=builder)

@@ -29,6 +29,12 @@ class TrialOptions:
         "majority@k are reported too",
         min=1,
     )
+    exemplars: int = opt(
+        0,
+        "solved problems shown before every question, the first of prompts.exemplars, in a run without that "
+        "the first of data.train; 0 is zero-shot",
+        min=0,
+    )
     temperature: float = opt(0.0, "softmax temperature; 0 takes the most probable token", min=0)
     top_k: int = opt(0, "keep only the k most probable tokens; 0 keeps all", min=0)
     top_p: float = opt(1.0, "keep the most probable tokens that together have this probability", min=0, max=1)
@@ -115,9 +121,16 @@ class EvaluateOptions:
     evaluation: TrialOptions = opt(TrialOptions)
     verifier: VerifierOptions = opt(VerifierOptions)
     seed: int = opt(0, "seed of the sampling noise", min=0)
+    round: int | str = opt(
+        "last",
+        "with --run, the round whose policy is evaluated: its number, the last one trained, the best by the "
+        "mean accuracy over the run's evaluation sets, or base for the base model",
+    )
 
     def __post_init__(self) -> None:
         check_config_task(self.data.task, self.verifier.functions)
+        if self.round not in ("last", "best", "base") if isinstance(self.round, str) else self.round < 0:
+            raise ValueError(f"round: expected a number from 0, or last, best, base; got {self.round}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,35 +6,35 @@
 The key is read from the environment when a request is made, and is stored nowhere: no message, cache or
 option contains it, redirects (which would send it elsewhere) are not followed, and the endpoint's error texts
 are not repeated, as some endpoints include the key in them. Used by `llm.judge` and `llm.tagger`.
+
+Requests go through httpx2 (httpx as its maintainers continue it, which the hub's client brings along), in an
+event loop of a thread of its own, since a notebook's thread has one already. A timeout of httpx restarts with
+each byte that arrives, so each request has one deadline for everything instead.
 """
 
 from __future__ import annotations
 
 import contextlib
-import email.message
-import http.client
 import json
 import logging
 import os
-import random
 import re
-import threading
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from dast_jax.errors import UserError
-from dast_jax.llm.deadline import Deadline
 from dast_jax.options import opt
 from dast_jax.runtime import interruption
 from dast_jax.runtime.progress import OnProgress, progress_of, silent
+
+if TYPE_CHECKING:  # imported where an endpoint is asked: every command reads these options
+    import httpx2
+    import tenacity
 
 __all__ = ["Endpoint", "EndpointOptions", "NonsenseError"]
 
@@ -133,28 +133,43 @@ class Endpoint(Generic[T]):
         Equal questions are asked once, known ones not at all. The counts: `failed` queries by cause
         (`failed_timeout`, `failed_http_500`, `failed_connection`, `failed_nonsense`), `not_asked` after
         `give_up_after` failures in a row, and the `retried` requests. An endpoint that fails raises nothing.
+        Raises `UserError` where the environment names a proxy that cannot be used.
         """
         prompts = [self._options.prompt.replace("{question}", question) for question in questions]
         answers = {prompt: self._kept(prompt) for prompt in prompts}
         wanted = [prompt for prompt, answer in answers.items() if answer is None]
-        asking = _Asking(self._options.give_up_after)
+        counts: Mapping[str, int] = {}
         if wanted:
-            workers = ThreadPoolExecutor(min(self._options.concurrency, len(wanted)), self._name)
-            try:
-                with progress_of(on_progress, f"{self._name}: asking", total=len(wanted)) as update:
-                    found = workers.map(lambda prompt: self._ask(prompt, asking), wanted)
-                    for done, (prompt, answer) in enumerate(zip(wanted, found, strict=True), start=1):
-                        answers[prompt] = answer
-                        update(done)
-                        interruption.check()
-            finally:
-                asking.give_up.set()  # an interruption does not wait for a long queue
-                workers.shutdown(wait=True, cancel_futures=True)
-        counts = dict(sorted(asking.counts.items()))
+            found, counts = self._ask_all(wanted, on_progress)
+            answers |= found
         if counts:
             shown = ", ".join(f"{name} {count}" for name, count in counts.items())
             log.warning("%s: of %d queries asked, %s", self._name, len(wanted), shown)
         return [answers[prompt] for prompt in prompts], counts
+
+    def _ask_all(
+        self, prompts: Sequence[str], on_progress: OnProgress
+    ) -> tuple[dict[str, T | None], Mapping[str, int]]:
+        """Return the answer to each of some different prompts, and the counts."""
+        from anyio.from_thread import start_blocking_portal
+
+        answers: dict[str, T | None] = {}
+        with (
+            start_blocking_portal(name=self._name) as portal,
+            progress_of(on_progress, f"{self._name}: asking", total=len(prompts)) as update,
+        ):
+            asking = portal.call(_Asking, self._options, self._name)
+            tasks = [portal.start_task_soon(self._ask, prompt, asking) for prompt in prompts]
+            try:
+                for done, (prompt, task) in enumerate(zip(prompts, tasks, strict=True), start=1):
+                    answers[prompt] = task.result()
+                    update(done)
+                    interruption.check()
+            finally:
+                for task in tasks:
+                    task.cancel()  # an interruption does not wait for a long queue
+                portal.call(asking.client.aclose)
+        return answers, dict(sorted(asking.counts.items()))
 
     def _kept(self, prompt: str) -> T | None:
         """Return the answer of an earlier call, if it was cached."""
@@ -166,76 +181,71 @@ class Endpoint(Generic[T]):
         except NonsenseError:  # another program's file, or options that read the reply otherwise
             return None
 
-    def _ask(self, prompt: str, asking: _Asking) -> T | None:
+    async def _ask(self, prompt: str, asking: _Asking) -> T | None:
         """Return the answer, after retries if needed, or None."""
         cause = ""
-        for attempt in range(self._options.retries + 1):
-            if attempt:
-                asking.count("retried")
-                if asking.give_up.wait(self._wait(attempt, cause)):
-                    break
+
+        async def attempt() -> tuple[str, T]:
+            nonlocal cause
             if asking.give_up.is_set():
-                break
+                raise _FailedError(cause, False)
             try:
-                reply = self._request(prompt)
-                answer = self._parse(reply)
-            except NonsenseError:
-                cause = "nonsense"
-                continue
+                return await self._request(prompt, asking.client)
             except _FailedError as failure:
                 cause = failure.cause
-                if not failure.again:
-                    break
-                continue
-            asking.succeeded()
-            self._cache.put(prompt, reply)
-            return answer
-        asking.failed(cause)
-        return None
+                raise
 
-    def _wait(self, attempt: int, cause: str) -> float:
-        """Return the seconds to wait before attempt `attempt`: doubled each time, up to a quarter less."""
-        if cause == "nonsense":
-            return 0.0
-        return min(self._options.backoff * 2.0 ** (attempt - 1), _MAX_WAIT) * random.uniform(0.75, 1.0)
+        async with asking.slots:
+            try:
+                found: tuple[str, T] = await asking.retrying()(attempt)
+            except _FailedError:
+                asking.failed(cause)
+                return None
+        reply, answer = found
+        asking.succeeded()
+        self._cache.put(prompt, reply)
+        return answer
 
-    def _request(self, prompt: str) -> str:
-        """Return the model's reply. Raises `_FailedError`, which contains no text from the endpoint."""
-        options = self._options
+    async def _request(self, prompt: str, client: httpx2.AsyncClient) -> tuple[str, T]:
+        """Return the model's reply and what was read in it.
+
+        Raises `_FailedError`, which contains no text from the endpoint.
+        """
+        import anyio
+        import httpx2
+
         body = {
-            "model": options.model,
+            "model": self._options.model,
             "messages": [{"role": "user", "content": prompt}],
             "temperature": 0,
-            "max_tokens": options.max_tokens,
+            "max_tokens": self._options.max_tokens,
         }
-        request = urllib.request.Request(
-            self._url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
-        )
-        if options.key_variable:
-            key = os.environ.get(options.key_variable, "").strip()
-            request.add_unredirected_header("Authorization", f"Bearer {key}")
-        with Deadline(options.timeout) as deadline:
-            opener = urllib.request.build_opener(_NoRedirect, *deadline.handlers())
-            try:
-                with opener.open(request, timeout=options.timeout) as reply:
-                    data = _read(reply)
-            except urllib.error.HTTPError as error:
-                error.close()
-                again = error.code in (408, 409, 425, 429) or error.code >= 500
-                raise _FailedError(f"http_{error.code}", again) from None
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                reason = getattr(error, "reason", error)  # of a URLError
-                slow = deadline.passed or isinstance(reason, TimeoutError)
-                raise _FailedError("timeout" if slow else "connection", True) from None
-        if deadline.passed:  # a connection that was cut may look like a reply that has ended
-            raise _FailedError("timeout", True)
+        headers = {"Accept-Encoding": "identity"}  # what is compressed may be far larger than it looks
+        if self._options.key_variable:
+            key = os.environ.get(self._options.key_variable, "").strip()
+            headers["Authorization"] = f"Bearer {key}"
+        try:
+            with anyio.fail_after(self._options.timeout):
+                async with client.stream("POST", self._url, json=body, headers=headers) as response:
+                    if not response.is_success:
+                        again = response.status_code in (408, 409, 425, 429) or response.is_server_error
+                        raise _FailedError(f"http_{response.status_code}", again)
+                    data = await _read(response)
+        except TimeoutError:
+            raise _FailedError("timeout", True) from None
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):
+            raise _FailedError("connection", True) from None
         try:
             content = json.loads(data)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError, RecursionError):
             raise _FailedError("nonsense", True) from None
         if not isinstance(content, str):
             raise _FailedError("nonsense", True)
-        return content.rpartition("</think>")[2][-2_000:]
+        reply = content.rpartition("</think>")[2][-2_000:]
+        try:
+            return reply, self._parse(reply)
+        except NonsenseError:
+            raise _FailedError("nonsense", True) from None
 
 
 class _FailedError(Exception):
@@ -247,54 +257,70 @@ class _FailedError(Exception):
 
 
 class _Asking:
-    """Shared by the threads of one call: counts, and whether to give up."""
+    """Shared by the tasks of one call: the client, counts, and whether to give up."""
 
-    def __init__(self, give_up_after: int):
+    def __init__(self, options: EndpointOptions, name: str):
+        import anyio
+        import httpx2
+
+        try:
+            self.client = httpx2.AsyncClient(timeout=None, limits=httpx2.Limits(max_connections=None))
+        except (ImportError, ValueError, httpx2.InvalidURL):
+            raise UserError(
+                f"{name}: the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY cannot be used; name one whose "
+                "address begins with http:// or https:// (or socks5://, with the package socksio)"
+            ) from None
         self.counts: Counter[str] = Counter()
-        self.give_up = threading.Event()
-        self._limit = give_up_after
+        self.give_up = anyio.Event()
+        self.slots = anyio.Semaphore(options.concurrency)
+        self._options = options
         self._in_a_row = 0
-        self._lock = threading.Lock()
 
-    def count(self, name: str) -> None:
-        with self._lock:
-            self.counts[name] += 1
+    def retrying(self) -> tenacity.AsyncRetrying:
+        """Return what runs one query's attempts: a reply without an answer is asked for again at once."""
+        import tenacity
+
+        longer = tenacity.wait_exponential_jitter(
+            multiplier=self._options.backoff, max=_MAX_WAIT, jitter=self._options.backoff / 4
+        )
+
+        def failure(state: tenacity.RetryCallState) -> BaseException | None:
+            return state.outcome.exception() if state.outcome else None
+
+        return tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, _FailedError) and error.again),
+            stop=tenacity.stop_after_attempt(self._options.retries + 1),
+            wait=lambda state: 0.0 if getattr(failure(state), "cause", "") == "nonsense" else longer(state),
+            before_sleep=lambda _: self.counts.update(["retried"]),
+            sleep=self._sleep,
+            reraise=True,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        """Return after `seconds`, or when it is time to give up."""
+        import anyio
+
+        with anyio.move_on_after(seconds):
+            await self.give_up.wait()
 
     def succeeded(self) -> None:
-        with self._lock:
-            self._in_a_row = 0
+        self._in_a_row = 0
 
     def failed(self, cause: str) -> None:
-        with self._lock:
-            self.counts[f"failed_{cause}" if cause else "not_asked"] += 1
-            self._in_a_row += 1
-            if self._in_a_row >= self._limit:
-                self.give_up.set()
+        self.counts[f"failed_{cause}" if cause else "not_asked"] += 1
+        self._in_a_row += 1
+        if self._in_a_row >= self._options.give_up_after:
+            self.give_up.set()
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: email.message.Message,
-        newurl: str,
-    ) -> None:
-        return None
-
-
-def _read(reply: Any) -> bytes:
+async def _read(response: httpx2.Response) -> bytes:
     """Return the body; raise `ValueError` where it is too long."""
-    parts: list[bytes] = []
-    size = 0
-    while chunk := reply.read1(1 << 16):
-        parts.append(chunk)
-        size += len(chunk)
-        if size > _MAX_REPLY:
+    data = bytearray()
+    async for chunk in response.aiter_raw():
+        data += chunk
+        if len(data) > _MAX_REPLY:
             raise ValueError("the reply is too long")
-    return b"".join(parts)
+    return bytes(data)
 
 
 class _Cache:
@@ -306,7 +332,6 @@ class _Cache:
     def __init__(self, options: EndpointOptions, name: str):
         self._known: dict[str, str] = {}
         self._path: Path | None = None
-        self._lock = threading.Lock()
         self._asked = json.dumps([options.model, options.max_tokens])
         if not options.cache:
             return
@@ -331,11 +356,10 @@ class _Cache:
     def put(self, prompt: str, reply: str) -> None:
         """Cache a reply; if it cannot be written, for this process only."""
         key = self._key(prompt)
-        with self._lock:
-            self._known[key] = reply
-            if self._path is not None:
-                with contextlib.suppress(OSError), open(self._path, "ab", buffering=0) as file:
-                    file.write(json.dumps({"key": key, "reply": reply}).encode() + b"\n")
+        self._known[key] = reply
+        if self._path is not None:
+            with contextlib.suppress(OSError), open(self._path, "ab", buffering=0) as file:
+                file.write(json.dumps({"key": key, "reply": reply}).encode() + b"\n")
 
     def _key(self, prompt: str) -> str:
         return sha256(f"{self._asked}\n{prompt}".encode("utf-8", "surrogatepass")).hexdigest()

@@ -62,12 +62,15 @@ def annotated_pool(context: Context) -> Pool:
 
 def _policy_encoder(policy: Policy) -> Encoder:
     """Return the encoder that takes the mean of M_0's last hidden states over a text's tokens."""
+    from dast_jax.loop.lead import tell_embedding
     from dast_jax.loop.policy import BASE
     from dast_jax.models.embed import mean_pooled
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         tokens = [policy.tokenizer.encode(text) for text in texts]
-        return mean_pooled(policy.graphdef, policy.after(BASE), tokens, mesh=policy.mesh)
+        params = policy.after(BASE)
+        tell_embedding(tokens)
+        return mean_pooled(policy.graphdef, params, tokens, mesh=policy.mesh)
 
     return encode
 

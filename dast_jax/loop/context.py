@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from dast_jax.config import RunConfig
+from dast_jax.data.own_exemplars import read_exemplars, shown
 from dast_jax.data.prompts import PromptBuilder
+from dast_jax.distributed.group import current, tell
 from dast_jax.errors import UserError
+from dast_jax.loop.lead import LeadingEngine, same_keys, tell_open
 from dast_jax.loop.policy import BASE, Policy
 from dast_jax.loop.problems import Problems, load_problems, queries_digest
 from dast_jax.models.layout import check_divides, replicated
 from dast_jax.models.options import AUTOMATIC as OF_DEVICE
 from dast_jax.models.options import ModelOptions
 from dast_jax.options import to_dict
-from dast_jax.records import Pool, SamplingStats, StageKey
+from dast_jax.records import Pool, Query, SamplingStats, StageKey
 from dast_jax.runtime.profiling import ProfileWindow
 from dast_jax.runtime.progress import OnProgress, silent
 from dast_jax.sampling import scheduler
@@ -54,8 +57,10 @@ PROBE = 2**20
 
 
 def make_engine(policy: Policy, options: SamplingOptions) -> Engine:
-    """Return a sampling engine for the policy's model."""
-    return Engine(
+    """Return a sampling engine for the policy's model, which leads those of other processes."""
+    group = current()
+    kind = LeadingEngine if group is not None and group.leads else Engine
+    return kind(
         policy.sampling_graphdef,
         policy.for_sampling(BASE),
         tokenizer=policy.tokenizer,
@@ -76,7 +81,8 @@ class Tools:
 class Context:
     """What a run holds open: its config and files, the policy, the queries, the two engines, the verifier.
 
-    `sampler` is the engine of the rounds' responses, `evaluator` that of the evaluation sets.
+    `sampler` is the engine of the rounds' responses, `evaluator` that of the evaluation sets; `exemplars` are
+    those of `prompts.exemplars`.
     """
 
     config: RunConfig
@@ -85,6 +91,7 @@ class Context:
     policy: Policy
     prompts: PromptBuilder
     problems: Problems
+    exemplars: tuple[Query, ...] = ()
     sampler: Engine
     evaluator: Engine
     sample: Callable[..., SamplingStats] = scheduler.sample
@@ -96,12 +103,18 @@ class Context:
         """The training queries, without annotations."""
         return self.problems.pool
 
+    def evaluation_prompt(self, question: str) -> tuple[int, ...]:
+        """Return the prompt of a question of an evaluation set, with `evaluation.exemplars` before it."""
+        return _evaluation_prompt(self.config, self.prompts, self.problems, self.exemplars, question)
+
 
 def open_context(
     config: RunConfig, store: RunStore, verifier: Verifier, *, tools: Tools, on_progress: OnProgress = silent
 ) -> Context:
     """Load the model and the queries, and make the engines. Raises `UserError` for what cannot be used."""
+    keys = same_keys(config)
     config = dataclasses.replace(config, model=_with_kept_model(config.model, store))
+    tell_open(keys, config.model, store.path)
     policy = Policy(config, store.path / "checkpoints")
     _choose(store, "model", policy.options, OF_DEVICE, config.model)
     _check_layout(config, policy)
@@ -110,7 +123,10 @@ def open_context(
     _choose(store, "sampling", sampling, AUTOMATIC, config.sampling)
     prompts = PromptBuilder(policy.tokenizer, config.prompts, sampler.max_prompt_length)
     problems = load_problems(config, prompts.fits)
-    evaluator = tools.make_engine(policy, _evaluation_sampling(config, sampling, prompts, problems))
+    exemplars = read_exemplars(config.prompts.exemplars, config.verifier.functions)
+    evaluator = tools.make_engine(
+        policy, _evaluation_sampling(config, sampling, prompts, problems, exemplars)
+    )
     for engine in (sampler, evaluator):  # each stage sets the weights it samples from
         engine.set_params(None)
     return Context(
@@ -120,6 +136,7 @@ def open_context(
         policy=policy,
         prompts=prompts,
         problems=problems,
+        exemplars=exemplars,
         sampler=sampler,
         evaluator=evaluator,
         sample=tools.sample,
@@ -131,9 +148,11 @@ def open_context(
 def facts(context: Context) -> RunFacts:
     """Return what is known before the first stage: sizes, sources, skipped queries."""
     problems = context.problems
+    digest = context.policy.base_digest
+    tell("model", digest=digest)
     return RunFacts(
         parameters=context.policy.parameters,
-        model_digest=context.policy.base_digest,
+        model_digest=digest,
         model_revision=context.policy.revision,
         trained_parameters=context.policy.trained_parameters,
         device=_device(context.policy),
@@ -144,7 +163,7 @@ def facts(context: Context) -> RunFacts:
                 source=problems.source,
                 queries=len(problems.pool),
                 skipped=tuple(problems.skipped),
-                digest=queries_digest(problems.pool.queries),
+                digest=queries_digest((*problems.pool.queries, *context.exemplars)),
             ),
             evaluation={
                 name: EvaluationSource(
@@ -169,11 +188,13 @@ def check_same_inputs(before: RunFacts | None, now: RunFacts, config: RunConfig)
     if before is None:
         return
     if before.model_digest != now.model_digest:
+        template = " or model.chat_template" if config.model.chat_template else ""
         raise UserError(
-            f"model.path: the files of {config.model.path} are not those that the run was started from; "
-            "restore them, or start a new run in another run.dir"
+            f"model.path: the files of {config.model.path}{template} are not those that the run was started "
+            "from; restore them, or start a new run in another run.dir"
         )
-    sources = {"data.train": (before.data.train, now.data.train)}
+    train = "data.train" + (" or prompts.exemplars" if config.prompts.exemplars else "")
+    sources = {train: (before.data.train, now.data.train)}
     for name, source in now.data.evaluation.items():
         if name in before.data.evaluation:
             sources[f"evaluation.sets.{name}"] = (before.data.evaluation[name], source)
@@ -239,7 +260,12 @@ def _choose(store: RunStore, section: str, chosen: Any, names: Sequence[str], gi
 def _with_kept_model(options: ModelOptions, store: RunStore) -> ModelOptions:
     """Return `options` with what was chosen when the run began, where they leave it open."""
     kept = store.config.get("model", {})
-    left = {name: kept[name] for name in OF_DEVICE if name in kept and getattr(options, name) == "auto"}
+    # Earlier versions had true and false for remat, which is chosen anew.
+    left = {
+        name: kept[name]
+        for name in OF_DEVICE
+        if isinstance(kept.get(name), str) and getattr(options, name) == "auto"
+    }
     return dataclasses.replace(options, **left)
 
 
@@ -251,13 +277,25 @@ def _with_kept_shapes(options: SamplingOptions, store: RunStore) -> SamplingOpti
     return dataclasses.replace(options, **shapes)
 
 
+def _evaluation_prompt(
+    config: RunConfig, prompts: PromptBuilder, problems: Problems, own: Sequence[Query], question: str
+) -> tuple[int, ...]:
+    solved = own or problems.pool.queries
+    return prompts.build(question, shown(solved, config.evaluation.exemplars, question))
+
+
 def _evaluation_sampling(
-    config: RunConfig, sampling: SamplingOptions, prompts: PromptBuilder, problems: Problems
+    config: RunConfig,
+    sampling: SamplingOptions,
+    prompts: PromptBuilder,
+    problems: Problems,
+    exemplars: Sequence[Query],
 ) -> SamplingOptions:
     """Return the shapes of `sampling` without buckets that only few-shot prompts need, and small groups."""
     options = config.evaluation.sampling(sampling)
     questions = [q.question for s in problems.evaluation.values() for q in s.queries]
-    longest = max((len(prompts.build(question, ())) for question in questions), default=0)
+    built = (_evaluation_prompt(config, prompts, problems, exemplars, question) for question in questions)
+    longest = max(map(len, built), default=0)
     needed = next(bucket for bucket in options.buckets if bucket >= longest)
     return dataclasses.replace(
         options,

@@ -32,9 +32,9 @@ def _compile_clock() -> list[float]:
     """Return the seconds that this process has compiled since the first call, as a list that is updated."""
     clock = [0.0]
 
-    def listen(event: str, duration: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if event == _COMPILE:
-            clock[0] += duration
+            clock[0] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     return clock

@@ -63,6 +63,7 @@ def _evaluate_policy(context: Context, method: Method, round: int) -> Evaluation
         rows += sample_rows(name, outcome, labels)
         cost += outcome.sampling
         context.store.log_metrics("evaluation", round=round, set=name, accuracy=entries[name].accuracy)
+    context.store.log_samples(round, rows)
     rest(context.evaluator)
     ratio, length_cost = _length_ratio(context, method, round)
     found, probe, probe_cost = _probe(context, round, title)
@@ -82,15 +83,24 @@ def _evaluate_policy(context: Context, method: Method, round: int) -> Evaluation
 def _run_set(
     context: Context, engine: Engine, dataset: EvaluationSet, trials: int, key: StageKey, title: str
 ) -> Outcome:
+    shortened = context.prompts.shortened
+    prompts = [context.evaluation_prompt(query.question) for query in dataset.queries]
+    if (shortened := context.prompts.shortened - shortened) and key.round == 0:
+        log.warning(
+            "evaluation.sets.%s: %d prompts show fewer exemplars than evaluation.exemplars, to fit "
+            "sampling.prompt_buckets",
+            dataset.name,
+            shortened,
+        )
     with progress_of(context.on_progress, title) as update:
         return evaluate(
             engine,
             dataset.queries,
-            [context.prompts.build(query.question, ()) for query in dataset.queries],
+            prompts,
             verifier=context.verifier,
             key=key,
             trials=trials,
-            on_progress=lambda done, total: update(done, total=total),
+            update=update,
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dast_jax.config import RunConfig, build_config
 from dast_jax.errors import UserError
+from dast_jax.loop.chosen_round import check_wanted, choose_round
 from dast_jax.models.model_files import ADAPTER_CONFIG
 from dast_jax.options import opt
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from dast_jax.models.llama_config import LlamaConfig
     from dast_jax.models.lora import Lora
     from dast_jax.models.tokenizer import Tokenizer
-    from dast_jax.store.run_store import RunStore
 
 __all__ = ["ExportOptions", "export_run"]
 
@@ -24,7 +24,11 @@ __all__ = ["ExportOptions", "export_run"]
 class ExportOptions:
     """Which policy of the run is written, and in what precision."""
 
-    round: int = opt(-1, "the round whose policy is exported; -1 is the last one that was trained", min=-1)
+    round: int | str = opt(
+        "last",
+        "the round whose policy is exported: its number, the last one trained, or the best by the mean "
+        "accuracy over the evaluation sets",
+    )
     dtype: str = opt(
         "kept",
         "precision of the written weights; kept: that of the run's parameters (model.dtype)",
@@ -35,6 +39,9 @@ class ExportOptions:
         "of a run with training.lora: write the adapters alone, in PEFT's format, not merged into the model",
     )
 
+    def __post_init__(self) -> None:
+        check_wanted(self.round, "last", "best")
+
 
 def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> int:
     """Write the policy of `run` into the folder `out`; returns the round that it came from.
@@ -43,6 +50,7 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
     run with adapters also for its weights, into which they are merged, unless `options.adapter`. Raises
     `UserError` when `run` is no run directory or has not trained that round, or `out` holds something else.
     """
+    from dast_jax.loop.card import card_sections
     from dast_jax.models.hub import resolve_model
     from dast_jax.models.load import load_description
     from dast_jax.models.lora import lora_of
@@ -51,15 +59,22 @@ def export_run(run: Path, out: Path, options: ExportOptions | None = None) -> in
 
     options = options or ExportOptions()
     store = RunStore.read(run)
-    round = _round(store, options.round)
+    round = choose_round(store, options.round)
     store.check(f"{round:02d}/train")
     _check_free(out)
     run_config = build_config(store.config)
     model, lora = run_config.model, lora_of(run_config.training.lora)
-    config, tokenizer = load_description(resolve_model(model.path))
+    config, tokenizer = load_description(resolve_model(model.path), chat_template=model.chat_template)
     checkpoint = store.path / "checkpoints" / f"round_{round:02d}"
     adapter = options.adapter and lora is not None
-    card = model_card(model.path, config, method=run_config.method_name, round=round, adapter=adapter)
+    card = model_card(
+        model.path,
+        config,
+        method=run_config.method_name,
+        round=round,
+        adapter=adapter,
+        sections=card_sections(store, run_config, round, selected=options.round == "best"),
+    )
     if options.adapter:
         if lora is None:
             raise UserError(f"adapter: {run} has no adapters, as it trained all weights; leave adapter out")
@@ -140,19 +155,6 @@ def _on_host(template: Any) -> Any:
 
     host = jax.sharding.SingleDeviceSharding(_host())
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=host), template)
-
-
-def _round(store: RunStore, wanted: int) -> int:
-    """Return the round asked for, or the last one that was trained; UserError where there is none."""
-    trained = [r for r in range(build_config(store.config).run.rounds + 1) if store.is_done(f"{r:02d}/train")]
-    if not trained:
-        raise UserError(f"{store.path}: no round has been trained yet; run dast_jax.train first")
-    if wanted == -1:
-        return trained[-1]
-    if wanted not in trained:
-        rounds = ", ".join(map(str, trained))
-        raise UserError(f"{store.path}: round {wanted} has not been trained; choose one of {rounds}")
-    return wanted
 
 
 def _check_free(out: Path) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from dast_jax.assets import refuse_remote
 from dast_jax.options import opt
-from dast_jax.store.mirror import check_address
 
 __all__ = ["RunOptions"]
 
@@ -26,6 +25,13 @@ class RunOptions:
     flush_seconds: float = opt(
         30.0, "seconds after which held responses are written anyway", min=0, changes_result=False
     )
+    grace_seconds: float = opt(
+        0.0,
+        "seconds from a signal until the machine is gone; a training state that cannot be saved within them "
+        "is left out, and the last checkpoint is kept; 0: as long as it takes",
+        min=0,
+        changes_result=False,
+    )
     repair: bool = opt(
         False, "repeat finished rounds whose files are damaged, instead of refusing", changes_result=False
     )
@@ -39,4 +45,6 @@ class RunOptions:
     def __post_init__(self) -> None:
         refuse_remote(self.dir, "run.dir must be a local folder; run.mirror may be remote")
         if self.mirror:
+            from dast_jax.store.mirror import check_address  # here, as it imports pyarrow
+
             check_address(self.mirror)

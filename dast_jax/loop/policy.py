@@ -9,8 +9,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from dast_jax.config import RunConfig
+from dast_jax.distributed.group import tell
+from dast_jax.errors import UserError
 from dast_jax.metrics.devices import Peak, peak_of
 from dast_jax.models.checks import check_length
 from dast_jax.models.device_defaults import resolved
@@ -21,6 +24,7 @@ from dast_jax.models.lora import fresh_adapters, join_adapters, lora_of, split_a
 from dast_jax.models.peft import adapter_params, check_same_adapters, open_adapter
 from dast_jax.models.sampling_copy import copy_for_sampling, needs_copy
 from dast_jax.models.sharding import make_mesh, sampling_mesh
+from dast_jax.store.durable import file_digest
 from dast_jax.training.checkpoint import load_policy, save_policy
 
 __all__ = ["BASE", "Policy"]
@@ -38,6 +42,8 @@ class Policy:
     `training.lora` the model's weights are held for the whole run, `frozen`, and what is trained, kept and
     fetched are adapters beside them: M_0 is then the model with adapters that change nothing (or with those
     of `model.adapter`), so that it serves as DPO's reference without a second copy.
+
+    On several processes each holds its part of them, and the calls of process 0 are repeated by the others.
     """
 
     def __init__(self, config: RunConfig, checkpoints: Path):
@@ -47,6 +53,7 @@ class Policy:
         self._adapter = open_adapter(resolve_adapter(adapter), config.model.path) if adapter else None
         self._checkpoints = checkpoints
         self.mesh = make_mesh(config.mesh)
+        _check_all_used(self.mesh)
         self.sampling_mesh = sampling_mesh(config.mesh.sampling, self.mesh)
         self.options = resolved(config.model, self.mesh.devices.flat[0].platform)
         self.lora = lora_of(config.training.lora)
@@ -75,8 +82,10 @@ class Policy:
 
     @functools.cached_property
     def base_digest(self) -> str:
-        """The digest of the files that M_0 is read from: the model's, and those of `model.adapter`."""
-        return model_digest(self._folder, None if self._adapter is None else self._adapter.path)
+        """The digest of what M_0 is read from: the model, `model.adapter`, `model.chat_template`."""
+        own = self.options.chat_template
+        files = model_digest(self._folder, None if self._adapter is None else self._adapter.path)
+        return files + (f"-{file_digest(Path(own).expanduser())}" if own else "")
 
     @property
     def revision(self) -> str | None:
@@ -125,8 +134,8 @@ class Policy:
 
     def after(self, round: int) -> Any:
         """Return the weights after `round` (BASE for M_0), adapters included."""
-        trained = self.trained(round)
-        return trained if self._frozen is None else join_adapters(trained, self._frozen)
+        tell("after", round=round)
+        return self._after(round)
 
     def for_sampling(self, round: int) -> Any:
         """Return the weights after `round` as the sampler reads them, with `sampling_graphdef`.
@@ -134,7 +143,8 @@ class Policy:
         In the layout of `sampling_mesh`, adapters merged, and in the dtype of the products: a copy, made once
         a round and given up before the next training. The weights themselves where that would be the same.
         """
-        params = self.after(round)
+        tell("for_sampling", round=round)
+        params = self._after(round)
         if not self._copies:
             return params
         if self._copy is None or self._copy[0] != round:
@@ -145,6 +155,14 @@ class Policy:
 
     def trained(self, round: int) -> Any:
         """Return the part of the weights after `round` that training changes."""
+        tell("trained", round=round)
+        return self._fetch(round)
+
+    def _after(self, round: int) -> Any:
+        trained = self._fetch(round)
+        return trained if self._frozen is None else join_adapters(trained, self._frozen)
+
+    def _fetch(self, round: int) -> Any:
         if round != self._round:
             if round != BASE:
                 base = None if self.lora is None else self.base_digest
@@ -158,12 +176,14 @@ class Policy:
 
     def take(self, round: int) -> Any:
         """Give up what `trained` returns to a consumer that donates it."""
-        trained = self.trained(round)
+        tell("take", round=round)
+        trained = self._fetch(round)
         self._trained, self._round, self._copy = None, None, None
         return trained
 
     def put(self, trained: Any, round: int) -> None:
         """Keep `trained` as the result of `round`, durably: adapters with the digest of their base model."""
+        tell("put", round=round)
         save_policy(self._path(round), trained, base=None if self.lora is None else self.base_digest)
         self._trained = trained
         self._round = round
@@ -179,8 +199,23 @@ class Policy:
 
     def _load_base(self) -> LoadedModel:
         adapter = self._adapter if self.lora is None else None
-        return load_model(self._folder, mesh=self.mesh, adapter=adapter, **self._precision())
+        return load_model(
+            self._folder,
+            mesh=self.mesh,
+            adapter=adapter,
+            chat_template=self.options.chat_template,
+            **self._precision(),
+        )
 
     def _precision(self) -> dict[str, str]:
         options = self.options
         return {"dtype": options.dtype, "compute_dtype": options.compute_dtype, "remat": options.remat}
+
+
+def _check_all_used(mesh: Mesh) -> None:
+    """Raise `UserError` where a process of several has devices outside the mesh: it could not take part."""
+    if jax.process_count() > 1 and mesh.size != jax.device_count():
+        raise UserError(
+            f"mesh: {mesh.size} of the {jax.device_count()} devices of all {jax.process_count()} processes; "
+            "a run on several processes uses all, so set one of mesh.data, mesh.fsdp and mesh.tensor to -1"
+        )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dast_jax.config import RunConfig
 from dast_jax.data.contamination import find_ngrams, find_overlap
 from dast_jax.data.fitting import fitting_queries, named_ids
+from dast_jax.data.mixture import load_training
 from dast_jax.data.sources import load_queries
 from dast_jax.records import Pool, Query
 from dast_jax.store.analysis_results import Contamination
@@ -56,9 +57,7 @@ def load_problems(config: RunConfig, fits: Callable[[str], bool]) -> Problems:
     `UserError` when nothing is left.
     """
     functions = config.verifier.functions
-    train, skipped = fitting_queries(
-        load_queries(config.data.train, options=config.data, functions=functions), fits, config.data.train
-    )
+    train, skipped = fitting_queries(load_training(config.data, functions), fits, config.data.train)
     _warn_of_one_class(train, config.data.train)
     _warn_of_lacking_solutions(train, config.data.train)
     sets = {}

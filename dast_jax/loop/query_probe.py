@@ -2,7 +2,8 @@
 
 [ours] What a round samples is chosen by the method, so its pass rates, levels and entropies do not compare
 across rounds. The probe's do: which queries, how many trials, and the exemplars are the same for all policies
-and methods. Few-shot prompts show one fixed set of reference solutions, none of them of a probed query.
+and methods. Few-shot prompts show one fixed set of reference solutions, none of them of a probed query, or
+the first of `prompts.exemplars`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dast_jax.data.own_exemplars import shown
 from dast_jax.estimators.distinct import Distinct
 from dast_jax.estimators.reliability import known_levels, transitions
 from dast_jax.inference.evaluation import Outcome, evaluate
@@ -53,6 +55,8 @@ def probe(context: Context, round: int, title: str) -> Probed | None:
     if not options.probe:
         return None
     asked, exemplars = choose(context.pool, options.probe, context.config.run.seed)
+    if context.exemplars:
+        exemplars = shown(context.exemplars, _EXEMPLARS, "")
     trials = (
         options.probe_trials if context.config.sampling.temperature else 1
     )  # greedy ones are all the same
@@ -109,7 +113,7 @@ def _sample(
             verifier=context.verifier,
             key=stage_key(context.config.run.seed, round, stage),
             trials=trials,
-            on_progress=lambda done, total: update(done, total=total),
+            update=update,
         )
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from dast_jax.data.hints import hinted
+from dast_jax.data.own_exemplars import shown
 from dast_jax.data.prompts import PromptTooLongError
 from dast_jax.estimators.tally import TallyCounter
 from dast_jax.methods.base import Method
@@ -22,6 +23,7 @@ from dast_jax.records import (
     FinishReason,
     Pool,
     PromptKind,
+    Query,
     Requests,
     Responses,
     Rollout,
@@ -40,7 +42,8 @@ VERDICT_LAG = 1
 class RoundRequests:
     """A `sampling.scheduler.RequestSource` that collects one round's verified responses into `log`.
 
-    `carried` are the earlier responses that count toward this round (`Method.begin`). `hints_left_out` counts
+    `carried` are the earlier responses that count toward this round (`Method.begin`); `own_exemplars` are
+    shown in place of the method's. `hints_left_out` counts
     rationalizations whose hinted prompt was too long, and that were sampled as plain tries;
     `short_of_exemplars` the prompts for which the data had fewer exemplars than configured.
     """
@@ -52,6 +55,7 @@ class RoundRequests:
         pool: Pool,
         carried: Responses,
         build_prompt: Callable[[str, tuple[Exemplar, ...]], tuple[int, ...]],
+        own_exemplars: Sequence[Query] = (),
         verifier: Verifier,
         log: ResponseLog,
         round: int,
@@ -64,21 +68,23 @@ class RoundRequests:
         self._method = method
         self._pool = pool
         self._build_prompt = build_prompt
+        self._own_exemplars = own_exemplars
         self._verifier = verifier
         self._log = log
         self._stored = log.stored()
         self._counter = TallyCounter(len(pool), carried, distinct=method.distinct)
         self._carried = len(carried)
+        self._correct = 0
         self._in_flight = 0
         self._unsettled: deque[tuple[int, Rollout, Future[Verdict]]] = deque()
         self._exhausted = False
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Trials of this round requested so far, finished, and, carried ones included, correct."""
+        """Trials of this round requested so far, finished, and correct; carried ones are not counted."""
         tally = self._counter.tally
         requested, finished = int(tally.requested.sum()), int(tally.finished.sum())
-        return requested - self._carried, finished - self._carried, int(tally.correct.sum())
+        return requested - self._carried, finished - self._carried, self._correct
 
     def next(self, tick: int) -> Requests:
         """Return the method's requests, given the verdicts of all responses finished by `tick` − lag."""
@@ -121,8 +127,12 @@ class RoundRequests:
     def _build(self, query: int, kind: int, block: int) -> tuple[int, ...]:
         """Build the prompt; a rationalized one shows the query's reference answer as a hint."""
         asked = self._pool.queries[query]
-        exemplars = self._method.exemplars(query, kind, block)
         wanted = 0 if kind == PromptKind.ZERO_SHOT else getattr(self._method.options, "exemplars", 0)
+        if self._own_exemplars:
+            hint = kind == PromptKind.RATIONALIZED
+            exemplars = shown(self._own_exemplars, wanted, asked.question, with_hint=hint)
+        else:
+            exemplars = self._method.exemplars(query, kind, block)
         self.short_of_exemplars += len(exemplars) < wanted
         if kind == PromptKind.RATIONALIZED:
             try:
@@ -137,6 +147,7 @@ class RoundRequests:
         while self._unsettled and self._unsettled[0][0] <= tick:
             _, rollout, pending = self._unsettled.popleft()
             verdict = self._judged(rollout, pending.result())
+            self._correct += verdict.correct
             self._counter.finish(
                 rollout.query,
                 correct=verdict.correct,

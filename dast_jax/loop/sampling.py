@@ -28,7 +28,7 @@ def collect(context: Context, method: Method, round: int, carried: Responses) ->
     used = measure_use(context.policy.sampling_mesh)
     requests, cost = _sample(context, method, round, carried)
     shortened = context.prompts.shortened - shortened_before
-    _warn(round, shortened, requests)
+    _warn(context, round, shortened, requests)
     responses = context.store.response_log(round).responses()
     notes = {"shortened_prompts": shortened, "hints_left_out": requests.hints_left_out}
     flops = sampling_flops(context.policy.parameters, cost)
@@ -51,6 +51,7 @@ def _sample(
             pool=context.pool,
             carried=carried,
             build_prompt=context.prompts.build,
+            own_exemplars=context.exemplars,
             verifier=context.verifier,
             log=responses,
             round=round,
@@ -75,7 +76,7 @@ def _sample(
     return requests, before + cost
 
 
-def _warn(round: int, shortened: int, requests: RoundRequests) -> None:
+def _warn(context: Context, round: int, shortened: int, requests: RoundRequests) -> None:
     if shortened:
         log.warning(
             "round %d: %d prompts show fewer exemplars than configured, to fit sampling.prompt_buckets",
@@ -87,10 +88,10 @@ def _warn(round: int, shortened: int, requests: RoundRequests) -> None:
         log.warning(message, round, requests.hints_left_out)
     if requests.short_of_exemplars:
         log.warning(
-            "round %d: %d prompts show fewer exemplars than method.exemplars, as the data have no more "
-            "solved problems",
+            "round %d: %d prompts show fewer exemplars than method.exemplars, as %s no more solved problems",
             round,
             requests.short_of_exemplars,
+            "prompts.exemplars has" if context.exemplars else "the data have",
         )
 
 

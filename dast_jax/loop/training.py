@@ -13,6 +13,7 @@ from dast_jax.data.fitting import named_ids
 from dast_jax.data.prompts import PromptBuilder
 from dast_jax.loop.context import Context
 from dast_jax.loop.device_use import measure_use
+from dast_jax.loop.lead import tell_scoring, tell_training, training_folder
 from dast_jax.loop.policy import BASE, Policy
 from dast_jax.methods.base import Method
 from dast_jax.metrics.flops import Flops, scoring_flops, training_flops
@@ -55,6 +56,7 @@ def train(context: Context, method: Method, round: int) -> TrainedResult:
             if context.profile:
                 context.profile.step("train")
 
+        update(0, info="compiling")  # until the first step has run
         trained = _learn(context, options, round, training_set, start, on_step)
     if context.profile:
         context.profile.close()
@@ -84,7 +86,9 @@ def _learn(
     used = measure_use(context.policy.mesh)
     policy = context.policy
     checkpoints = TrainCheckpoints(
-        context.store.path / "checkpoints" / "training", seconds=options.checkpoint_seconds
+        training_folder(context.store.path),
+        seconds=options.checkpoint_seconds,
+        grace_seconds=context.config.run.grace_seconds,
     )
     common: dict[str, Any] = {
         "options": options,
@@ -100,11 +104,15 @@ def _learn(
     if isinstance(training_set, PreferenceSet):
         pairs = _pairs(context, training_set)
         reference, scoring = _reference(context, options, round, pairs, start)
-        result = train_preferences(policy.graphdef, policy.take(start), pairs, reference, **common)
+        params = policy.take(start)
+        tell_training(pairs, reference, options, common["seed"])
+        result = train_preferences(policy.graphdef, params, pairs, reference, **common)
         is_reference = training_set.chosen_is_reference
     else:
         examples = _examples(context, training_set)
-        result = train_examples(policy.graphdef, policy.take(start), examples, **common)
+        params = policy.take(start)
+        tell_training(examples, None, options, common["seed"])
+        result = train_examples(policy.graphdef, params, examples, **common)
         is_reference = training_set.is_reference
     _warn_of_skipped(context, round, training_set, result.stats.skipped)
     _warn_of_cut(context, round, training_set, result.stats)
@@ -196,9 +204,11 @@ def _reference(
     kept = context.store.read_reference(round)
     if kept is None:
         policy = context.policy
+        params = policy.after(BASE if options.reference == "base" else start)
+        tell_scoring(pairs, options)
         logprobs, scores = reference_logprobs(
             policy.graphdef,
-            policy.after(BASE if options.reference == "base" else start),
+            params,
             pairs,
             options=options,
             pad_id=policy.tokenizer.pad_id,

@@ -23,13 +23,20 @@ class Peak:
     interconnect: float = 0.0
 
 
-_H100 = "NVIDIA H100 Tensor Core GPU datasheet"
+# NVIDIA's datasheets give products with 2:4 sparsity; dense ones are half of that.
+_H100 = "NVIDIA H100 Tensor Core GPU datasheet: 1,979 (PCIe: 1,513) TFLOPS with sparsity"
+_H200 = "NVIDIA H200 Tensor Core GPU datasheet: 1,979 TFLOPS with sparsity"
 _A100 = "NVIDIA A100 Tensor Core GPU datasheet"
-_TPU = "cloud.google.com/tpu/docs, system architecture of the version"
+_L4 = "NVIDIA L4 Tensor Core GPU datasheet: 242 TFLOPS with sparsity"
+_TPU = "https://docs.cloud.google.com/tpu/docs/{}, key specifications of a chip"
 _GIB = 2.0**30
-_V5E = Peak(flops=197e12, bandwidth=819e9, source=_TPU, memory=15.75 * _GIB, interconnect=100e9)
-_V5P = Peak(flops=459e12, bandwidth=2.765e12, source=_TPU, memory=95.74 * _GIB, interconnect=300e9)
-_V6E = Peak(flops=918e12, bandwidth=1.64e12, source=_TPU, memory=31.25 * _GIB, interconnect=224e9)
+_V5E = Peak(flops=197e12, bandwidth=819e9, source=_TPU.format("v5e"), memory=15.75 * _GIB, interconnect=100e9)
+_V5P = Peak(
+    flops=459e12, bandwidth=2.765e12, source=_TPU.format("v5p"), memory=95.74 * _GIB, interconnect=300e9
+)
+_V6E = Peak(
+    flops=918e12, bandwidth=1.638e12, source=_TPU.format("v6e"), memory=31.25 * _GIB, interconnect=224e9
+)
 _PEAKS = {
     "NVIDIA H100 80GB HBM3": Peak(
         flops=989.4e12, bandwidth=3.35e12, source=_H100, memory=79.1 * _GIB, interconnect=450e9
@@ -40,7 +47,7 @@ _PEAKS = {
     "NVIDIA H200": Peak(
         flops=989.4e12,
         bandwidth=4.8e12,
-        source="NVIDIA H200 Tensor Core GPU datasheet",
+        source=_H200,
         memory=139.8 * _GIB,
         interconnect=450e9,
     ),
@@ -53,11 +60,13 @@ _PEAKS = {
     "NVIDIA L4": Peak(
         flops=121e12,
         bandwidth=300e9,
-        source="NVIDIA L4 Tensor Core GPU datasheet",
+        source=_L4,
         memory=22.0 * _GIB,
         interconnect=32e9,
     ),
-    "TPU v4": Peak(flops=275e12, bandwidth=1.228e12, source=_TPU, memory=30.75 * _GIB, interconnect=150e9),
+    "TPU v4": Peak(
+        flops=275e12, bandwidth=1.2e12, source=_TPU.format("v4"), memory=30.75 * _GIB, interconnect=150e9
+    ),
     "TPU v5 lite": _V5E,
     "TPU v5e": _V5E,
     "TPU v5": _V5P,

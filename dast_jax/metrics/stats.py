@@ -233,23 +233,10 @@ def seed_interval(values: Numbers, *, confidence: float = 0.95) -> Interval | No
     n = len(values)
     if n < 2:
         return None
-    half = _student_quantile(0.5 + confidence / 2, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
+    from scipy.special import stdtrit  # Student's quantile; slow to import, and few commands need it
+
+    half = float(stdtrit(n - 1, 0.5 + confidence / 2) * values.std(ddof=1)) / math.sqrt(n)
     return max(0.0, float(values.mean()) - half), min(1.0, float(values.mean()) + half)
-
-
-def _student_quantile(p: float, degrees: int) -> float:
-    """Return the p-quantile, p > 0.5, of Student's t: bisection on its distribution function, to 1e-9.
-
-    With t = sqrt(degrees)·tan(a) the density becomes c·cos(a)^(degrees−1) on |a| < π/2, smooth and bounded.
-    """
-    constant = math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        a = (low + high) / 2
-        mass = constant * a / 2 * float(weights @ np.cos(a * (nodes + 1) / 2) ** (degrees - 1))
-        low, high = (a, high) if 0.5 + mass < p else (low, a)
-    return math.sqrt(degrees) * math.tan((low + high) / 2)
 
 
 def unbiased_pass_at_k(

@@ -1,6 +1,6 @@
 """Keys and values: as prefill returns them, and as decoding keeps them.
 
-A prompt is kept once, in blocks of `PROMPT_BLOCK` positions, for all the responses that share it; a response
+A prompt is kept once, in blocks of `prompt_block` positions, for all the responses that share it; a response
 keeps only its own tokens. Keys have their positions last (`[…, H, C]`): products with them then run along
 memory. Within a tick all slots write at the same place of a window, one slice for all of them; the window is
 appended to what the slots keep when the tick ends.
@@ -30,13 +30,16 @@ __all__ = [
     "empty_prompts",
     "empty_suffixes",
     "empty_window",
+    "prompt_block",
     "store_row",
     "suffix_block",
     "write",
 ]
 
 PROMPT_BLOCK = 128
-"""Prompt positions that one iteration of decode attention reads."""
+"""Prompt positions that one iteration of decode attention reads, at most."""
+
+_SHORTEST_PROMPT_BLOCK = 32
 
 _SUFFIX_BLOCKS = {"cpu": 16}
 """Response positions that one iteration reads, by platform: copies, on CPU, cost more than iterations."""
@@ -70,6 +73,11 @@ class Window(NamedTuple):
     v: tuple[Float[Array, "S KV W H"], ...]
 
 
+def prompt_block(longest: int) -> int:
+    """Return the positions in a block of prompts, of which the longest has `longest`: half empty at most."""
+    return min(PROMPT_BLOCK, max(_SHORTEST_PROMPT_BLOCK, 1 << (longest - 1).bit_length()))
+
+
 def suffix_block(window: int) -> int:
     """Return the positions in a block of suffixes, a multiple of `window`: a window lies in one block."""
     return window * -(-_SUFFIX_BLOCKS.get(target_platform(), 64) // window)
@@ -77,8 +85,8 @@ def suffix_block(window: int) -> int:
 
 def empty_prompts(layers: int, rows: int, kv_heads: int, length: int, head_dim: int, dtype: Any) -> Prompts:
     """Return zeroed prompts of up to `length` positions. Zeros, because what is masked must be finite."""
-    lead = (rows, -(-length // PROMPT_BLOCK), kv_heads)
-    return Prompts(*_zeros(layers, lead, PROMPT_BLOCK, head_dim, dtype))
+    block = prompt_block(length)
+    return Prompts(*_zeros(layers, (rows, -(-length // block), kv_heads), block, head_dim, dtype))
 
 
 def empty_suffixes(
@@ -102,13 +110,13 @@ def _zeros(
     return keys, values
 
 
-def blocked(cache: KVCache) -> Prompts:
-    """Return prefilled rows in blocks, the last one padded with zeros."""
+def blocked(cache: KVCache, block: int) -> Prompts:
+    """Return prefilled rows in blocks of `block` positions, the last one padded with zeros."""
 
     def blocks(array: Float[Array, "B KV T H"]) -> Float[Array, "B NB KV C H"]:
         batch, kv_heads, length, head_dim = array.shape
-        array = jnp.pad(array, [(0, 0), (0, 0), (0, -length % PROMPT_BLOCK), (0, 0)])
-        return jnp.moveaxis(array.reshape(batch, kv_heads, -1, PROMPT_BLOCK, head_dim), 2, 1)
+        array = jnp.pad(array, [(0, 0), (0, 0), (0, -length % block), (0, 0)])
+        return jnp.moveaxis(array.reshape(batch, kv_heads, -1, block, head_dim), 2, 1)
 
     return Prompts(tuple(jnp.swapaxes(blocks(k), -1, -2) for k in cache.k), tuple(blocks(v) for v in cache.v))
 

@@ -22,7 +22,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ChatTemplate", "TemplateFailedError"]
+from dast_jax.assets import refuse_remote
+from dast_jax.errors import UserError
+from dast_jax.runtime.limits import ended_by_overtime
+
+__all__ = ["ChatTemplate", "TemplateFailedError", "read_template"]
 
 _CPU_SECONDS = 2
 """For one conversation. An ordinary template takes less than a millisecond."""
@@ -43,6 +47,22 @@ _KEPT_ENVIRONMENT = (
     "VIRTUAL_ENV",
     "PYTHONPATH",
 )
+
+
+def read_template(name: str) -> str:
+    """Return the text of the template in the file `name`; raise `UserError` where there is none."""
+    refuse_remote(name, "model.chat_template must be a local file")
+    try:
+        content = Path(name).expanduser().read_bytes()
+        found = content[:_CHARACTERS].decode("utf-8")
+    except OSError as error:
+        raise UserError(f"model.chat_template: {name} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"model.chat_template: {name} is not UTF-8 text (byte {error.start})") from None
+    if len(content) > _CHARACTERS or not found.strip():
+        size = "is empty" if not found.strip() else f"has more than {_CHARACTERS:,} bytes"
+        raise UserError(f"model.chat_template: {name} {size}; name a file with a Jinja template")
+    return found
 
 
 class TemplateFailedError(Exception):
@@ -100,9 +120,9 @@ class ChatTemplate:
         code = self._process.wait()
         self._end()
         self._process = self._end = None
-        if code == -signal.SIGPROF:
+        if ended_by_overtime(code):
             return f"it takes more than {_CPU_SECONDS} seconds of CPU time"
-        if code == -signal.SIGKILL:
+        if code == -getattr(signal, "SIGKILL", 0):
             return f"it took more than {_BACKSTOP:.0f} seconds, or all memory"
         return f"its process ended with code {code}"
 

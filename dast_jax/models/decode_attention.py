@@ -5,8 +5,9 @@ its response's from earlier ticks; those of the tick under way. They are visited
 softmax is carried from block to block (arXiv 1805.02867). The number of blocks is a trip count: what is
 masked adds exact zeros, so a slot's result depends neither on the lengths of its neighbors nor on its place.
 
-On one CPU device groups are visited one by one, each for its own number of blocks, which stay in the cache
-of the CPU. Elsewhere as many are computed together as all slots need when the groups are full.
+On one CPU device groups are visited one by one (small ones several at once, of eight slots in all), for
+their own number of blocks, which stay in the cache of the CPU. Elsewhere as many are computed together as all
+slots need when the groups are full.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def _prompt(
     slots, kv_heads, per_head, head_dim = q.shape
     count, rows = groups.slots.shape
     block = k.shape[-1]
-    together = _together(count, -(-slots // rows), alone=1)
+    together = _together(count, -(-slots // rows), alone=max(1, _SLOTS_TOGETHER // rows))
     # [chunk, group, KV, row · Q, H]
     arranged = jnp.moveaxis(q[groups.slots], 1, 2).reshape(-1, together, kv_heads, rows * per_head, head_dim)
     arranged = constrain(arranged, None, "batch", "kv_heads", None, None)

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from dast_jax.models.llama import Graph, Params
+from dast_jax.models.sharding import constrain
 
 __all__ = ["mean_pooled"]
 
@@ -62,4 +63,4 @@ def _pooled(
     real = positions < lengths[:, None]
     hidden = nnx.merge(graphdef, params)(tokens, positions, real.astype(jnp.int32))
     total = jnp.sum(hidden.astype(jnp.float32), axis=1, where=real[..., None])
-    return total / jnp.maximum(lengths, 1)[:, None]
+    return constrain(total / jnp.maximum(lengths, 1)[:, None], None, None)  # whole, so on every process

@@ -196,7 +196,7 @@ def _stacked(
             check_weights(name, into)
     if sharding is None:
         return jnp.asarray(parts[_bounds(whole, shape)])
-    return jax.make_array_from_callback(shape, sharding, lambda index: parts[_bounds(index, shape)])
+    return jax.make_array_from_callback(shape, sharding, lambda index: parts[_bounds(index or whole, shape)])
 
 
 def _bounds(index: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:

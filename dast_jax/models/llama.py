@@ -9,6 +9,7 @@ norms, softmax and logits are float32.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -28,6 +29,10 @@ from dast_jax.models.rope import Rotations, rotate, rotations, unrotated_where
 from dast_jax.models.sharding import constrain
 
 __all__ = ["Graph", "KVCache", "Llama", "LlamaConfig", "Params", "RopeScaling"]
+
+
+_MLP_ELEMENTS = 2**25
+"""Elements of each of the MLP's activations that exist at one time, where memory counts more than time."""
 
 
 class RMSNorm(nnx.Module):
@@ -148,12 +153,23 @@ class Layer(nnx.Module):
         return (q, k, v) if turns is None else (rotate(q, turns), rotate(k, turns), v)
 
     def finish(
-        self, x: Float[Array, "*rows D"], attended: Float[Array, "*rows N H"]
+        self, x: Float[Array, "*rows D"], attended: Float[Array, "*rows N H"], parts: int = 1
     ) -> Float[Array, "*rows D"]:
-        """Return the residual stream with the attention output and the MLP added to it."""
+        """Return the residual stream with the attention output and the MLP added to it.
+
+        With `parts`, [B, T, D] in as many parts of T, one after another: of the MLP's activations, those of
+        one part exist at a time, in the backward pass too.
+        """
         x = x + self.o(attended)
         y = self.mlp_norm(x)
-        out: Array = x + self.down(jax.nn.silu(self.gate(y)) * self.up(y))
+        if parts == 1:
+            return x + self._mlp(y)
+        split = jnp.swapaxes(y.reshape(y.shape[0], parts, -1, y.shape[-1]), 0, 1)
+        done = jax.lax.map(jax.checkpoint(self._mlp, prevent_cse=False), split)
+        return x + jnp.swapaxes(done, 0, 1).reshape(x.shape)
+
+    def _mlp(self, y: Float[Array, "*rows D"]) -> Float[Array, "*rows D"]:
+        out: Array = self.down(jax.nn.silu(self.gate(y)) * self.up(y))
         return out
 
 
@@ -183,6 +199,31 @@ def _project_backward(inputs: int, saved: tuple[Array, Array], gradient: Array) 
 
 
 project.defvjp(_project_forward, _project_backward)
+
+
+@jax.custom_vjp
+def _rows_of(table: Float[Array, "V D"], tokens: Int[Array, "*rows"]) -> Float[Array, "*rows D"]:
+    """Return table[tokens], whose gradient is laid out only when the one of its rows is known.
+
+    XLA for CPU would set the table's gradient to zero before the backward pass of the layers begins.
+    """
+    rows: Array = table[tokens]
+    return rows
+
+
+def _rows_forward(table: Array, tokens: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _rows_of(table, tokens), (table, tokens)
+
+
+def _rows_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, np.ndarray]:
+    table, tokens = saved
+    # Always zero, which the compiler does not know: that makes the table wait.
+    zero = jnp.where(gradient[(0,) * gradient.ndim] > jnp.inf, 1.0, 0.0).astype(table.dtype)
+    summed = jnp.full(table.shape, zero).at[tokens].add(gradient)
+    return summed, np.zeros(tokens.shape, jax.dtypes.float0)
+
+
+_rows_of.defvjp(_rows_forward, _rows_backward)
 
 Params = nnx.State[Any, Any]
 """A tree of parameters: each leaf an `nnx.Param` with its logical axes."""
@@ -294,8 +335,7 @@ class Llama(nnx.Module):
         )
 
     def _embed(self, tokens: Int[Array, "*rows"]) -> Float[Array, "*rows D"]:
-        embedded: Array = self.embedding[...][tokens].astype(self.dtype)
-        return embedded
+        return _rows_of(self.embedding[...], tokens).astype(self.dtype)
 
     def _unrotated(self) -> Bool[np.ndarray, " layers"] | None:
         """Return which layers rotate nothing, None where all rotate."""
@@ -317,6 +357,7 @@ class Llama(nnx.Module):
         unrotated, window = self._unrotated(), self.config.sliding_window
         # Distances are those of positions in the row, unless a segment continues one that is elsewhere.
         apart = positions if parents is not None else None
+        parts = _mlp_parts(tokens.shape, self.config.intermediate_size) if self.remat == "full" else 1
 
         def body(
             x: Float[Array, "B T D"], layer_params: tuple[Params, Any]
@@ -329,7 +370,7 @@ class Llama(nnx.Module):
             k = constrain(k, "batch", "length", "kv_heads", "head_dim")
             v = constrain(v, "batch", "length", "kv_heads", "head_dim")
             attended = attention(q, k, v, segment_ids, parents=parents, positions=apart, window=window)
-            x = layer.finish(x, attended)
+            x = layer.finish(x, attended, parts)
             return x, ((jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2)) if keep_cache else None)
 
         if self.remat != "none":
@@ -339,6 +380,18 @@ class Llama(nnx.Module):
         if stacked_cache is None:
             return x, None
         return x, KVCache(*(tuple(a[i] for i in range(self.config.num_layers)) for a in stacked_cache))
+
+
+def _mlp_parts(shape: tuple[int, ...], width: int) -> int:
+    """Return in how many parts the MLP is computed where activations are computed again to save memory.
+
+    1 on a mesh, on which each part would gather the weights.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    parts = 1
+    while math.prod(shape) * width // parts > _MLP_ELEMENTS and shape[-1] % (2 * parts) == 0:
+        parts *= 2
+    return parts if mesh.empty or mesh.size == 1 else 1
 
 
 _REMAT = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}

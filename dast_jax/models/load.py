@@ -14,6 +14,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from dast_jax.errors import UserError
+from dast_jax.models.chat_template import read_template
 from dast_jax.models.checks import check_tensors, check_token_ids
 from dast_jax.models.gguf import GGUFFile, open_gguf
 from dast_jax.models.hf import Folder, build_params, expected_tensors, open_folder
@@ -63,15 +64,17 @@ def load_model(
     remat: str = "none",
     mesh: Mesh | None = None,
     adapter: Adapter | None = None,
+    chat_template: str = "",
 ) -> LoadedModel:
     """Read a model folder or .gguf file and lay its parameters out over `mesh` (one device if None).
 
-    An `adapter` is merged into the weights as they are read.
+    An `adapter` is merged into the weights as they are read; `chat_template` names a file with a template
+    that replaces the model's own.
 
     Raises `UserError` if the path is missing, not supported, incomplete, or has no usable tokenizer.
     """
     path = Path(path)
-    config, source, tokenizer = _open(path)
+    config, source, tokenizer = _open(path, chat_template)
     graphdef, template = abstract_model(config, dtype=dtype, compute_dtype=compute_dtype, remat=remat)
     read = source.read if adapter is None else adapter.merging(source.read, config)
     try:
@@ -83,13 +86,15 @@ def load_model(
     return LoadedModel(config=config, graphdef=graphdef, params=params, tokenizer=tokenizer)
 
 
-def load_description(path: str | os.PathLike[str]) -> tuple[LlamaConfig, Tokenizer]:
+def load_description(
+    path: str | os.PathLike[str], *, chat_template: str = ""
+) -> tuple[LlamaConfig, Tokenizer]:
     """Return the config and tokenizer that `load_model` would, or raise as it does, reading no weights."""
-    config, _, tokenizer = _open(Path(path))
+    config, _, tokenizer = _open(Path(path), chat_template)
     return config, tokenizer
 
 
-def _open(path: Path) -> tuple[LlamaConfig, Folder | GGUFFile, Tokenizer]:
+def _open(path: Path, chat_template: str) -> tuple[LlamaConfig, Folder | GGUFFile, Tokenizer]:
     """Return the config, the source of the tensors, and the tokenizer; no weights are read."""
     source: Folder | GGUFFile
     if path.suffix == ".gguf":
@@ -99,6 +104,8 @@ def _open(path: Path) -> tuple[LlamaConfig, Folder | GGUFFile, Tokenizer]:
         source = open_folder(path)
         eos_ids = (*source.generation_eos_ids(), *source.config.eos_token_ids)
         tokenizer = load_tokenizer(path, eos_ids=eos_ids)
+    if chat_template:
+        tokenizer.use_chat_template(read_template(chat_template), f"model.chat_template: {chat_template}")
     _check_shapes(path, source)
     check_token_ids(tokenizer.eos_ids, source.config.vocab_size, str(path))
     if tokenizer.vocab_size > source.config.vocab_size:

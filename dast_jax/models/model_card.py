@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from dast_jax.models.families import FAMILIES
@@ -27,10 +28,19 @@ _LOAD_ADAPTER = (
 )
 
 
-def model_card(base: str, config: LlamaConfig, *, method: str, round: int, adapter: bool = False) -> str:
+def model_card(
+    base: str,
+    config: LlamaConfig,
+    *,
+    method: str,
+    round: int,
+    adapter: bool = False,
+    sections: Sequence[str] = (),
+) -> str:
     """Return the card of the policy after `round` of a run of `method` from the model `base`.
 
-    With `adapter`, it is that of the policy's LoRA adapter alone.
+    With `adapter`, it is that of the policy's LoRA adapter alone; `sections` are Markdown, put after what
+    every card has.
 
     A base model that is a local path is named by its last part alone: a card may be published.
     """
@@ -59,6 +69,7 @@ def model_card(base: str, config: LlamaConfig, *, method: str, round: int, adapt
             'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
             "```",
             "",
+            *(line for section in sections for line in (section, "")),
             "See the base model and the training data for the terms of use.",
             "",
         ]

@@ -29,6 +29,7 @@ class ModelOptions:
     """Which model to start from, and in what precision to keep and run it."""
 
     path: str = opt(help="Hugging Face model folder, .gguf file, or hub model owner/name[@revision]")
+    chat_template: str = opt("", "file with a chat template (Jinja) to use instead of the model's own")
     adapter: str = opt(
         "",
         help="LoRA adapter in PEFT's format, a folder or hub id, that belongs to the model: merged into its "

@@ -181,7 +181,7 @@ def shards_of(mesh: Mesh | None, axis: str) -> int:
 
 
 def on_one_cpu() -> bool:
-    """Return whether what is traced now will run on one CPU device."""
+    """Return whether what is traced now will run on one CPU device: of the mesh, if there is one."""
     mesh = jax.sharding.get_abstract_mesh()
     return target_platform() == "cpu" and (mesh.empty or mesh.size == 1)
 

@@ -4,18 +4,17 @@ Run as `python -m dast_jax.models.template_worker CPU_SECONDS MEMORY_MB CHARACTE
 is the JSON object of the template and the tokenizer's special tokens, each further line a JSON list of
 messages. Writes `{"text": …}` or `{"error": …}` for each on stdout; ends at the end of stdin.
 
-The kernel ends it where a template takes more CPU time than allowed (SIGPROF, whose default action is to end
-the process, works inside long C calls, where a Python handler would wait).
+It ends where a template takes more CPU time than allowed (`runtime.limits`).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
-import signal
 import sys
 from typing import Any
+
+from dast_jax.runtime.limits import ProcessLimits
 
 __all__ = ["main"]
 
@@ -27,18 +26,17 @@ def main(argv: list[str]) -> int:
     cpu_seconds, memory_mb, characters = map(int, argv)
     replies = os.fdopen(os.dup(1), "w", encoding="ascii", newline="\n")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a library prints is no reply
-    _limit("AS", memory_mb << 20)
-    _limit("CORE", 0)
+    limits = ProcessLimits(cpu_seconds=cpu_seconds, memory_mb=memory_mb)
     known = json.loads(sys.stdin.readline())
     for line in sys.stdin:
-        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         try:
-            texts: Any = render_jinja_template(
-                conversations=[json.loads(line)],
-                chat_template=known["template"],
-                add_generation_prompt=True,
-                **known["special_tokens"],
-            )[0]
+            with limits.task():
+                texts: Any = render_jinja_template(
+                    conversations=[json.loads(line)],
+                    chat_template=known["template"],
+                    add_generation_prompt=True,
+                    **known["special_tokens"],
+                )[0]
             if len(texts[0]) > characters:
                 reply = {"error": f"its text has more than {characters:,} characters"}
             else:
@@ -47,18 +45,9 @@ def main(argv: list[str]) -> int:
             reply = {"error": f"it takes more than {memory_mb:,} MB of memory"}
         except Exception as error:  # a template may fail in any way that a program can
             reply = {"error": " ".join(str(error).split())[:200] or type(error).__name__}
-        written = json.dumps(reply)
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        replies.write(written + "\n")
+        replies.write(json.dumps(reply) + "\n")
         replies.flush()
     return 0
-
-
-def _limit(name: str, soft: int) -> None:
-    kind = getattr(resource, f"RLIMIT_{name}")
-    hard = resource.getrlimit(kind)[1]
-    limit = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
-    resource.setrlimit(kind, (limit, limit))
 
 
 if __name__ == "__main__":

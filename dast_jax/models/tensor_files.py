@@ -96,5 +96,5 @@ def write_tensors(path: Path, entries: Sequence[Entry], arrays: Iterable[np.ndar
         for entry, array in zip(entries, arrays, strict=True):
             if array.shape != entry.shape or array.dtype != entry.dtype:
                 raise ValueError(f"{entry.name}: got {array.dtype}{list(array.shape)}, expected {entry}")
-            file.write(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
+            np.ascontiguousarray(array).reshape(-1).view(np.uint8).tofile(file)
     os.replace(temporary, path)

@@ -33,7 +33,8 @@ class Tokenizer:
                 "set eos_token in tokenizer_config.json"
             )
         self.inner = inner
-        self._where = where
+        self._template_where = where
+        self._own_template = ""
         self._rendering: tuple[tuple[str, dict[str, Any]], ChatTemplate] | None = None
         self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([int(inner.eos_token_id), *map(int, eos_ids)]))
         first = inner("a")["input_ids"][:1]
@@ -63,7 +64,11 @@ class Tokenizer:
     @property
     def has_chat_template(self) -> bool:
         """Whether `chat` can be used."""
-        return bool(self.inner.chat_template)
+        return bool(self._own_template or self.inner.chat_template)
+
+    def use_chat_template(self, text: str, where: str) -> None:
+        """Render chats by the template `text` from now on, instead of the model's; `where` it comes from."""
+        self._own_template, self._template_where = text, where
 
     def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """Return the ids of a conversation (`role`, `content`) up to where the assistant speaks next.
@@ -76,10 +81,11 @@ class Tokenizer:
                 "the tokenizer has no chat template, so chat messages cannot be used; give plain prompts"
             )
         try:
-            text = self._template(self.inner.get_chat_template()).render(messages)
+            template = self._own_template or self.inner.get_chat_template()
+            text = self._template(template).render(messages)
         except (TemplateFailedError, ValueError) as error:  # ValueError: several templates, no default
             raise UserError(
-                f"{self._where}: the chat template cannot be used ({_one_line(error)}); "
+                f"{self._template_where}: the chat template cannot be used ({_one_line(error)}); "
                 "fix it, or give plain prompts"
             ) from None
         return self.encode(text)
@@ -101,6 +107,8 @@ class Tokenizer:
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write `tokenizer.json` and its companions into `directory`."""
         self.inner.save_pretrained(os.fspath(directory))
+        if self._own_template:
+            (Path(directory) / "chat_template.jinja").write_text(self._own_template, encoding="utf-8")
 
 
 def load_tokenizer(directory: str | os.PathLike[str], *, eos_ids: Iterable[int] = ()) -> Tokenizer:

@@ -65,7 +65,7 @@ def _sampling_mesh(devices: int) -> tuple[str, ...]:
 
 def _halved(key: str, value: int, least: int) -> list[tuple[str, ...]]:
     """Return the halves of `value` down to `least`, those that divide it."""
-    found = []
+    found: list[tuple[str, ...]] = []
     while value % 2 == 0 and value // 2 >= least:
         value //= 2
         found.append((f"{key}={value}",))

@@ -325,7 +325,8 @@ def _convolution(o: _Operation, inside: _Computation) -> float:
         )
     batch, features = out[labels[3].index("b")], out[labels[3].index("f")]
     groups = re.search(r"batch_group_count=(\d+)", o.rest)
-    return 2.0 * batch * features * of["i"] * spatial / (int(groups[1]) if groups else 1)
+    total: float = 2.0 * batch * features * of["i"] * spatial / (int(groups[1]) if groups else 1)
+    return total
 
 
 def _window(rest: str) -> list[tuple[str, list[str]]]:

@@ -14,10 +14,9 @@ from dast_jax.config import RunConfig
 from dast_jax.errors import UserError
 from dast_jax.metrics.devices import Peak
 from dast_jax.models.llama_config import LlamaConfig
-from dast_jax.models.load import abstract_model
 from dast_jax.planning.advice import changed, fitting
 from dast_jax.planning.hlo import Executed, executed
-from dast_jax.planning.programs import Program, Shapes, programs, run_shapes
+from dast_jax.planning.programs import Program, Shapes, cached_model, programs, run_shapes
 from dast_jax.planning.targets import Target
 from dast_jax.planning.workload import calls, workload
 from dast_jax.store.plan_results import Change, Plan, StageCost, StageMemory, StagePlan
@@ -65,7 +64,7 @@ def make_plan(
     changes = _changes(config, model[0], target, shapes, stages, options, on_stage) if fits is False else ()
     seconds = _times(stages)
     rounds = config.run.rounds + 1
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(abstract_model(model[0])[1]))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(cached_model(model[0])[1]))
     return Plan(
         model=model[1],
         parameters=parameters,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from dast_jax.config import RunConfig
 from dast_jax.errors import UserError
 from dast_jax.methods.lookup import method_class
-from dast_jax.models.cache import PROMPT_BLOCK, suffix_block
+from dast_jax.models.cache import prompt_block, suffix_block
 from dast_jax.models.device_defaults import resolved
 from dast_jax.models.layout import check_divides, replicated
 from dast_jax.models.llama_config import LlamaConfig
@@ -39,7 +40,7 @@ from dast_jax.training.preference import needs_reference, preference_objective
 from dast_jax.training.score import make_score_step
 from dast_jax.training.step import SFTObjective, make_train_step
 
-__all__ = ["Program", "Shapes", "programs", "run_shapes"]
+__all__ = ["Program", "Shapes", "cached_model", "programs", "run_shapes"]
 
 _CPU_BLOCK, _BLOCK = 64, 128  # of blockwise attention
 
@@ -286,7 +287,7 @@ def _sampling_program(shapes: Shapes, stage: str) -> Program:
             "kept_prompts": rows / shards,
             "attention_blocks": _visits(mesh, bucket, rows // shards),
             "prompt_groups": 1,
-            "prompt_blocks": math.ceil(bucket / PROMPT_BLOCK),
+            "prompt_blocks": math.ceil(bucket / prompt_block(bucket)),
             "suffix_blocks": max(1, math.ceil(o.max_new_tokens / 2 / block)),
         },
     )
@@ -325,9 +326,19 @@ class _NoTokenizer:
 
 def _model(shapes: Shapes, dtype: str, lora: Lora | None) -> tuple[Any, Any]:
     options = shapes.options
-    return abstract_model(
-        shapes.model, dtype=dtype, compute_dtype=options.compute_dtype, remat=options.remat, lora=lora
-    )
+    return cached_model(shapes.model, dtype, options.compute_dtype, options.remat, lora)
+
+
+@functools.lru_cache(maxsize=16)
+def cached_model(
+    config: LlamaConfig,
+    dtype: str = "float32",
+    compute_dtype: str = "float32",
+    remat: str = "none",
+    lora: Lora | None = None,
+) -> tuple[Any, Any]:
+    """Return `abstract_model`: the programs of a plan, and of what it suggests, share few of them."""
+    return abstract_model(config, dtype=dtype, compute_dtype=compute_dtype, remat=remat, lora=lora)
 
 
 def _laid_out(tree: Any, mesh: Mesh) -> Any:

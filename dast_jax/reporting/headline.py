@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from dast_jax.metrics.stats import Accuracy, PairedDifference, Score, paired_difference
 from dast_jax.reporting.load import Point, RunData
-from dast_jax.reporting.markup import Html, text
+from dast_jax.reporting.markup import Html
 from dast_jax.reporting.numbers import number, percent, signed_points, tokens
-from dast_jax.reporting.page import card, cards, table
+from dast_jax.reporting.page import card, cards, head, notice, table, tile
 from dast_jax.store.analysis_results import LevelAccuracy
 from dast_jax.store.evaluation_results import EvalEntry
 from dast_jax.store.results import Summary
@@ -32,17 +32,10 @@ __all__ = [
 def header(runs: Sequence[RunData]) -> Html:
     """Title, facts, the result in a sentence, a tile per evaluation set, warnings."""
     if len(runs) > 1:
-        return Html(
-            f"<h1>{len(runs)} runs compared</h1>"
-            + "".join(f'<p class="lede"><b>{text(run.label)}</b>: {text(sentence(run))}</p>' for run in runs)
-            + _comparison(runs)
-            + warnings(runs)
-        )
+        top = head(f"{len(runs)} runs compared", {}, [(run.label, sentence(run)) for run in runs])
+        return Html(top + _comparison(runs) + warnings(runs))
     (run,) = runs
-    return Html(
-        f"<h1>{text(run.label)}</h1>{_chips(run)}"
-        f'<p class="lede">{text(sentence(run))}</p>{_tiles(run)}{warnings(runs)}'
-    )
+    return Html(head(run.label, _facts(run), [("", sentence(run))]) + _tiles(run) + warnings(runs))
 
 
 def sentence(run: RunData) -> str:
@@ -142,10 +135,7 @@ def warnings(runs: Sequence[RunData]) -> Html:
     lines = [
         (f"{run.label}: " if len(runs) > 1 else "") + line for run in runs for line in run.summary.warnings
     ]
-    if not lines:
-        return Html("")
-    items = "".join(f"<li>{text(line)}</li>" for line in dict.fromkeys(lines))
-    return Html(f'<div class="warnings" role="note"><b>Warnings</b><ul>{items}</ul></div>')
+    return notice("Warnings", list(dict.fromkeys(lines)))
 
 
 def _tiles(run: RunData) -> Html:
@@ -158,32 +148,24 @@ def _tiles(run: RunData) -> Html:
         entry = shown.evaluation[name]
         was = f"from {_with_length(base.evaluation[name])}" if last and base else "before training"
         paired = shown.paired.get(name)
-        change = (
-            f'<div class="{difference_class(paired)}">{text(difference_text(paired))}'
-            f"{'' if difference_class(paired) != 'same' else ': no clear change'}</div>"
-            if paired
-            else ""
-        )
+        kind = difference_class(paired) if paired else ""
         tiles.append(
-            card(
-                Html(
-                    f'<div class="name">{text(name)} · {entry.n} questions · '
-                    f"mean length {tokens(entry.mean_length)} tokens</div>"
-                ),
-                Html(
-                    f'<div class="big">{percent(entry.accuracy)} '
-                    f'<span class="was" style="font-weight:400">{was}</span></div>{change}'
-                ),
-                kind="tile",
+            tile(
+                f"{name} · {entry.n} questions · mean length {tokens(entry.mean_length)} tokens",
+                percent(entry.accuracy),
+                was=was,
+                change=difference_text(paired) + (": no clear change" if kind == "same" else ""),
+                kind=kind,
             )
         )
     return cards(tiles)
 
 
-def _chips(run: RunData) -> Html:
+def _facts(run: RunData) -> dict[str, object]:
+    """Return what the run was, by name; "" where it is not known."""
     summary = run.summary
     total, rounds = summary.total, summary.rounds
-    facts = {
+    return {
         "status": "finished" if run.finished else _progress(run),
         "method": method_name(summary),
         "model": _model_name(summary),
@@ -196,37 +178,44 @@ def _chips(run: RunData) -> Html:
         "dast_jax": summary.versions.get("dast_jax", ""),
         "as of": _as_of(run),
     }
-    items = "".join(f"<li>{text(k)} <b>{text(v)}</b></li>" for k, v in facts.items() if v != "")
-    return Html(f'<ul class="chips">{items}</ul>')
 
 
 def _comparison(runs: Sequence[RunData]) -> Html:
-    """One row a run: what it used, what it reached, and its paired difference to the first run."""
-    sets = list(dict.fromkeys(name for run in runs for name in run.sets))
-    rows: list[list[object]] = [["run", "method", "seed", "trained examples", "sampled tokens", "time"]]
-    for name in sets:
-        rows[0] += [name, "− base", f"− {runs[0].label}"]
+    """One row a run: what it used; then for each set what it reached, and its difference to the first run."""
+    used: list[list[object]] = [["run", "method", "seed", "trained examples", "sampled tokens", "time"]]
     for run in runs:
-        row: list[object] = [
-            run.label,
-            method_name(run.summary, "–"),
-            run.summary.seed,
-            number(sum(entry.training.examples for entry in run.rounds if entry.training)),
-            number(sum(entry.sampling.tokens for entry in run.rounds)),
-            _duration(run.summary.total.seconds) or "–",
-        ]
-        for name in sets:
-            last = last_round(run, name)
-            row.append(accuracy_cell(last.evaluation[name]) if last else "–")
-            row.append(difference_cell(last.paired.get(name)) if last else "–")
-            versus = None if run is runs[0] else run_difference(run, runs[0], name)
-            row.append(difference_cell(versus))
-        rows.append(row)
-    caption = (
+        used.append(
+            [
+                run.label,
+                method_name(run.summary, "–"),
+                run.summary.seed,
+                number(sum(entry.training.examples for entry in run.rounds if entry.training)),
+                number(sum(entry.sampling.tokens for entry in run.rounds)),
+                _duration(run.summary.total.seconds) or "–",
+            ]
+        )
+    sets = list(dict.fromkeys(name for run in runs for name in run.sets))
+    note = (
         "Last evaluated round of each run; 95\u202f% intervals; differences are paired by question; "
         "tokens are the mean of a response."
     )
-    return card(table(rows, caption=caption))
+    return cards([card(table(used)), *(card(_reached(runs, name, note)) for name in sets)], wide=True)
+
+
+def _reached(runs: Sequence[RunData], name: str, note: str) -> Html:
+    rows: list[list[object]] = [[name, "accuracy", "− base", f"− {runs[0].label}"]]
+    for run in runs:
+        last = last_round(run, name)
+        versus = None if run is runs[0] else run_difference(run, runs[0], name)
+        rows.append(
+            [
+                run.label,
+                accuracy_cell(last.evaluation[name]) if last else "–",
+                difference_cell(last.paired.get(name)) if last else "–",
+                difference_cell(versus),
+            ]
+        )
+    return table(rows, caption=note)
 
 
 def method_name(summary: Summary, otherwise: str = "") -> str:

@@ -14,9 +14,13 @@ class Html(str):
 
     __slots__ = ()
 
+    def __html__(self) -> str:
+        """Return itself, by the name that templates ask for."""
+        return self
+
 
 def text(value: object) -> Html:
     """`value` as escaped text; control characters and their like are shown as `runtime.visible` says."""
-    if isinstance(value, Html):
-        return value
+    if hasattr(value, "__html__"):
+        return Html(value.__html__())
     return Html(escape(visible(value, keep="\n\t")))

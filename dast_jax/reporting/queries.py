@@ -10,7 +10,15 @@ from dast_jax.reporting.layout import per_run
 from dast_jax.reporting.load import RunData
 from dast_jax.reporting.markup import Html
 from dast_jax.reporting.numbers import percent
-from dast_jax.reporting.page import card, cards, details, figure, section, table
+from dast_jax.reporting.page import (
+    card,
+    cards,
+    details,
+    figure,
+    paragraph,
+    section,
+    table,
+)
 from dast_jax.reporting.svg import Bars, Segments, grouped_bars, stacked_bars
 from dast_jax.store.analysis_results import LevelProgress, RoundAnalysis, StepCounts
 
@@ -129,9 +137,10 @@ def _transition_table(name: str, moved: Mapping[str, Mapping[str, int]]) -> Html
 def _reliability(found: Rounds) -> Html:
     estimates = [(number, a.reliability) for number, a in found if a.reliability]
     if not estimates:
-        return Html(
-            '<p class="note">Reliability of the levels: unknown; no round estimated levels from two or more '
-            "trials of every query.</p>"
+        return paragraph(
+            "Reliability of the levels: unknown; no round estimated levels from two or more trials of every "
+            "query.",
+            "note",
         )
     head = ["estimate", "queries", "trials in a half", "same level", "κ", "r", "reliability of the pass rate"]
     rows: list[list[object]] = [list(head)]

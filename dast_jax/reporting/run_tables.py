@@ -51,13 +51,14 @@ def print_summary(summary: Summary, *, console: Console | None = None) -> None:
         console.print(f"warning: {plain(warning)}", style="yellow", highlight=False)
 
 
-def print_metrics(metrics: Metrics, *, console: Console | None = None) -> None:
+def print_metrics(metrics: Metrics, *, name: str = "", console: Console | None = None) -> None:
     """Print one evaluation: accuracy, by level, pass@k, majority@k, and responses by verdict."""
     console = console or make_console()
-    table = make_table("Accuracy, 95 % intervals; tokens of a response", "", *_METRICS_COLUMNS)
+    title = f"{name}: accuracy" if name else "Accuracy"
+    table = make_table(f"{title}, 95 % intervals; tokens of a response", "", *_METRICS_COLUMNS)
     several = metrics.trials > 1
-    name = f"avg@{metrics.trials} (mean of {metrics.trials} trials)" if several else "accuracy"
-    table.add_row(name, accuracy(metrics), tokens(metrics.mean_length), str(metrics.n), style="bold")
+    row = f"avg@{metrics.trials} (mean of {metrics.trials} trials)" if several else "accuracy"
+    table.add_row(row, accuracy(metrics), tokens(metrics.mean_length), str(metrics.n), style="bold")
     for level, entry in metrics.by_level.items():
         table.add_row(plain(f"  level {level}"), accuracy(entry), tokens(entry.mean_length), str(entry.n))
     for kind, scores in (("pass", metrics.pass_at), ("majority", metrics.majority_at)):
@@ -71,7 +72,7 @@ def print_metrics(metrics: Metrics, *, console: Console | None = None) -> None:
 
 def _verdicts(entry: EvalEntry) -> str:
     parts = [f"{kind.value.replace('_', ' ')} {getattr(entry.verdicts, kind.value)}" for kind in VerdictKind]
-    parts += [f"truncated {entry.truncated}"]
+    parts += [f"truncated {entry.truncated}", f"run-away {entry.runaway}"]
     return "responses: " + ", ".join(parts)
 
 

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from dast_jax.reporting.load import RunData
 from dast_jax.reporting.markup import Html, text
-from dast_jax.reporting.page import card, cards, section
+from dast_jax.reporting.page import (
+    ShownResponse,
+    cards,
+    sample,
+    section,
+)
 from dast_jax.store.evaluation_results import SampleRow
 
 __all__ = ["samples"]
@@ -53,7 +58,9 @@ def samples(runs: Sequence[RunData], *, limit: int, characters: int) -> Html:
         "Sample responses",
         *parts,
         note="From the questions whose responses the run keeps. Ones that training changed are shown first, "
-        "so they are not a fair sample; the tables above are.",
+        "so they are not a fair sample; the tables above are. A response is truncated where it reached the "
+        "limit of new tokens, and runs away where it goes on to another problem, or repeats itself to the "
+        "limit.",
         anchor="samples",
     )
 
@@ -106,23 +113,26 @@ def _sample(pair: _Pair, characters: int) -> Html:
     state = _CHANGES[pair.kind] if pair.before else _CHANGES[pair.kind].split(" → ")[-1]
     place = f"{row.set}{level} · {row.id} · {state}"
     sides = [(pair.before_name, pair.before), (pair.after_name, row)]
-    columns = "".join(_response(name, side, characters) for name, side in sides if side)
-    return card(
-        Html(f'<div class="meta">{text(place)}</div>'),
-        Html(f'<div class="q">{text(_cut(row.question, characters))}</div>'),
-        Html(f'<div class="meta">reference answer: {text(_cut(row.reference, characters))}</div>'),
-        Html(f'<div class="pair">{columns}</div>'),
-        kind="sample",
+    return sample(
+        place,
+        _cut(row.question, characters),
+        _cut(row.reference, characters),
+        [_response(name, side, characters) for name, side in sides if side],
     )
 
 
-def _response(name: str, row: SampleRow, characters: int) -> str:
+def _response(name: str, row: SampleRow, characters: int) -> ShownResponse:
     known = row.verdict if row.verdict in ("correct", "incorrect", "no_answer", "timed_out") else ""
     extracted = f" answer: {_cut(row.extracted, 80)}" if row.extracted is not None else ""
-    return (
-        f'<div><span class="meta">{text(name)} </span><span class="verdict {known}">'
-        f'{text(row.verdict.replace("_", " "))}</span><span class="meta">{text(extracted)}</span>'
-        f"<pre>{text(_cut(row.text, characters) or '(empty)')}</pre></div>"
+    marks = [f"truncated at {row.tokens} tokens"] if row.truncated else []
+    marks += ["runs away"] if row.runaway else []
+    return ShownResponse(
+        name=name,
+        kind=known,
+        verdict=row.verdict.replace("_", " "),
+        marks=marks,
+        answer=extracted,
+        text=_cut(row.text, characters) or "(empty)",
     )
 
 

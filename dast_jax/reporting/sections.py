@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from dast_jax.metrics.flops import Flops
@@ -12,10 +13,17 @@ from dast_jax.reporting.layout import per_run, position, round_ticks, run_color,
 from dast_jax.reporting.load import RunData, speeds_of, use_cells
 from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.numbers import number, out_of, percent
-from dast_jax.reporting.page import card, cards, details, figure, section, table
+from dast_jax.reporting.page import (
+    card,
+    cards,
+    details,
+    figure,
+    paragraph,
+    section,
+    table,
+)
 from dast_jax.reporting.svg import (
     Bars,
-    Chart,
     Line,
     Segments,
     grouped_bars,
@@ -67,7 +75,8 @@ def responses(runs: Sequence[RunData]) -> Html:
     parts = []
     for run in runs:
         figures = [_length_figure(run), _verdict_figure(run), _evaluation_verdict_figure(run)]
-        parts.append(per_run(runs, run, cards([*figures, *([] if shared else [_ratio_figure(runs)])])))
+        figures += [] if shared else [_ratio_figure(runs)]
+        parts.append(per_run(runs, run, cards(figures), _endings_table(run)))
     return section("Responses", cards(shared), *parts, anchor="responses")
 
 
@@ -98,7 +107,7 @@ def configuration(runs: Sequence[RunData]) -> Html:
     for run in runs:
         lines = [f"{name} {version}" for name, version in run.summary.versions.items()]
         lines += [f"mesh {axis}={size}" for axis, size in run.summary.mesh.items()]
-        body = Html(f'<p class="note">{text(", ".join(lines))}</p>') if lines else Html("")
+        body = paragraph(", ".join(lines), "note") if lines else Html("")
         if run.config:
             body = Html(body + f"<pre>{text(run.config)}</pre>")
         if body:
@@ -212,6 +221,22 @@ def _evaluation_verdict_figure(run: RunData) -> Html:
     return _verdict_chart(rows, columns, "Verdicts in evaluation, base and last")
 
 
+def _endings_table(run: RunData) -> Html:
+    """Return how many responses of each evaluation were truncated or ran away."""
+    rows: list[list[object]] = [["set, policy", "responses", "truncated", "run-away"]]
+    for name in run.sets:
+        for point in run.evaluated(name):
+            entry = point.evaluation[name]
+            total = entry.n * entry.trials
+            shares = (f"{count} ({count / max(total, 1):.0%})" for count in (entry.truncated, entry.runaway))
+            rows.append([f"{name}, {point.name}", total, *shares])
+    caption = (
+        "Truncated: reached the limit of new tokens. Run-away: goes on to another problem, or repeats itself "
+        "to the limit."
+    )
+    return card(table(rows, caption=caption)) if len(rows) > 1 else Html("")
+
+
 def _verdict_chart(rows: list[str], columns: Sequence[VerdictCounts], title: str) -> Html:
     if not rows:
         return Html("")
@@ -260,7 +285,7 @@ def _loss_figure(run: RunData) -> Html:
     losses = {r: points[-1][1] for r, points in run.losses.items()}
     numbers = [["round", "steps", "final loss"]]
     numbers += [[f"round {r}", str(run.losses[r][-1][0]), f"{loss:.4f}"] for r, loss in losses.items()]
-    chart = Chart(svg=chart.svg, legend=chart.legend, table=numbers)
+    chart = dataclasses.replace(chart, table=numbers)
     return figure("Training loss (nats per token)", chart)
 
 

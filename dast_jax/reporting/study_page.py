@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from dast_jax.metrics.stats import Accuracy
 from dast_jax.records import LEVELS
+from dast_jax.reporting.findings import TIED, findings
 from dast_jax.reporting.headline import accuracy_cell, difference_cell
 from dast_jax.reporting.layout import run_color
 from dast_jax.reporting.markup import Html, text
 from dast_jax.reporting.numbers import number, percent, signed_points, tokens
-from dast_jax.reporting.page import card, cards, details, figure, page, section, table
+from dast_jax.reporting.page import (
+    card,
+    cards,
+    details,
+    figure,
+    head,
+    notice,
+    page,
+    paragraph,
+    section,
+    table,
+)
 from dast_jax.reporting.svg import (
     Bars,
     Line,
@@ -90,14 +103,12 @@ def _header(comparison: Comparison) -> Html:
         "parameters": number(comparison.parameters) if comparison.parameters else "",
         "device": comparison.device,
     }
-    chips = "".join(f"<li>{text(k)} <b>{text(v)}</b></li>" for k, v in facts.items() if v != "")
-    lines = [f"{m.label}, seed {m.seed}: {m.why}" for m in comparison.missing]
-    lacks = "".join(f"<li>{text(line)}</li>" for line in lines)
-    warning = f'<div class="warnings" role="note"><b>Missing</b><ul>{lacks}</ul></div>' if lacks else ""
+    sentences = [("", _sentence(comparison, s)) for s in comparison.sets]
     return Html(
-        f'<h1>{text(comparison.name)}: methods compared</h1><ul class="chips">{chips}</ul>'
-        + "".join(f'<p class="lede">{text(_sentence(comparison, s))}</p>' for s in comparison.sets)
-        + warning
+        head(f"{comparison.name}: methods compared", facts, sentences)
+        + "".join(map(paragraph, findings(comparison)))
+        + (paragraph(TIED, "note") if comparison.best else "")
+        + notice("Missing", [f"{m.label}, seed {m.seed}: {m.why}" for m in comparison.missing])
     )
 
 
@@ -291,7 +302,7 @@ def _curve_figure(comparison: Comparison, name: str) -> Html:
     for line in lines:
         cells = [f"{percent(y)} at {number(x)}" for x, y in zip(line.x, line.y, strict=True) if y is not None]
         rows.append([line.label, *cells, *["–"] * (len(rows[0]) - 1 - len(cells))])
-    return figure(f"{name}: accuracy over work", type(chart)(svg=chart.svg, legend=chart.legend, table=rows))
+    return figure(f"{name}: accuracy over work", dataclasses.replace(chart, table=rows))
 
 
 def _shares_figure(comparison: Comparison) -> Html:
@@ -323,7 +334,7 @@ def _settings(comparison: Comparison) -> Html:
         options = ", ".join(f"{k}={v}" for k, v in entry.method.items())
         rows.append([label, Html(f'<span style="white-space:normal">{text(options)}</span>')])
     versions = ", ".join(f"{k} {v}" for k, v in comparison.versions.items())
-    return card(details("Options of the methods", table(rows)), Html(f'<p class="note">{text(versions)}</p>'))
+    return card(details("Options of the methods", table(rows)), paragraph(versions, "note"))
 
 
 # --- small things -------------------------------------------------------------------------------------

@@ -64,8 +64,10 @@ border-radius:4px}
 .scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;width:100%}
 details table{font-size:.84rem}
-th,td{padding:5px 10px 5px 0;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap;
-vertical-align:top}
+figure details table,.grid.three table{font-size:.76rem}
+.grid.three th,.grid.three td{padding:4px 5px 4px 0}
+th,td{padding:5px 10px 5px 0;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
+@media(max-width:700px){th,td{white-space:nowrap}}
 thead th{color:var(--soft);font-weight:600}tbody th{font-weight:500}
 tbody th{position:sticky;left:0;background:var(--card)}
 td small,th small{display:block;line-height:1.2;color:var(--soft);font-size:.86em}
@@ -86,5 +88,14 @@ border:1.5px solid}
 .correct{color:var(--ok)}.incorrect{color:var(--bad)}.no_answer{color:var(--none)}.timed_out{
 color:var(--late)}
 footer{color:var(--soft);font-size:.85rem;padding-top:26px;padding-bottom:36px}
-@media print{.card,figure{break-inside:avoid}}
+.mark{display:inline-block;border-radius:4px;padding:0 6px;font-size:.78rem;background:var(--warn);
+color:var(--warnink)}
+.csv{margin:.4em 0 0}.csv a{color:var(--accent)}
+@media print{@page{size:A4 landscape;margin:10mm}
+:root{--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb}
+body{font-size:11px}header,main,footer{max-width:none;padding:0}
+.card,figure{break-inside:avoid}.card.wide-table{break-inside:auto}
+.scroll{overflow:visible}table{font-size:9px}th,td{white-space:normal;padding:2px 5px 2px 0}
+tbody th{position:static}thead{display:table-header-group}tr{break-inside:avoid}
+pre{max-height:none;overflow:visible}summary,.csv{display:none}}
 """

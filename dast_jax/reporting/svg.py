@@ -78,11 +78,15 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """An SVG, its legend, and the same numbers as a table (first row the header)."""
+    """An SVG, its legend, and the same numbers as a table (first row the header).
+
+    `numbers` are they in full, one row for each: where, series, value, low, high; first row the header.
+    """
 
     svg: str
     legend: Sequence[Key]
     table: Sequence[Sequence[str]]
+    numbers: Sequence[Sequence[str | Value]] = ()
 
 
 def line_chart(
@@ -122,6 +126,7 @@ def line_chart(
         if len(lines) > 1
         else [],
         table=table,
+        numbers=_numbers(x_name, [(line, [dict(ticks).get(x, f"{x:g}") for x in line.x]) for line in lines]),
     )
 
 
@@ -164,6 +169,7 @@ def grouped_bars(
         svg=_svg(height, title, parts),
         legend=[Key(s.label, s.color) for s in series] if len(series) > 1 else [],
         table=table,
+        numbers=_numbers(group_name, [(s, groups) for s in series]),
     )
 
 
@@ -210,8 +216,25 @@ def stacked_bars(
         cells = [form(s.values[i] or 0.0) for s in segments]
         table.append([row, *cells, *([form(sums[i])] if totals else [])])
     return Chart(
-        svg=_svg(height, title, parts), legend=[Key(s.label, s.color) for s in segments], table=table
+        svg=_svg(height, title, parts),
+        legend=[Key(s.label, s.color) for s in segments],
+        table=table,
+        numbers=_numbers(row_name or "row", [(s, rows) for s in segments]),
     )
+
+
+def _numbers(
+    where: str, series: Sequence[tuple[Line | Bars | Segments, Sequence[str]]]
+) -> list[list[str | Value]]:
+    """Return a row for each value of each series, whose places are named beside it."""
+    rows: list[list[str | Value]] = [[where, "series", "value", "low", "high"]]
+    for one, places in series:
+        values = one.values if isinstance(one, Segments) else one.y
+        low = [] if isinstance(one, Segments) else one.low
+        high = [] if isinstance(one, Segments) else one.high
+        for i, (place, value) in enumerate(zip(places, values, strict=True)):
+            rows.append([place, one.label, value, low[i] if low else None, high[i] if high else None])
+    return rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dast_jax.metrics.stats import Accuracy, Interval, PairedDifference, Score
@@ -11,7 +11,7 @@ from dast_jax.runtime.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
 __all__ = ["WIDTH", "accuracy", "count", "difference", "make_console", "make_table", "plain", "print_tables"]
 
@@ -40,13 +40,64 @@ def make_table(title: str, *columns: str, left: Collection[str] = ()) -> Table:
 
 
 def print_tables(tables: Iterable[Table], console: Console) -> None:
-    """Print the tables that have rows, each below its title, which may be wider than the table."""
+    """Print the tables that have rows, each below its title, which may be wider than the table.
+
+    No word is broken: a table that is too wide for that is printed in parts, its first column before each.
+    """
     for table in tables:
         if table.row_count:
             title, table.title = str(table.title), None
             console.print(visible(title), style="bold", markup=False, highlight=False)
-            console.print(table)
-            console.print()
+            for part in _parts(table, console):
+                console.print(part)
+                console.print()
+
+
+def _parts(table: Table, console: Console) -> Iterator[Table]:
+    """Yield the table with columns that together have room, in as many parts as that takes."""
+    ranges = [_widths(column) for column in table.columns]
+    first, rest = ranges[0], list(range(1, len(ranges)))
+    while True:
+        taken: list[int] = []
+        for i in rest:
+            if taken and first[0] + sum(ranges[j][0] + _GAP for j in [*taken, i]) > console.width:
+                break
+            taken.append(i)
+        rest = rest[len(taken) :]
+        yield _part(table, [0, *taken], ranges, console.width)
+        if not rest:
+            return
+
+
+_GAP = 2
+"""Columns of the terminal between two columns of a table."""
+
+
+def _widths(column: Column) -> tuple[int, int]:
+    """Return the widths of a column's longest word and of its longest line."""
+    from rich.text import Text
+
+    cells = [Text.from_markup(str(cell)).plain for cell in (column.header, *column.cells)]
+    words = [word for cell in cells for word in cell.split()]
+    lines = [line for cell in cells for line in cell.split("\n")]
+    return max(map(len, words), default=1), max(map(len, lines), default=1)
+
+
+def _part(table: Table, chosen: Sequence[int], ranges: Sequence[tuple[int, int]], width: int) -> Table:
+    """Return the table of the chosen columns; where they are too wide, lines are wrapped between words."""
+    columns = [table.columns[i] for i in chosen]
+    least, most = ([ranges[i][end] for i in chosen] for end in (0, 1))
+    spare = max(width - _GAP * (len(chosen) - 1) - sum(least), 0)
+    wanted = sum(most) - sum(least)
+    part = make_table("", *(["?"] * len(columns)))
+    part.title = None
+    for column, theirs, low, high in zip(part.columns, columns, least, most, strict=True):
+        column.header, column.justify = theirs.header, theirs.justify
+        column.width = high if wanted <= spare else low + spare * (high - low) // wanted
+    cells = [list(column.cells) for column in columns]
+    for i, row in enumerate(table.rows):
+        part.add_row(*(column[i] for column in cells), style=row.style, end_section=row.end_section)
+    return part
 
 
 def plain(text: object) -> str:

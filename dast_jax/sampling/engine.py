@@ -298,7 +298,8 @@ class Engine:
         """Return the pool with the first `counts` prompts of each part in rows `rows` of the part."""
         model = nnx.merge(self._graphdef, params)
         hidden, cache = model.prefill(tokens, lengths)
-        logits, prompts = model.logits(hidden), blocked(cache)
+        logits = model.logits(hidden)
+        prompts = blocked(cache, pool.cache.k[0].shape[-1])
 
         def keep_all(
             cache: Prompts, others: tuple[Array, Array], prompts: Prompts, of_rows: tuple[Array, ...]

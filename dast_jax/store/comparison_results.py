@@ -165,7 +165,7 @@ class Comparison:
     Means are over the seeds whose runs have finished.
     """
 
-    schema: str = "dast_jax.comparison/3"
+    schema: str = "dast_jax.comparison/4"
     """version of this file"""
     status: Status
     """`running` while runs are still to come"""
@@ -197,6 +197,11 @@ class Comparison:
     """baseline → label → set → difference after the last round of each"""
     matched: dict[str, dict[str, dict[str, MatchedDifference]]]
     """the same at matched training tokens"""
+    over_base: dict[str, dict[str, SeedDifference]]
+    """label → set → difference between the last round and M_0 of the same seeds"""
+    best: dict[str, tuple[str, ...]]
+    """set → the label with the highest accuracy after the last round, and after it those tied with it: their
+    difference to it has an interval that includes zero, or cannot be paired"""
     missing: tuple[MissingRun, ...]
     """runs without a result"""
 

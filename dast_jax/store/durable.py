@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from dast_jax.errors import InterruptedRunError, UserError, disk_full
 
@@ -69,6 +69,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _sync_folder(path: Path) -> None:
+    if os.name == "nt":  # where folders cannot be opened, nor need it
+        return
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -218,19 +220,18 @@ class FolderLock:
 
     def __init__(self, folder: Path):
         """Take the lock, or raise a `UserError` that names the process which has it."""
-        self._file = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (held until `close`)
+        self._lock = FileLock(folder / ".lock")
+        holder = folder / ".lock-holder"  # a file of its own: Windows lets nobody else read a locked one
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.seek(0)
-            holder = self._file.read().strip() or "unknown"
-            self._file.close()
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            pid = holder.read_text(encoding="utf-8").strip() if holder.is_file() else ""
             raise UserError(
-                f"{folder}: another process (pid {holder}) is working on this run; wait for it or stop it"
+                f"{folder}: another process (pid {pid or 'unknown'}) is working on this run; wait for it or "
+                "stop it"
             ) from error
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
+        holder.write_text(str(os.getpid()), encoding="utf-8")
 
     def close(self) -> None:
-        self._file.close()
+        """Release the lock, once."""
+        self._lock.release()

@@ -46,6 +46,8 @@ class EvalEntry(Accuracy):
     """all responses (n × trials) by verdict"""
     truncated: int
     """responses that reached the limit of new tokens"""
+    runaway: int = 0
+    """responses that go on to another problem, or to the limit with the same piece of text"""
     mean_length: float
     """tokens, the EOS included"""
     trials: int
@@ -97,13 +99,19 @@ class SampleRow:
     """the verifier's verdict"""
     extracted: str | None
     """the answer found in the response"""
+    tokens: int
+    """of the response, the EOS included"""
+    truncated: bool
+    """whether it reached the limit of new tokens"""
+    runaway: bool
+    """whether it goes on to another problem, or to the limit with the same piece of text"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalFile:
     """One evaluated policy with its questions."""
 
-    schema: str = "dast_jax.eval/3"
+    schema: str = "dast_jax.eval/4"
     """version of this file"""
     sets: dict[str, SetEvaluation]
     """set → evaluation"""
@@ -131,10 +139,10 @@ class SetLevels:
 class Metrics(SetEvaluation):
     """What the `evaluate` command writes: a SetEvaluation, and its model and data."""
 
-    schema: str = "dast_jax.metrics/3"
+    schema: str = "dast_jax.metrics/4"
     """version of this file"""
     model: str
-    """`model.path`"""
+    """`model.path`; with `--run`, the run's folder and the round"""
     data: str
     """`data.train`"""
     skipped: tuple[str, ...]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import json
 import os
+import re
+import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dast_jax.errors import UserError
+from dast_jax.runtime.visible import visible
 from dast_jax.store.durable import plain
+from dast_jax.store.evaluation_results import SampleRow
 from dast_jax.store.settings import LoggingOptions
 
-__all__ = ["MetricsLog", "read_metrics"]
+__all__ = ["SAMPLE_COLUMNS", "MetricsLog", "read_metrics"]
 
 _WHERE = ("round", "step", "set")
 """Keys of a line that say where its numbers belong; the rest are numbers."""
@@ -53,6 +58,21 @@ class MetricsLog:
         if self._wandb is not None:
             self._wandb.log({**numbers, **{f"{stage}/{k}": v for k, v in where.items() if k != "set"}})
 
+    def write_samples(self, round: int, rows: Sequence[SampleRow]) -> None:
+        """Add a table of sample responses for each set to TensorBoard and W&B; `round` is −1 for M_0."""
+        by_set: dict[str, list[SampleRow]] = {}
+        for row in rows:
+            by_set.setdefault(row.set, []).append(row)
+        for name, chosen in by_set.items():
+            table = [[_sample_cell(row, column) for column in SAMPLE_COLUMNS] for row in chosen]
+            if self._options.tensorboard:
+                self._board("rounds").add_text(f"samples/{name}", _markdown(table), round)
+            if self._wandb is not None:
+                import wandb
+
+                shown = wandb.Table(columns=list(SAMPLE_COLUMNS), data=table)
+                self._wandb.log({f"samples/{name}": shown, "samples/round": round})
+
     def close(self) -> None:
         self._file.close()
         for board in self._boards.values():
@@ -62,11 +82,44 @@ class MetricsLog:
 
     def _write_board(self, numbers: Mapping[str, float], where: Mapping[str, Any]) -> None:
         by_step = "step" in where
-        name = f"round_{where.get('round', 0):02d}" if by_step else "rounds"
+        board = self._board(f"round_{where.get('round', 0):02d}" if by_step else "rounds")
+        for tag, value in numbers.items():
+            board.add_scalar(tag, value, where["step"] if by_step else where.get("round"))
+
+    def _board(self, name: str) -> Any:
         if name not in self._boards:
             self._boards[name] = _open_board(self._folder / "tensorboard" / name)
-        for tag, value in numbers.items():
-            self._boards[name].add_scalar(tag, value, where["step"] if by_step else where.get("round"))
+        return self._boards[name]
+
+
+SAMPLE_COLUMNS = (
+    "id", "level", "question", "reference", "text", "verdict", "extracted", "tokens", "truncated", "runaway",
+)  # fmt: skip
+"""Of a `SampleRow`, in the tables of TensorBoard and W&B."""
+
+
+def _sample_cell(row: SampleRow, column: str) -> Any:
+    """Return a cell of the table; what a display would obey is escaped."""
+    value = getattr(row, column)
+    return visible(value, keep="\n") if isinstance(value, str) else value
+
+
+def _markdown(table: Sequence[Sequence[Any]]) -> str:
+    """Return the table as TensorBoard shows it; texts are cut, and are no markup."""
+    lines = ["| " + " | ".join(SAMPLE_COLUMNS) + " |", "|---" * len(SAMPLE_COLUMNS) + "|"]
+    for row in table:
+        lines.append("| " + " | ".join(_markdown_cell(cell) for cell in row) + " |")
+    return "\n".join(lines)
+
+
+def _markdown_cell(cell: Any) -> str:
+    shown = "" if cell is None else str(cell)
+    shown = shown if len(shown) <= _CELL else f"{shown[:_CELL]}… ({len(shown) - _CELL} characters more)"
+    return re.sub(r"([\\`*_{}\[\]()#+!|~-])", r"\\\1", html.escape(shown)).replace("\n", "<br>")
+
+
+_CELL = 500
+"""Characters of a text in TensorBoard's tables; W&B's have all."""
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -130,7 +183,7 @@ def _start_wandb(folder: Path, options: LoggingOptions, config: Mapping[str, Any
     # One id per run folder, so that a resumed run continues the same W&B run.
     id_file = folder / "wandb_id.txt"
     if not id_file.exists():
-        id_file.write_text(wandb.util.generate_id(), encoding="utf-8")
+        id_file.write_text(secrets.token_hex(4), encoding="utf-8")
     return wandb.init(
         project=options.wandb_project,
         name=folder.name,

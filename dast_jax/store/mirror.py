@@ -23,8 +23,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-import pyarrow as pa
-
 from dast_jax.errors import InterruptedRunError, UserError
 from dast_jax.store import durable
 from dast_jax.store.results import Manifest
@@ -44,6 +42,13 @@ _CHUNK = 2**24
 _PERMANENT = re.compile(
     r"\b(40[0134])\b|ACCESS_DENIED|NO_SUCH|INVALID|UNAUTHENTICATED|Not ?Found|not exist", re.I
 )
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return the exceptions of file systems. pyarrow is imported here, as every command reads this module."""
+    import pyarrow as pa
+
+    return OSError, pa.ArrowException
 
 
 def check_address(address: str) -> None:
@@ -187,7 +192,7 @@ class Mirror:
         self._thread = None
         try:
             self.update()
-        except (OSError, pa.ArrowException) as error:
+        except _failures() as error:
             raise InterruptedRunError(
                 f"run.mirror: {self._address} could not be updated ({_reason(error)}); run the same command "
                 "again to copy what it lacks"
@@ -205,7 +210,7 @@ class Mirror:
                 return
             try:
                 self.update()
-            except (OSError, pa.ArrowException) as error:
+            except _failures() as error:
                 if not self._failing:
                     log.warning(
                         "run.mirror: %s could not be updated (%s); the run continues, and it is tried again",
@@ -333,9 +338,9 @@ def _explained(address: str, action: str) -> Any:
     """Raise a file system's errors as ones for users: permanent ones, and those that a retry may solve."""
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
+    except _failures() as error:
         message = f"run.mirror: {address} cannot be {action} ({_reason(error)})"
-        if isinstance(error, pa.ArrowInvalid) or _PERMANENT.search(str(error)):
+        if type(error).__name__ == "ArrowInvalid" or _PERMANENT.search(str(error)):
             raise UserError(f"{message}; check the address and the credentials") from error
         raise InterruptedRunError(f"{message}; run the same command again when it can be reached") from error
 

@@ -15,7 +15,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ from dast_jax.options.yaml_text import dump_yaml, parse_yaml
 from dast_jax.records import Pool, PreferenceSet, TrainingSet
 from dast_jax.runtime.visible import VisibleFormatter
 from dast_jax.store import durable, integrity, query_table, training_sets
+from dast_jax.store.evaluation_results import SampleRow
 from dast_jax.store.metrics_log import MetricsLog
 from dast_jax.store.mirror import Mirror
 from dast_jax.store.query_table import QueryTable
@@ -70,6 +71,7 @@ class RunStore:
         self._mirror = mirror
         self._metrics: MetricsLog | None = None
         self._handler: logging.Handler | None = None
+        self._upward: logging.Handler | None = None
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -141,9 +143,15 @@ class RunStore:
             self._metrics.close()
             self._metrics = None
         if self._handler is not None:
-            logging.getLogger("dast_jax").removeHandler(self._handler)
+            logger = logging.getLogger("dast_jax")
+            logger.removeHandler(self._handler)
             self._handler.close()
             self._handler = None
+            if self._upward is not None:
+                logger.removeHandler(self._upward)
+                logger.setLevel(logging.NOTSET)
+                logger.propagate = True
+                self._upward = None
         try:
             if self._mirror is not None:
                 self._mirror.stop()
@@ -158,8 +166,11 @@ class RunStore:
         handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("dast_jax")
         logger.addHandler(handler)
-        if logger.level == logging.NOTSET:
+        if logger.level == logging.NOTSET:  # nobody has asked for lines of level INFO but the file
             logger.setLevel(logging.INFO)
+            logger.propagate = False
+            self._upward = _Upward()
+            logger.addHandler(self._upward)
         self._handler = handler
 
     # -- stages ----------------------------------------------------------------------------------
@@ -343,9 +354,26 @@ class RunStore:
         step = values.get("step")
         if step is not None and step % self._settings.logging.log_every and step != 1:
             return
+        self._opened_log(self._settings).write(stage, values)
+
+    def log_samples(self, round: int, rows: Sequence[SampleRow]) -> None:
+        """Add tables of sample responses to TensorBoard and W&B where the config asks for them."""
+        if self._settings is None:
+            raise ValueError(f"{self.path}: opened for reading only")
+        self._opened_log(self._settings).write_samples(round, rows)
+
+    def _opened_log(self, settings: RunSettings) -> MetricsLog:
         if self._metrics is None:
-            self._metrics = MetricsLog(self.path, self._settings.logging, self.config)
-        self._metrics.write(stage, values)
+            self._metrics = MetricsLog(self.path, settings.logging, self.config)
+        return self._metrics
+
+
+class _Upward(logging.Handler):
+    """Passes records on to the root logger by that logger's level, as if this package's were not set."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.root.level:
+            logging.root.handle(record)
 
 
 class _LogFile(logging.FileHandler):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import resource
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dast_jax.errors import UserError
 from dast_jax.metrics.flops import Flops
+from dast_jax.runtime.limits import peak_memory
 from dast_jax.store import durable
 from dast_jax.store.analysis_results import Marginal
 from dast_jax.store.results import (
@@ -182,13 +182,8 @@ def _total(store: RunStore, base: BaseResult | None, rounds: Iterable[RoundResul
     return Total(
         seconds=sum(record.seconds for record in store.stages.values()),
         flops=sum(spent, Flops()),
-        peak_memory_gib=_peak_memory_gib(),
+        peak_memory_gib=peak_memory() / 2**30,
     )
-
-
-def _peak_memory_gib() -> float:
-    """Return the peak resident memory of this process, in GiB (ru_maxrss is in KiB on Linux)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _warnings(store: RunStore) -> tuple[str, ...]:

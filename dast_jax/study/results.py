@@ -125,6 +125,11 @@ def compare(
         },
         differences=_against(runs, baselines, sets, _final_difference),
         matched=_against(runs, baselines, sets, _matched_difference),
+        over_base={
+            label: {s: d for s in sets if (d := _over_base(found, s)) is not None}
+            for label, found in runs.items()
+        },
+        best={s: best for s in sets if (best := _best(runs, entries, s))},
         missing=missing,
     )
 
@@ -239,7 +244,7 @@ def _first_reaching(entry: ComparedEntry, name: str, accuracy: float) -> Reached
 # --- differences ------------------------------------------------------------------------------------
 
 Pairs = Sequence[tuple[RunResult, RunResult]]
-Chosen = Sequence[tuple[tuple[RunResult, int], tuple[RunResult, int]]]
+Chosen = Sequence[tuple[tuple[RunResult, int], tuple[RunResult, int | None]]]
 
 
 def _against(
@@ -263,6 +268,33 @@ def _against(
 def _final_difference(pairs: Pairs, name: str) -> SeedDifference | None:
     """Compare the last evaluated round of each."""
     return _difference([((a, a.evaluated[-1]), (b, b.evaluated[-1])) for a, b in pairs], name)
+
+
+def _over_base(runs: Sequence[RunResult], name: str) -> SeedDifference | None:
+    """Compare the last evaluated round of each run with its own M_0."""
+    return _difference([((run, run.evaluated[-1]), (run, None)) for run in runs if run.evaluated], name)
+
+
+def _best(
+    runs: Mapping[str, Sequence[RunResult]], entries: Mapping[str, ComparedEntry], name: str
+) -> tuple[str, ...]:
+    """Return the label with the highest accuracy after the last round, and those tied with it."""
+    finals = {
+        label: accuracy
+        for label, entry in entries.items()
+        if entry.last is not None and (accuracy := entry.last.accuracy(name)) is not None
+    }
+    if not finals:
+        return ()
+    best = max(finals, key=finals.__getitem__)
+    theirs = {run.seed: run for run in runs[best]}
+    ties = []
+    for label in finals:
+        pairs = [(theirs[run.seed], run) for run in runs[label] if run.seed in theirs]
+        found = _final_difference(pairs, name) if pairs else None
+        if label != best and (found is None or found.interval[0] <= 0):
+            ties.append(label)
+    return (best, *ties)
 
 
 def _matched_difference(pairs: Pairs, name: str) -> MatchedDifference | None:

@@ -4,6 +4,9 @@ Both are folders of numbered versions, each with an index of its files' digests 
 written next to the others, appears under its number when complete, and counts once it has its index; older
 ones are removed afterwards. So a save that is killed at any moment leaves the previous version as it was, and
 a version that was damaged is noticed when it is read.
+
+On several processes each writes and reads its own parts of the arrays, in a folder that all of them see;
+which version, and everything else that concerns the folder, is left to process 0.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from flax import nnx
 
+from dast_jax.distributed.group import decide, leads
 from dast_jax.errors import InterruptedRunError, UserError
 from dast_jax.store import integrity
 
@@ -39,11 +43,16 @@ def save_policy(directory: str | Path, params: Any, *, base: str | None = None) 
 
     Raises `InterruptedRunError` when the disk is full; what was there before is then still there.
     """
-    _require_space(directory, params)
-    step = max(_numbers(directory), default=0) + 1
+
+    def next_step() -> int:
+        _require_space(directory, params)
+        return max(_numbers(directory), default=0) + 1
+
+    step = decide(next_step)
     with _manager(directory) as manager:
         _save(manager, step, params, {} if base is None else {"base": base})
-    _keep(directory, [step])
+    if leads():
+        _keep(directory, [step])
 
 
 def load_policy(directory: str | Path, like: Any, *, base: str | None = None) -> Any:
@@ -53,7 +62,7 @@ def load_policy(directory: str | Path, like: Any, *, base: str | None = None) ->
     Raises `UserError` when `directory` holds no policy, or a damaged one, or adapters of another model than
     that of the digest `base`.
     """
-    version = _policy_version(directory)
+    version = decide(lambda: _policy_version(directory))
     with _manager(directory) as manager:
         params, meta = _restore(manager, version, like)
     if base is not None and meta.get("base") != base:
@@ -90,12 +99,13 @@ def open_policy(directory: str | Path, like: Any) -> Iterator[Callable[[tuple[st
 
 def _policy_version(directory: str | Path) -> int:
     """Return the number of the policy's version; raise `UserError` where there is none, or a damaged one."""
-    if not Path(directory).is_dir():
+    directory = Path(directory)
+    if not directory.is_dir():
         raise UserError(f"{directory}: no such policy checkpoint; check the run's folder")
     versions = _versions(directory)
     if not versions:
         raise UserError(f"{directory}: holds no complete policy checkpoint; check the run's folder")
-    if problem := integrity.check_folder(version := Path(directory) / str(versions[-1])):
+    if problem := integrity.check_folder(version := directory / str(versions[-1])):
         raise UserError(
             f"{version}: damaged ({problem}); restore it from a copy, or run the train command again, which "
             "says what it can repeat"
@@ -106,13 +116,17 @@ def _policy_version(directory: str | Path) -> int:
 class TrainCheckpoints:
     """Checkpoints of one training stage in one folder, of which the last two are kept.
 
-    `due()` says whether `seconds` have passed since the last save (or since this object was made).
+    `due()` says whether `seconds` have passed since the last save (or since this object was made). After a
+    signal there is time for a save only within `grace_seconds`; 0: as long as it takes.
     """
 
-    def __init__(self, directory: str | Path, *, seconds: float = 300.0):
+    def __init__(self, directory: str | Path, *, seconds: float = 300.0, grace_seconds: float = 0.0):
         self._directory = Path(directory)
         self._seconds = seconds
         self._last = time.monotonic()
+        self.grace_seconds = grace_seconds
+        self.save_seconds = 0.0
+        """What the last save took; 0 before the first."""
 
     def due(self) -> bool:
         """Return whether it is time for another checkpoint."""
@@ -123,12 +137,20 @@ class TrainCheckpoints:
 
         A step that was saved before is not saved again. Raises `InterruptedRunError` when the disk is full.
         """
-        versions = _versions(self._directory)
-        if step not in versions[-1:]:
+
+        def prepare() -> bool:
+            versions = _versions(self._directory)
+            if step in versions[-1:]:
+                return False
             _keep(self._directory, versions[-1:])
             _require_space(self._directory, state)
+            return True
+
+        begun = time.monotonic()
+        if decide(prepare):
             with _manager(self._directory) as manager:
                 _save(manager, step, state, meta)
+            self.save_seconds = time.monotonic() - begun
         self._last = time.monotonic()
 
     def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
@@ -136,13 +158,19 @@ class TrainCheckpoints:
 
         A damaged one is reported and removed, and the one before it is used.
         """
+        step = decide(self._last_whole)
+        if step is None:
+            return None
+        with _manager(self._directory) as manager:
+            return _restore(manager, step, like)
+
+    def _last_whole(self) -> int | None:
         versions = _versions(self._directory)
         while versions:
             version = self._directory / str(versions[-1])
             problem = integrity.check_folder(version)
             if problem is None:
-                with _manager(self._directory) as manager:
-                    return _restore(manager, versions[-1], like)
+                return versions[-1]
             versions = versions[:-1]
             since = f"step {versions[-1]}" if versions else "its start"
             log.warning("%s: damaged (%s); the training continues from %s", version, problem, since)
@@ -151,7 +179,8 @@ class TrainCheckpoints:
 
     def clear(self) -> None:
         """Remove all versions, once the stage's result is stored elsewhere."""
-        _keep(self._directory, [])
+        if leads():
+            _keep(self._directory, [])
 
 
 _OVERHEAD = 2**18  # bytes: Orbax's own files beside the arrays, and a file system's rounding up to blocks
@@ -188,7 +217,8 @@ def _save(manager: ocp.CheckpointManager, step: int, tree: Any, meta: dict[str, 
     arguments = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta))
     manager.save(step, args=arguments)
     manager.wait_until_finished()
-    integrity.seal_folder(Path(manager.directory) / str(step))
+    if leads():
+        integrity.seal_folder(Path(manager.directory) / str(step))
 
 
 def _versions(directory: str | Path) -> list[int]:

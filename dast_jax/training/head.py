@@ -4,12 +4,15 @@ Logits exist only for one chunk, so the array of positions × vocabulary never d
 a weight have any: the others (prompts, padding) are sorted behind them, and the loop ends before.
 
 On a mesh, the unembedding is gathered once, before the loop, and its gradient is summed over devices once,
-after it. The compiler would do both in every chunk: hence loops per device, and gradients by hand.
+after it. The compiler would do both in every chunk: hence loops per device, and gradients by hand. A step of
+several micro-batches gathers before the first and sums after the last (`gathered`).
 """
 
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,9 +25,24 @@ from dast_jax.models.precision import matmul_precision
 from dast_jax.models.sharding import constrain, partition_spec
 from dast_jax.models.target import target_platform
 
-__all__ = ["target_scores", "weighted_nll"]
+__all__ = ["Gathered", "Unembedding", "gathered", "target_scores", "weighted_nll"]
 
 _PRODUCT = 2**25  # elements of the unembedding's gradient that are computed at one time on CPU
+
+
+class Gathered(NamedTuple):
+    """The unembedding [D, V], a copy for each of the W parts that the rows are split into over the mesh.
+
+    `gradient` is only there to be differentiated by: its cotangent holds, for each part of the rows, the
+    gradient of their loss in the unembedding, which is not summed over the parts.
+    """
+
+    weights: Float[Array, "W D V"]
+    gradient: Float[Array, "W D V"]
+
+
+Unembedding = Float[Array, "D V"] | Gathered
+"""What logits are computed with."""
 
 
 class _Axes(NamedTuple):
@@ -44,10 +62,22 @@ class _Pass(NamedTuple):
     at_unembed: Float[Array, "D V"] | None
 
 
+def gathered(unembed: Float[Array, "D V"], dtype: Any, rows: int) -> Gathered | None:
+    """Return `unembed` in `dtype` gathered for batches of `rows` rows; None where there is one device."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1 or mesh._any_axis_manual:
+        return None
+    axes = _axes(rows, unembed.shape, mesh)
+    copies = math.prod(mesh.shape[axis] for axis in axes.rows), *unembed.shape
+    spread = functools.partial(jax.lax.with_sharding_constraint, shardings=_of_copies(axes))
+    whole = constrain(unembed.astype(dtype), None, "vocab")
+    return Gathered(spread(jnp.broadcast_to(whole, copies)), spread(jnp.zeros(copies, jnp.float32)))
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def target_scores(
     hidden: Float[Array, "B T D"],
-    unembed: Float[Array, "D V"],
+    unembed: Unembedding,
     targets: Int[Array, "B T"],
     weights: Float[Array, "B T"],
     chunk: int,
@@ -63,7 +93,7 @@ def target_scores(
 
 
 def _scores_forward(
-    hidden: Array, unembed: Array, targets: Array, weights: Array, chunk: int
+    hidden: Array, unembed: Unembedding, targets: Array, weights: Array, chunk: int
 ) -> tuple[Any, Any]:
     done = _passes(hidden, unembed, targets, weights, chunk)
     return (done.logprob, done.top), (hidden, unembed, targets, weights, done.normalizer)
@@ -72,7 +102,7 @@ def _scores_forward(
 def _scores_backward(chunk: int, saved: Any, gradients: Any) -> tuple[Any, ...]:
     hidden, unembed, targets, weights, normalizer = saved
     done = _passes(hidden, unembed, targets, weights, chunk, gradients[0], normalizer)
-    return done.at_hidden, done.at_unembed, _nothing(targets), jnp.zeros_like(weights)
+    return done.at_hidden, _cotangent(done.at_unembed, unembed), _nothing(targets), jnp.zeros_like(weights)
 
 
 target_scores.defvjp(_scores_forward, _scores_backward)
@@ -81,7 +111,7 @@ target_scores.defvjp(_scores_forward, _scores_backward)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def weighted_nll(
     hidden: Float[Array, "B T D"],
-    unembed: Float[Array, "D V"],
+    unembed: Unembedding,
     targets: Int[Array, "B T"],
     weights: Float[Array, "B T"],
     chunk: int,
@@ -100,20 +130,28 @@ def _sums(done: _Pass, weights: Array) -> tuple[Array, Array]:
 
 
 def _nll_forward(
-    hidden: Array, unembed: Array, targets: Array, weights: Array, chunk: int
+    hidden: Array, unembed: Unembedding, targets: Array, weights: Array, chunk: int
 ) -> tuple[Any, Any]:
     done = _passes(hidden, unembed, targets, weights, chunk, -weights)
-    return _sums(done, weights), (done.at_hidden, done.at_unembed, targets, weights)
+    at_unembed = _cotangent(done.at_unembed, unembed)
+    return _sums(done, weights), (done.at_hidden, at_unembed, targets, weights)
 
 
 def _nll_backward(chunk: int, saved: Any, gradients: Any) -> tuple[Any, ...]:
     at_hidden, at_unembed, targets, weights = saved
     factor = gradients[0]
-    scaled = (x * factor.astype(x.dtype) for x in (at_hidden, at_unembed))
+    scaled = jax.tree.map(lambda x: x * factor.astype(x.dtype), (at_hidden, at_unembed))
     return *scaled, _nothing(targets), jnp.zeros_like(weights)
 
 
 weighted_nll.defvjp(_nll_forward, _nll_backward)
+
+
+def _cotangent(gradient: Array | None, unembed: Unembedding) -> Any:
+    """Return `gradient` in the shape of `unembed`."""
+    if isinstance(unembed, Gathered):
+        return Gathered(jnp.zeros_like(unembed.weights), gradient)  # type: ignore[arg-type]
+    return gradient
 
 
 def _nothing(x: Array) -> np.ndarray:
@@ -123,7 +161,7 @@ def _nothing(x: Array) -> np.ndarray:
 
 def _passes(
     hidden: Float[Array, "B T D"],
-    unembed: Float[Array, "D V"],
+    unembed: Unembedding,
     targets: Int[Array, "B T"],
     weights: Float[Array, "B T"],
     chunk: int,
@@ -133,25 +171,63 @@ def _passes(
     """Return the pass over all positions, arrays [B, T, ...], each device going over its own rows.
 
     With `coefficients`, also the gradients of Σ coefficient · log p(target): that of `hidden` in its dtype,
-    and that of `unembed` in its own. `normalizer` is that of an earlier pass.
+    and that of `unembed` in its own (of a `Gathered` one, in float32). `normalizer` is that of an earlier
+    pass.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    whole = constrain(unembed.astype(hidden.dtype), None, "vocab")
     optional = (coefficients, normalizer)
+    if isinstance(unembed, Gathered):
+        axes = _axes(len(targets), unembed.weights.shape[1:], mesh)
+        local: Any = functools.partial(_own_copy, chunk=chunk, axes=axes)
+        return _on_mesh(local, hidden, unembed.weights, targets, weights, optional, axes, _of_copies(axes))
+    whole = constrain(unembed.astype(hidden.dtype), None, "vocab")
     if mesh.empty or mesh.size == 1 or mesh._any_axis_manual:
         return _cast(_rows(hidden, whole, targets, weights, *optional, chunk=chunk, axes=_Axes()), unembed)
-    rows = partition_spec(targets.shape, ("batch", None), mesh)
-    columns = partition_spec(unembed.shape, (None, "vocab"), mesh)
-    axes = _Axes(_names(rows, 0), _names(columns, 1))
-    gradients = (None, None) if coefficients is None else (rows, columns)
+    axes = _axes(len(targets), unembed.shape, mesh)
+    local = functools.partial(_rows, chunk=chunk, axes=axes)
+    columns = P(None, axes.vocabulary or None)
+    return _cast(_on_mesh(local, hidden, whole, targets, weights, optional, axes, columns), unembed)
+
+
+def _on_mesh(
+    local: Callable[..., _Pass],
+    hidden: Float[Array, "B T D"],
+    unembed: Array,
+    targets: Int[Array, "B T"],
+    weights: Float[Array, "B T"],
+    optional: tuple[Array | None, Array | None],
+    axes: _Axes,
+    placed: P,
+) -> _Pass:
+    """Return `local` of each device's rows; `placed` is the partition of `unembed` and of its gradient."""
+    rows = P(axes.rows or None)
+    gradients = (None, None) if optional[0] is None else (rows, placed)
     outputs: Any = _Pass(*(rows,) * 3, *gradients)  # type: ignore[arg-type]  # partitions, not arrays
     done: _Pass = jax.shard_map(
-        functools.partial(_rows, chunk=chunk, axes=axes),
-        in_specs=(rows, columns, rows, rows, *(None if x is None else rows for x in optional)),
+        local,
+        in_specs=(rows, placed, rows, rows, *(None if x is None else rows for x in optional)),
         out_specs=outputs,
         check_vma=False,
-    )(hidden, whole, targets, weights, *optional)
-    return _cast(done, unembed)
+    )(hidden, unembed, targets, weights, *optional)
+    return done
+
+
+def _own_copy(hidden: Array, copies: Float[Array, "1 D V"], *rest: Any, chunk: int, axes: _Axes) -> _Pass:
+    """Return `_rows` against a device's own copy, whose gradient stays that of its own rows."""
+    done = _rows(hidden, copies[0], *rest, chunk=chunk, axes=axes._replace(rows=()))
+    return done._replace(at_unembed=None if done.at_unembed is None else done.at_unembed[None])
+
+
+def _axes(rows: int, shape: tuple[int, ...], mesh: Any) -> _Axes:
+    """Return the axes for batches of `rows` rows and an unembedding [D, V] of this shape."""
+    return _Axes(
+        _names(partition_spec((rows,), ("batch",), mesh), 0),
+        _names(partition_spec(shape, (None, "vocab"), mesh), 1),
+    )
+
+
+def _of_copies(axes: _Axes) -> P:
+    return P(axes.rows or None, None, axes.vocabulary or None)
 
 
 def _cast(done: _Pass, unembed: Array) -> _Pass:

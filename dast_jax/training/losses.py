@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dast_jax.training.head import target_scores, weighted_nll
+from dast_jax.training.head import Unembedding, target_scores, weighted_nll
 
 __all__ = ["SFTMetrics", "TokenScores", "sft_loss", "token_logprobs"]
 
@@ -40,7 +40,7 @@ class SFTMetrics(NamedTuple):
 
 def token_logprobs(
     hidden: Float[Array, "B T D"],
-    unembed: Float[Array, "D V"],
+    unembed: Unembedding,
     targets: Int[Array, "B T"],
     chunk: int,
     weights: Float[Array, "B T"] | None = None,
@@ -57,7 +57,7 @@ def token_logprobs(
 
 def sft_loss(
     hidden: Float[Array, "B T D"],
-    unembed: Float[Array, "D V"],
+    unembed: Unembedding,
     targets: Int[Array, "B T"],
     weights: Float[Array, "B T"],
     chunk: int,

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float
 from optax.contrib import MuonDimensionNumbers, muon
 
 from dast_jax.training.options import TrainingOptions
 
-__all__ = ["learning_rate", "make_optimizer"]
+__all__ = ["clip_factor", "learning_rate", "make_optimizer"]
 
 _MUON_RMS = 0.2
 """Root mean square of Muon's updates, about AdamW's: one learning rate suits both (arXiv 2502.16982)."""
@@ -52,19 +53,28 @@ def _schedule(shape: str, peak: float, warmup_fraction: float, total: int) -> op
 
 
 def make_optimizer(options: TrainingOptions) -> optax.GradientTransformationExtraArgs:
-    """Return clipping, the optimizer's direction and decoupled weight decay, without the learning rate.
+    """Return the optimizer's direction and decoupled weight decay, without learning rate and clipping.
 
     Its `update` takes `finite`, a scalar: where that is False, the state stays as it was.
 
     The step scales the updates by minus the learning rate, which is an argument of it, so that one
-    compiled step serves rounds of any number of steps. Norms and biases are not decayed. AdamW: arXiv
-    1711.05101; Adafactor: 1804.04235, with given learning rates and without momentum; Muon: 2502.16982.
+    compiled step serves rounds of any number of steps; and it clips the gradients (`clip_factor`). Norms
+    and biases are not decayed. AdamW: arXiv 1711.05101; Adafactor: 1804.04235, with given learning rates and
+    without momentum; Muon: 2502.16982.
     """
-    clip = optax.clip_by_global_norm(options.clip_norm) if options.clip_norm else optax.identity()
     in_place = options.optimizer == "adamw" and options.moment_dtype == "float32"
     make = {"adamw": _adam, "adafactor": _adafactor, "muon": _muon}[options.optimizer]
     direction = _adam_in_place(options) if in_place else _where_finite(make(options))
-    return optax.chain(clip, direction, optax.add_decayed_weights(options.weight_decay, mask=_decayed))
+    decay = optax.add_decayed_weights(options.weight_decay, mask=_decayed)
+    return optax.chain(optax.identity(), direction, decay)  # the first is an old checkpoint's clipping
+
+
+def clip_factor(norm: Float[Array, ""], limit: float) -> Float[Array, ""]:
+    """Return what gradients of this global norm are multiplied by: their norm becomes `limit` at most.
+
+    Without a limit (0) it is 1. arXiv 1211.5063, section 3.2.
+    """
+    return jnp.where(norm > limit, limit / norm, 1.0) if limit else jnp.ones_like(norm)
 
 
 def _adam(options: TrainingOptions) -> optax.GradientTransformation:

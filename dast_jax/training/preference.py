@@ -20,6 +20,7 @@ from dast_jax.errors import UserError
 from dast_jax.models.llama import Graph, Llama, Params
 from dast_jax.records import PreferencePair
 from dast_jax.training.checkpoint import TrainCheckpoints
+from dast_jax.training.head import Unembedding
 from dast_jax.training.losses import token_logprobs
 from dast_jax.training.options import TrainingOptions
 from dast_jax.training.preference_losses import (
@@ -109,11 +110,13 @@ class PreferenceObjective:
     rpo_alpha: float = 0.0
     simpo_gamma: float = 0.0
 
-    def loss(self, model: Llama, micro: Mapping[str, Array]) -> tuple[Float[Array, ""], PreferenceSums]:
+    def loss(
+        self, model: Llama, micro: Mapping[str, Array], unembed: Unembedding
+    ) -> tuple[Float[Array, ""], PreferenceSums]:
         """Return the summed losses of the pairs; `micro` holds rows of `pair_packing.PackedPairs`."""
         weights, segments = micro["weights"].astype(jnp.float32), micro["segment_ids"]
         hidden = model(micro["tokens"], micro["positions"], segments, micro["parents"])
-        scores = token_logprobs(hidden, model.unembed(), micro["targets"], self.head_chunk, weights)
+        scores = token_logprobs(hidden, unembed, micro["targets"], self.head_chunk, weights)
         present = micro["pairs"]
         logprobs = response_sums(weights * scores.logprob, segments, present.shape[1])
         lengths = response_sums(weights, segments, present.shape[1])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,8 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 
 from dast_jax.data.packing import Rows, batches, row_visits, steps_per_epoch
-from dast_jax.errors import DivergedError, InterruptedRunError
+from dast_jax.distributed.group import decide
+from dast_jax.errors import DivergedError, EndedError, InterruptedRunError
 from dast_jax.models.llama import Graph, Params
 from dast_jax.runtime import interruption
 from dast_jax.training.checkpoint import TrainCheckpoints
@@ -131,8 +133,8 @@ def train_rows(
     Returns the new parameters and the progress. Raises as `trainer.train`.
     """
 
-    def save(state: tuple[Any, Any], progress: Progress, now: bool) -> None:
-        if checkpoints is not None and (now or checkpoints.due()):
+    def save(state: tuple[Any, Any], progress: Progress) -> None:
+        if checkpoints is not None:
             meta = {"identity": identity, "progress": dataclasses.asdict(progress)}
             checkpoints.save(progress.step, state, meta)
 
@@ -153,11 +155,14 @@ def train_rows(
                 checkpoints.clear()  # its later steps would keep this training's first from being saved
             if not donate:
                 params = jax.tree.map(jnp.copy, params)
-        params, progress = _run(
-            graphdef, (params, opt_state), progress, rows,
-            objective=objective, options=options, seed=seed, mesh=mesh, save=save, on_step=on_step,
-            frozen=frozen,
-        )  # fmt: skip
+        grace = checkpoints.grace_seconds if checkpoints is not None else 0.0
+        after = _AfterStep(on_step, checkpoints)
+        with interruption.deferred(grace or None):
+            params, progress = _run(
+                graphdef, (params, opt_state), progress, rows,
+                objective=objective, options=options, seed=seed, mesh=mesh, save=save, after=after,
+                frozen=frozen,
+            )  # fmt: skip
         return jax.tree.map(lambda x, dtype: x.astype(dtype), params, kept), progress
 
 
@@ -201,11 +206,11 @@ def _run(
     options: TrainingOptions,
     seed: int,
     mesh: Mesh | None,
-    save: Callable[[tuple[Any, Any], Progress, bool], None],
-    on_step: OnStep | None,
+    save: Callable[[tuple[Any, Any], Progress], None],
+    after: _AfterStep,
     frozen: Params | None,
 ) -> tuple[Params, Progress]:
-    """Run the remaining steps; `save` gets the state after each, and whether it must be written now."""
+    """Run the remaining steps; `after` says after each whether to `save` the state, and to stop."""
     planned = _planned_steps(rows, options)
     total = min(options.max_steps or planned, planned)
     iterator = batches(rows, batch_size=options.batch_size, epochs=options.epochs, seed=seed)
@@ -222,7 +227,7 @@ def _run(
         values = {name: value.item() for name, value in jax.device_get(metrics)._asdict().items()}
         device_seconds = progress.device_seconds + time.monotonic() - begun
         if not values.pop("finite"):
-            save(state, progress, True)
+            save(state, progress)
             raise DivergedError(
                 f"training diverged at step {index + 1} of {total}: loss {values['loss']}, gradient norm "
                 f"{values['grad_norm']}; the policy before that step is kept. Lower training.learning_rate, "
@@ -236,12 +241,52 @@ def _run(
             seconds=time.monotonic() - started,
             device_seconds=device_seconds,
         )
-        try:
-            if on_step is not None:
-                on_step(index + 1, total, {**values, "learning_rate": rate})
-            interruption.check()
-        except InterruptedRunError:
-            save(state, progress, True)
-            raise
-        save(state, progress, False)
+        saves, stops = decide(functools.partial(after, index + 1, total, {**values, "learning_rate": rate}))
+        if saves:
+            save(state, progress)
+        if stops:
+            interruption.settle()
+            after.stop()
     return state[0], progress
+
+
+class _AfterStep:
+    """What follows a step: its report, and whether the state is saved and the training stops."""
+
+    def __init__(self, on_step: OnStep | None, checkpoints: TrainCheckpoints | None):
+        self._on_step = on_step
+        self._checkpoints = checkpoints
+        self._error: BaseException = EndedError(InterruptedRunError.exit_code, "process 0 has stopped")
+
+    def __call__(self, step: int, total: int, metrics: Mapping[str, float]) -> tuple[bool, bool]:
+        """Report the step; return whether to save, and whether to stop."""
+        waited = interruption.waited() if interruption.pending() else 0.0
+        try:
+            if self._on_step is not None:
+                self._on_step(step, total, metrics)
+            interruption.check()
+        except (InterruptedRunError, KeyboardInterrupt) as error:
+            self._error = error
+            return self._in_time(waited, step), True
+        return self._checkpoints is not None and self._checkpoints.due(), False
+
+    def stop(self) -> NoReturn:
+        """Raise what stops the training."""
+        raise self._error
+
+    def _in_time(self, waited: float, step: int) -> bool:
+        """Return whether a save, which takes as long as the last one did, fits into the grace period."""
+        checkpoints = self._checkpoints
+        if checkpoints is None or not checkpoints.grace_seconds:
+            return True
+        if waited + checkpoints.save_seconds <= checkpoints.grace_seconds:
+            return True
+        log.warning(
+            "stopped after step %d without saving it: a checkpoint takes %.1f s, and %.1f s of "
+            "run.grace_seconds=%g have passed; the same command continues from the last checkpoint",
+            step,
+            checkpoints.save_seconds,
+            waited,
+            checkpoints.grace_seconds,
+        )
+        return False

@@ -17,9 +17,10 @@ from jaxtyping import Array, Bool, Float
 
 from dast_jax.errors import UserError
 from dast_jax.models.llama import Graph, Llama, Params
-from dast_jax.models.sharding import param_shardings
+from dast_jax.models.sharding import constrain, param_shardings
+from dast_jax.training.head import Gathered, Unembedding, gathered
 from dast_jax.training.losses import SFTMetrics, sft_loss
-from dast_jax.training.optimizer import make_optimizer
+from dast_jax.training.optimizer import clip_factor, make_optimizer
 from dast_jax.training.options import TrainingOptions
 
 __all__ = [
@@ -46,8 +47,13 @@ class Objective(Hashable, Protocol):
     Hashable by value, since compiled steps are cached by it.
     """
 
-    def loss(self, model: Llama, micro: Mapping[str, Array]) -> tuple[Float[Array, ""], Any]:
-        """Return the summed loss of a micro-batch [B, ...], and sums that add up over micro-batches."""
+    def loss(
+        self, model: Llama, micro: Mapping[str, Array], unembed: Unembedding
+    ) -> tuple[Float[Array, ""], Any]:
+        """Return the summed loss of a micro-batch [B, ...], and sums that add up over micro-batches.
+
+        `unembed` is the model's unembedding, for the loss head.
+        """
 
     def count(self, sums: Any) -> Float[Array, ""]:
         """Return the number that the summed loss is divided by, at least 1."""
@@ -77,10 +83,12 @@ class SFTObjective:
 
     head_chunk: int
 
-    def loss(self, model: Llama, micro: Mapping[str, Array]) -> tuple[Float[Array, ""], SFTMetrics]:
+    def loss(
+        self, model: Llama, micro: Mapping[str, Array], unembed: Unembedding
+    ) -> tuple[Float[Array, ""], SFTMetrics]:
         """Return `losses.sft_loss` of a micro-batch."""
         hidden = model(micro["tokens"], micro["positions"], micro["segment_ids"])
-        return sft_loss(hidden, model.unembed(), micro["targets"], micro["weights"], self.head_chunk)
+        return sft_loss(hidden, unembed, micro["targets"], micro["weights"], self.head_chunk)
 
     def count(self, sums: SFTMetrics) -> Float[Array, ""]:
         """Return the number of response tokens."""
@@ -113,13 +121,38 @@ def objective_grads(
     them, so the split does not change the result. `frozen` are the model's other parameters, where `params`
     are adapters. Returns the mean loss, the objective's sums, and the gradients of the mean loss.
     """
-    others = () if frozen is None else (frozen,)
+    value, sums, grads = _summed_grads(graphdef, params, batch, objective, frozen)
+    scale = 1.0 / objective.count(sums)
+    return value * scale, sums, jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
 
-    def loss(params: Params, micro: Mapping[str, Array]) -> tuple[Array, Any]:
-        return objective.loss(nnx.merge(graphdef, params, *others), micro)
+
+def _summed_grads(
+    graphdef: Graph,
+    params: Params,
+    batch: Mapping[str, Array],
+    objective: Objective,
+    frozen: Params | None,
+) -> tuple[Float[Array, ""], Any, Params]:
+    """Return the summed loss, the objective's sums, and the gradients of the summed loss.
+
+    On a mesh, the unembedding is gathered before the micro-batches, and each device adds up its part of the
+    gradient over all of them: both cross the network once a step. Adapters leave the unembedding frozen.
+    """
+    others = () if frozen is None else (frozen,)
+    unembed, to_params = jax.vjp(lambda p: nnx.merge(graphdef, p, *others).unembed(), params)
+    dtype = nnx.merge(graphdef, params, *others).dtype
+    head = gathered(unembed, dtype, batch["tokens"].shape[1])
+
+    def loss(trained: tuple[Params, Array | None], micro: Mapping[str, Array]) -> tuple[Array, Any]:
+        params, gradient = trained
+        model = nnx.merge(graphdef, params, *others)
+        if head is None:
+            return objective.loss(model, micro, model.unembed())
+        return objective.loss(model, micro, head if gradient is None else Gathered(head.weights, gradient))
 
     def value_and_grad(micro: Mapping[str, Array]) -> Any:
-        (value, sums), grads = jax.value_and_grad(loss, has_aux=True)(params, micro)
+        trained = params, None if head is None or frozen is not None else head.gradient
+        (value, sums), grads = jax.value_and_grad(loss, has_aux=True)(trained, micro)
         return value, sums, grads
 
     first = {name: value[0] for name, value in batch.items()}
@@ -132,8 +165,11 @@ def objective_grads(
             zeros,
             dict(batch),
         )
-    scale = 1.0 / objective.count(sums)
-    return value * scale, sums, jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+    grads, of_head = grads
+    if of_head is not None:
+        total = constrain(jnp.sum(of_head, axis=0).astype(unembed.dtype), "embed", "vocab")
+        grads = jax.tree.map(jnp.add, grads, to_params(total)[0])
+    return value, sums, grads
 
 
 def loss_and_grads(
@@ -176,9 +212,13 @@ def _make_train_step(
         learning_rate: Float[Array, ""],
         frozen: Params | None = None,
     ) -> tuple[Params, Any, Any]:
-        loss, sums, grads = objective_grads(graphdef, params, batch, objective, frozen)
-        grad_norm = optax.tree.norm(grads)
+        loss, sums, grads = _summed_grads(graphdef, params, batch, objective, frozen)
+        scale = 1.0 / objective.count(sums)
+        grad_norm = optax.tree.norm(grads) * scale
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        # One factor, applied where a gradient is read: scaled gradients would be a second set in memory.
+        factor = scale * clip_factor(grad_norm, options.clip_norm)
+        grads = jax.tree.map(lambda g: g * factor.astype(g.dtype), grads)
         updates, new_opt_state = optimizer.update(grads, opt_state, params, finite=finite)
         new_params = optax.apply_updates(params, jax.tree.map(lambda u: -learning_rate * u, updates))
         kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new_params, params)

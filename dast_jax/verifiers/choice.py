@@ -137,6 +137,8 @@ def _in_span(span: str) -> str | None:
     span = _TEXT.sub(r" \1 ", span)
     head = _HEAD.match(span)
     if head is None:
+        if (named := _TEXT_FIRST.fullmatch(span.strip())) and not _RELATED.search(named[1]):
+            return named[2]
         found = [label for label in _labels_in(span) if not label.denied]
         return ", ".join(dict.fromkeys(label.letter for label in found)) or None
     if DENIED_AFTER.match(span[head.end() :]):
@@ -149,6 +151,14 @@ _WITH_TEXT = re.compile(
     r"|seems|looks|makes|does|has|goes)\b|.*n['’]t\b)[^.!?()\n]{1,60}"
 )
 """A choice with its text (`(B) palms`), which is no sentence about it (`(B) misreads the text.`)."""
+_TEXT_FIRST = re.compile(r"([A-Za-z][\w ,'’-]{0,60}) \(([A-Z])\)[\s.]*")
+_RELATED = re.compile(
+    r"\b(?:of|in|on|at|by|to|from|with|without|than|but|not|no|never|nor|or|and|if|like|unlike|near|above|below|over|under"
+    r"|after|before|beside|between|beyond|behind|except|against|about|outside|inside|opposite|one|is|are|was|were|be|same)\b"
+    r"|n['’]t\b",
+    re.IGNORECASE,
+)
+"""`wet palms (B)` names a choice by its text; `the one above (B)` relates another to it."""
 _LONE = "ABCDEFGHJKLMNOPQRSTUVWXYZabcdefghj123456789"
 _SEVERAL = re.compile(r"[(\[]\s*([A-Z](?:\s*,\s*[A-Z])+)\s*[)\]]")
 _TEXT = re.compile(r"\\(?:text|textbf|mathbf|mathrm|mbox)\s*\{([^{}]*)\}")

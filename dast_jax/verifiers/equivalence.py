@@ -126,7 +126,7 @@ def _same_text(reference: str, answer: str) -> Comparison | None:
 
 _EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)")
 _RELATION = re.compile(
-    r"[<>≤≥≠≡]|!=|:=|==|\\(?:leq?|geq?|neq?|lt|gt|equiv|Rightarrow|implies|to|iff|pmod|bmod)(?![a-zA-Z])"
+    r"[<>≤≥≠≡]|!=|:=|==|\\(?:leq?|geq?|neq?|not|lt|gt|equiv|Rightarrow|implies|to|iff|pmod|bmod)(?![a-zA-Z])"
 )
 _NAME = re.compile(
     r"\\?[A-Za-z](?:_\{?\w+\}?)?'?|[A-Z]{2,4}|\\?[A-Za-z]+|(?:\\text|\\mathrm|\\operatorname)\s*\{[^{}]*\}"

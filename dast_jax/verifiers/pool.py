@@ -14,21 +14,19 @@ import logging
 import os
 import queue
 import re
-import selectors
-import signal
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from collections import deque
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dast_jax.errors import UserError
 from dast_jax.records import Verdict, VerdictKind
+from dast_jax.runtime.limits import ended_by_overtime
 from dast_jax.verifiers.equivalence import Tolerance
 from dast_jax.verifiers.functions import Functions
 from dast_jax.verifiers.options import VerifierOptions
@@ -50,7 +48,6 @@ _KEPT_ENVIRONMENT = (
     "TMPDIR",
     "PYTHONPATH",
 )
-_OVERTIME_SIGNALS = (signal.SIGPROF, signal.SIGXCPU)
 
 
 @dataclass(slots=True)
@@ -295,7 +292,7 @@ class _Feeder:
         reason = None
         if wall:
             reason = f"no verdict within {self._limits.wall_seconds:g} s"
-        elif -code in _OVERTIME_SIGNALS:
+        elif ended_by_overtime(code):
             reason = f"no verdict within {self._limits.cpu_seconds:g} s of CPU time"
         elif item.deaths > 1:  # once may be somebody else's doing
             reason = f"the worker died twice (exit status {code})"
@@ -331,7 +328,7 @@ class _Worker:
         self.killed = False
         """Whether a signal that is no limit of its own ended it before it was ready."""
         self._ready = False
-        self._buffer = b""
+        self._replies: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "dast_jax.verifiers.worker", json.dumps(config)],
             stdin=subprocess.PIPE,
@@ -341,6 +338,8 @@ class _Worker:
             start_new_session=True,  # the terminal's Ctrl-C is for the parent, which ends its workers itself
         )
         self.pid = self._process.pid
+        # a thread of its own, as no other way to wait for a pipe with a deadline works on all systems
+        threading.Thread(target=_read, args=(self._process.stdout, self._replies), daemon=True).start()
         self._finalizer = weakref.finalize(self, _end, self._process)
 
     def wait_ready(self) -> None:
@@ -350,7 +349,7 @@ class _Worker:
         reply = self.receive(_START_SECONDS)
         if reply is None or reply[0] != "ready":
             status = self.kill() if reply is None else 0
-            self.killed = status < 0 and not self.timed_out and -status not in _OVERTIME_SIGNALS
+            self.killed = status < 0 and not self.timed_out and not ended_by_overtime(status)
             raise RuntimeError(reply[1] if reply else f"no reply (exit status {status})")
         self._ready = True
 
@@ -366,20 +365,14 @@ class _Worker:
 
     def receive(self, seconds: float) -> list[Any] | None:
         """Return the next reply; None when the worker is gone, or (`timed_out`) silent for `seconds`."""
-        assert self._process.stdout is not None
-        deadline = time.monotonic() + seconds
-        descriptor = self._process.stdout.fileno()
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    self.timed_out = True
-                    return None
-                chunk = os.read(descriptor, 1 << 16)
-                if not chunk:
-                    return None
-                self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            line = self._replies.get(timeout=seconds)
+        except queue.Empty:
+            self.timed_out = True
+            return None
+        if not line.endswith(b"\n"):
+            self._replies.put(b"")  # nothing comes after the end
+            return None
         reply: list[Any] = json.loads(line)
         return reply
 
@@ -393,10 +386,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.kill()
         process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+
+
+def _read(pipe: IO[bytes], replies: queue.SimpleQueue[bytes]) -> None:
+    """Put every line of the pipe into `replies`, and at its end an empty one."""
+    with pipe:
+        for line in pipe:
+            replies.put(line)
+    replies.put(b"")
 
 
 def _settle(future: Future[Verdict], outcome: Verdict | Exception) -> None:
@@ -439,4 +439,5 @@ def _environment() -> dict[str, str]:
 
 
 def _usable_cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0, 1]
+    found = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return sorted(found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["graded_part", "join_thousands", "one_spelling"]
+__all__ = ["graded_part", "join_thousands", "one_spelling", "runs_away"]
 
 # --- reasoning ----------------------------------------------------------------------------------------
 
@@ -47,10 +47,27 @@ def _without_reasoning(text: str) -> str:
     return "".join(kept)
 
 
+def runs_away(text: str, *, truncated: bool) -> bool:
+    """Return whether a response goes on to another problem, or to its limit with the same piece of text.
+
+    What follows its own problem is not graded. [ours] A piece has up to 120 characters, and fills the last 40
+    of the response and is there five times, or more.
+    """
+    if _own_problem(text) != text:
+        return True
+    return truncated and any(_ends_with_repeats(text, piece) for piece in range(1, 121))
+
+
+def _ends_with_repeats(text: str, piece: int) -> bool:
+    """Return whether the end of `text` is one piece of so many characters again and again."""
+    end = text[-max(5 * piece, 40) :]
+    return len(end) >= 5 * piece and len(end) >= 40 and end[piece:] == end[:-piece]
+
+
 # --- the next problem ---------------------------------------------------------------------------------
 
 _PROBLEM = re.compile(
-    r"\n[ \t]*(?=(?-i:[#*<\[PQEIUHNApqeiuhna问题]))(?:"
+    r"\n[ \t]*(?=(?-i:[#*<\[Qq问题]|[Pp][Rr]|[Ee][Xx]|[Ii][Nn]|[Uu][Ss]|[Hh][Uu]|[Nn][Ee]|[Aa][Nn][Oo]))(?:"
     r"(?:#{1,3}[ \t]*)?(?:\*\*)?(?:(?:Next|New|Another)[ \t]+)?"
     r"(?:Problem|Question|Exercise|Instruction|User|Human|Input|Q|问题|题目)"
     r"[ \t]*(?P<number>\d{1,4})?[ \t]*(?:\*\*)?[ \t]*[:：]"
@@ -70,11 +87,9 @@ def _own_problem(text: str) -> str:
     A response that opens with the problem restates it; one that takes it apart counts its questions
     (`Question 1: …`) before it announces an answer. After a colon (`To restate:`) nothing is cut.
     """
-    if (
-        any(hint in text for hint in ("|>", "[INST]", "</s>", "<end_of_turn>", "<eos>"))
-        and (turn := _TURN.search(text, 1)) is not None
-    ):
-        text = text[: turn.start()].rstrip()
+    if "|>" in text or "[INST]" in text or "</s>" in text or "<end_of_turn>" in text or "<eos>" in text:
+        turn = _TURN.search(text, 1)
+        text = text if turn is None else text[: turn.start()].rstrip()
     steps, first = 0, -1
     opening = len(text) - len(text.lstrip()) if text[:1].isspace() else 0
     for match in _PROBLEM.finditer("\n" + text):

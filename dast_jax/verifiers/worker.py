@@ -10,8 +10,7 @@ read. With a `function` in CONFIG, what that task is in CONFIG's `functions`, th
 is called instead, and nothing that the table does not hold: `outcome` is then a verdict, "raised", or
 "unusable" for what is none. It is null where memory ran out.
 
-The kernel ends it where a comparison takes more CPU time than allowed (SIGPROF, whose default action is to
-end the process, works inside long C calls, where a Python handler would wait), or more memory (RLIMIT_AS).
+It ends where a comparison takes more CPU time or memory than allowed (`runtime.limits`).
 """
 
 from __future__ import annotations
@@ -21,15 +20,14 @@ import json
 import logging
 import os
 import re
-import resource
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TextIO
 
+from dast_jax.runtime.limits import ProcessLimits
+
 __all__ = ["main"]
 
-_MIB = 1 << 20
 _SAFE_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 _CONSTANTS = frozenset(["pi", "E", "I", "oo", "zoo", "nan"])
@@ -52,9 +50,11 @@ def main(argv: list[str]) -> int:
         text = str(error) if isinstance(error, _UnusableError) else f"{type(error).__name__}: {error}"
         _write(replies, ["error", text])
         return 1
-    _limit_resources(config["memory_mb"], writes=bool(config["function"]))
+    limits = ProcessLimits(
+        cpu_seconds=config["cpu_seconds"], memory_mb=config["memory_mb"], writes=bool(config["function"])
+    )
     _write(replies, ["ready", os.getpid()])
-    _serve(sys.stdin, replies, judge, config["cpu_seconds"])
+    _serve(sys.stdin, replies, judge, limits)
     return 0
 
 
@@ -69,15 +69,14 @@ class Outcome(NamedTuple):
 Judge = Callable[[str, str, Any], Outcome]
 
 
-def _serve(requests: TextIO, replies: TextIO, judge: Judge, cpu_seconds: float) -> None:
+def _serve(requests: TextIO, replies: TextIO, judge: Judge, limits: ProcessLimits) -> None:
     for line in requests:
         number, reference, answer, tolerance = json.loads(line)
-        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         try:
-            outcome = judge(reference, answer, tolerance)
+            with limits.task():
+                outcome = judge(reference, answer, tolerance)
         except MemoryError:
             outcome = Outcome(None, "memory limit")
-        signal.setitimer(signal.ITIMER_PROF, 0)
         _write(replies, [number, *outcome])
         if outcome.outcome is None:
             return  # a fresh process is better than one whose memory is in pieces
@@ -86,15 +85,6 @@ def _serve(requests: TextIO, replies: TextIO, judge: Judge, cpu_seconds: float) 
 def _write(replies: TextIO, message: list[Any]) -> None:
     replies.write(json.dumps(message) + "\n")
     replies.flush()
-
-
-def _limit_resources(memory_mb: int, *, writes: bool) -> None:
-    limits = [("AS", memory_mb * _MIB), ("CORE", 0)]
-    for name, soft in limits if writes else [*limits, ("FSIZE", 0)]:
-        kind = getattr(resource, f"RLIMIT_{name}")
-        hard = resource.getrlimit(kind)[1]
-        limit = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
-        resource.setrlimit(kind, (limit, limit))
 
 
 class _UnusableError(Exception):

@@ -32,6 +32,43 @@ def test_every_command_explains_itself(name: str, capsys) -> None:
     assert f"usage: python -m dast_jax.{name} " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_short_and_lists_every_key_where_asked(name: str, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    schema = importlib.import_module(f"dast_jax.{name}").ARGUMENTS._schema
+    every = [info.key for info in schema.describe({})]
+    main([name, "--help"])
+    short = capsys.readouterr().out
+    main([name, "--help", "all"])
+    whole = capsys.readouterr().out
+    listed = r"^    (\S+)  \("
+    assert re.findall(listed, whole, re.M) == every
+    shown = re.findall(listed, short, re.M)
+    assert shown == every if len(every) <= 20 else len(shown) <= 10
+    assert (f"--help all lists all {len(every)} keys" in short) == (len(every) > 20)
+    if name == "train":
+        assert len(shown) == 10
+        assert len(short.splitlines()) < 60
+    for line in (*short.splitlines(), *whole.splitlines()):
+        assert len(line) <= 80 or line.startswith(("usage: ", "    ", "Run ", "Self-", "Evaluate ")), line
+
+
+def test_help_with_a_method_lists_its_keys(capsys) -> None:
+    main(["train", "--help", "method.name=adastar"])
+    assert "method.exemplars" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["train", "compare"])
+def test_a_command_without_arguments_says_what_to_try(name: str, capsys) -> None:
+    """What it says works as it is."""
+    assert main([name]) == 2
+    shown = capsys.readouterr().err
+    tried = re.fullmatch(rf"error: nothing to {name}; try python -m dast_jax.{name} (.*), or see .*\n", shown)
+    assert tried is not None, shown
+    assert tried[1].startswith("--config quickstart")
+    assert main([name, *tried[1].split(), "--print-config"]) == 0
+
+
 def test_commands_are_those_of_the_package() -> None:
     names = [path.stem for path in (ROOT / "dast_jax").glob("*.py") if "ARGUMENTS = " in path.read_text()]
     assert sorted(names) == sorted(COMMANDS)

@@ -70,3 +70,28 @@ def test_without_a_file_it_draws_on_the_current_stderr(capsys) -> None:
 )
 def test_clock(seconds: float, text: str) -> None:
     assert progress_display._clock(seconds) == text
+
+
+def test_there_is_a_line_while_nothing_happens() -> None:
+    """The block's thread prints while a program compiles, between stages, and before the first."""
+    out = io.StringIO()
+    with ProgressDisplay(out, silence=0.02) as display:
+        _wait_for(out, "starting: working, 0 s elapsed")
+        with progress_of(display, "round 1: sampling", total=64) as update:
+            update(8, info="compiling sampler (2 of 4)")
+            _wait_for(out, "round 1: sampling: 8/64 (12%), 0 s elapsed, ? left, compiling sampler (2 of 4)")
+        _wait_for(out, "after round 1: sampling: working, 0 s elapsed")
+    length = len(out.getvalue())
+    time.sleep(0.1)
+    assert len(out.getvalue()) == length  # nothing after the block
+
+
+def _wait_for(out: io.StringIO, line: str) -> None:
+    deadline = time.monotonic() + 20
+    while line not in out.getvalue().splitlines():
+        assert time.monotonic() < deadline, out.getvalue()
+        time.sleep(0.01)
+
+
+def test_half_a_minute_is_never_silent() -> None:
+    assert progress_display._EVERY < progress_display._SILENCE < 30

@@ -42,6 +42,25 @@ def csv(path: Path, text: str) -> Path:
     return file
 
 
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ('{"question": "q", "answer": 1e999}', "the number 1e999 is too large; write it as text"),
+        ('{"question": "q", "answer": ' + "9" * 5_000 + "}", "a number of 5,000 digits; write it as text"),
+        ('{"question": "q", "answer": ' + "[" * 50_000, "too many lists or objects within each other"),
+        (
+            '{"question": {"stem": "q", "choices": [{"label": "A", "text": "x"}, {"label": "A", "text": "y"}]'
+            '}, "answerKey": "A"}',
+            "no question or no answer",
+        ),
+    ],
+)
+def test_what_would_become_another_value(tmp_path, row, why):
+    file = tmp_path / "d.jsonl"
+    file.write_text(row + "\n")
+    assert why in refused(file)
+
+
 # --- answers ------------------------------------------------------------------------------------------
 
 
@@ -192,17 +211,9 @@ def test_columns_that_are_no_choices_are_left_alone(tmp_path):
     assert (query.question, query.task) == ("a", "math")
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ({"messages": [{"role": "user", "content": "1+1?"}]}, "look like chat messages"),
-        ({"prompt": "1+1?", "completion": "2"}, "look like prompts with completions"),
-        ({"prompt": "1+1?", "chosen": "2", "rejected": "3"}, "look like preference pairs"),
-    ],
-)
-def test_the_refusal_of_chat_rows_says_what_they_are(tmp_path, row, said):
-    message = refused(jsonl(tmp_path, [row]))
-    assert said in message
+def test_the_refusal_of_preference_pairs_says_what_they_are(tmp_path):
+    message = refused(jsonl(tmp_path, [{"prompt": "1+1?", "chosen": "2", "rejected": "3"}]))
+    assert "look like preference pairs" in message
     assert "question and answer" in message
 
 

@@ -9,7 +9,8 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from dast_jax.data.options import PromptOptions
 from dast_jax.data.prompts import PromptBuilder, PromptTooLongError
 from dast_jax.errors import UserError
-from dast_jax.models.tokenizer import Tokenizer
+from dast_jax.models.chat_template import read_template
+from dast_jax.models.tokenizer import Tokenizer, load_tokenizer
 from dast_jax.options import build
 from dast_jax.records import Exemplar
 
@@ -160,6 +161,57 @@ def test_options_of_plain_style_are_refused_where_the_chat_template_is_used(opti
         builder("chat", **{option: value})
     assert builder("chat", style="plain", **{option: value}).style == "plain"
     assert builder("bytes", **{option: value}).style == "plain"
+
+
+def test_the_users_turn_has_its_own_template_and_suffix():
+    """In chat style, in the question's turn and those of the exemplars."""
+    b = builder("chat", user_template="Solve: {question}", user_suffix="\nPut it in \\boxed{}.")
+    assert TOKENIZERS["chat"].decode(b.build("7?", EXEMPLARS[:1]), skip_special=False) == (
+        "<|user|>Solve: 1 + 1?\nPut it in \\boxed{}.<|turn|><|assistant|>1 + 1 = 2<|turn|>"
+        "<|user|>Solve: 7?\nPut it in \\boxed{}.<|turn|><|assistant|>"
+    )
+    with pytest.raises(ValueError, match=r"user_template: must contain \{question\} exactly once"):
+        PromptOptions(user_template="Solve.")
+
+
+@pytest.mark.parametrize("option", ["user_template", "user_suffix"])
+def test_options_of_chat_style_are_refused_where_prompts_are_plain(option):
+    value = {"user_template": "Solve: {question}", "user_suffix": " Go."}[option]
+    for name, style in (("bytes", "auto"), ("chat", "plain")):
+        with pytest.raises(UserError, match=rf"prompts\.{option}: for chat style only"):
+            builder(name, style=style, **{option: value})
+
+
+def test_an_own_chat_template_replaces_the_models_and_is_saved(tmp_path):
+    tokenizer = byte_level(chat=True)
+    tokenizer.use_chat_template("{% for m in messages %}[{{ m.content }}]{% endfor %}", "mine.jinja")
+    b = PromptBuilder(tokenizer, PromptOptions(), 100)
+    assert tokenizer.decode(b.build("7?", ()), skip_special=False) == "[7?]"
+    tokenizer.save(tmp_path)
+    again = load_tokenizer(tmp_path)
+    assert again.chat([{"role": "user", "content": "7?"}]) == tokenizer.encode("[7?]")
+    plain = byte_level()
+    assert not plain.has_chat_template
+    plain.use_chat_template("{{ raise_exception('never') }}", "model.chat_template: mine.jinja")
+    with pytest.raises(UserError, match=r"^model\.chat_template: mine\.jinja: the chat template.*never"):
+        plain.chat([{"role": "user", "content": "a"}])
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "cannot be read"),
+        (b"\xff", "is not UTF-8"),
+        (b" \n", "is empty"),
+        (b"a" * 1_000_001, "has more"),
+    ],
+)
+def test_a_template_file_that_cannot_be_used_is_named(content, why, tmp_path):
+    path = tmp_path / "t.jinja"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"^model\.chat_template: .*t\.jinja {why}"):
+        read_template(str(path))
 
 
 def test_an_instruction_that_the_chat_template_refuses_is_named():

@@ -39,3 +39,17 @@ def test_limit_takes_the_first_queries():
     shapes = ["sampling.slots=4", "sampling.max_new_tokens=4", "sampling.prompt_buckets=[128]"]
     _, options = ARGUMENTS.parse([*GIVEN, *shapes, "evaluation.limit=3", "data.limit=5"])
     assert evaluate_model(options).n == 3
+
+
+def test_few_shot_needs_exemplars_and_a_mixture_is_named_as_ignored(caplog):
+    shapes = ["sampling.slots=4", "sampling.max_new_tokens=4", "sampling.prompt_buckets=[128]"]
+    few = ["evaluation.limit=3", "evaluation.exemplars=20", "data.mixture={x.jsonl: 1}"]
+    _, options = ARGUMENTS.parse([*GIVEN, *shapes, *few])
+    with pytest.raises(UserError, match=r"evaluation\.exemplars: there are none to show; name a file"):
+        evaluate_model(options)
+    own = "prompts.exemplars=asset:problems/train.jsonl"
+    _, options = ARGUMENTS.parse([*GIVEN, *shapes, *few, own])
+    with caplog.at_level("WARNING", "dast_jax"):
+        assert evaluate_model(options).n == 3
+    assert "data.mixture is ignored: evaluated is asset:problems/test_ood.jsonl alone" in caplog.text
+    assert "3 prompts show fewer exemplars than evaluation.exemplars" in caplog.text

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from dast_jax.evaluate import main as evaluate
 from dast_jax.store.metrics_log import read_metrics
 from dast_jax.train import main
 from tests.integration.conftest import arguments, summary
@@ -93,3 +94,45 @@ def test_a_mesh_gives_the_same_losses_and_greedy_responses(finished_run: Path, t
     np.testing.assert_allclose(losses(run_dir), losses(finished_run), rtol=1e-5)
     for round in ("base", "00"):
         assert greedy(run_dir, round) == greedy(finished_run, round)
+
+
+def test_evaluating_a_run_repeats_its_own_evaluation(finished_run: Path, tmp_path: Path, capsys) -> None:
+    """`evaluate --run` samples the same responses, of any round, on all of the run's sets or one."""
+    assert evaluate(["--run", str(finished_run), "--out", str(tmp_path / "m.json"), "round=0"]) == 0
+    own = json.loads((finished_run / "rounds/00/eval.json").read_text())["sets"]
+    shown = capsys.readouterr().out
+    for name, expected in own.items():
+        found = json.loads((tmp_path / f"m-{name}.json").read_text())
+        assert f"{name}: accuracy" in shown
+        for key in ("ids", "correct", "accuracy", "interval", "mean_length", "verdicts", "truncated"):
+            assert found[key] == expected[key], (name, key)
+    name = next(iter(own))
+    one = ["--run", str(finished_run), "--data", name, "--out", str(tmp_path / "one.json")]
+    assert evaluate([*one, "round=base", "evaluation.limit=3"]) == 0
+    found = json.loads((tmp_path / "one.json").read_text())
+    base = json.loads((finished_run / "rounds/base/eval.json").read_text())["sets"][name]
+    assert found["correct"] == base["correct"][:3]
+    assert found["model"] == f"{finished_run}, M_0"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--run", "{tmp}"], "is no run directory (it has no config.yaml)"),
+        (["--run", "{run}", "--model", "m"], "--model: is that of the run; give --run or --model"),
+        (
+            ["--run", "{run}", "--config", "quickstart"],
+            "--config: is that of the run; give --run",
+        ),
+        (["--run", "{run}", "round=7"], "round 7 has not been trained; choose one of 0, 1"),
+        (
+            ["--run", "{run}", "round=worst"],
+            "round: expected a number from 0, or last, best, base",
+        ),
+        (["--run", "{run}", "--data", "nope"], "nope: no such data file"),
+        (["--model", "m", "--data", "d", "round=1"], "round: is that of a run; name the run with --run"),
+    ],
+)
+def test_mistakes_in_evaluating_a_run_are_named(given, said, finished_run, tmp_path, capsys) -> None:
+    assert evaluate([text.format(run=finished_run, tmp=tmp_path) for text in given]) == 2
+    assert said in capsys.readouterr().err

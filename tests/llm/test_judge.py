@@ -176,6 +176,15 @@ def test_an_endpoint_that_is_down_is_given_up(tmp_path, monkeypatch):
     assert notes["failed_connection"] + notes["not_asked"] == 200
 
 
+def test_a_proxy_that_cannot_be_used_is_one_sentence(serve, tmp_path, monkeypatch):
+    endpoint = serve(lambda *_: (200, "3"))
+    monkeypatch.setenv("all_proxy", f"socks4://user:{KEY}@127.0.0.1:1")
+    with pytest.raises(UserError, match=r"^judge: the proxy in HTTP_PROXY") as error:
+        Judge(options(endpoint.url, tmp_path))(["a"])
+    assert KEY not in str(error.value)
+    assert endpoint.asked == []
+
+
 def test_levels_by_ratings(serve, tmp_path):
     endpoint = serve(lambda question, _: (200, str(int(question) + 1)))
     judge = Judge(options(endpoint.url, tmp_path, fallback="label"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -9,13 +10,16 @@ import numpy as np
 import pytest
 
 from dast_jax.config import RunConfig, build_config, config_path
+from dast_jax.data.options import DataOptions
 from dast_jax.data.prompts import PromptBuilder
-from dast_jax.errors import InterruptedRunError
+from dast_jax.data.sources import load_queries
+from dast_jax.errors import InterruptedRunError, UserError
 from dast_jax.loop.round_requests import RoundRequests
 from dast_jax.loop.selftrain import run
 from dast_jax.methods.exemplars import BLOCK
 from dast_jax.options import apply_overrides, load_yaml
 from dast_jax.records import PromptKind, Responses
+from dast_jax.store.evaluation_results import EvalFile
 from dast_jax.store.run_store import RunStore
 
 TRIALS = 2 * BLOCK + 1
@@ -25,13 +29,17 @@ QUERIES = 6
 def config(folder: Path) -> RunConfig:
     mapping = load_yaml(config_path("quickstart"))
     mapping["method"] = {"name": "dart_uniform", "trials": BLOCK, "target": 99, "max_trials": TRIALS}
-    overrides = (
+    return build_config(apply_overrides(mapping, overrides(folder)))
+
+
+def overrides(folder: Path) -> tuple[str, ...]:
+    """Return what makes the run tiny."""
+    return (
         f"run.dir={folder}", "run.rounds=0", f"data.limit={QUERIES}", "evaluation.limit=2",
         "evaluation.length_probe=0", "evaluation.probe=0", "evaluation.max_new_tokens=16",
         "sampling.max_new_tokens=24",
         "sampling.slots=8", "training.batch_size=2", "training.epochs=1", "logging.tensorboard=false",
     )  # fmt: skip
-    return build_config(apply_overrides(mapping, overrides))
 
 
 @pytest.fixture
@@ -81,3 +89,29 @@ def test_estimates_share_one_prompt_and_samples_one_per_block(shown, tmp_path, m
     run(config(tmp_path / "broken"))
     assert names(RunStore.read(tmp_path / "broken").response_log(0).responses()) == names(whole)
     assert shown == seen  # the same prompts as before, and no others
+
+
+def test_own_exemplars_are_shown_everywhere_and_few_shot_evaluation_too(shown, tmp_path):
+    """`prompts.exemplars` in trials and in evaluations; another file on resuming is refused."""
+    own = [{"question": f"{i}+{i}=?", "answer": str(2 * i), "solution": f" {2 * i}"} for i in range(3)]
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in own))
+    keys = [f"prompts.exemplars={file}", "evaluation.exemplars=2", "method.exemplars=3"]
+    chosen = load_yaml(config_path("quickstart")) | {
+        "method": {"name": "dart_uniform", "trials": 2, "max_trials": 2, "target": 2}
+    }
+    chosen = apply_overrides(chosen, [*overrides(tmp_path / "run"), *keys])
+    summary = run(build_config(chosen))
+    questions = tuple(row["question"] for row in own)
+    store = RunStore.read(tmp_path / "run")
+    pool = load_queries("asset:problems/train.jsonl", options=DataOptions(train="", limit=QUERIES))
+    for query in pool:
+        assert shown[query.question] == {questions}
+    asked = {row.question for row in store.read_result(EvalFile, "rounds/base/eval.json").samples}
+    assert asked
+    for question in asked:
+        assert shown[question] == {questions[:2]}
+    assert summary.status == "finished"
+    file.write_text(file.read_text().replace("2+2=?", "2+1=?"))
+    with pytest.raises(UserError, match=r"data\.train or prompts\.exemplars: .* does not hold the queries"):
+        run(build_config(apply_overrides(chosen, ["run.rounds=1"])))

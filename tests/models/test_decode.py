@@ -22,6 +22,7 @@ from dast_jax.models.cache import (
     empty_prompts,
     empty_suffixes,
     empty_window,
+    prompt_block,
     store_row,
     suffix_block,
 )
@@ -60,7 +61,7 @@ def test_prefill_and_decode_equal_the_whole_row(name):
     def prefill(params, tokens, lengths):
         model = nnx.merge(graphdef, params)
         hidden, cache = model.prefill(tokens, lengths)
-        return model.logits(hidden), blocked(cache)
+        return model.logits(hidden), blocked(cache, prompt_block(12))
 
     @jax.jit
     def decode(params, tokens, positions, prompts, suffixes, stored, window, step):
@@ -255,7 +256,7 @@ def test_appending_is_in_place_and_puts_each_window_behind_its_slots_response():
 def test_store_row_stores_one_row_and_nothing_else():
     target = empty_prompts(2, 3, 2, 2 * PROMPT_BLOCK, 4, jnp.float32)
     rows = jnp.arange(1.0, 3.0)[:, None, None, None] * jnp.ones((2, 2, 5, 4))
-    source = blocked(KVCache((rows, rows), (rows, rows)))
+    source = blocked(KVCache((rows, rows), (rows, rows)), PROMPT_BLOCK)
     stored = store_row(target, jnp.int32(2), source, jnp.int32(1))
     for kind, axis in (("k", -1), ("v", -2)):
         for array in getattr(stored, kind):

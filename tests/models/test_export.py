@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import jax
+import numpy as np
 import pytest
 import safetensors.numpy
 import yaml
@@ -13,10 +14,12 @@ from reference.llama_cases import hf_config, weights
 
 from dast_jax.config import build_config, run_settings
 from dast_jax.export import main
+from dast_jax.metrics import stats
 from dast_jax.metrics.flops import Flops
 from dast_jax.models.load import load_model
 from dast_jax.models.model_card import model_card
-from dast_jax.store.results import TrainedResult, TrainingResult
+from dast_jax.store.evaluation_results import EvalEntry, VerdictCounts
+from dast_jax.store.results import EvaluationResult, TrainedResult, TrainingResult
 from dast_jax.store.run_store import RunStore
 from dast_jax.training.checkpoint import save_policy
 
@@ -83,6 +86,66 @@ def test_an_export_says_what_it_is(run, tmp_path):
     assert load_model(out).tokenizer.inner.chat_template == template
 
 
+def _evaluated(correct):
+    """An evaluation of forty questions, `correct` of them solved."""
+    found = stats.accuracy_entry(np.repeat([1, 0], [correct, 40 - correct]), 1)
+    return EvalEntry(
+        **vars(found), by_level={}, truncated=0, mean_length=12.5, trials=1, pass_at={}, majority_at={},
+        verdicts=VerdictCounts(correct=correct, incorrect=40 - correct, no_answer=0, timed_out=0),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def evaluated(run):
+    """The run with evaluations: 10 of 40 correct by the base model, 30 after round 0, 20 after round 1."""
+    manifest = RunStore.read(run)
+    with RunStore.open(run_settings(build_config(manifest.config))) as store:
+        for name, correct in (("base", 10), ("00", 30), ("01", 20)):
+            paired = stats.PairedDifference(difference=0.5, interval=(0.3, 0.7))
+            result = EvaluationResult(
+                evaluation={"mine": _evaluated(correct)},
+                paired={} if name == "base" else {"mine": paired},
+                length_ratio=None,
+                probe=None,
+                flops=Flops(),
+            )
+            store.mark_done(f"{name}/evaluate", result)
+    return run
+
+
+def test_the_best_round_is_exported_with_its_card(evaluated, tmp_path, capsys, caplog):
+    out = tmp_path / "out"
+    assert main(["--run", str(evaluated), "--out", str(out), "round=best"]) == 0
+    shown = capsys.readouterr()
+    assert "the policy after round 0, the best" in shown.out
+    assert "best of 75.0 % after round 0, 50.0 % after round 1" in shown.err
+    assert state_equal(load_model(out).params, _policy(0))
+    card = (out / "README.md").read_text()
+    low, high = _evaluated(30).interval
+    for text in (
+        "Method: `dast`, 1 rounds (0 to 0), seed 0",
+        "Training data: `train.jsonl`",
+        f"| 40 | 25.0 % [14.2, 40.2] | 75.0 % [{100 * low:.1f}, {100 * high:.1f}] |",
+        "| +50.0 [+30.0, +70.0] | 12.5 |",
+        "greedy, one response to each, zero-shot",
+        "chosen by its accuracy on these sets, which makes it look better",
+        "dast-jax train --config config.yaml",
+        "learning_rate: 2.0e-05",
+        "Versions: python",
+    ):
+        assert text in card, card
+    assert str(tmp_path) not in card
+    config = build_config(yaml.safe_load(card.split("```yaml")[1].split("```")[0]))
+    assert config.method_name == "dast"  # it reads back
+    assert main(["--run", str(evaluated), "--out", str(out)]) == 0
+    assert "makes it look better" not in (out / "README.md").read_text()
+
+
+def test_no_round_is_best_before_one_is_evaluated(run, tmp_path, capsys):
+    assert main(["--run", str(run), "--out", str(tmp_path / "out"), "round=best"]) == 2
+    assert "no round has been evaluated, so none is best; name a round, or last" in capsys.readouterr().err
+
+
 def test_the_card_of_a_hub_model_names_it():
     card = model_card("owner/name@abc", case("qwen2")[0], method="star", round=3)
     assert yaml.safe_load(card.split("---")[1])["base_model"] == "owner/name"
@@ -106,6 +169,14 @@ def test_nothing_is_exported_where_it_cannot_be_pushed(run, tmp_path, capsys):
         (["--run", "{run}", "--out", "{run}"], "holds something that is not a model"),
         (["--run", "{run}", "--out", "{run}/config.yaml"], "is a file"),
         (["--run", "{run}", "--out", "{new}", "dtype=int8"], "dtype"),
+        (
+            ["--run", "{run}", "--out", "{new}", "round=first"],
+            "round: expected a number from 0, or last, best;",
+        ),
+        (
+            ["--run", "{run}", "--out", "{new}", "round=-1"],
+            "round: expected a number from 0, or last, best; got",
+        ),
         (["--run", "{run}"], "--out"),
     ],
 )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
-from rich.console import Console
+from helpers_tables import check_fits
 
 from dast_jax.estimators.agreement import LevelDiversity, PairAgreement
 from dast_jax.records import LEVELS
 from dast_jax.reporting.agreement_tables import print_agreement
-from dast_jax.reporting.terminal import WIDTH
 from dast_jax.store.comparison_results import Agreement, Diversity
 
 PAIR = PairAgreement(
@@ -49,10 +46,7 @@ def test_tables_fit_80_columns_and_hold_the_numbers() -> None:
         ids=(),
         scores={},
     )
-    console = Console(file=io.StringIO(), width=WIDTH)
-    print_agreement(result, console=console)
-    shown = console.file.getvalue()
-    assert max(map(len, shown.splitlines())) <= 80
+    shown = check_fits(print_agreement, result)
     for text in ("sampled / uncertainty", "-0.123", "self-BLEU", "0.987", "1234.5", "25.0 % of them correct"):
         assert text in shown
     assert shown.count("–") >= 8  # a constant side, and a level without responses to compare

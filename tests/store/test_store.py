@@ -30,8 +30,8 @@ from dast_jax.records import (
 )
 from dast_jax.store import durable
 from dast_jax.store.analysis_results import Contamination
-from dast_jax.store.evaluation_results import EvalFile, SetLevels
-from dast_jax.store.metrics_log import read_metrics
+from dast_jax.store.evaluation_results import EvalFile, SampleRow, SetLevels
+from dast_jax.store.metrics_log import SAMPLE_COLUMNS, read_metrics
 from dast_jax.store.query_table import query_table
 from dast_jax.store.response_log import ResponseLog
 from dast_jax.store.results import (
@@ -474,6 +474,41 @@ def test_a_missing_wandb_package_is_reported(tmp_path) -> None:
         pytest.raises(UserError, match=r"^logging\.wandb: the wandb package is not installed"),
     ):
         store.log_metrics("train", round=0, step=1, loss=1.0)
+
+
+SAMPLES = tuple(
+    SampleRow(
+        set=name, id=f"{name}-{i}", level=None, question="1|1?", reference="2", text="*two*\nor <b>\x1b",
+        tokens=9, verdict="incorrect", extracted=None, truncated=bool(i), runaway=False,
+    )
+    for name in ("mine", "theirs") for i in (0, 1)
+)  # fmt: skip
+
+
+def test_tensorboard_has_tables_of_samples_without_markup(tmp_path) -> None:
+    with _open(_config(tmp_path, "logging.tensorboard=true")) as store:
+        store.log_samples(-1, SAMPLES)
+        store.log_samples(0, SAMPLES)
+    (events,) = (tmp_path / "tensorboard" / "rounds").glob("events.*")
+    content = events.read_bytes()
+    assert content.count(b"samples/mine/text_summary") == content.count(b"samples/theirs/text_summary") == 2
+    assert b"| mine\\-1 |  | 1\\|1? | 2 | \\*two\\*<br>or &lt;b&gt;\\\\x1b | incorrect" in content
+    assert not (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_wandb_has_tables_of_samples(tmp_path, monkeypatch) -> None:
+    """In its offline mode, which writes what it would send."""
+    pytest.importorskip("wandb", reason="wandb is not installed (extra [wandb])")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    with _open(_config(tmp_path, "logging.wandb=true")) as store:
+        store.log_metrics("evaluation", round=0, set="mine", accuracy=0.5)
+        store.log_samples(0, SAMPLES)
+    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/samples/mine_*.table.json")
+    found = json.loads(table.read_text())
+    assert found["columns"] == list(SAMPLE_COLUMNS)
+    assert [row[0] for row in found["data"]] == ["mine-0", "mine-1"]
+    assert found["data"][1][4] == "*two*\nor <b>\\x1b"
 
 
 def _installed(name: str) -> bool:

@@ -138,7 +138,7 @@ def test_a_file_of_another_version_is_refused(version: Any, tmp_path: Path) -> N
     with pytest.raises(UserError) as caught:
         read_result(EvalFile, path)
     assert str(caught.value) == (
-        f"{path}: its schema is {version!r} and this version reads 'dast_jax.eval/3'; "
+        f"{path}: its schema is {version!r} and this version reads 'dast_jax.eval/4'; "
         "use the version of dast_jax that wrote it"
     )
 

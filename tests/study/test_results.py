@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.stats
-from rich.console import Console
 
 from dast_jax.errors import UserError
 from dast_jax.metrics import stats
 from dast_jax.metrics.flops import Flops
+from dast_jax.reporting.findings import TIED, findings
 from dast_jax.reporting.study_page import render_comparison
 from dast_jax.reporting.study_tables import print_comparison
-from dast_jax.reporting.terminal import WIDTH
 from dast_jax.store.analysis_results import LevelAccuracy
 from dast_jax.store.comparison_results import Comparison, MissingRun, Target
 from dast_jax.store.evaluation_results import EvalEntry, VerdictCounts
@@ -37,18 +34,23 @@ from dast_jax.store.results import (
 )
 from dast_jax.study.results import RunResult, compare, load_result
 from tests.helpers_fake_run import make_run
+from tests.helpers_tables import check_fits
 from tests.reporting.test_report import Page
 
 
-def test_student_interval_is_scipys() -> None:
-    rng = np.random.default_rng(0)
-    for n in (2, 3, 5, 30):
-        values = rng.uniform(0.4, 0.6, n)
-        ours = stats.seed_interval(values)
-        theirs = scipy.stats.t.interval(0.95, n - 1, values.mean(), scipy.stats.sem(values))
-        assert ours == pytest.approx(np.clip(theirs, 0, 1), rel=1e-9)
+@pytest.mark.parametrize(("n", "quantile"), [(2, 12.706), (3, 4.303), (5, 2.776), (30, 2.045)])
+def test_student_interval(n: int, quantile: float) -> None:
+    """The quantiles are those of the printed tables, 0.975 for n − 1 degrees of freedom."""
+    values = np.random.default_rng(n).uniform(0.49, 0.51, n)
+    low, high = stats.seed_interval(values)
+    mean, error = values.mean(), np.sqrt(((values - values.mean()) ** 2).sum() / (n - 1) / n)
+    assert (low, high) == pytest.approx((mean - quantile * error, mean + quantile * error), abs=1e-5)
+
+
+def test_an_interval_over_seeds_needs_two() -> None:
     assert stats.seed_interval([0.5]) is None
     assert stats.seed_interval([0.5, 0.5]) == (0.5, 0.5)
+    assert stats.seed_interval([0.0, 1.0]) == (0.0, 1.0)
 
 
 def evaluated(correct: list[int]) -> dict[str, EvalEntry]:
@@ -224,20 +226,17 @@ def test_missing_runs_are_named_and_seeds_pair_up() -> None:
 
 
 def test_tables_fit_80_columns_and_hold_the_numbers() -> None:
-    names = [f"sai_dpo_{i}" for i in range(5)]
+    names = [f"dart_prop2diff_{i}" for i in range(5)]
     results = [
         hand_made(name, seed, [([0, 1, 0, 1], 100_000), ([1, 1, 1 - seed, i % 2], 3_000_000)], BASE)
         for i, name in enumerate(names)
         for seed in (0, 1)
     ]
     found = compare(results, name="wide", labels=[*names, "none"], seeds=[0, 1], baselines=names[1:])
-    console = Console(file=io.StringIO(), width=WIDTH)
-    print_comparison(found, console=console)
-    lines = console.file.getvalue().splitlines()
-    assert max(map(len, lines)) <= 80
+    lines = check_fits(print_comparison, found).splitlines()
     for phrase in (
         "87.5",
-        "− sai_dpo_4",
+        "dart_prop2diff_4",
         "at matched training tokens",
         "3.1 M",
         "missing: none, seed 1",
@@ -271,3 +270,42 @@ def test_page_holds_the_numbers_and_no_script(tmp_path: Path) -> None:
     assert evil not in html
     empty = compare([], name="x", labels=["a"], seeds=[0], baselines=[])
     assert "a, seed 0: not finished" in Page(render_comparison(empty)).words
+
+
+def test_ties_and_entries_that_do_not_beat_the_base_are_named() -> None:
+    """Over forty questions, of which M_0 solves twenty: `good` gains all others, `even` trades as many."""
+    base, even = [1] * 20 + [0] * 20, [1, 0] * 20
+    good, near = [1] * 40, [1] * 39 + [0]
+    by_label = {"good": good, "near": near, "even": even, "bad": [0] * 40}
+
+    def found(*labels: str) -> Comparison:
+        results = [
+            hand_made(label, seed, [(by_label[label], 100)], base) for label in labels for seed in (0, 1)
+        ]
+        return compare(results, name="x", labels=labels, seeds=[0, 1], baselines=[])
+
+    def said(comparison: Comparison) -> list[str]:
+        return [finding.replace("\u202f", " ") for finding in findings(comparison)]
+
+    every = found(*by_label)
+    assert every.best == {"t": ("good", "near")}
+    assert every.over_base["good"]["t"].difference == 0.5
+    assert every.over_base["even"]["t"].difference == 0.0
+    assert said(every) == [
+        "t: highest is good (100.0 %), tied with near.",
+        "t: 2 of 4 entries beat the base (50.0 %): good, near; significantly below it: bad.",
+    ]
+    assert said(found("even", "bad")) == [
+        "t: best is even (50.0 %), and its lead over every other entry is significant.",
+        "t: nothing beats the base (50.0 %); significantly below it: bad.",
+    ]
+    assert said(found("good", "near")) == [
+        "t: no entry is best: all 2 are tied, good (100.0 %) being the highest.",
+        "t: every entry beats the base (50.0 %).",
+    ]
+    assert said(found("even")) == ["t: nothing beats the base (50.0 %)."]
+    shown = " ".join(check_fits(print_comparison, every).split())
+    page = Page(render_comparison(every)).words.replace("\u202f", " ")
+    for finding in (*said(every), TIED):
+        assert finding in shown
+        assert finding in page

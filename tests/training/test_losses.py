@@ -1,16 +1,22 @@
 """The chunked head against the plain formula, and its memory use."""
 
+import dataclasses
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_training as tiny
+from flax import nnx
 
+from dast_jax.models.llama import Llama
 from dast_jax.models.options import MeshOptions
-from dast_jax.models.sharding import make_mesh
+from dast_jax.models.sharding import make_mesh, shard_params
 from dast_jax.training import head
 from dast_jax.training.losses import sft_loss, token_logprobs
+from dast_jax.training.preference import preference_objective
+from dast_jax.training.step import SFTObjective, objective_grads
 
 B, T, D, V = 3, 21, 8, 53
 
@@ -183,3 +189,61 @@ def test_a_mesh_gathers_the_unembedding_once_and_reduces_its_gradient_once(optio
         assert len(large["ENTRY"]) <= passes + 1 + split[1]  # and, where split, the sum over its parts
         for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def of_shape(text, shape):
+    """Per computation of a compiled program: its collectives whose results hold an array of this shape."""
+    found, name = {}, ""
+    for line in text.splitlines():
+        if line.startswith(("%", "ENTRY")):
+            name = line.split()[0]
+        operation = re.search(r"= (.*?) (all-gather|all-reduce|reduce-scatter)(-start)?\(", line)
+        results = re.findall(r"\[([\d,]*)\]", operation[1]) if operation else []
+        if shape in [tuple(int(n) for n in r.split(",") if n not in ("", "1")) for r in results]:
+            found.setdefault(name, []).append(operation[2])
+    return found
+
+
+def preference():
+    options = dataclasses.replace(tiny.OPTIONS, head_chunk=4, preference_loss="sigmoid")
+    return preference_objective(options)
+
+
+def micro_batches(objective):
+    """Two micro-batches of four rows with two segments, or a pair, in each."""
+    random = np.random.RandomState(2)
+    segments = np.tile(np.repeat([1, 2, 3, 0], 4), (2, 4, 1)).astype(np.int32)
+    batch = {
+        "tokens": random.randint(0, 1024, (2, 4, 16)),
+        "targets": random.randint(0, 1024, (2, 4, 16)),
+        "positions": np.tile(np.arange(16), (2, 4, 1)),
+        "segment_ids": segments,
+        "weights": ((segments > 1) & (random.rand(2, 4, 16) < 0.7)).astype(np.float32),
+    }
+    if not isinstance(objective, SFTObjective):
+        batch["parents"] = np.where(segments > 1, 1, 0).astype(np.int32)
+        batch["reference"] = random.randn(2, 4, 8, 2).astype(np.float32)
+        batch["pairs"] = np.eye(8, dtype=np.float32)[np.zeros((2, 4), int)]
+    return batch
+
+
+@pytest.mark.parametrize("make", [lambda: SFTObjective(head_chunk=4), preference], ids=["sft", "dpo"])
+def test_a_step_of_micro_batches_gathers_and_reduces_the_unembedding_once(make):
+    """Outside of the loop over micro-batches too, and with the gradients of one device."""
+    objective = make()
+    config = dataclasses.replace(tiny.CONFIG, vocab_size=1024, num_layers=1)
+    graphdef, params = nnx.split(Llama(config, rngs=nnx.Rngs(0)))
+    batch = micro_batches(objective)
+    grads = jax.jit(objective_grads, static_argnums=(0, 3))
+    expected = grads(graphdef, params, batch, objective)
+    mesh = make_mesh(MeshOptions(fsdp=4))
+    with jax.set_mesh(mesh):
+        placed = (
+            shard_params(params, mesh),
+            jax.device_put(batch, jax.NamedSharding(mesh, jax.P(None, "fsdp"))),
+        )
+        compiled = grads.lower(graphdef, *placed, objective).compile()
+        found = compiled(*placed)
+    # The embedding's gradient, [1024, 16], is summed with those of the layers, in the loop.
+    assert of_shape(compiled.as_text(), (16, 1024)) == {"ENTRY": ["all-gather", "all-reduce"]}
+    assert tiny.close(found, expected)

@@ -18,6 +18,7 @@ from dast_jax.errors import DivergedError, InterruptedRunError, UserError
 from dast_jax.models.options import MeshOptions
 from dast_jax.models.sharding import make_mesh, shard_params
 from dast_jax.records import SFTExample
+from dast_jax.runtime import interruption
 from dast_jax.training.checkpoint import TrainCheckpoints
 from dast_jax.training.optimizer import learning_rate
 from dast_jax.training.step import init_optimizer, make_train_step
@@ -221,6 +222,28 @@ def test_a_run_cut_between_steps_ends_in_the_same_bits(unbroken, cut, tmp_path):
     assert tiny.same_bits(result.params, unbroken[0].params)
     same = {"final_loss", "mean_loss", "accuracy", "steps", "tokens"}
     assert {k: getattr(result.stats, k) for k in same} == {k: getattr(unbroken[0].stats, k) for k in same}
+
+
+@pytest.mark.parametrize(("save_seconds", "saved"), [(0.0, True), (100.0, False)])
+def test_a_signal_leaves_the_state_of_that_step_if_a_save_fits_the_grace_period(
+    save_seconds, saved, unbroken, tmp_path, caplog
+):
+    checkpoints = TrainCheckpoints(tmp_path, seconds=1e9, grace_seconds=60)
+    checkpoints.save_seconds = save_seconds
+
+    def on_step(done, total, metrics):
+        if done == 2:
+            interruption.request(KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoints=checkpoints, on_step=on_step)
+    assert interruption.is_settled()
+    assert ("stopped after step 2 without saving it: a checkpoint takes 100.0 s" in caplog.text) is not saved
+    seen = []
+    note = lambda step, total, metrics: seen.append(step)  # noqa: E731
+    result = run(checkpoints=TrainCheckpoints(tmp_path, seconds=1e9), on_step=note)
+    assert seen[0] == (3 if saved else 1)
+    assert tiny.same_bits(result.params, unbroken[0].params)
 
 
 @pytest.mark.parametrize(

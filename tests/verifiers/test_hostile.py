@@ -200,12 +200,13 @@ def test_workers_are_limited_in_memory_and_write_no_files():
 def test_running_out_of_memory_is_no_verdict_on_the_answer():
     """The worker replies so: the verdict is timed out with the reason, and the worker is replaced."""
     code = (
-        "import io, json, resource\n"
+        "import io, json\n"
+        "from dast_jax.runtime.limits import ProcessLimits\n"
         "from dast_jax.verifiers import worker\n"
-        "worker._limit_resources(400, writes=False)\n"
+        "limits = ProcessLimits(cpu_seconds=5, memory_mb=400, writes=False)\n"
         "out = io.StringIO()\n"
         "lines = io.StringIO('[0, 1, 2, null]\\n[0, 3, 4, null]\\n')\n"
-        "worker._serve(lines, out, lambda a, b, _: (bytes(10**9), ''), 5)\n"
+        "worker._serve(lines, out, lambda a, b, _: (bytes(10**9), ''), limits)\n"
         "assert json.loads(out.getvalue()) == [0, None, 'memory limit', None], out.getvalue()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
