@@ -103,7 +103,7 @@ def test_settings_are_laid_over_each_other_in_order(tmp_path: Path) -> None:
     study = build_study(mapping)
     config = study.config(study.entries[0], 1, tmp_path)
     assert (config.training.epochs, config.training.batch_size, config.training.clip_norm) == (3, 5, 0.5)
-    assert config.method.base_quota == 2  # the base config's: the same method
+    assert config.method.base_quota == 3  # the base config's: the same method
     assert config.run.dir == str(tmp_path / "runs" / "dast_p-s1")
     assert config.run.seed == 1
     quick = study.shortened()
