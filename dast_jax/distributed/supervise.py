@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import importlib
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -52,9 +51,13 @@ def supervise(module: str, arguments: Sequence[str], silence: int) -> int:
         first = time.monotonic() if first is None else first
         again = time.monotonic() - first > _AGAIN_SECONDS
         with contextlib.suppress(ProcessLookupError):
-            child.send_signal(signal.SIGKILL if again else number)
+            if again:
+                child.kill()
+            else:
+                child.send_signal(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    names = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))  # Windows: no SIGHUP
+    for number in (n for n in names if n is not None):
         if signal.getsignal(number) != signal.SIG_IGN:
             before[number] = signal.signal(number, pass_on)
     try:
@@ -79,8 +82,10 @@ def supervise(module: str, arguments: Sequence[str], silence: int) -> int:
 def _main(module: str, *arguments: str) -> None:
     """Run the command in this process, which ends with its parent."""
     if sys.platform == "linux":
+        import resource
+
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     sys.argv = [module, *arguments]
     code: int = importlib.import_module(module).main(arguments)
     sys.stdout.flush()
