@@ -37,10 +37,10 @@ import pyarrow.parquet as pq
 SMALL = (
     "data.limit=16",
     "evaluation.limit=8",
-    "evaluation.max_new_tokens=48",
+    "evaluation.max_new_tokens=96",
     "evaluation.probe=2",
     "evaluation.probe_trials=5",
-    "sampling.max_new_tokens=48",
+    "sampling.max_new_tokens=96",
     "sampling.slots=8",
     "method.trials=5",
     "method.max_trials=6",

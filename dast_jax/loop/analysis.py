@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from dast_jax.estimators.reliability import UNKNOWN, Reliability, known_levels, 
 from dast_jax.records import LEVELS, Origin, Pool, PreferenceSet, PromptKind, Responses, TrainingSet
 from dast_jax.store.analysis_results import LevelProgress, LevelSource, OriginCount, RoundAnalysis, StepCounts
 from dast_jax.store.query_table import QueryTable, query_table
-from dast_jax.verifiers.steps import steps_checker
+from dast_jax.verifiers.steps import steps_checker, value_of
 
 __all__ = ["analyze"]
 
@@ -33,12 +34,13 @@ def analyze(
     *,
     cuts: Cuts = DEFAULT_CUTS,
     by_pass_rate: bool = True,
+    steps: str = "count",
 ) -> tuple[QueryTable, RoundAnalysis]:
     """Return the round's query table and analysis.
 
     `earlier` are the tables of the rounds before, in order; `own` the round's own responses, which M_t
     sampled; `levels` int8 [n] those of the method, or None. `cuts` are its cut points. Its levels have a
-    reliability only `by_pass_rate`.
+    reliability only `by_pass_rate`. `steps` is the option `verifier.steps`.
     """
     n = len(pool)
     table = query_table(levels, own, training_set, n)
@@ -56,7 +58,7 @@ def analyze(
         reliability=_reliability(table, earlier, own, cuts) if by_pass_rate else None,
         origin=_origins(training_set),
         frequency=_frequency(tables),
-        steps=_steps(pool, own, first),
+        steps={} if steps == "ignore" else _steps(pool, own, first, refused=steps == "refuse"),
     )
 
 
@@ -173,25 +175,41 @@ def _origin_counts(origin: Origin) -> Mapping[tuple[str | None, str | None], int
     }
 
 
-def _steps(pool: Pool, own: Responses, levels: np.ndarray) -> dict[str, StepCounts]:
-    """Return the step counts of the round's correct responses, by level."""
-    checkers = {int(q): steps_checker(pool.queries[q].question) for q in np.unique(own.query)}
+def _steps(pool: Pool, own: Responses, levels: np.ndarray, *, refused: bool) -> dict[str, StepCounts]:
+    """Return the step counts of the round's correct responses, by level; `refused` ones where some may be."""
+    asked = {int(q): pool.queries[q].question for q in np.unique(own.query)}
+    checkers = {q: steps_checker(question) for q, question in asked.items()}
+    answers = {q: value_of(question) if refused else None for q, question in asked.items()}
     found: dict[str, Counter[str]] = {}
-    for row in np.flatnonzero(own.correct):
+    for row in range(len(own)):
         query = int(own.query[row])
         check = checkers[query]
-        if check is None:
+        right = answers[query]
+        if check is None or not (
+            own.correct[row] or (right is not None and _number(own.extracted[row]) == right)
+        ):
+            continue
+        of_level = found.setdefault("unknown" if levels[query] < 0 else LEVELS[levels[query]], Counter())
+        if not own.correct[row]:
+            of_level["refused"] += 1
             continue
         steps = check(str(own.text[row]))
-        of_level = found.setdefault("unknown" if levels[query] < 0 else LEVELS[levels[query]], Counter())
         of_level["correct"] += 1
         of_level["unreadable"] += steps.unreadable > 0
         if steps.steps and not steps.unreadable:
             of_level["checked"] += 1
             of_level["false_positives"] += steps.wrong > 0
-    names = ("correct", "checked", "false_positives", "unreadable")
+    names = ("correct", "checked", "false_positives", "unreadable", "refused")
     return {
         level: StepCounts(**{name: found[level][name] for name in names})
         for level in (*LEVELS, "unknown")
         if level in found
     }
+
+
+def _number(text: str | None) -> Fraction | None:
+    """Return the number that an extracted answer is, or None where it is no plain one."""
+    try:
+        return Fraction((text or "").replace(",", ""))
+    except (ValueError, ZeroDivisionError):
+        return None

@@ -62,6 +62,7 @@ def build(context: Context, method: Method, round: int, carried: Responses) -> B
         levels,
         cuts=getattr(method.options, "cuts", DEFAULT_CUTS),
         by_pass_rate=getattr(method.options, "estimator", "sampled") == "sampled",
+        steps=context.config.verifier.steps,
     )
     store.write_difficulty(round, pool, table)
     shares = None

@@ -31,6 +31,7 @@ from dast_jax.records import (
 )
 from dast_jax.store.response_log import ResponseLog
 from dast_jax.verifiers import Verifier
+from dast_jax.verifiers.steps import refuse_wrong_steps
 
 __all__ = ["VERDICT_LAG", "RoundRequests"]
 
@@ -59,6 +60,7 @@ class RoundRequests:
         log: ResponseLog,
         round: int,
     ):
+        """Judge responses by `verifier`, and by their steps where its options refuse wrong ones."""
         self._round = round
         self._prompt = functools.lru_cache(maxsize=8192)(self._build)
         self.hints_left_out = 0
@@ -144,7 +146,7 @@ class RoundRequests:
         settled: list[tuple[Rollout, Verdict]] = []
         while self._unsettled and self._unsettled[0][0] <= tick:
             _, rollout, pending = self._unsettled.popleft()
-            verdict = pending.result()
+            verdict = self._judged(rollout, pending.result())
             self._correct += verdict.correct
             self._counter.finish(
                 rollout.query,
@@ -156,3 +158,9 @@ class RoundRequests:
                 self._log.append(rollout, verdict)
             settled.append((rollout, verdict))
         return Responses.of(self._round, *zip(*settled, strict=True)) if settled else Responses.none()
+
+    def _judged(self, rollout: Rollout, verdict: Verdict) -> Verdict:
+        """Return the verdict, with `verifier.steps=refuse` incorrect for a correct answer by wrong steps."""
+        if self._verifier.options.steps != "refuse":
+            return verdict
+        return refuse_wrong_steps(verdict, self._pool.queries[rollout.query].question, rollout.text)

@@ -180,9 +180,11 @@ def _steps_figure(found: Rounds) -> Html:
     checked = sum(s.checked for _, steps in rounds for s in steps.values())
     wrong = sum(s.false_positives for _, steps in rounds for s in steps.values())
     correct = sum(s.correct for _, steps in rounds for s in steps.values())
+    refused = sum(s.refused for _, steps in rounds for s in steps.values())
+    refusals = f" {refused:,} more were refused for a wrong or unreadable step." if refused else ""
     note = (
         f"{wrong:,} of {checked:,} correct responses that show readable steps; {correct - checked:,} "
-        "show none. Error bars are 95\u202f% intervals that take responses as independent."
+        f"show none.{refusals} Error bars are 95\u202f% intervals that take responses as independent."
     )
     return figure("False positives: correct answer, wrong step", chart, note)
 

@@ -1,4 +1,4 @@
-"""The tables that a study prints at its end in the terminal."""
+"""The tables that a study prints in the terminal: its gates at the beginning, the comparison at its end."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dast_jax.reporting.terminal import difference, make_console, make_table, pl
 from dast_jax.runtime.visible import visible
 from dast_jax.store.comparison_results import (
     Comparison,
+    Gates,
     MatchedDifference,
     Reached,
     SeedAccuracy,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["print_comparison"]
+__all__ = ["print_comparison", "print_gates"]
 
 _COLUMNS_PER_TABLE = 3
 """How many columns with intervals fit next to each other."""
@@ -44,6 +45,22 @@ def print_comparison(comparison: Comparison, *, console: Console | None = None) 
     for lack in comparison.missing:
         line = f"missing: {lack.label}, seed {lack.seed}: {lack.why}"
         console.print(visible(line), style="yellow", markup=False, highlight=False)
+
+
+def print_gates(gates: Gates, *, console: Console | None = None) -> None:
+    """Print each gate with its number and limit, whether it passes, and what the number is made of."""
+    console = console or make_console()
+    table = make_table(
+        "Gates: can this study tell methods apart?", "gate", "number", "limit", "result", left=("result",)
+    )
+    for gate in gates.gates:
+        verdict = {True: "pass", False: "miss", None: "not measured"}[gate.passed]
+        value = "–" if gate.value is None else f"{gate.value:.2f}"
+        limit = f"{'at least' if gate.at_least else 'at most'} {gate.limit:g}"
+        table.add_row(plain(gate.name), value, limit, verdict)
+    print_tables([table], console)
+    for gate in gates.gates:
+        console.print(visible(f"{gate.name}: {gate.note}"), markup=False, highlight=False)
 
 
 def _tables(comparison: Comparison) -> Iterator[Table]:

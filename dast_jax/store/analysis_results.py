@@ -98,6 +98,9 @@ class StepCounts:
     """those of the checked with a wrong step"""
     unreadable: int
     """those with a step that could not be read; they are not checked"""
+    refused: int = 0
+    """responses besides these that have the right answer, and are incorrect for a wrong or unreadable step
+    (`verifier.steps=refuse`)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +127,8 @@ class RoundAnalysis:
     frequency: dict[str, int]
     """rows of a query that the rounds so far trained on (`0`, `1`, `2`, `3-4`, `5-8`, …) → queries"""
     steps: dict[str, StepCounts]
-    """level → steps of its correct responses; empty where no query's steps can be checked"""
+    """level → steps of its correct responses; empty where no query's steps can be checked, and with
+    `verifier.steps=ignore`"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,8 @@ __all__ = [
     "Comparison",
     "Diversity",
     "EstimatorResult",
+    "Gate",
+    "Gates",
     "MatchedDifference",
     "MissingRun",
     "Reached",
@@ -202,6 +204,39 @@ class Comparison:
     difference to it has an interval that includes zero, or cannot be paired"""
     missing: tuple[MissingRun, ...]
     """runs without a result"""
+
+
+# --- gates of a study ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """One condition for a study to tell methods apart, and its number."""
+
+    name: str
+    """what is measured"""
+    value: float | None
+    """the number; null where it cannot be measured"""
+    limit: float
+    """the most or the least that passes"""
+    at_least: bool
+    """whether `limit` is the least"""
+    passed: bool | None
+    """null where it cannot be measured"""
+    note: str
+    """what the number is made of, or why there is none"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """What the `compare` command writes with `--gates`, and before a study with `gates: true`."""
+
+    schema: str = "dast_jax.gates/1"
+    """version of this file"""
+    name: str
+    """name of the study"""
+    gates: tuple[Gate, ...]
+    """in the order of docs/comparison.md"""
 
 
 # --- agreement of estimators --------------------------------------------------------------------------

@@ -23,6 +23,9 @@ class StudyOptions:
     name: str = opt("study", "name of the study, and of its folder in runs/")
     base: str = opt(help="the config that every run starts from: a file, or the name of a packaged one")
     seeds: tuple[int, ...] = opt((0, 1, 2), "each entry is run once with each of these seeds", min=0)
+    gates: bool = opt(
+        False, "measure the gates before the first run: whether this study can tell methods apart"
+    )
     baselines: tuple[str, ...] = opt((), "labels of the entries that the others are compared with")
 
 

@@ -16,14 +16,17 @@ from typing import Any
 from dast_jax.config import RunConfig, build_config, run_settings
 from dast_jax.errors import DivergedError, UserError
 from dast_jax.runtime.progress import OnProgress, silent
+from dast_jax.store.comparison_results import Gates
 from dast_jax.store.durable import FolderLock
 from dast_jax.store.results import EvaluationResult
 from dast_jax.store.run_store import RunStore
 from dast_jax.store.trial_cache import TrialCache
+from dast_jax.store.typed_json import write_result
 from dast_jax.study.definition import Study
+from dast_jax.study.gate_runs import gate_configs, gates_of
 from dast_jax.study.sharing import base_fingerprint, sharing_tools
 
-__all__ = ["Diverged", "run_study"]
+__all__ = ["Diverged", "run_gates", "run_study"]
 
 Diverged = Mapping[tuple[str, int], str]
 """(label, seed) → the message, of runs whose training diverged."""
@@ -50,6 +53,26 @@ def run_study(
         for seed in study.options.seeds
         for entry in study.entries
     ]
+    return _run_locked(configs, out, after_each, on_progress)
+
+
+def run_gates(study: Study, out: Path, *, on_progress: OnProgress = silent) -> Gates:
+    """Run or resume what the study's gates are measured by; write `out`/gates.json and return it.
+
+    Runs of the study among these are not repeated by `run_study`. Raises as it does.
+    """
+    _run_locked(gate_configs(study, out), out, None, on_progress)
+    found = gates_of(study, out)
+    write_result(out / "gates.json", found)
+    return found
+
+
+def _run_locked(
+    configs: Sequence[tuple[str, int, RunConfig]],
+    out: Path,
+    after_each: Callable[[Diverged], None] | None,
+    on_progress: OnProgress,
+) -> dict[tuple[str, int], str]:
     _make_folder(out)
     lock = FolderLock(out)
     try:

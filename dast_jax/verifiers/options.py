@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dast_jax.options import opt
 from dast_jax.verifiers.functions import check_functions
+from dast_jax.verifiers.steps import STEP_MODES
 
 __all__ = ["BACKENDS", "PERCENT_RULES", "VerifierOptions"]
 
@@ -28,6 +29,13 @@ class VerifierOptions:
         "what a percent sign means when the other side has none: 50% equals 0.5 (fraction), 50 (unit), "
         "or both (either)",
         choices=PERCENT_RULES,
+    )
+    steps: str = opt(
+        "count",
+        "what a run does with a correct answer to an arithmetic question (7+12=?) that rests on a wrong "
+        "step, or on one that cannot be read: count it, refuse it as incorrect, or ignore that. Evaluations "
+        "judge answers alone",
+        choices=STEP_MODES,
     )
     functions: dict[str, str] = opt(
         {},

@@ -1,4 +1,4 @@
-r"""Whether the steps of a response are right, where they can be checked exactly. It only counts.
+r"""Whether the steps of a response are right, where they can be checked exactly.
 
 A correct answer may rest on a wrong step: a false positive that no comparison of answers can see.
 `steps_checker` returns a checker for questions whose steps can be checked, and None for all others. So far
@@ -7,17 +7,26 @@ not part of an expression, and each part must be what some subexpression of the 
 operations in it are carried out, with operands in their order. `(19*3)-5`, `57-5`, `57` and `19` are right
 steps; `(20*3)-8` is not, though its value is that of the question. A number of the question on its own is no
 step.
+
+[ours] What `verifier.steps` says is done with a correct answer that rests on a wrong step, or on one that
+cannot be read: `count` counts it, `refuse` also takes it as incorrect, `ignore` does neither.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-__all__ = ["StepCheck", "StepsChecker", "steps_checker"]
+from dast_jax.records import Verdict, VerdictKind
+
+__all__ = ["STEP_MODES", "StepCheck", "StepsChecker", "refuse_wrong_steps", "steps_checker", "value_of"]
+
+STEP_MODES = ("count", "refuse", "ignore")
+"""What is done with correct answers that rest on wrong steps, as `verifier.steps` takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +55,11 @@ _MARK = "####"
 _Node: TypeAlias = "Fraction | tuple[str, _Node, _Node]"
 
 
+@functools.lru_cache(maxsize=4096)  # a query has many responses
 def steps_checker(question: str) -> StepsChecker | None:
     """Return what checks the steps of responses to `question`, or None where they cannot be checked."""
-    question = question.strip()
-    if len(question) > _LONGEST or not _QUESTION.fullmatch(question):
-        return None
-    asked = _parse(question.rstrip("?").rstrip().removesuffix("="))
-    if asked is None or isinstance(asked, Fraction):
+    asked = _asked(question)
+    if asked is None:
         return None
     parts, numbers = _operations(asked), _numbers(asked)
 
@@ -69,6 +76,36 @@ def steps_checker(question: str) -> StepsChecker | None:
         return StepCheck(steps=steps, wrong=wrong, unreadable=unreadable)
 
     return check
+
+
+def refuse_wrong_steps(verdict: Verdict, question: str, text: str) -> Verdict:
+    """Return `verdict`, or incorrect in place of correct where a step of `text` is wrong or unreadable.
+
+    Where the steps of responses to `question` cannot be checked the verdict stays.
+    """
+    checker = steps_checker(question) if verdict.correct else None
+    if checker is None:
+        return verdict
+    found = checker(text)
+    if not found.wrong + found.unreadable:
+        return verdict
+    reason = f"{found.wrong} of {found.steps} steps wrong, {found.unreadable} unreadable"
+    return Verdict(VerdictKind.INCORRECT, verdict.extracted, f"{verdict.reason}; refused: {reason}")
+
+
+def value_of(question: str) -> Fraction | None:
+    """Return the exact answer to a question whose steps can be checked; None for others, and for a/0."""
+    asked = _asked(question)
+    return None if asked is None else _value(asked)
+
+
+def _asked(question: str) -> _Node | None:
+    """Return the operation that `question` asks for, or None where it asks for something else."""
+    question = question.strip()
+    if len(question) > _LONGEST or not _QUESTION.fullmatch(question):
+        return None
+    asked = _parse(question.rstrip("?").rstrip().removesuffix("="))
+    return None if isinstance(asked, Fraction) else asked
 
 
 def _written(text: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Pretrains the embedded base model: a small Llama on the corpus of `corpus.py`, from one seed.
 
 The learning rate warms up, stays constant and falls linearly to zero over the last steps, so a run can
-be ended early from any checkpoint (edit STAGES, `--resume FILE`). Every token of a document is trained.
+be ended early from any checkpoint (edit STAGES, `--resume FILE`).
 
     python launch/make_assets/pretrain.py --out base/
 """
@@ -13,7 +13,6 @@ import dataclasses
 import itertools
 import pickle
 import random
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,12 +24,13 @@ import numpy as np
 import optax
 from corpus import CorpusOptions, packed_rows
 from flax import nnx
-from generate import generate
-from problems import SEED, Problem, draw_problem, is_for
+from generate import Decoder
+from problems import LARGE, SEED, SMALL, Problem, draw_problem, is_for
 from tokenizer import build_tokenizer, save_tokenizer
 
 from dast_jax.models.hf import save_model
 from dast_jax.models.llama import Llama, LlamaConfig
+from dast_jax.models.tokenizer import load_tokenizer
 
 CONFIG = LlamaConfig(
     vocab_size=0,  # the tokenizer's
@@ -69,25 +69,28 @@ class Stage:
 
 
 # Short rows first, because attention over long ones is most of their cost on a CPU; then rows that hold
-# four exemplars and a query.
+# four exemplars and a query. The first stage learns to write questions too, the others only solutions.
+_EARLY = CorpusOptions(
+    problems=((1, 70), (2, 30)),
+    operations=((1, 14), (2, 14), (3, 14), (4, 14), (5, 18), (6, 16), (7, 6), (8, 4)),
+    small=0.5,
+    division=0.04,
+    questions=True,
+)
 STAGES = (
-    Stage(
-        until=1500,
-        rows=12,
-        length=128,
-        corpus=CorpusOptions(problems=((1, 45), (2, 20), (3, 20), (4, 15))),
-    ),
-    Stage(until=1850, rows=6, length=320, corpus=CorpusOptions(), decay=350),
+    Stage(until=800, rows=12, length=160, corpus=_EARLY),
+    Stage(until=2000, rows=12, length=160, corpus=dataclasses.replace(_EARLY, questions=False)),
+    Stage(until=2450, rows=4, length=512, corpus=CorpusOptions()),
+    Stage(until=2700, rows=4, length=512, corpus=CorpusOptions(bare=0.04), decay=700),
 )
 
 
 def batches(rows: Iterator, size: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """(tokens, segments, positions), int32 [size, T] each, without end."""
+    """(tokens, segments, positions, trained), int32 [size, T] each, without end."""
     while True:
         group = list(itertools.islice(rows, size))
-        yield tuple(
-            np.concatenate([getattr(r, name) for r in group]) for name in ("tokens", "segments", "positions")
-        )
+        names = ("tokens", "segments", "positions", "trained")
+        yield tuple(np.concatenate([getattr(r, name) for r in group]) for name in names)
 
 
 def leaf_names(state: nnx.State) -> list[str]:
@@ -118,11 +121,11 @@ def make_step(graphdef, treedef, optimizer):
     """Return the compiled step (leaves, opt_state, batch) -> (leaves, opt_state, mean loss per token)."""
 
     def loss(leaves, batch):
-        tokens, segments, positions = batch
+        tokens, segments, positions, trained = batch
         model = nnx.merge(graphdef, jax.tree.unflatten(treedef, leaves))
         hidden = model(tokens, positions, segments)
         logits = model.logits(hidden[:, :-1])
-        weights = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
+        weights = (segments[:, 1:] == segments[:, :-1]) & (trained[:, 1:] > 0)
         nll = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
         return jnp.sum(nll * weights) / jnp.sum(weights)
 
@@ -135,34 +138,47 @@ def make_step(graphdef, treedef, optimizer):
 
 
 class Probe:
-    """Greedy zero-shot accuracy per number of operations, on questions of the pretraining share."""
+    """Greedy zero-shot accuracy by stratum and operations, on questions of the pretraining share."""
 
-    def __init__(self, tokenizer, graphdef, per_level: int = 40):
+    CELLS = (
+        ("small", SMALL, 0, (1, 3, 5, 6)),
+        ("large", LARGE, 0, (1, 3, 6)),
+        ("division", LARGE, 1, (1, 6)),
+        ("divisions", LARGE, 2, (6,)),
+        ("long", SMALL, 0, (8,)),
+    )
+
+    def __init__(self, decoder: Decoder, per_cell: int = 32):
         rng = random.Random("probe")
-        self.tokenizer, self.graphdef = tokenizer, graphdef
-        self.ends = (tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("ĊĊ"))
-        self.problems: list[Problem] = []
-        for level in range(1, 7):
-            while len(self.problems) < level * per_level:
-                problem = draw_problem(rng, level)
-                if is_for(problem.question, "pretraining"):
-                    self.problems.append(problem)
+        self.decoder, self.per_cell = decoder, per_cell
+        self.problems = [
+            problem
+            for _, limit, divisions, sizes in self.CELLS
+            for operations in sizes
+            for problem in self._draw(rng, operations, limit, divisions)
+        ]
+
+    def _draw(self, rng: random.Random, operations: int, limit: int, divisions: int) -> list[Problem]:
+        found: list[Problem] = []
+        while len(found) < self.per_cell:
+            problem = draw_problem(rng, operations, limit, divisions)
+            if is_for(problem.question, "pretraining"):
+                found.append(problem)
+        return found
 
     def __call__(self, params) -> str:
-        parts = []
-        for name, lead in (("free", ""), ("brief", " get"), ("detailed", " so")):
-            prompts = [self.tokenizer.encode(f"Q: {p.question}\nA:{lead}") for p in self.problems]
-            out = generate(self.graphdef, params, prompts, new=96, ends=self.ends)
-            right: dict[int, list[bool]] = {}
-            for problem, ids in zip(self.problems, out, strict=True):
-                found = re.search(r"#### (\d+)$", self.tokenizer.decode(ids))
-                right.setdefault(problem.level, []).append(
-                    found is not None and int(found[1]) == problem.answer
-                )
-            parts.append(name + " " + "/".join(f"{100 * np.mean(r):.0f}" for r in right.values()))
-            if name == "free":
-                example = self.tokenizer.decode(out[-len(out) // 2])
-        return "  ".join(parts) + f"  e.g. {example!r}"
+        self.decoder.engine.set_params(params)
+        prompts = [f"Q: {p.question}\nA:" for p in self.problems]
+        texts = [rollout.text for (rollout,) in self.decoder(prompts)]
+        self.decoder.engine.set_params(None)
+        right = [t.endswith(f"#### {p.answer}") for t, p in zip(texts, self.problems, strict=True)]
+        shares = iter(np.reshape(right, (-1, self.per_cell)).mean(1))
+        parts = [
+            f"{name} " + "/".join(f"{100 * next(shares):.0f}" for _ in sizes)
+            for name, _, _, sizes in self.CELLS
+        ]
+        example = texts[6 * self.per_cell]
+        return "  ".join(parts) + f"  e.g. {self.problems[6 * self.per_cell].question} {example!r}"
 
 
 def learning_rate_schedule(peak: float) -> optax.Schedule:
@@ -193,7 +209,7 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, help="a checkpoint that this script wrote")
     parser.add_argument("--seed", type=int, default=SEED)
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "model").mkdir(parents=True, exist_ok=True)
 
     tokenizer = build_tokenizer(args.seed)
     config = dataclasses.replace(
@@ -211,7 +227,8 @@ def main() -> None:
     if args.resume:
         index, leaves, opt_state = pickle.loads(args.resume.read_bytes())
     step = make_step(graphdef, treedef, optimizer)
-    probe = Probe(tokenizer, graphdef)
+    save_tokenizer(tokenizer, args.out / "model")
+    probe = Probe(Decoder(graphdef, initial, load_tokenizer(args.out / "model")))
     losses: list[jax.Array] = []
     trained, began = 0, time.monotonic()
     for stage in STAGES:
@@ -239,7 +256,6 @@ def main() -> None:
                 print(f"step {index}  {probe(jax.tree.unflatten(treedef, leaves))}", flush=True)
                 save_checkpoint(args.out / f"checkpoint-{index}.pkl", (index, leaves, opt_state))
     save_model(args.out / "model", config, jax.tree.unflatten(treedef, leaves))
-    save_tokenizer(tokenizer, args.out / "model")
     print(f"done in {time.monotonic() - began:.0f} s")
 
 

@@ -14,7 +14,8 @@ import json
 import random
 from pathlib import Path
 
-from problems import SEED, draw_problem, render_solution
+from corpus import CorpusOptions, corpus_problem, format_problem
+from problems import SEED, render_solution
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -26,8 +27,8 @@ VOCABULARY = 384
 # The pieces that no merge may cross, tried in this order.
 _GROUPS = (
     r"\n#### ?|\n\n|\nA:|Q:",  # the frame of a problem and its solution
-    r" = | -> |[,;] (?=[\d(])",  # what joins two steps
-    r"=\?|\(+|\)[-+*](?!\()|[-+*]\(+|\)+",  # parentheses, with the operator beside them
+    r" = ",  # what joins two steps
+    r"=\?|\(+|\)[-+*/](?!\()|[-+*/]\(+|\)+",  # parentheses, with the operator beside them
     r"\p{N}",
     r" ?\p{L}+",
     r"\s+(?!\S)|\s|[^\s\p{L}\p{N}]",
@@ -52,9 +53,9 @@ def _sample_corpus(seed: int) -> list[str]:
     rng = random.Random(f"{seed} tokenizer")
     texts = []
     for k in range(4000):
-        problem = draw_problem(rng, rng.randint(1, 7), nested_right=k % 4 == 0)
-        solution = render_solution(rng, problem, ("brief", "detailed")[k % 2])
-        texts.append(f"Q: {problem.question}\nA: {solution}\n\n")
+        problem = corpus_problem(rng, CorpusOptions())
+        solution = render_solution(rng, problem, short=k % 4 == 0)
+        texts.append(f"{format_problem(problem.question, solution)}\n\n")
     return texts + _ENGLISH.strip().split("\n") * 3
 
 

@@ -39,9 +39,9 @@ def test_digits_and_frame_are_single_tokens(tokenizer):
     def pieces(text):
         return [tokenizer.decode([i]) for i in tokenizer(text)["input_ids"]]
 
-    assert pieces("Q: ((17+2)*3)-50=?\nA: so (19*3)-50 = 57-50 = 7\n#### 7\n\n") == [
+    assert pieces("Q: ((17+2)*3)-50=?\nA: (19*3)-50 = 57-50 = 7\n#### 7\n\n") == [
         *("Q:", " ", "((", "1", "7", "+", "2", ")*", "3", ")-", "5", "0", "=?", "\nA:"),
-        *(" so", " ", "(", "1", "9", "*", "3", ")-", "5", "0", " = ", "5", "7", "-", "5", "0", " = ", "7"),
+        *(" ", "(", "1", "9", "*", "3", ")-", "5", "0", " = ", "5", "7", "-", "5", "0", " = ", "7"),
         *("\n#### ", "7", "\n\n"),
     ]
     assert tokenizer.eos_token == "<|end|>"
@@ -91,7 +91,7 @@ def test_loads_in_transformers_with_the_same_logits(tokenizer):
 
     from dast_jax.models.load import load_model
 
-    ids = tokenizer("Q: ((17+2)*3)-50=?\nA: so (19*3)-50 = 57-50 = 7\n#### 7")["input_ids"]
+    ids = tokenizer("Q: ((17+2)*3)-50=?\nA: (19*3)-50 = 57-50 = 7\n#### 7")["input_ids"]
     with torch.no_grad():
         theirs = LlamaForCausalLM.from_pretrained(MODEL)(torch.tensor([ids])).logits[0].numpy()
     loaded = load_model(MODEL)

@@ -191,6 +191,23 @@ def test_false_positives_by_level():
     }
 
 
+def test_refused_responses_are_those_with_the_right_answer():
+    """Their verdict is incorrect; a wrong answer was not refused, and `ignore` counts nothing."""
+    pool = pool_of(2, ["((7+12)*3)-5=?", "How many?"])
+    text = {0: ["57, 52", "58, 52", "58, 53"], 1: ["58, 52"]}
+    own = round_of(0, {0: "100", 1: "0"}, text=text)
+    extracted = np.array(["52", "52", "53", "52"], object)
+    own = dataclasses.replace(own, extracted=extracted)
+    levels = np.array([2, 0], np.int8)
+    _, found = analyze(pool, [], own, NOTHING, levels, steps="refuse")
+    assert found.steps == {
+        "hard": StepCounts(correct=1, checked=1, false_positives=0, unreadable=0, refused=1)
+    }
+    _, found = analyze(pool, [], own, NOTHING, levels, steps="count")
+    assert found.steps == {"hard": StepCounts(correct=1, checked=1, false_positives=0, unreadable=0)}
+    assert analyze(pool, [], own, NOTHING, levels, steps="ignore")[1].steps == {}
+
+
 @pytest.mark.parametrize("kinds", [2, 12, 13])
 def test_reach_by_the_datas_own_labels(kinds):
     labels = [str(i % kinds) for i in range(26)]

@@ -48,8 +48,8 @@ SETTING = (
     "evaluation.length_probe=0",
     "evaluation.probe=0",
     "evaluation.every_round=false",
-    "sampling.max_new_tokens=32",
-    "evaluation.max_new_tokens=32",
+    "sampling.max_new_tokens=96",
+    "evaluation.max_new_tokens=96",
     "sampling.slots=4",
     "training.batch_size=2",
     "training.epochs=1",
@@ -105,7 +105,7 @@ def test_the_method_runs_through_the_loop(name, tmp_path, caplog):
 
 
 def test_a_training_cut_by_max_steps_says_so(tmp_path, capsys):
-    settings = config(tmp_path / "run", "sft", "training.max_steps=1", "training.sequence_length=96")
+    settings = config(tmp_path / "run", "sft", "training.max_steps=1", "training.sequence_length=160")
     summary = run(settings)
     trained = summary.rounds[0].training
     assert (trained.steps, trained.planned_steps > 1) == (1, True)

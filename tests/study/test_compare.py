@@ -48,8 +48,9 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def run_command(folder: Path) -> int:
-    return compare_command(["--config", str(folder / "study.yaml"), "--out", str(folder / "out"), *OVERRIDES])
+def run_command(folder: Path, *flags: str) -> int:
+    config, out = str(folder / "study.yaml"), str(folder / "out")
+    return compare_command(["--config", config, "--out", out, *flags, *OVERRIDES])
 
 
 def config_of(out: Path, label: str, seed: int, **method: Any) -> Any:
@@ -81,6 +82,47 @@ def test_a_study_ends_with_a_comparison_of_ordinary_runs(
         ]
         assert entry["rounds"][-1]["evaluation"]["in_domain"]["by_seed"] == accuracies
     assert (small_study / "comparison.html").stat().st_size > 10_000
+
+
+def test_gates_of_the_small_study(small_study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Levels by every other trial of twice the study's five; what it has no entry for is not measured."""
+    manifests = {path: path.read_bytes() for path in small_study.glob("runs/*/manifest.json")}
+    assert run_command(small_study.parent, "--gates") == 0
+    printed = capsys.readouterr().out
+    gates = {gate["name"]: gate for gate in json.loads((small_study / "gates.json").read_text())["gates"]}
+    assert len(gates) == 10
+    assert [name for name, gate in gates.items() if gate["passed"] is None] == [
+        "length after round 0 of sft, % off M_0",
+        "length after round 0 of rft, % off M_0",
+        "SD of sft over 5 seeds, points",
+        "pass rate, few-shot against zero-shot, points",  # evaluation.probe=0 is set for every run
+        "false positives among the correct responses of rft, %",
+        "points that rft leaves on the hard strata",
+    ]
+    counts = gates["counts of correct trials that are hard"]
+    assert (counts["value"], counts["passed"], counts["note"]) == (1.0, False, "1 of 5")
+    rows = [
+        row
+        for part in (small_study / "gates" / "runs" / "estimate-s0").glob(
+            "rounds/00/responses/part-*.parquet"
+        )
+        for row in pq.read_table(part, partitioning=None).to_pylist()
+    ]
+    assert len(rows) == 16 * 10
+    sides = []
+    for odd in (0, 1):
+        right = [
+            sum(r["verdict"] == "correct" for r in rows if r["query"] == q and r["trial"] % 2 == odd)
+            for q in sorted({r["query"] for r in rows})
+        ]
+        sides.append(["UHMMEE"[count] for count in right])
+    hard = [[level == "H" for level in side] for side in sides]
+    both, either = sum(map(all, zip(*hard, strict=True))), sum(map(sum, hard))
+    again = gates["hard queries that are hard again, %"]
+    assert again["value"] == (pytest.approx(200 * both / either) if either else None)
+    assert "miss" in printed
+    assert "not measured" in printed
+    assert {path: path.read_bytes() for path in manifests} == manifests
 
 
 def test_sharing_changes_no_bit(small_study: Path, tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """Steps of arithmetic responses, checked exactly, and the questions whose steps cannot be checked."""
 
 import json
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dast_jax.assets import resolve_path
-from dast_jax.verifiers.steps import StepCheck, steps_checker
+from dast_jax.records import Verdict, VerdictKind
+from dast_jax.verifiers.steps import StepCheck, refuse_wrong_steps, steps_checker, value_of
 
 QUESTION = "((7+12)*3)-5=?"  # 52
 
@@ -78,3 +80,30 @@ def test_a_wrong_value_is_found(a, b, said, sign):
 def test_hostile_texts_are_read(text, unreadable):
     """Neither the stack nor the digits of a number grow with the response."""
     assert steps_checker(QUESTION)(text) == StepCheck(steps=unreadable, wrong=0, unreadable=unreadable)
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "refused"),
+    [
+        (QUESTION, "(19*3)-5 = 57-5 = 52\n#### 52", False),
+        (QUESTION, "(20*3)-8 = 60-8 = 52\n#### 52", True),
+        (QUESTION, "(19*3-5 = 52\n#### 52", True),  # no parenthesis closes it
+        (QUESTION, "#### 52", False),  # no step is wrong
+        ("How many apples are 3+4?", "3+3 = 7\n#### 7", False),
+    ],
+)
+def test_a_correct_answer_by_wrong_steps_is_refused(question, text, refused):
+    correct = Verdict(VerdictKind.CORRECT, "52", "####; exact numbers")
+    found = refuse_wrong_steps(correct, question, text)
+    assert (found.kind is VerdictKind.INCORRECT) == refused
+    assert found.extracted == "52"
+    assert refused == ("refused" in found.reason)
+    for kind in (VerdictKind.INCORRECT, VerdictKind.NO_ANSWER, VerdictKind.TIMED_OUT):
+        assert refuse_wrong_steps(Verdict(kind), question, text) == Verdict(kind)
+
+
+def test_the_value_of_a_question():
+    assert value_of(QUESTION) == 52
+    assert value_of("(1+2)/2=?") == Fraction(3, 2)
+    assert value_of("1/(2-2)=?") is None
+    assert value_of("How many?") is None
