@@ -42,12 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.quick:
         study = study.shortened()
     out = Path(args.out or Path("runs") / study.options.name)
+    if args.gates or study.options.gates:
+        with ProgressDisplay() as progress:
+            gates = run_gates(study, out, on_progress=progress)
+        print_gates(gates)
+        print(f"gates: {out / 'gates.json'}")
+    if args.gates:
+        return 0
     with ProgressDisplay() as progress:
-        if args.gates or study.options.gates:
-            print_gates(run_gates(study, out, on_progress=progress))
-            print(f"gates: {out / 'gates.json'}")
-        if args.gates:
-            return 0
         diverged = run_study(
             study,
             out,
