@@ -51,10 +51,13 @@ def supervise(module: str, arguments: Sequence[str], silence: int) -> int:
         first = time.monotonic() if first is None else first
         again = time.monotonic() - first > _AGAIN_SECONDS
         with contextlib.suppress(ProcessLookupError):
-            child.send_signal(signal.SIGKILL if again else number)
+            if again:
+                child.kill()
+            else:
+                child.send_signal(number)
 
-    known = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))  # Windows: no SIGHUP
-    for number in (found for found in known if found is not None):
+    names = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))  # Windows: no SIGHUP
+    for number in (n for n in names if n is not None):
         if signal.getsignal(number) != signal.SIG_IGN:
             before[number] = signal.signal(number, pass_on)
     try:
@@ -79,10 +82,9 @@ def supervise(module: str, arguments: Sequence[str], silence: int) -> int:
 def _main(module: str, *arguments: str) -> None:
     """Run the command in this process, which ends with its parent."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    with contextlib.suppress(ImportError):  # Windows
         import resource
 
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     sys.argv = [module, *arguments]
     code: int = importlib.import_module(module).main(arguments)
