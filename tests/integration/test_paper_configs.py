@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dast_jax.config import RunConfig, build_config, config_dict, config_path, load_config, packaged_configs
+from dast_jax.data.mixture import load_training
 from dast_jax.data.options import DataOptions
 from dast_jax.data.sources import load_queries
 from dast_jax.loop.selftrain import run
@@ -175,12 +176,8 @@ def test_what_the_papers_say_is_what_the_files_say():
     assert (sai.method.probe, sai.method.trials, sai.method.draw) == (0.01, 8, 20_000)
 
 
-def test_the_lines_that_write_two_data_sets_into_one(tmp_path, monkeypatch):
-    """The code of docs/tasks.md, on two files of our own: what is read back is what each source held."""
-    docs = (
-        (Path(__file__).parents[2] / "docs" / "tasks.md").read_text().partition("### Two data sets as one")[2]
-    )
-    code = re.findall(r"```python\n(.*?)```", docs, re.S)[0]
+def test_the_two_data_sets_of_the_papers_can_be_sources(tmp_path, monkeypatch):
+    """GSM8K and MATH by data.mixture: what is read is what each source holds."""
     monkeypatch.chdir(tmp_path)
     gsm8k = {"question": "Ann has 2 pens and buys 3.", "answer": "She has 2+3 = <<2+3=5>>5.\n#### 5"}
     math = {
@@ -193,11 +190,9 @@ def test_the_lines_that_write_two_data_sets_into_one(tmp_path, monkeypatch):
     for name, row in (("gsm8k.jsonl", gsm8k), ("math.jsonl", math)):
         Path(name).write_text(json.dumps(row) + "\n")
         sources.append(name)
-    assert re.search(r"^sources = .*$", code, re.M)[0].count("openai/gsm8k") == 1
-    exec(re.sub(r"^sources = .*$", f"sources = {sources}", code, count=1, flags=re.M), {})
-    written = load_config("papers/dast").data.train
+    data = load_config("papers/dast", ["data.train=gsm8k.jsonl", "data.mixture={math.jsonl: 1}"]).data
     apart = [q for name in sources for q in load_queries(name, options=DataOptions(train=name))]
-    together = load_queries(written, options=DataOptions(train=written))
-    assert [replace(q, source="") for q in together] == [replace(q, source="") for q in apart]
+    together = load_training(data)
+    assert [replace(q, source="", id="") for q in together] == [replace(q, source="", id="") for q in apart]
     assert (together[0].answer, together[1].answer) == ("5", r"\frac{1}{4}")
     assert together[1].tags == ("Algebra",)
