@@ -285,9 +285,9 @@ def test_prompts_are_prefilled_once_for_all_their_trials(make_engine, monkeypatc
     prefilled = []
     prefill = engine.prefill
 
-    def counting(bucket, batch, rows):
+    def counting(bucket, batch, *places):
         prefilled.extend(batch)
-        return prefill(bucket, batch, rows)
+        return prefill(bucket, batch, *places)
 
     monkeypatch.setattr(engine, "prefill", counting)
     _, found = run(engine, prompts, trials=9)
