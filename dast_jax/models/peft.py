@@ -90,7 +90,7 @@ class Adapter:
     def check_fits(self, config: LlamaConfig) -> None:
         """Raise `UserError` where the model has no such matrices, or has them in other shapes."""
         shapes = _shapes(config)
-        for module in self._modules:
+        for module in sorted(self._modules):
             if module not in shapes:
                 raise UserError(f"{self.path}: the adapter is for {module}, which the model does not have")
             out, into = shapes[module]

@@ -263,7 +263,11 @@ class _Walk:
         parameters = [p for p in computation.values() if p.kind == "parameter"]
         for p in parameters:
             users = [u for u in computation.values() if p.name in u.operands]
-            whole = p.arrays[0].traffic if p.arrays else 0.0
+            given = inside.get(
+                o.operands[int(p.operands[0])]
+            )  # it says where the array is, the parameter may not
+            on_chip = given is not None and bool(given.arrays) and not given.arrays[0].outside
+            whole = p.arrays[0].traffic if p.arrays and not on_chip else 0.0
             if users and all(u.kind in _SLICES and u.operands[0] == p.name for u in users):
                 whole = min(whole, sum(u.arrays[0].size for u in users)) if whole else 0.0
             elif users and all(u.kind == "dynamic-update-slice" and u.operands[0] == p.name for u in users):

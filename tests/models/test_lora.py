@@ -204,7 +204,7 @@ def test_an_adapter_of_a_model_of_another_name_is_used_with_a_warning(tmp_path, 
         ({"alpha_pattern": {"q_proj": 3}}, "alpha_pattern"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights"),
         ({"r": None}, "r and lora_alpha must be numbers"),
-        ({"r": 8}, r"has shape \[4, 64\] where the model needs \[8, 64\]"),
+        ({"r": 8}, r"has shape \[4, \d+\] where the model needs \[8, \d+\]"),
     ],
 )
 def test_an_adapter_that_is_something_else_is_refused(changes, said, tmp_path):
