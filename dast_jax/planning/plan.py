@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -131,7 +132,10 @@ def compile_program(program: Program, target: Target, count: float = 1.0) -> Sta
     """Return what the compiler says of a program: its memory, and what it executes."""
     begun = time.process_time()
     try:
-        compiled = lower(program, target).compile()
+        with warnings.catch_warnings():
+            # A cached program for devices that are not there cannot be read back; it is compiled again.
+            warnings.filterwarnings("ignore", message="Error reading persistent compilation cache")
+            compiled = lower(program, target).compile()
     except jax.errors.JaxRuntimeError as error:
         needed = _refused(str(error))
         if needed is None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -184,7 +185,9 @@ def test_without_libtpu_the_command_says_how_to_install_it():
         "from dast_jax.plan import main\n"
         "sys.exit(main(['--config', 'quickstart', '--topology', 'v5p:2x2x1']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    # Where it is installed, importing jax has set this variable.
+    environment = {name: value for name, value in os.environ.items() if name != "TPU_LIBRARY_PATH"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.endswith("is not installed; pip install -c constraints.txt 'dast_jax[plan]'")
