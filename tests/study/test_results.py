@@ -266,7 +266,9 @@ def test_page_holds_the_numbers_and_no_script(tmp_path: Path) -> None:
     ) in page.words
     assert "100.0] · 38.0 tokens" in page.words
     assert "not reached" in Page(render_comparison(compared(baselines=["a"]))).words
-    assert not [v for _, attrs in page.tags for a, v in attrs.items() if a in ("src", "href")]
+    links = [v for _, attrs in page.tags for a, v in attrs.items() if a in ("src", "href")]
+    assert links
+    assert all(link.startswith("data:text/csv;") for link in links), "the charts' numbers, within the page"
     assert evil not in html
     empty = compare([], name="x", labels=["a"], seeds=[0], baselines=[])
     assert "a, seed 0: not finished" in Page(render_comparison(empty)).words
