@@ -79,7 +79,7 @@ def test_a_killed_process_ends_the_other(index: int) -> None:
     os.killpg(processes[index].pid, signal.SIGKILL)
     code, _, err = _ends(processes)[1 - index]
     assert code == 75, err
-    assert GONE in err.splitlines()[-1], err
+    assert GONE in err, err  # lines of jax may follow
 
 
 def test_a_silent_process_ends_the_other_and_itself_when_it_continues() -> None:
@@ -90,13 +90,13 @@ def test_a_silent_process_ends_the_other_and_itself_when_it_continues() -> None:
     try:
         _, err = other.communicate(timeout=300)
         assert other.returncode == 75, err
-        assert GONE in err.splitlines()[-1], err
+        assert GONE in err, err  # lines of jax may follow
         assert silent.poll() is None
     finally:
         os.killpg(silent.pid, signal.SIGCONT)
     _, err = silent.communicate(timeout=300)
     assert silent.returncode == 75, err
-    assert GONE in err.splitlines()[-1], err
+    assert GONE in err, err  # lines of jax may follow
 
 
 @pytest.mark.parametrize("index", [0, 1])
