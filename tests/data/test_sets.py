@@ -156,7 +156,8 @@ def verifier():
 
 
 def test_every_schema_has_a_case():
-    assert set(ROWS) == set(WANTED) == set(READERS)
+    chats = {"messages", "prompt_completion", "alpaca"}  # theirs are in test_chat_sets.py
+    assert set(ROWS) == set(WANTED) == set(READERS) - chats
 
 
 @pytest.mark.parametrize("schema", ROWS)
