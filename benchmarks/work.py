@@ -89,7 +89,7 @@ def _with_tuples(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def sampling_work(model: str, folder: Path, prompts: int = 64) -> Work:
-    """Return W1: `prompts` few-shot prompts of 300–700 tokens, 8 trials each.
+    """Return W1: `prompts` few-shot prompts of 300–700 tokens, less at most one exemplar, 8 trials each.
 
     The embedded model gets exemplars of its own problems. The other one gets random tokens, and about one of
     64 tokens ends a response, so that responses are ragged.

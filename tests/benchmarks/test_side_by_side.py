@@ -23,7 +23,7 @@ def test_the_work_is_what_the_documents_say(works):
     prompts = [len(p) for p in works[sampling_work].prompts]
     assert len(prompts) == 64
     assert works[sampling_work].trials == 8
-    assert min(prompts) > 270
+    assert min(prompts) > 200  # at most one exemplar below 300
     assert max(prompts) <= 700
     assert max(prompts) - min(prompts) > 300
     lengths = [len(e.prompt) + len(e.chosen) for e in works[sft_work].examples]
