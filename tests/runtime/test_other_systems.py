@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import os
 import subprocess
@@ -136,6 +137,7 @@ def test_commands_do_not_say_that_pytorch_is_missing(tmp_path: Path) -> None:
     code = "import transformers"
     command = f"from dast_jax.cli.command import command\ncommand(lambda argv: exec({code!r}))([])"
     by_itself = _elsewhere(tmp_path, "-c", code, TRANSFORMERS_VERBOSITY="")
-    assert "PyTorch was not found" in by_itself.stderr
+    if importlib.util.find_spec("torch") is None:  # with torch there is nothing to say
+        assert "PyTorch was not found" in by_itself.stderr
     done = _elsewhere(tmp_path, "-c", command, TRANSFORMERS_VERBOSITY="")
     assert (done.returncode, done.stderr) == (0, "")
