@@ -121,7 +121,7 @@ while true; do
   code=$(exit_code)
   if [ -z "$code" ]; then
     if [ "$(state)" = READY ]; then
-      sleep "${RETRY_SECONDS:-60}" # the connection broke and the job goes on
+      sleep "${RETRY_SECONDS:-60}" # the connection broke and the job continues
       continue
     fi
     ready

@@ -59,8 +59,8 @@ def samples(runs: Sequence[RunData], *, limit: int, characters: int) -> Html:
         *parts,
         note="From the questions whose responses the run keeps. Ones that training changed are shown first, "
         "so they are not a fair sample; the tables above are. A response is truncated where it reached the "
-        "limit of new tokens, and runs away where it goes on to another problem, or repeats itself to the "
-        "limit.",
+        "limit of new tokens, and runs away where it continues with another problem, or repeats itself to "
+        "the limit.",
         anchor="samples",
     )
 

@@ -231,8 +231,8 @@ def _endings_table(run: RunData) -> Html:
             shares = (f"{count} ({count / max(total, 1):.0%})" for count in (entry.truncated, entry.runaway))
             rows.append([f"{name}, {point.name}", total, *shares])
     caption = (
-        "Truncated: reached the limit of new tokens. Run-away: goes on to another problem, or repeats itself "
-        "to the limit."
+        "Truncated: reached the limit of new tokens. Run-away: continues with another problem, or repeats "
+        "itself to the limit."
     )
     return card(table(rows, caption=caption)) if len(rows) > 1 else Html("")
 

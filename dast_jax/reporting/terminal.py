@@ -54,7 +54,7 @@ def print_tables(tables: Iterable[Table], console: Console) -> None:
 
 
 def _parts(table: Table, console: Console) -> Iterator[Table]:
-    """Yield the table with columns that together have room, in as many parts as that takes."""
+    """Yield the table in as many parts as its columns need to fit the width."""
     ranges = [_widths(column) for column in table.columns]
     first, rest = ranges[0], list(range(1, len(ranges)))
     while True:

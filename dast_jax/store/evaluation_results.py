@@ -47,7 +47,7 @@ class EvalEntry(Accuracy):
     truncated: int
     """responses that reached the limit of new tokens"""
     runaway: int = 0
-    """responses that go on to another problem, or to the limit with the same piece of text"""
+    """responses that continue with another problem, or to the limit with the same piece of text"""
     mean_length: float
     """tokens, the EOS included"""
     trials: int
@@ -104,7 +104,7 @@ class SampleRow:
     truncated: bool
     """whether it reached the limit of new tokens"""
     runaway: bool
-    """whether it goes on to another problem, or to the limit with the same piece of text"""
+    """whether it continues with another problem, or to the limit with the same piece of text"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,6 @@ from dast_jax.errors import InterruptedRunError, UserError, disk_full
 from dast_jax.metrics.flops import Flops
 from dast_jax.options.yaml_text import dump_yaml, parse_yaml
 from dast_jax.records import Pool, PreferenceSet, TrainingSet
-from dast_jax.runtime.visible import VisibleFormatter
 from dast_jax.store import durable, integrity, query_table, training_sets
 from dast_jax.store.evaluation_results import SampleRow
 from dast_jax.store.metrics_log import MetricsLog
@@ -36,6 +35,7 @@ from dast_jax.store.mirror import Mirror
 from dast_jax.store.query_table import QueryTable
 from dast_jax.store.response_log import ResponseLog
 from dast_jax.store.results import Manifest, RunFacts, RunSession, StageRecord
+from dast_jax.store.run_log import RunLog
 from dast_jax.store.settings import RunSettings, with_values
 from dast_jax.store.typed_json import from_json, read_result, to_json, write_result
 from dast_jax.version import installed_versions
@@ -70,8 +70,7 @@ class RunStore:
         self._lock = lock
         self._mirror = mirror
         self._metrics: MetricsLog | None = None
-        self._handler: logging.Handler | None = None
-        self._upward: logging.Handler | None = None
+        self._log: RunLog | None = None
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -94,7 +93,7 @@ class RunStore:
                     durable.set_aside(path / name)
             if mirror is not None:
                 mirror.restore()
-            store._start_log()  # before the checks, so that it has what they find
+            store._log = RunLog(path)  # before the checks, so that it has what they find
             if (path / "manifest.json").exists():
                 store._manifest = _resume(path, settings)
                 store.config = _config_of(path, store._manifest)
@@ -142,16 +141,9 @@ class RunStore:
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
-        if self._handler is not None:
-            logger = logging.getLogger("dast_jax")
-            logger.removeHandler(self._handler)
-            self._handler.close()
-            self._handler = None
-            if self._upward is not None:
-                logger.removeHandler(self._upward)
-                logger.setLevel(logging.NOTSET)
-                logger.propagate = True
-                self._upward = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
         try:
             if self._mirror is not None:
                 self._mirror.stop()
@@ -160,18 +152,6 @@ class RunStore:
             if self._lock is not None:
                 self._lock.close()
                 self._lock = None
-
-    def _start_log(self) -> None:
-        handler = _LogFile(self.path / "log.txt", encoding="utf-8", delay=True)
-        handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(message)s"))
-        logger = logging.getLogger("dast_jax")
-        logger.addHandler(handler)
-        if logger.level == logging.NOTSET:  # nobody has asked for lines of level INFO but the file
-            logger.setLevel(logging.INFO)
-            logger.propagate = False
-            self._upward = _Upward()
-            logger.addHandler(self._upward)
-        self._handler = handler
 
     # -- stages ----------------------------------------------------------------------------------
 
@@ -366,21 +346,6 @@ class RunStore:
         if self._metrics is None:
             self._metrics = MetricsLog(self.path, settings.logging, self.config)
         return self._metrics
-
-
-class _Upward(logging.Handler):
-    """Passes records on to the root logger by that logger's level, as if this package's were not set."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.root.level:
-            logging.root.handle(record)
-
-
-class _LogFile(logging.FileHandler):
-    """`log.txt`; a disk too full for a log line is reported by the next write of a result."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        pass
 
 
 # --- making and checking ------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from dast_jax.verifiers.bounds import AROUND, NAME_THEN, is_bounded
 from dast_jax.verifiers.guard import looks_like_code
-from dast_jax.verifiers.normalize import CHANGING, clean, parse_number
+from dast_jax.verifiers.normalize import clean, parse_number
 from dast_jax.verifiers.pointing import introduces_value
 from dast_jax.verifiers.prose import PROSE_NUMBER, is_prose, without_bold
 from dast_jax.verifiers.stance import FILLERS, NEGATIVES
@@ -21,8 +22,6 @@ from dast_jax.verifiers.stance import FILLERS, NEGATIVES
 __all__ = ["answer_of_clause", "closing_display", "only_candidate", "sentence_end"]
 
 _TAIL = 4_000
-_AROUND = 80
-"""Characters next to a number or formula in which its denial, comparison or unit is searched for."""
 
 
 def answer_of_clause(text: str) -> str | None:
@@ -163,7 +162,7 @@ def _is_named(text: str, formula: _Item) -> bool:
     """Return whether a formula only names what has the answer as its value: "the largest $n$ is 34"."""
     return (
         _NAME_ONLY.fullmatch(formula.text) is not None
-        and _HAS_VALUE.match(text, formula.end, formula.end + _AROUND) is not None
+        and _HAS_VALUE.match(text, formula.end, formula.end + AROUND) is not None
     )
 
 
@@ -176,13 +175,13 @@ def _chosen(clause: str) -> str:
     denied = _denied(clause, groups)
     candidates = [group for group, no in zip(groups, denied, strict=True) if not no]
     candidates.sort(key=lambda group: not any(item.is_formula for item in group))
-    if not candidates or _is_bounded(clause, candidates[0]):
+    if not candidates or is_bounded(clause, candidates[0][0].start, candidates[0][-1].end):
         return _words_of(clause)
     group = candidates[0]
     if not _is_pointed_at(clause, group, any(denied)):
         return _words_of(clause)
     alone = len(group) == 1
-    if alone and _EITHER.search(clause[max(0, group[0].start - _AROUND) : group[0].start]):
+    if alone and _EITHER.search(clause[max(0, group[0].start - AROUND) : group[0].start]):
         return _words_of(clause)
     if signs := _signs(clause, group):
         return _result(group, signs) or _words_of(clause)
@@ -207,7 +206,7 @@ def only_candidate(sentence: str) -> str | None:
     if _COMPARED.search(sentence.lower()):
         return None
     kept = [group for group, no in zip(groups, _denied(sentence, groups), strict=True) if not no]
-    if len(kept) != 1 or _is_bounded(sentence, kept[0]):
+    if len(kept) != 1 or is_bounded(sentence, kept[0][0].start, kept[0][-1].end):
         return None
     group = kept[0]
     if _is_premise(sentence, group[0].start):
@@ -245,7 +244,7 @@ _OTHERS_SAY = re.compile(
 
 def _is_pointed_at(sentence: str, group: list[_Item], turned: bool) -> bool:
     """Return whether what is before a group introduces it; after something denied, `but` does too."""
-    before = sentence[max(0, group[0].start - _AROUND) : group[0].start]
+    before = sentence[max(0, group[0].start - AROUND) : group[0].start]
     if introduces_value(before):
         return True
     return _BUT.search(before) is not None and (turned or _NEGATION.search(before.lower()) is not None)
@@ -364,7 +363,7 @@ def _groups(clause: str, items: list[_Item]) -> list[list[_Item]]:
             joins = []
             continue
         group = groups[-1]
-        behind = clause[item.end : item.end + _AROUND]
+        behind = clause[item.end : item.end + AROUND]
         if _is_aside(join, behind, first=not joins):
             groups.append([item])
             joins = []
@@ -388,7 +387,7 @@ def _gap(clause: str, before: _Item, item: _Item) -> str:
 def _join(clause: str, before: _Item, item: _Item) -> str | None:
     """Return how two neighbors are joined; None where they are not."""
     gap = _gap(clause, before, item)
-    if len(gap) > _AROUND:
+    if len(gap) > AROUND:
         return None
     if _CALCULATION.fullmatch(gap):
         if _DASH.fullmatch(gap) and _SIGN_AFTER.match(clause, item.end) is None:
@@ -403,7 +402,7 @@ def _join(clause: str, before: _Item, item: _Item) -> str | None:
         return None
     unit = match["unit"].split()
     if unit and match["comma"]:  # `20 hours, or 300 pages in all` continues with something else
-        return "or" if clause[item.end : item.end + _AROUND].split()[:1] == unit[:1] else None
+        return "or" if clause[item.end : item.end + AROUND].split()[:1] == unit[:1] else None
     return None if _is_conversion(clause, before, item, match["unit"]) else "or"
 
 
@@ -424,7 +423,7 @@ _FIRST_WORD = re.compile(r"\s*([a-zA-Z]+)")
 def _is_conversion(clause: str, before: _Item, item: _Item, unit: str) -> bool:
     """Return whether "90 minutes or 1.5 hours" says one thing in two measures, and not two things."""
     first = _measure(before, unit)
-    second = _measure(item, clause[item.end : item.end + _AROUND])
+    second = _measure(item, clause[item.end : item.end + AROUND])
     return first is not None and second is not None and first != second
 
 
@@ -470,10 +469,9 @@ def _distinct(group: list[_Item]) -> list[str]:
 
 # --- denied and bounded -------------------------------------------------------------------------------
 
-_NAME_THEN = r"(?:[\s*_\"'“($]+[a-zA-Z](?:_\w)?\s*=)?"
 _DENIAL = re.compile(
     rf"(?:\b(?:{NEGATIVES})|n['’]t)(?:[\s*_\"'“(]+(?:{FILLERS}|near|nearly"
-    rf"|close)\b)*+{_NAME_THEN}[\s*_\"'“($]*$"
+    rf"|close)\b)*+{NAME_THEN}[\s*_\"'“($]*$"
 )
 _DENIED_AFTER = re.compile(
     r"\s*(?:[a-zA-Z]+\s+)?(?:is|was|are|were)(?:\s+(?:wrong|incorrect|false|impossible)|(?:\s+not|n['’]t)\s+"
@@ -488,84 +486,9 @@ def _denied(clause: str, groups: list[list[_Item]]) -> list[bool]:
     end = 0
     for group in groups:
         start = group[0].start
-        before = clause[max(end, start - _AROUND) : start]
+        before = clause[max(end, start - AROUND) : start]
         no = _DENIAL.search(before.lower()) is not None
         no = no or (bool(denied) and denied[-1] and _TURN.search(clause[end:start]) is None)
         end = group[-1].end
-        denied.append(no or _DENIED_AFTER.match(clause[end : end + _AROUND]) is not None)
+        denied.append(no or _DENIED_AFTER.match(clause[end : end + AROUND]) is not None)
     return denied
-
-
-_RELATION = r"[<>≤≥≠]=?|!=|\\(?:leq?|geq?|neq?|lt|gt)(?:slant)?(?![a-zA-Z])"
-_UP_TO = r"(?:\s+(?!(?:is|are|was|were|equals?)\b)[a-zA-Z]+)"
-_OPERATION_OF = (
-    r"(?:roots?|square|cube|power|half|halves|thirds?|fourths?|quarters?|fifths?|tenths?|multiples?|factorial"
-    r"|logarithm|log|sine|cosine|tangent|reciprocal|inverse|opposite|negative|percent|%|sum|product|quotient"
-    r"|factors?|divisors?|max(?:imum)?|min(?:imum)?|upwards?|excess|short|shy)"
-)
-"""`the square root of 5`, `half of 5`: the number is not the answer, and nothing here calculates it."""
-_COUNT = (
-    r"(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred"
-    r"|thousand|half|thirds?|quarters?)"
-)
-_LABELED = (
-    r"(?:steps?|fig(?:ure)?|table|lines?|eqn?|equations?|pages?|section|chapter|theorem|lemma|corollary"
-    r"|proposition|version|volume|series|model"
-    r"|problem|question|exercise|example|case|part|row|column|item|option|method|appendix|formula|rule|stage)"
-)
-"""`step 5`, `Figure 5`: a label is no quantity."""
-
-_BOUND_BEFORE = re.compile(
-    rf"(?:\bthan{_UP_TO}{{0,3}}|\bat\s+(?:least|most){_UP_TO}{{0,2}}|\bbetween{_UP_TO}{{0,2}}|\bup\s+to"
-    rf"|\b(?:twice|double|triple|thrice|half|{_OPERATION_OF}\s+of)(?:\s+(?:the|a|an|of))*"
-    rf"|\b(?:almost|nearly|beyond|past|before|after|within|from|until|since|minus|negative)"
-    rf"|\b{_COUNT}\s+(?:over|in|of|out of|times|plus|divided by|multiplied by)|\b(?:divisible by"
-    rf"|proportional to|congruent to)"
-    rf"|\bas\s+(?:many|much|few|little|high|low)\s+as|\b{_LABELED}\.?[\s#*:]*"
-    r"|\bexceed(?:s|ed|ing)?|(?:^|\b(?:is|be|just|slightly|well|far|bit|little|and|or)\s)\s*(?:above"
-    r"|below|over|under)"
-    rf"|(?<![-=])(?:{_RELATION})|[\w)}}\]]\s*[+/×÷·]){_NAME_THEN}[\s*_(#]*$|[\w)]-$"
-)
-_COMPOUND = (
-    r"\s?(?:(?:hour|hr|minute|min|yard|pound|lb|week|day|year|month|meter|metre|kilometer|kilometre|kilogram"
-    r"|gallon|quart|mile|degree)s?|feet|foot|ft|km|kg|m|h)\.?,?\s*(?:and\s+)?\d[\d./]*(?:\s?(?:(?:minute|min|second"
-    r"|sec|ounce|day|month|week|hour|hr|centimeter|centimetre|meter|metre|gram|quart|pint|cup|yard)s?|inch(?:es)?"
-    r"|in|feet|ft|oz|cm|m|s|g)\b|(?=\W|$))|['′]\s?\d"
-)
-"""One quantity in two measures: `5 hours and 30 minutes`, `5 feet 3 inches`, `5'3"`."""
-
-_BOUND_AFTER = re.compile(
-    r"\s*(?:[a-zA-Z]+\s+){0,2}(?:(?:or|and)\s+(?:more|less|fewer|greater|higher|lower|larger|smaller"
-    r"|above|below"
-    r"|over|under|up|so|thereabouts)|to the (?:power|square|cube|second|third|\w+th|[a-z])"
-    r"|(?:times|plus|minus|divided by|multiplied by)\s+(?:as|the|that|more|change|[a-z]\b)"
-    r"|or\s+(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)|at\s+(?:least|most)"
-    r"|(?:below|under|above)\s+(?:zero|par|average))\b"
-    rf"|\s*(?:%|percent)?\s*(?:out\s+of\s+(?:the\s+|every\s+)?(?:\$?\d|{_COUNT})|(?:of|in|over"
-    rf"|per)\s+(?:the\s+|every\s+)?\$?\d)"
-    r"|[\s%]*(?:more|less|fewer|greater|off)\s+than\s+(?:that|it|[a-z]\b|\$?\d)|\s+on[.,]?$"
-    r"|\s+and\s+(?:(?:an?|one|two|three|some)\s+\w*\s*(?:bit|half|thirds?|quarters?|fourths?|fifths?"
-    r"|tenths?)|something|over)\b"
-    r"|\s*\(?\s*(?:in\s+)?(?:base|mod)\b|\s+quarters?\s+of\b|\s+(?:square\s+)?roots?\s+(?:of\s+)?\d"
-    r"|-?(?:digits?|fold)\b|\s*\.?\)\s+[A-Z][a-z]|\s+(?:short|off|shy|less|fewer)\b(?=\W*$)"
-    r"|-[a-zA-Z]|\s+times\s+\w+er\b"
-    rf"|{_COMPOUND}"
-    rf"|\s*(?:{_RELATION})|\+(?![\s$]*[\d\\])",
-    re.IGNORECASE,
-)
-_NEXT_WORD = re.compile(r"\s+(?:(?:decimal|significant)\s+)?([a-zA-Z]+)")
-_CHANGING = CHANGING | {"pair", "pairs", "couple", "couples", "digit", "digits", "half", "tens"}
-"""In a sentence, that is: a reference and a box may count in pairs."""
-_SCALED = re.compile(r"\s+[kKM](?=[\s.,;]|$)|\s+(?:decimal|significant)\s")
-
-
-def _is_bounded(clause: str, group: list[_Item]) -> bool:
-    """Return whether a sentence gives a bound or part of a formula: "at least 5", "5 or more", "2x + 5"."""
-    start, end = group[0].start, group[-1].end
-    before, after = clause[max(0, start - _AROUND) : start], clause[end : end + _AROUND]
-    word = _NEXT_WORD.match(after)
-    if word is not None and (word[1].lower() in _CHANGING or word[1].endswith(("teenths", "tieths"))):
-        return True
-    if _SCALED.match(after) is not None:
-        return True
-    return _BOUND_BEFORE.search(before.lower()) is not None or _BOUND_AFTER.match(after) is not None

@@ -48,7 +48,7 @@ def _without_reasoning(text: str) -> str:
 
 
 def runs_away(text: str, *, truncated: bool) -> bool:
-    """Return whether a response goes on to another problem, or to its limit with the same piece of text.
+    """Return whether a response continues with another problem, or to its limit with the same piece of text.
 
     What follows its own problem is not graded. [ours] A piece has up to 120 characters, and fills the last 40
     of the response and is there five times, or more.
