@@ -6,6 +6,7 @@ that names the key.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
@@ -161,9 +162,10 @@ def _convert_scalar(hint: Any, value: Any, key: str) -> Any:
     if hint is float:
         if isinstance(value, str) and NUMBER.fullmatch(value):
             value = float(value)
-        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-            raise UserError(f"{key}: expected a number, got {shown(value)}")
-        return float(value)
+        with contextlib.suppress(OverflowError):  # a whole number beyond what a float can be
+            if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
+                return float(value)
+        raise UserError(f"{key}: expected a number, got {shown(value)}")
     if hint is str:
         if not isinstance(value, str):
             quote = "; put it in quotes" if isinstance(value, bool | int | float) else ""

@@ -84,6 +84,12 @@ class Mirror:
         self._folder = folder
         with _explained(address, "used"):
             self._system, self._root = _open(address)
+        if not self._is_object_store:
+            place, own = Path(self._root).resolve(), folder.absolute().resolve()
+            if place.is_relative_to(own) or own.is_relative_to(place):
+                raise UserError(
+                    f"run.mirror: {address} and run.dir lie within each other; name a folder apart from it"
+                )
         self._copied: dict[str, tuple[int, int]] = {}
         self._stale: set[str] = set()  # in the mirror, and no longer in the run
         self._marked = False

@@ -177,6 +177,13 @@ def test_what_is_not_the_runs_is_left_alone(mirrored: Path, tmp_path: Path) -> N
     assert _files(strange) == {"thesis.txt": b"mine"}
 
 
+@pytest.mark.parametrize("place", ["run", "run/mirror", "."])
+def test_a_mirror_within_the_run_is_refused_as_it_would_copy_itself(place: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"run\.mirror: .* and run\.dir lie within each other"):
+        _open(tmp_path / "run", tmp_path / place)
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
