@@ -45,3 +45,37 @@ def test_sentences_that_are_easily_misread(verdicts, correct):
     ]
     assert len(rows()) > 1_100
     assert judged == []
+
+
+COUNTS = (
+    "a one two three four five six seven eight nine ten eleven twelve dozen hundred thousand half third "
+    "thirds quarter quarters"
+)
+OPERATIONS = (
+    "root square cube power half third fourth quarter fifth tenth multiple factorial logarithm log sine "
+    "cosine tangent reciprocal inverse opposite negative sum product quotient factor divisor maximum minimum"
+)
+LABELS = (
+    "step figure table line equation page section chapter theorem lemma corollary proposition version volume "
+    "problem question exercise example case part row column item option method appendix formula rule stage"
+)
+
+
+def test_a_number_that_is_only_part_of_what_is_said_is_no_answer():
+    sentences = [
+        *(
+            f"The answer is {word} {joint} 5."
+            for word in COUNTS.split()
+            for joint in ("times", "out of", "plus")
+        ),
+        *(
+            f"{start} the {word} of 5."
+            for word in OPERATIONS.split()
+            for start in ("The answer is", "So it is")
+        ),
+        *(f"{start} {word} 5." for word in LABELS.split() for start in ("The answer is in", "See")),
+    ]
+    sentences += [sentence.replace(" 5.", " x = 5.") for sentence in sentences]
+    with Verifier(VerifierOptions(workers=1, cpu_seconds=5.0)) as verifier:
+        verdicts = verifier.verify_many([("5", sentence, "math") for sentence in sentences])
+    assert [s for s, verdict in zip(sentences, verdicts, strict=True) if verdict.correct] == []
