@@ -33,7 +33,7 @@ _LABELED = (
 )
 """`step 5`, `Figure 5`: a label is no quantity."""
 
-# Where a name stands between, `half of x = 5`, only these words tell; elsewhere `pointing` refuses them as well.
+# Where a name stands between, `half of x = 5`, only these words tell; elsewhere `pointing` refuses them too.
 _BOUND_BEFORE = re.compile(
     rf"(?:\bthan{_UP_TO}{{0,3}}|\bat\s+(?:least|most){_UP_TO}{{0,2}}|\bbetween{_UP_TO}{{0,2}}|\bup\s+to"
     rf"|\b(?:twice|double|triple|thrice|half|{_OPERATION_OF}\s+of)(?:\s+(?:the|a|an|of))*"
