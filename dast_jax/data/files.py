@@ -48,7 +48,7 @@ def read_file(source: str, path: Path) -> Table:
     raise UserError(f"{source}: unknown kind of data file; known are {', '.join(FORMATS)}")
 
 
-_NESTED = "is JSON with too many lists or objects within each other"
+_NESTED = "is not JSON that can be read (too many lists or objects within each other)"
 _LONGEST_NUMBER = 4_000
 
 

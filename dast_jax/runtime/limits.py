@@ -5,9 +5,10 @@
         ...
 
 SIGPROF, whose default action is to end the process, works inside long C calls, where a Python handler would
-wait. Where the kernel has no such limits (Windows, and memory on macOS), a thread looks at the clock and
-at psutil several times a second and ends the process itself; a C call that keeps Python's lock then lasts
-until the parent's own deadline.
+wait. libtpu ignores it in the process that loads it, and children would inherit that. Where the kernel has
+no such limits (Windows, and memory on macOS), a thread looks at the clock and at psutil several times a
+second and ends the process itself; a C call that keeps Python's lock then lasts until the parent's own
+deadline.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class ProcessLimits:
     """Limits of this process, from now on: memory at once, CPU time within each `task`."""
 
     def __init__(self, *, cpu_seconds: float, memory_mb: int, writes: bool = True):
-        """Set the limits; without `writes` no file may grow."""
+        """Set the limits, in the main thread; without `writes` no file may grow."""
         self._cpu_seconds = cpu_seconds
         self._memory = memory_mb * _MIB
         self._deadline: float | None = None
@@ -43,6 +44,9 @@ class ProcessLimits:
         if not writes:
             _set_limit("FSIZE", 0)
         self._timer = hasattr(signal, "setitimer")
+        if self._timer:
+            signal.signal(signal.SIGPROF, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
         if memory_watched or not self._timer:
             threading.Thread(target=self._watch, args=(memory_watched,), daemon=True).start()
 
