@@ -41,7 +41,7 @@ class _Model:
         folder = open_folder(work.model)
         self.config = folder.config
         self.graphdef, template = abstract_model(folder.config)
-        self.params = build_params(template, folder.config, folder.read, lambda _, array: jnp.asarray(array))
+        self.params = build_params(template, folder.config, folder.read)
         self.work = work
 
 
