@@ -124,8 +124,9 @@ def to_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 def sampling(run_dir: Path) -> bool:
-    """Return whether round 1 is being sampled, and some of it is stored."""
-    return any((run_dir / "rounds/01/responses").glob("part-*.parquet"))
+    """Return whether round 0 is being sampled, and some of it is stored."""
+    begun = any((run_dir / "rounds/00/responses").glob("part-*.parquet"))
+    return begun and not (run_dir / "rounds/00/train.parquet").exists()
 
 
 def training(run_dir: Path) -> bool:

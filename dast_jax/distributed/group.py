@@ -29,7 +29,7 @@ from dast_jax.distributed import messages
 from dast_jax.errors import EndedError, InterruptedRunError, UserError
 from dast_jax.runtime import interruption
 
-__all__ = ["Group", "current", "decide", "leads", "set_current", "tell"]
+__all__ = ["Group", "broadcast", "current", "decide", "everywhere", "leads", "set_current", "tell"]
 
 T = TypeVar("T")
 
@@ -54,6 +54,8 @@ class Group:
         self._client = client
         self.index = index
         self.size = size
+        self.shares_folder = True
+        """Whether every process sees the run's folder; else process 0 writes and reads for all."""
         self._sent = self._heard = 0
         self._reported = self._over = False
 
@@ -75,7 +77,7 @@ class Group:
         else:
             head = messages.encode("large", {"bytes": len(content)})
             self._client.key_value_set_bytes(_key(number), head)
-            _broadcast(content, len(content))
+            broadcast(content, len(content))
 
     def hear(self) -> tuple[str, dict[str, Any]]:
         """Wait for what process 0 says next. Raises `EndedError` when it has ended the run."""
@@ -92,7 +94,7 @@ class Group:
             self._client.key_value_set(f"dast_jax/read/{number // _BLOCK}/{self.index}", "")
         name, values = messages.decode(content)
         if name == "large":
-            name, values = messages.decode(_broadcast(None, values["bytes"]))
+            name, values = messages.decode(broadcast(None, values["bytes"]))
         if name == "end":
             raise EndedError(values["code"], values["message"])
         return name, values
@@ -240,16 +242,20 @@ def decide(compute: Callable[[], T]) -> T:
     return decided
 
 
-def _key(number: int) -> str:
-    return f"dast_jax/say/{number // _BLOCK}/{number}"
+def everywhere(value: bool) -> bool:
+    """Return whether `value` is true on every process; all of them have to call it."""
+    if _current is None:
+        return value
+    from jax.experimental import multihost_utils
+
+    return bool(np.all(multihost_utils.process_allgather(np.array(value))))
 
 
-def _is_timeout(error: Exception) -> bool:
-    return "DEADLINE_EXCEEDED" in str(error)
+def broadcast(content: bytes | None, size: int) -> bytes:
+    """Return the `size` bytes of process 0, on which `content` is given, on every process.
 
-
-def _broadcast(content: bytes | None, size: int) -> bytes:
-    """Return the bytes of process 0; it is compiled once per power of two."""
+    A collective, which all of them have to call; it is compiled once per power of two.
+    """
     from jax.experimental import multihost_utils
 
     padded = np.zeros(1 << max(10, (-(-size // 4) - 1).bit_length()), np.int32)
@@ -257,3 +263,11 @@ def _broadcast(content: bytes | None, size: int) -> bytes:
         padded.view(np.uint8)[:size] = np.frombuffer(content, np.uint8)
     whole: np.ndarray = np.asarray(multihost_utils.broadcast_one_to_all(padded))
     return whole.tobytes()[:size]
+
+
+def _key(number: int) -> str:
+    return f"dast_jax/say/{number // _BLOCK}/{number}"
+
+
+def _is_timeout(error: Exception) -> bool:
+    return "DEADLINE_EXCEEDED" in str(error)

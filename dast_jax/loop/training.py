@@ -32,7 +32,7 @@ from dast_jax.training.preference import (
 from dast_jax.training.stage import TrainStats
 from dast_jax.training.trainer import train as train_examples
 
-__all__ = ["train"]
+__all__ = ["forget_steps", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,10 @@ OnStep = Callable[[int, int, Mapping[str, float]], None]
 
 
 def train(context: Context, method: Method, round: int) -> TrainedResult:
-    """Train on the round's set, from the last policy or from M_0, and keep the result."""
+    """Train on the round's set, from the last policy or from M_0, and keep the result.
+
+    It is durable when `Policy.finish` has returned.
+    """
     training_set = context.store.read_training_set(round)
     if not len(training_set):
         log.warning("round %d: nothing to train on; the policy is unchanged", round)
@@ -61,6 +64,11 @@ def train(context: Context, method: Method, round: int) -> TrainedResult:
     if context.profile:
         context.profile.close()
     return trained
+
+
+def forget_steps(context: Context) -> None:
+    """Remove the checkpoints of the last training, whose result is durable."""
+    TrainCheckpoints(training_folder(context.store.path)).clear()
 
 
 def _options(given: TrainingOptions, method: Method) -> TrainingOptions:
@@ -117,7 +125,6 @@ def _learn(
     _warn_of_skipped(context, round, training_set, result.stats.skipped)
     _warn_of_cut(context, round, training_set, result.stats)
     policy.put(result.params, round)
-    checkpoints.clear()
     flops, stats = _flops(policy, result.stats), result.stats
     speed = training_speed(stats, stats.seconds, stats.device_seconds, flops, policy.peak, used())
     return TrainedResult(training=_training_result(stats, is_reference, speed), flops=flops + scoring)
