@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import jax
@@ -152,11 +153,11 @@ def train_rows(
                 params = jax.tree.map(jnp.copy, params)
         grace = checkpoints.grace_seconds if checkpoints is not None else 0.0
         after = _AfterStep(on_step, checkpoints)
-        with interruption.deferred(grace or None):
+        with interruption.deferred(grace or None), _Kept(checkpoints, identity) as saved:
             params, progress = _run(
                 graphdef, (params, opt_state), progress, rows,
-                objective=objective, options=options, seed=seed, mesh=mesh,
-                kept=_Kept(checkpoints, identity), after=after, frozen=frozen,
+                objective=objective, options=options, seed=seed, mesh=mesh, kept=saved, after=after,
+                frozen=frozen,
             )  # fmt: skip
         return jax.tree.map(lambda x, dtype: x.astype(dtype), params, dtypes), progress
 
@@ -258,6 +259,19 @@ class _Kept:
     def __init__(self, checkpoints: TrainCheckpoints | None, identity: str):
         self._checkpoints = checkpoints
         self._identity = identity
+
+    def __enter__(self) -> _Kept:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the save that was begun before an error, unless it may need a process that is gone."""
+        if error is not None and jax.process_count() == 1:
+            try:
+                self.finish()
+            except Exception as failure:
+                log.error("%s", failure)
 
     def save(self, state: tuple[Any, Any], progress: Progress) -> None:
         """Begin to save a state, which may then be donated."""
