@@ -43,6 +43,7 @@ _BLOCK = 1024
 
 _END, _REPORT = "dast_jax/end", "dast_jax/report"
 _POLL_MS = 1000
+_LONG_MS = 3_600_000
 _END_SECONDS = 10
 
 
@@ -56,7 +57,7 @@ class Group:
         self.size = size
         self.shares_folder = True
         """Whether every process sees the run's folder; else process 0 writes and reads for all."""
-        self._sent = self._heard = 0
+        self._sent = self._heard = self._asked = 0
         self._reported = self._over = False
 
     @property
@@ -102,10 +103,20 @@ class Group:
     def _forget(self, block: int) -> None:
         """Delete a block of messages, when all have read it."""
         for index in range(1, self.size):
-            self._client.blocking_key_value_get(f"dast_jax/read/{block}/{index}", 3_600_000)
+            self._client.blocking_key_value_get(f"dast_jax/read/{block}/{index}", _LONG_MS)
         self._client.key_value_delete(f"dast_jax/say/{block}/")
 
     # --- the other direction -----------------------------------------------------------------------
+
+    def everywhere(self, value: bool) -> bool:
+        """Return whether `value` is true on every process, when all of them have called it."""
+        number, self._asked = self._asked, self._asked + 1
+        if self.leads:
+            keys = [f"dast_jax/answer/{number}/{index}" for index in range(1, self.size)]
+            others = [json.loads(self._client.blocking_key_value_get(key, _LONG_MS)) for key in keys]
+            return decide(lambda: value and all(others))
+        self._client.key_value_set(f"dast_jax/answer/{number}/{self.index}", json.dumps(value))
+        return decide(lambda: value)
 
     def _report_signal(self) -> None:
         """Pass a signal that has arrived here on to process 0, which decides when to stop."""
@@ -154,7 +165,7 @@ class Group:
     def _wait_for(self, key: str) -> str | None:
         while not self._over:
             try:
-                text: str = self._client.blocking_key_value_get(key, 3_600_000)
+                text: str = self._client.blocking_key_value_get(key, _LONG_MS)
                 return text
             except Exception as error:
                 if not _is_timeout(error):
@@ -243,12 +254,8 @@ def decide(compute: Callable[[], T]) -> T:
 
 
 def everywhere(value: bool) -> bool:
-    """Return whether `value` is true on every process; all of them have to call it."""
-    if _current is None:
-        return value
-    from jax.experimental import multihost_utils
-
-    return bool(np.all(multihost_utils.process_allgather(np.array(value))))
+    """Return whether `value` is true on every process, when all of them have called it."""
+    return value if _current is None else _current.everywhere(value)
 
 
 def broadcast(content: bytes | None, size: int) -> bytes:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from dast_jax.config import RunConfig
 from dast_jax.distributed.group import tell
+from dast_jax.distributed.meeting import meet
 from dast_jax.errors import UserError
 from dast_jax.metrics.devices import Peak, peak_of
 from dast_jax.models.checks import check_length
@@ -80,6 +81,9 @@ class Policy:
         )
         self._round: int | None = BASE
         self._saving: Saving | None = None
+        meet(self.mesh)
+        if self.sampling_mesh != self.mesh:
+            meet(self.sampling_mesh)
 
     @functools.cached_property
     def base_digest(self) -> str:

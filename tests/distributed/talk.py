@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from dast_jax.cli import command
-from dast_jax.distributed.group import current, decide, leads, tell
+from dast_jax.distributed.group import current, decide, everywhere, leads, tell
+from dast_jax.distributed.meeting import meet
 from dast_jax.distributed.options import DistributedOptions
 from dast_jax.distributed.start import join
 from dast_jax.distributed.supervise import is_child, supervise
@@ -88,6 +89,9 @@ def _states(folder: Path) -> None:
     group = current()
     assert group is not None
     mesh = Mesh(np.array(jax.devices()), ("both",))
+    assert everywhere(True)
+    assert not everywhere(leads())
+    meet(mesh)
     odd = np.random.default_rng(0).integers(0, 2**32, (7, 6), np.uint32).view(np.float32)  # NaNs, too
     odd[0, :2] = -0.0
     contents = {
