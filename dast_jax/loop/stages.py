@@ -78,6 +78,7 @@ class Stages:
         if error is None:
             self._mark()
         elif isinstance(error, (*_ERRORS, KeyboardInterrupt)):
+            interruption.settle()  # the save may take longer than a signal leaves to what computes
             try:
                 self._mark()
             except _ERRORS as failure:

@@ -356,7 +356,8 @@ def _restore(directory: str | Path, step: int, like: Any) -> tuple[Any, dict[str
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     if not _is_apart():
         return _read(directory, step, abstract)
-    state, meta = None, {}
+    state: Any = None
+    meta: dict[str, Any] = {}
     if leads():  # as numpy arrays: those of jax would need devices of process 0 alone
         arrays = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), abstract)
         state, meta = _read(directory, step, arrays)

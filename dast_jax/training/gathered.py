@@ -39,7 +39,7 @@ def spread(tree: Any, like: Any, *, piece_bytes: int = _PIECE_BYTES) -> Any:
     targets, structure = jax.tree.flatten(like)
     arrays = jax.tree.leaves(tree) if leads() else [None] * len(targets)
     pairs = zip(arrays, targets, strict=True)
-    return structure.unflatten([_spread(array, target, piece_bytes) for array, target in pairs])
+    return jax.tree.unflatten(structure, [_spread(array, target, piece_bytes) for array, target in pairs])
 
 
 def _gathered(x: jax.Array, piece_bytes: int) -> np.ndarray | None:
