@@ -200,14 +200,19 @@ class Policy:
         self._round = round
 
     def finish(self) -> None:
-        """Wait until what was put last is durable; raise the error that kept it from being so, each time."""
+        """As `wait`, on all processes."""
         tell("finish")
         self._finish()
 
+    def wait(self) -> None:
+        """Wait until what was put last is durable; raise the error that kept it from being so, each time."""
+        saving = self._saving
+        if saving is not None:
+            saving.wait()
+
     def _finish(self) -> None:
-        if self._saving is not None:
-            self._saving.wait()
-            self._saving = None
+        self.wait()
+        self._saving = None
 
     def _path(self, round: int) -> Path:
         return self._checkpoints / f"round_{round:02d}"

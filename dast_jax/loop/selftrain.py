@@ -6,12 +6,11 @@ same command resumes an interrupted run and extends a finished one.
 
 from __future__ import annotations
 
-import functools
 import logging
 from typing import TYPE_CHECKING
 
 from dast_jax.config import RunConfig, run_settings
-from dast_jax.loop.stages import Stages, Written
+from dast_jax.loop.stages import Stages
 from dast_jax.runtime.progress import OnProgress, silent
 from dast_jax.store.results import Summary
 from dast_jax.store.run_store import RunStore
@@ -71,6 +70,6 @@ def _run_stages(config: RunConfig, store: RunStore, on_progress: OnProgress, too
                 carried = build.begin(opened, method, round)
                 stage(f"{round:02d}/sample", sampling.collect, opened, method, round, carried)
                 stage(f"{round:02d}/build", build.build, opened, method, round, carried)
-                written = Written(opened.policy.finish, functools.partial(training.forget_steps, opened))
+                written = training.written(opened)
                 stage(f"{round:02d}/train", training.train, opened, method, round, written=written)
                 stage(f"{round:02d}/evaluate", evaluation.evaluate_round, opened, method, round)

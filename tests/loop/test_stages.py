@@ -41,31 +41,38 @@ def on_disk(store: RunStore) -> list[str]:
     return list(RunStore.read(store.path).stages)
 
 
-def test_a_stage_is_done_when_its_result_is_written_and_the_next_one_does_not_wait(store: RunStore) -> None:
-    written, forgotten = threading.Event(), []
+def ignore() -> None:
+    pass
+
+
+def test_a_stage_is_done_as_soon_as_its_result_is_written_and_the_next_one_does_not_wait(
+    store: RunStore,
+) -> None:
+    durable, forgotten, finished = threading.Event(), threading.Event(), []
 
     def evaluate() -> EvaluationResult:
         assert on_disk(store) == []
-        written.set()  # as by the thread that writes: the stage's end waits for it
+        durable.set()
+        assert forgotten.wait(60)
+        assert on_disk(store) == ["00/train"]
+        assert not finished
         return EVALUATED
 
-    def forget() -> None:
-        forgotten.append(on_disk(store))
-
+    written = Written(lambda: durable.wait(60), forgotten.set, lambda: finished.append(on_disk(store)))
     with Stages(store) as stage:
-        stage("00/train", lambda: TRAINED, written=Written(lambda: written.wait(60), forget))
+        stage("00/train", lambda: TRAINED, written=written)
         stage("00/evaluate", evaluate)
         assert on_disk(store) == ["00/train", "00/evaluate"]
         stage("00/evaluate", pytest.fail, "it is done")
-    assert forgotten == [["00/train"]]
+    assert finished == [["00/train"]]
 
 
 def test_a_stopped_run_waits_for_what_is_written(store: RunStore) -> None:
-    waited = []
+    durable = threading.Event()
     with pytest.raises(InterruptedRunError, match="stopped"), Stages(store) as stage:
-        stage("00/train", lambda: TRAINED, written=Written(lambda: waited.append(1), lambda: None))
+        stage("00/train", lambda: TRAINED, written=Written(lambda: durable.wait(60), ignore, ignore))
+        threading.Timer(0.1, durable.set).start()
         raise InterruptedRunError("stopped")
-    assert waited == [1]
     assert on_disk(store) == ["00/train"]
 
 
@@ -75,7 +82,7 @@ def fail() -> None:
 
 def test_what_could_not_be_written_is_not_done_and_ends_the_run(store: RunStore) -> None:
     with pytest.raises(InterruptedRunError, match="the disk is full"), Stages(store) as stage:
-        stage("00/train", lambda: TRAINED, written=Written(fail, pytest.fail))
+        stage("00/train", lambda: TRAINED, written=Written(fail, pytest.fail, pytest.fail))
         stage("00/evaluate", lambda: EVALUATED)
     assert on_disk(store) == []
 
@@ -84,7 +91,7 @@ def test_what_could_not_be_written_is_logged_where_another_error_ends_the_run(
     store: RunStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(InterruptedRunError, match="stopped"), Stages(store) as stage:
-        stage("00/train", lambda: TRAINED, written=Written(fail, pytest.fail))
+        stage("00/train", lambda: TRAINED, written=Written(fail, pytest.fail, pytest.fail))
         raise InterruptedRunError("stopped")
     assert on_disk(store) == []
     assert "the disk is full" in caplog.text
