@@ -1,8 +1,8 @@
 """The runs that a study's gates are measured by, and the gates from their results.
 
-The runs of `sft` and `rft` are the study's own where it has their seeds, and are then not repeated. One more,
-`gates/estimate`, has twice the trials of the study's level estimate: two estimates, from every other trial,
-and M_0 probed zero-shot and few-shot.
+The runs of `sft`, and that of `rft` with the first seed, are the study's own where it has them, and are then
+not repeated; in `gates/` are round 0 of `rft` with the other seeds, and `estimate`, with twice the trials of
+the study's level estimate: two estimates, from every other trial, and M_0 probed zero-shot and few-shot.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dast_jax.store.results import Summary
 from dast_jax.store.run_store import RunStore
 from dast_jax.store.typed_json import read_result
 from dast_jax.study import gates as of
-from dast_jax.study.definition import Entry, Study, run_directory
+from dast_jax.study.definition import Entry, Study, merged, run_directory
 
 __all__ = ["gate_configs", "gates_of", "two_estimates"]
 
@@ -38,11 +38,15 @@ def gates_of(study: Study, out: Path) -> Gates:
 def gate_configs(study: Study, out: Path) -> list[tuple[str, int, RunConfig]]:
     """Return the configs of the runs by which the gates are measured, with their labels and seeds."""
     entries = {entry.label: entry for entry in study.entries}
-    wanted = [("sft", seed) for seed in _seeds(study)] + [("rft", study.options.seeds[0])]
+    first, *others = _seeds(study)
+    wanted = [("sft", seed) for seed in (first, *others)] + [("rft", first)]
     configs = [
         (label, seed, study.config(entries[label], seed, out)) for label, seed in wanted if label in entries
     ]
-    return [*configs, ("estimate", study.options.seeds[0], _estimate_config(study, out))]
+    if "rft" in entries:
+        short = Entry(label="rft", settings=merged(entries["rft"].settings, {"run": {"rounds": 0}}))
+        configs += [("rft, round 0", seed, study.config(short, seed, out / "gates")) for seed in others]
+    return [*configs, ("estimate", first, _estimate_config(study, out))]
 
 
 def _seeds(study: Study) -> list[int]:
@@ -86,8 +90,9 @@ def _gates(study: Study, out: Path) -> Iterator[Gate]:
     seeds = _seeds(study)
     sft = [summary for seed in seeds if (summary := _summary(run_directory(out, "sft", seed)))]
     rft = _summary(run_directory(out, "rft", seeds[0]))
+    others = [_summary(run_directory(out / "gates", "rft", seed)) for seed in seeds[1:]]
     yield of.length_gate("sft", *_lengths(sft))
-    yield of.length_gate("rft", *_lengths([rft] if rft else []))
+    yield of.length_gate("rft", *_lengths([summary for summary in (rft, *others) if summary]))
     sets = dict.fromkeys(name for summary in sft for name in summary.rounds[-1].evaluation)
     yield of.spread_gate({s: [x.rounds[-1].evaluation[s].accuracy for x in sft] for s in sets})
     yield from _estimate_gates(run_directory(out / "gates", "estimate", seeds[0]))
