@@ -2,7 +2,8 @@
 
 The runs of `sft`, and that of `rft` with the first seed, are the study's own where it has them, and are then
 not repeated; in `gates/` are round 0 of `rft` with the other seeds, and `estimate`, with twice the trials of
-the study's level estimate: two estimates, from every other trial, and M_0 probed zero-shot and few-shot.
+the study's level estimate, behind exemplars drawn for each trial: two estimates, from every other trial, and
+beside them M_0 probed without exemplars on the same queries.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from dast_jax.study.definition import Entry, Study, merged, run_directory
 
 __all__ = ["gate_configs", "gates_of", "two_estimates"]
 
-_PROBED, _PROBE_TRIALS = 64, 16
-"""What is probed of the pool: others must be left, for exemplars."""
+_ALL = 1_000_000_000
+_PROBE_TRIALS = 16
 
 
 def gates_of(study: Study, out: Path) -> Gates:
@@ -76,7 +77,7 @@ def _estimate_config(study: Study, out: Path) -> RunConfig:
     settings = {
         "run": {"rounds": 0},
         "method": method,
-        "evaluation": {"limit": 1, "probe": _PROBED, "probe_trials": _PROBE_TRIALS, "length_probe": 0},
+        "evaluation": {"limit": 1, "probe": _ALL, "probe_trials": _PROBE_TRIALS, "length_probe": 0},
         "training": {"max_steps": 1},
     }
     return study.config(Entry(label="estimate", settings=settings), seed, out / "gates")
@@ -107,15 +108,15 @@ def _estimate_gates(directory: Path) -> Iterator[Gate]:
     store, summary = RunStore.read(directory), read_result(Summary, directory / "summary.json")
     options = build_config(store.config).method
     cuts = getattr(options, "cuts", DEFAULT_CUTS)
-    a, b, trials = two_estimates(store.response_log(0).responses(), cuts)
+    responses = store.response_log(0).responses()
+    a, b, trials = two_estimates(responses, cuts)
     yield from of.agreement_gates(a, b, trials)
     yield from of.level_gates(a, b, trials, cuts)
     probe = summary.base.probe if summary.base else None
-    few = probe.few_shot if probe else None
     yield of.modes_gate(
         probe.zero_shot.accuracy if probe else None,
-        few.accuracy if few else None,
-        probe.zero_shot.n * probe.trials if probe else 0,
+        float(responses.correct.mean()),
+        (probe.zero_shot.n * probe.trials if probe else 0, len(responses.correct)),
     )
 
 
