@@ -30,6 +30,7 @@ from dast_jax.models.embed import mean_pooled
 from dast_jax.models.options import ModelOptions
 from dast_jax.options import build
 from dast_jax.records import StageKey
+from dast_jax.runtime import interruption
 from dast_jax.sampling.engine import Engine
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.training.checkpoint import TrainCheckpoints
@@ -120,7 +121,8 @@ class _Follower:
         self._policy.put(self._held, round)
 
     def finish(self) -> None:
-        """Wait until what was kept last is durable."""
+        """Wait until what was kept last is durable, which may take longer than a signal leaves otherwise."""
+        interruption.settle()
         self._policy.finish()
 
     def train(self, options: Values, seed: int, **columns: Any) -> None:
