@@ -241,9 +241,13 @@ def inflict(fault: Fault, run_dir: Path, processes: Sequence[subprocess.Popen[by
     to_group(processes[fault.index], fault.number)
     others = [i for i in range(len(processes)) if i != fault.index or not fault.seconds]
     ended = dict.fromkeys(range(len(processes)), 0.0)
-    for index in others:
-        processes[index].wait(10 * LIMIT_SECONDS)
-        ended[index] = time.monotonic() - began
+    while left := [index for index in others if not ended[index]]:
+        for index in left:
+            if processes[index].poll() is not None:
+                ended[index] = time.monotonic() - began
+        if time.monotonic() - began > 10 * LIMIT_SECONDS:
+            raise RuntimeError(f"process {left[0]} did not end after this: {fault.name}")
+        time.sleep(0.05)
     if fault.seconds:
         time.sleep(max(0.0, fault.seconds - (time.monotonic() - began)))
         began = time.monotonic()
