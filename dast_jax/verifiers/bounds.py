@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 
+from dast_jax.verifiers.denial import NAME_THEN
 from dast_jax.verifiers.normalize import CHANGING
 
-__all__ = ["AROUND", "NAME_THEN", "is_bounded"]
+__all__ = ["AROUND", "is_bounded"]
 
 AROUND = 80
 """Characters next to a number or formula in which its denial, comparison or unit is searched for."""
-
-NAME_THEN = r"(?:[\s*_\"'“($]+[a-zA-Z](?:_\w)?\s*=)?"
-"""Between a word and its number: `at least x = 5`."""
 
 _RELATION = r"[<>≤≥≠]=?|!=|\\(?:leq?|geq?|neq?|lt|gt)(?:slant)?(?![a-zA-Z])"
 _UP_TO = r"(?:\s+(?!(?:is|are|was|were|equals?)\b)[a-zA-Z]+)"

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from dast_jax.verifiers.bounds import AROUND, NAME_THEN, is_bounded
+from dast_jax.verifiers.bounds import AROUND, is_bounded
+from dast_jax.verifiers.denial import DENIED, DENIED_AFTER, NEGATION
 from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.normalize import clean, parse_number
-from dast_jax.verifiers.pointing import introduces_value
+from dast_jax.verifiers.pointing import introduces_value, turns
 from dast_jax.verifiers.prose import PROSE_NUMBER, is_prose, without_bold
-from dast_jax.verifiers.stance import FILLERS, NEGATIVES
+from dast_jax.verifiers.sentences import STOP, with_words
+from dast_jax.verifiers.stance import attributed
 
 __all__ = ["answer_of_clause", "closing_display", "only_candidate", "sentence_end"]
 
@@ -73,8 +75,8 @@ def _formula_at(text: str, at: int) -> _Item | None:
     return _Item(at, match.end(), inner.strip(), True)
 
 
-_TOKEN = re.compile(r"\\(?:begin|end)(?![a-zA-Z])|\\[^\n]|[{}$\n]|[.!?](?=[\s*]|$)")
-_STOP = re.compile(r"[.!?](?=[\s*]|$)|\n")
+_TOKEN = re.compile(rf"\\(?:begin|end)(?![a-zA-Z])|\\[^\n]|[{{}}$\n]|{STOP}")
+_STOP = re.compile(rf"{STOP}|\n")
 
 
 def sentence_end(text: str) -> int:
@@ -247,10 +249,9 @@ def _is_pointed_at(sentence: str, group: list[_Item], turned: bool) -> bool:
     before = sentence[max(0, group[0].start - AROUND) : group[0].start]
     if introduces_value(before):
         return True
-    return _BUT.search(before) is not None and (turned or _NEGATION.search(before.lower()) is not None)
+    return turns(before) and (turned or NEGATION.search(before.lower()) is not None)
 
 
-_BUT = re.compile(r"\b(?:but|rather|instead)\b[\s*_\"'“($\\]*(?:[a-zA-Z]\s*=\s*)?[\s$]*$")
 _OPENS = re.compile(r"\W*(?:(?:so|thus|hence|therefore|then|and|now|finally)\b\W*)*", re.IGNORECASE)
 _SUBJECT = re.compile(
     r"\W*$|[,;:—(]"
@@ -268,11 +269,6 @@ def _is_subject(sentence: str, group: list[_Item]) -> bool:
     return opens and _SUBJECT.match(sentence, group[-1].end) is None
 
 
-_NEGATION = re.compile(
-    r"\b(?:no|not|never|nobody|nothing|none|neither|nor|cannot|without|hardly|lacks?|fails?)\b|n['’]t\b"
-)
-
-
 def _is_denied_somewhere(sentence: str, groups: list[list[_Item]], group: list[_Item]) -> bool:
     """Return whether a sentence without a mark denies what its candidate is said of.
 
@@ -283,7 +279,7 @@ def _is_denied_somewhere(sentence: str, groups: list[list[_Item]], group: list[_
     if len(lowered) != len(sentence):
         return True
     others = [other[0].start for other in groups if other is not group]
-    for match in _NEGATION.finditer(lowered):
+    for match in NEGATION.finditer(lowered):
         if match.start() < start:
             if _TURN.search(sentence, match.end(), start) is None:
                 return True
@@ -469,14 +465,6 @@ def _distinct(group: list[_Item]) -> list[str]:
 
 # --- denied and bounded -------------------------------------------------------------------------------
 
-_DENIAL = re.compile(
-    rf"(?:\b(?:{NEGATIVES})|n['’]t)(?:[\s*_\"'“(]+(?:{FILLERS}|near|nearly"
-    rf"|close)\b)*+{NAME_THEN}[\s*_\"'“($]*$"
-)
-_DENIED_AFTER = re.compile(
-    r"\s*(?:[a-zA-Z]+\s+)?(?:is|was|are|were)(?:\s+(?:wrong|incorrect|false|impossible)|(?:\s+not|n['’]t)\s+"
-    r"(?:it|possible|valid|true|right|correct|(?:the|an?)\s+(?:\w+\s+)?(?:answer|solution|option)))\b"
-)
 _TURN = re.compile(r"[,;:—–]|\b(?:but|rather|instead|is|it['’]s)\b", re.IGNORECASE)
 
 
@@ -487,8 +475,8 @@ def _denied(clause: str, groups: list[list[_Item]]) -> list[bool]:
     for group in groups:
         start = group[0].start
         before = clause[max(end, start - AROUND) : start]
-        no = _DENIAL.search(before.lower()) is not None
+        no = DENIED.search(before) is not None
         no = no or (bool(denied) and denied[-1] and _TURN.search(clause[end:start]) is None)
         end = group[-1].end
-        denied.append(no or _DENIED_AFTER.match(clause[end : end + AROUND]) is not None)
+        denied.append(no or DENIED_AFTER.match(clause[end : end + AROUND]) is not None)
     return denied

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from dast_jax.verifiers.denial import retracts
+from dast_jax.verifiers.sentences import STOP
 from dast_jax.verifiers.stance import states
 
 __all__ = [
@@ -23,7 +25,7 @@ __all__ = [
 ]
 
 _SENTENCE = 300
-_SENTENCE_END = re.compile(r"[.!?？](?=[\s*]|$)|\n")
+_SENTENCE_END = re.compile(rf"{STOP}|\n")
 _BOXES_TRIED = 8
 _MARKS_TRIED = 8
 
@@ -31,24 +33,28 @@ _MARKS_TRIED = 8
 class Mark(NamedTuple):
     """What kind of mark it is, and what it holds: the content of a box or tag, else all that follows it.
 
-    `before` is what its sentence says before it.
+    `before` is what its sentence says before it, `after` what follows a box or tag.
     """
 
     found: str
     rest: str
     enclosed: bool
     before: str = ""
+    after: str = ""
 
-    def states_answer(self) -> bool:
-        """Return whether the sentence of the mark states an answer, and does not suppose or ask for one."""
-        rest = self.rest[:_SENTENCE]
+    def states_answer(self, *, of_no: bool = False) -> bool:
+        """Return whether the sentence of the mark states an answer, and no later one takes it back.
+
+        With `of_no`, the answer may be "no", which a later `This is wrong` confirms.
+        """
+        rest, after = self.rest[:_SENTENCE], self.after
         if not self.enclosed:
             rest = rest.lstrip(" \t\r\n:*=")
             if not self.before and rest.isalnum():
                 return True
             if (end := _SENTENCE_END.search(rest, 1)) is not None:
-                rest = rest[: end.end()]
-        return states(self.before, rest)
+                rest, after = rest[: end.end()], self.rest.lstrip(" \t\r\n:*=")[end.end() - 1 :]
+        return states(self.before, rest) and not retracts(after, of_no=of_no)
 
 
 _BOXED = re.compile(r"\\f?boxed\s*\{")
@@ -59,7 +65,8 @@ _IS = r"(?:is|are|was|would be|will be|must be|should be|comes? to|equals)\b(?:\
 _OTHER_LANGUAGES = (
     r"\b(?:réponse|respuesta|risposta|Antwort|Lösung|resposta)\b(?:\s+(?:finale?|final))?\s*(?:est|es|è"
     r"|ist|lautet|é|:)"
-    r"|(?:正确)?(?:答案|答|选项)\s*】?\s*(?:应该)?(?:[:：]|是|为|(?<=】))|(?:故|应|所以)?选(?:择)?\s*[:：]?\s*(?=[(（]?[A-Za-z])"
+    r"|(?:正确)?(?:答案|答|选项)\s*】?\s*(?:应该)?(?:[:：]|是|为|(?<=】))|(?:(?<![一-龥])|(?<=[故应以此题当案我们上该需须可则即而是])"
+    r"(?<!不[应该可是须需])(?<!不可以)(?<!不应[该当])(?<![他她]们))选(?:择)?\s*[:：]?\s*(?=[(（]?[A-Za-z])"
 )
 _ASIDE = r"(?:\s*\([^()\n]{0,80}\)|,\s[^,.\n]{1,40},)?"
 _OF = r"(?:\s+(?:to|for|of|in)\s[^.\n]{0,80}?)?"
@@ -97,10 +104,10 @@ def marks(text: str, *, choices: bool = False, comments: bool = False) -> Iterat
     With `choices`, "the correct option is" and its like are marks too; with `comments`, so is what only
     comments on an answer.
     """
-    if "{" in text and (boxed := last_boxed(text)) is not None:
-        yield Mark("boxed", boxed, True)
+    if "{" in text and (boxed := next(_boxed(text), None)) is not None:
+        yield Mark("boxed", boxed[0], True, after=text[boxed[1] + 1 :])
     if "</" in text and (tagged := _last_tag(text)) is not None:
-        yield Mark("answer tag", tagged, True)
+        yield Mark("answer tag", tagged[0], True, after=tagged[1])
     if "{" in text and "nswer" in text and (pairs := _JSON.findall(text)):
         yield Mark("answer tag", pairs[-1][0] or pairs[-1][1], True)
     if (at := text.rfind("####")) >= 0:
@@ -149,12 +156,14 @@ def _before(text: str, start: int) -> str:
     return text[begin:start]
 
 
-def _last_tag(text: str) -> str | None:
-    """Return what the last closed `<answer>` tag holds, None without one."""
+def _last_tag(text: str) -> tuple[str, str] | None:
+    """Return what the last closed `<answer>` tag holds, and what follows it; None without one."""
     lowered = text.lower()
     end = lowered.rfind("</answer>")
     start = lowered.rfind("<answer>", 0, max(end, 0))
-    return text[start + len("<answer>") : end].strip() if start >= 0 and len(lowered) == len(text) else None
+    if start < 0 or len(lowered) != len(text):
+        return None
+    return text[start + len("<answer>") : end].strip(), text[end + len("</answer>") :]
 
 
 def weak_mark(sentence: str) -> str | None:
@@ -180,23 +189,23 @@ def only_empty_boxes(text: str) -> bool:
 
 def last_boxed(text: str) -> str | None:
     """Return what the last non-empty `\\boxed{…}` with matched braces holds, None without one."""
-    return next(_boxed(text), None)
+    return next(_boxed(text), (None, 0))[0]
 
 
 def all_boxed(text: str) -> list[str]:
     """Return what the last boxes hold, in order, each content once."""
-    return list(dict.fromkeys(reversed(list(_boxed(text)))))
+    return list(dict.fromkeys(inner for inner, _ in reversed(list(_boxed(text)))))
 
 
-def _boxed(text: str) -> Iterator[str]:
-    """Yield what the non-empty `\\boxed{…}` with matched braces hold, from the last."""
+def _boxed(text: str) -> Iterator[tuple[str, int]]:
+    """Yield what the non-empty `\\boxed{…}` with matched braces hold, and where they close, from the last."""
     if "boxed" not in text:
         return
     starts = [m.end() for m in _BOXED.finditer(text)]
     for start in reversed(starts[-_BOXES_TRIED:]):
         close = closing_brace(text, start)
         if close is not None and (inner := text[start:close].strip()):
-            yield inner
+            yield inner, close
 
 
 def closing_brace(text: str, start: int) -> int | None:

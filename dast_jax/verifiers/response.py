@@ -21,7 +21,11 @@ def graded_part(text: str) -> str:
     """Return `text` without reasoning and without further problems, in one spelling."""
     if ("</" in text or "<t" in text or "<r" in text or "<T" in text or "<R" in text) and _TAG.search(text):
         text = _without_reasoning(text)
-    return one_spelling(_own_problem(text))
+    return one_spelling(_STRUCK.sub(" ", own) if "~~" in (own := _own_problem(text)) else own)
+
+
+_STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}(?<=\S)~~")
+"""Markdown's strikethrough: what is struck out is not said."""
 
 
 def _without_reasoning(text: str) -> str:
