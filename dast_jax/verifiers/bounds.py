@@ -45,8 +45,10 @@ _BOUND_BEFORE = re.compile(
 )
 _COMPOUND = (
     r"\s?(?:(?:hour|hr|minute|min|yard|pound|lb|week|day|year|month|meter|metre|kilometer|kilometre|kilogram"
-    r"|gallon|quart|mile|degree)s?|feet|foot|ft|km|kg|m|h)\.?,?\s*(?:and\s+)?\d[\d./]*(?:\s?(?:(?:minute|min|second"
-    r"|sec|ounce|day|month|week|hour|hr|centimeter|centimetre|meter|metre|gram|quart|pint|cup|yard)s?|inch(?:es)?"
+    r"|gallon|quart|mile|degree)s?|feet|foot|ft|km|kg|m|h)\.?,?\s*(?:and\s+)?\d[\d./]*(?:\s?(?:(?:minute"
+    r"|min|second"
+    r"|sec|ounce|day|month|week|hour|hr|centimeter|centimetre|meter|metre|gram|quart|pint|cup|yard)s?"
+    r"|inch(?:es)?"
     r"|in|feet|ft|oz|cm|m|s|g)\b|(?=\W|$))|['′]\s?\d"
 )
 """One quantity in two measures: `5 hours and 30 minutes`, `5 feet 3 inches`, `5'3"`."""

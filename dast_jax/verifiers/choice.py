@@ -39,22 +39,27 @@ _HEDGE = (
 _HEAD = re.compile(rf"[\s*\"'_:]*(?:{_HEDGE}\s+)*(?:{_NOUN}\s+)?{_LABEL}")
 _UNSURE = r"(?i:\s+(?:maybe|perhaps|possibly|probably|even|else|both))*"
 _NEXT = re.compile(
-    rf"[\s*]*(?:,|/|\||;|&|\+|[-=]>|[→⇒∨∪]|\\(?:to|(?:right|long)\w*arrow|lor|vee|cup|cap|land|wedge)(?![a-zA-Z])|\bthen\b|(?i:\band/or\b|\band\b|\bor\b|,\s*and\b|,\s*or\b)|\((?i:or|and)\b"
+    rf"[\s*]*(?:,|/|\||;|&|\+|[-=]>|[→⇒∨∪]|\\(?:to|(?:right|long)\w*arrow|lor|vee|cup|cap|land"
+    rf"|wedge)(?![a-zA-Z])|\bthen\b|(?i:\band/or\b|\band\b|\bor\b|,\s*and\b|,\s*or\b)|\((?i:or|and)\b"
     rf"|(?=[(\[]\s*[A-Z]\s*[)\]])"
     rf"|(?<=[A-Z])\s+(?=[A-Z](?!\w)))"
     rf"{_UNSURE}\s*(?:{_NOUN}\s+)?{_LABEL}"
 )
-_FOLLOWED = re.compile(rf"{AFFIRMED.pattern}|\s*(?:based|given|due|from|by|in this|with|\$|\d)", re.IGNORECASE)
+_FOLLOWED = re.compile(
+    rf"{AFFIRMED.pattern}|\s*(?:based|given|due|from|by|in this|with|\$|\d)", re.IGNORECASE
+)
 """What may follow a label without parentheses: not `B vitamins`, `E = mc^2`."""
 _POINTED = re.compile(
     rf"\b{_NOUN}\s+{_LABEL}|{_ENCLOSED}"
-    rf"|(?i:\b(?:choose|chose|pick|select|go with|it is|it['’]s|but|say|be|选)\s*){_BARE}"
+    rf"|(?i:\b(?:choose|chose|pick|select|go with|it is|it['’]s|but|say|be|so|leaving|leaves|thus|hence"
+    rf"|选)\s*){_BARE}"
     rf"|{_BARE}(?=\s+(?i:is|are|must be|would be)\s+(?i:the\s+|not\s+|in)*"
     r"(?i:correct|right|best|answer|wrong|false|true))"
 )
 _ALONE = re.compile(rf"[\s*\"'_]*(?:{_ENCLOSED}|([A-Za-z1-9])(?!['’]))\s*(?:[).:](?:\s.*)?)?[\s*\"'_.]*")
 _LINE = re.compile(r"^\s*(?:[(\[]\s*[A-Za-z]\s*[)\]]|[A-Z]\s*[).:])\s*\S", re.MULTILINE)
 _CONTINUED = re.compile(r"\n\s*(?=(?:or|and)\s)")
+_QUOTED = re.compile(r"(?<!\w)(['_])([A-Z])\1(?!\w)")
 _SEVERAL_LETTERS = re.compile(r"[A-J]{2,6}")
 
 
@@ -66,13 +71,20 @@ def extract_choice(text: str, options: VerifierOptions) -> Extraction:
     correct`) and does not deny it; a first or last line that is a label. A choice by its text has no label.
     """
     text = _CONTINUED.sub(" ", without_bold(text[-_TAIL:])).replace("`", "").replace("|>", " ")
+    text = _QUOTED.sub(r"\2", text)
     for mark in marks(text, choices=True):
-        span = mark.rest if mark.enclosed else first_sentence(mark.rest[:_SPAN].lstrip(" \t\r\n:*="), label=True)[0]
+        span = (
+            mark.rest
+            if mark.enclosed
+            else first_sentence(mark.rest[:_SPAN].lstrip(" \t\r\n:*="), label=True)[0]
+        )
         if not mark.enclosed and not span.strip():
             continue
         if not mark.states_answer():
             return Extraction(None, "nothing")
-        return Extraction(_in_span(clean(span)), mark.found)
+        answer = _in_span(clean(span))
+        later = _pointed_at(_without_options(after)) if (after := mark.split()[1].strip(" .*\n")) else None
+        return Extraction(answer if later in (None, answer) else None, mark.found)
     if only_empty_boxes(text):
         return Extraction(None, "nothing")
     before, _, last = text.strip().rpartition("\n")
@@ -129,14 +141,17 @@ def _in_span(span: str) -> str | None:
 
 
 _WITH_TEXT = re.compile(
-    r"[(\[]\s*([A-Z])\s*[)\]]\s+(?!.*\b(?:is|are|was|were|am|be|can|could|may|might|would|will|should|must|not|no|if|or|fails"
+    r"[(\[]\s*([A-Z])\s*[)\]]\s+(?!.*\b(?:is|are|was|were|am|be|can|could|may|might|would|will|should"
+    r"|must|not|no|if|or|fails"
     r"|seems|looks|makes|does|has|goes)\b|.*n['’]t\b)[^.!?()\n]{1,60}"
 )
 """A choice with its text (`(B) palms`), which is no sentence about it (`(B) misreads the text.`)."""
 _TEXT_FIRST = re.compile(r"([A-Za-z][\w ,'’-]{0,60}) \(([A-Z])\)[\s.]*")
 _RELATED = re.compile(
-    r"\b(?:of|in|on|at|by|to|from|with|without|than|but|not|no|never|nor|or|and|if|like|unlike|near|above|below|over|under"
-    r"|after|before|beside|between|beyond|behind|except|against|about|outside|inside|opposite|one|is|are|was|were|be|same)\b"
+    r"\b(?:of|in|on|at|by|to|from|with|without|than|but|not|no|never|nor|or|and|if|like|unlike|near|above"
+    r"|below|over|under"
+    r"|after|before|beside|between|beyond|behind|except|against|about|outside|inside|opposite|one|is|are"
+    r"|was|were|be|same)\b"
     r"|n['’]t\b",
     re.IGNORECASE,
 )
@@ -193,8 +208,6 @@ def _pointed_at(text: str) -> str | None:
     """
     later_denied: set[str] = set()
     for sentence in reversed(sentences(text)):
-        if retracts(sentence):
-            return None
         labels = _labels_in(sentence)
         if not states("", sentence, marked=False):
             later_denied |= {label.letter for label in labels}
@@ -204,6 +217,8 @@ def _pointed_at(text: str) -> str | None:
         first = [label for label in kept if reason is None or label.start < reason.start()]
         if kept:
             return ", ".join(dict.fromkeys(label.letter for label in first or kept))
+        if retracts(sentence):
+            return None
         later_denied |= {label.letter for label in labels}
     return None
 

@@ -256,7 +256,8 @@ _OPENS = re.compile(r"\W*(?:(?:so|thus|hence|therefore|then|and|now|finally)\b\W
 _SUBJECT = re.compile(
     r"\W*$|[,;:—(]"
     r"|\s*(?:is|are) (?:the|our|her|his|their) (?:final |correct |right )?(?:answer|result|total|solution)\b"
-    r"|(?:\s+(?!is\b|was\b|divides\b|times\b)[a-z][a-z-]*){1,3}?(?:\W*$|\s+(?:are|were|is|was|remain|will|have|had|can"
+    r"|(?:\s+(?!is\b|was\b|divides\b|times\b)[a-z][a-z-]*){1,3}?(?:\W*$|\s+(?:are|were|is|was|remain|will"
+    r"|have|had|can"
     r"|need|left|each|of|per|in|on|at|for|from|to|and|with|today|now)\b)",
     re.IGNORECASE,
 )

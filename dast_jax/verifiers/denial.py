@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["CORRECTED", "DENIED", "DENIED_AFTER", "NAME_THEN", "NEGATION", "refutes", "retracts"]
+__all__ = [
+    "CORRECTED",
+    "DENIED",
+    "DENIED_AFTER",
+    "NAME_THEN",
+    "NEGATION",
+    "REFUTED_AFTER",
+    "refutes",
+    "retracts",
+]
 
 NAME_THEN = r"(?:[\s*_\"'“($]+[a-zA-Z](?:_\w)?\s*=)?"
 """Between a word and what it denies or bounds: `at least x = 5`."""
@@ -25,7 +34,7 @@ _fillers = """
     precisely equivalent correct right true final actual supposed meant think believe say claim expect choose
     pick select option options choice choices with go that it this they is are was were near nearly close
 """
-_FILLERS = "(?-i:an?)|" + "|".join(_fillers.split())
+_FILLERS = r"(?-i:an?)|\w+ly|" + "|".join(_fillers.split())
 """Words between a denial and what it denies: `not really equal to 5`, `never choose option (B)`."""
 DENIED = re.compile(
     rf"(?:\b(?:{_NEGATIVES})|n['’]t)(?:[\s*_\"'“($:]+(?:{_FILLERS})\b)*+{NAME_THEN}[\s*_\"'“($:]*$",
@@ -46,11 +55,20 @@ DENIED_AFTER = re.compile(
     rf"|(?:,[^,.]{{1,30}},\s*)?{_VERB}\s*,?\s*{_ADVERBS}(?:be\s+)?"
     rf"(?:not|n['’]t|(?:(?:an?|the|only|just|half|partly|close to|best)\s+)*(?:{_BAD}|partly|half|avoided)"
     r"|close, but|out\b(?! of)|tempting|plausible|possible|unlikely|less likely|irrelevant|too\s+\w+)\b"
-    r"|(?:isn|aren|can|wasn|doesn|don|won)['’]t\b|does not\b|do not\b|fails?\b|contradicts?\b|makes? no\b|nothing\b"
+    r"|(?:isn|aren|can|wasn|doesn|don|won)['’]t\b|does not\b|do not\b|fails?\b|contradicts?\b|makes? no\b"
+    r"|nothing\b"
     r"|the (?:opposite|negation|converse|contrary|reverse)\b)",
     re.IGNORECASE,
 )
 """What begins so denies what is before it: `(B) is wrong`, `5 apples is not it`, `(B), of course, fails`."""
+
+REFUTED_AFTER = re.compile(
+    rf"[\s*)_$\]]*(?:\(\s*(?:{_BAD}|not (?:right|correct|true|valid)\b)|[❌✗✘]|(?:is"
+    rf"|was)\s*{_ADVERBS}(?:{_BAD}|{_NOT_RIGHT})\b"
+    r"|(?:cannot|can['’]t)\s+be\b|does(?: not|n['’]t)\s+(?:work|fit)\b)",
+    re.IGNORECASE,
+)
+"""The same after a box, which most solutions have in a sentence that goes on: `\\boxed{19}, however, is not prime`."""
 
 _REFUTED = re.compile(
     r"\b(?:is|are|was|were|be)\s+(?:\w+ly\s+)?(?:wrong|incorrect|untrue|impossible|excluded|(?:ruled"
@@ -67,25 +85,40 @@ def refutes(sentence: str) -> bool:
 
 
 CORRECTED = (
-    r"\bor rather\b|,?\s+\bi mean(?:t)?\b|\bscratch that\b|\bno[,\s]+wait\b|[,.…—–-]\s*(?:wait|oops|sorry)\b"
-    rf"|,\s*no\s*,|[(\[]\s*(?:{_BAD}|changed|crossed|not (?:right|correct|true))\b|[❌✗✘]"
+    r"\bor rather\b|,?\s+\bi mean(?:t)?\b|\b(?:scratch|strike) that\b|\bno[,\s]+wait\b"
+    r"|[,;.…—–-]\s*(?:wait|oops|sorry|actually)\b|,\s*no\s*,|\([^()]{0,20}\?\)|[❌✗✘]"
+    rf"|[(\[]\s*(?:{_BAD}|changed|crossed|correct(?:ion|ed)|or\b|not (?:right|correct|true)\b)"
 )
 """A sentence that corrects itself: `5, I mean 6`, `5 (wrong)`."""
 
-_IT = r"(?:(?:this|that|it|which|(?:the|my|this|that)\s+(?:last\s+|final\s+|above\s+)?(?:answer|result|choice))\s+)"
+_START = r"(?:^|[.!?…\n—–>)]|\s-)[\s.!?*_>\"'(❌✗—–-]*(?:(?:but|so|and|oh|ah|however|though|well)\b,?\s*)*"
 _RETRACTED = re.compile(
-    r"(?:^|[.!?…\n—–>)]|\s-)[\s.!?*_>\"'(❌✗—–-]*(?:(?:but|so|and|oh|ah|however|though|well)\b,?\s*)*(?:"
-    r"wait\b(?!\s+times?)|hmm+\b|oops\b|hold on\b|scratch that|(?:i['’]m\s+)?sorry\b|correction\b|(?:edit|update)\s*[:：]"
-    r"|just kidding|nope\b|no\s*[,:.!—–-]|no wait|actually\b|on (?:second thought|reflection|closer)"
-    r"|i (?:was wrong|meant\b|mis\w+|take (?:that|it) back|(?:have |['’]ve )?made an? (?:\w+ )?(?:mistake|error)|need to (?:redo|correct|fix))"
+    rf"{_START}(?:wait\b(?!\s+times?)|hmm+\b|oops\b|hold on\b|(?:scratch|strike) that"
+    rf"|(?:i['’]m\s+)?sorry\b|nope\b"
+    r"|(?:correction|corrected|revised|updated)\b|(?:edit|update)\s*[:：]|just kidding|no\s*[,:.!—–-]"
+    r"|no wait|actually\b"
+    r"|(?:on|after|upon)\s+(?:second|further|closer|more|re\w+|review)|my apolog|not (?:quite|really"
+    r"|exactly|so)\b"
+    r"|let(?:['’]s| me| us)\s+(?:re\w+|double)"
+    r"|i (?:was wrong|meant\b|mis\w+|take (?:that|it) back|changed? my|apologi|(?:have "
+    r"|['’]ve )?made an? (?:\w+ )?(?:mistake|error)"
+    r"|need to (?:re\w+|correct|fix))"
     r"|or\s+(?:is|are|maybe|perhaps|rather|possibly|\(?[a-z]\)?(?=\W|$)|\$?-?\d)"
-    r"|等等|等一下|不对|更正|修正|抱歉|其实|我?(?:算|看|写|弄|搞)错|应该?[是为])",
+    r"|(?:it|this|that)(?:['’]s| is) (?:actually|really)\b|(?:it|this|that|the answer) (?:should"
+    r"|ought to) (?:have been|be)\b"
+    r"|(?:my|the (?:above|previous|reasoning))\b[^.!?\n]{0,40}\b(?:wrong|flawed|incorrect|mistaken?"
+    r"|errors?)\b"
+    r"|there (?:is|was) an? (?:error|mistake)\b"
+    r")|\bi mean(?:t)?\b"
+    rf"|{_START}(?:等等|等一下|不对|更正|修正|抱歉|其实|我?(?:算|看|写|弄|搞)错|应该?[是为])",
     re.IGNORECASE,
 )
+_IT = r"(?:(?:this|that|it|which|(?:the|my|this|that)\s+(?:last\s+|final\s+|above\s+)?(?:answer|result|choice))\s+)"
 _TAKEN_BACK = re.compile(
-    rf"(?:^|[.!?…\n—–>)]|\s-)[\s.!?*_>\"'(—–-]*(?:(?:but|so|and|however|though)\b,?\s*)*{_IT}"
-    r"(?:(?:is|was|seems|looks|must be)\s+(?:\w+ly\s+|also\s+)?(?:not\s+(?:right|correct|true|it|possible|the answer)\b|wrong|incorrect|false|untrue|impossible|an? (?:mistake|error))"
-    r"|(?:is|was)n['’]t\s+(?:right|correct|true|it|possible)|(?:cannot|can['’]t|can not|couldn['’]t)\s+be\b"
+    rf"{_START}{_IT}"
+    r"(?:(?:is|was|seems|looks|must be)\s+(?:\w+ly\s+|also\s+)?"
+    r"(?:not\s+(?:right|correct|true|it|the answer)\b|wrong|incorrect|false|untrue|an? (?:mistake|error))"
+    r"|(?:is|was)n['’]t\s+(?:right|correct|true|it)|(?:cannot|can['’]t|can not|couldn['’]t)\s+be\b"
     r"|(?:does not|doesn['’]t)\s+(?:work|fit|match|make sense|look right|seem right|satisfy))",
     re.IGNORECASE,
 )

@@ -130,7 +130,8 @@ _RELATION = re.compile(
 )
 _NAME = re.compile(
     r"\\?[A-Za-z](?:_\{?\w+\}?)?'?|[A-Z]{2,4}|\\?[A-Za-z]+|(?:\\text|\\mathrm|\\operatorname)\s*\{[^{}]*\}"
-    r"|(?:m\s*)?\\(?:angle|triangle|overline|widehat|vec|mathbf|bar|hat|boldsymbol)\s*(?:\{\s*)?\\?[A-Za-z]{1,4}(?:\s*\})?"
+    r"|(?:m\s*)?\\(?:angle|triangle|overline|widehat|vec|mathbf|bar|hat"
+    r"|boldsymbol)\s*(?:\{\s*)?\\?[A-Za-z]{1,4}(?:\s*\})?"
     r"|\|[A-Z]{2,3}\|"
 )
 _PRODUCT = re.compile(r"[a-z]{2}")
@@ -204,7 +205,8 @@ def without_unit(reference: str, answer: str) -> str:
 # --- what is certainly different though a parser may not see it -----------------------------------------
 
 _DENIAL = re.compile(
-    r"\b(?:not|never|neither|nor|none|cannot|without|except|unlike|exceed(?:s|ing)?|above|below|over|under|between)\b"
+    r"\b(?:not|never|neither|nor|none|cannot|without|except|unlike|exceed(?:s|ing)?|above|below|over"
+    r"|under|between)\b"
     r"|n['’]t\b",
     re.IGNORECASE,
 )

@@ -8,6 +8,7 @@ from itertools import pairwise
 from dast_jax.verifiers.denial import DENIED, DENIED_AFTER, refutes
 from dast_jax.verifiers.equivalence import Comparison, Tolerance, compare_math, split_parts
 from dast_jax.verifiers.extract import Extraction
+from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.marks import marks, only_empty_boxes
 from dast_jax.verifiers.normalize import NUMBER, clean
 from dast_jax.verifiers.options import VerifierOptions
@@ -41,7 +42,8 @@ def extract_list(text: str, options: VerifierOptions) -> Extraction:
             return Extraction(mark.rest, mark.found)
         line = mark.rest.lstrip(" \t\r\n:*=").partition("\n")[0]
         if (answer := _list_in(line) or _single(line)) is not None:
-            return Extraction(answer, mark.found)
+            other = _list_in(line, last=True) != _list_in(line) and ". " in line
+            return Extraction(None if other else answer, mark.found)
         if _GROUP.search(line):
             return Extraction(None, "nothing")
     bare = text.strip()
@@ -50,7 +52,7 @@ def extract_list(text: str, options: VerifierOptions) -> Extraction:
     if bare and not is_prose(bare) and "\n" not in bare:
         return Extraction(bare, "bare answer")
     for line in reversed(bare.split("\n")):
-        if _CALL.search(line):
+        if _CALL.search(line) or looks_like_code(line):
             break
         if _GROUP.search(line) or _RUN.search(line):
             answer = (
@@ -89,7 +91,8 @@ def _list_in(text: str, *, last: bool = False) -> str | None:
 _CALL = re.compile(r"\w\.\w+\(")
 """`x.sort()` makes another list of what is before it."""
 _ENDS = re.compile(
-    r"[\s*_\"'`$)]*(?:$|\.(?!\w)|[,;](?!\s*(?:but|then)\b)|[:!?(]|(?:is|are) the (?:correct |final |right )?(?:answer|list|result)\b"
+    r"[\s*_\"'`$)]*(?:$|\.(?!\w)|;(?!\s*then\b)|[:!?(]|,(?=\s*(?:$|[^\w\s]|(?:not|because|since|as|which"
+    r"|so|where|and|i\.e|that|or|in)\b))|(?:is|are) the (?:correct |final |right )?(?:answer|list|result)\b"
     r"|(?:because|since|as|which|and not|not)\b"
     r"|in (?:that|this|increasing|decreasing|ascending|descending|alphabetical|sorted|the) )"
 )

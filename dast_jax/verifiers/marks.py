@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dast_jax.verifiers.denial import retracts
+from dast_jax.verifiers.denial import DENIED, REFUTED_AFTER, retracts
 from dast_jax.verifiers.sentences import STOP
 from dast_jax.verifiers.stance import states
 
@@ -47,14 +47,19 @@ class Mark(NamedTuple):
 
         With `of_no`, the answer may be "no", which a later `This is wrong` confirms.
         """
-        rest, after = self.rest[:_SENTENCE], self.after
-        if not self.enclosed:
-            rest = rest.lstrip(" \t\r\n:*=")
-            if not self.before and rest.isalnum():
-                return True
-            if (end := _SENTENCE_END.search(rest, 1)) is not None:
-                rest, after = rest[: end.end()], self.rest.lstrip(" \t\r\n:*=")[end.end() - 1 :]
+        rest, after = self.split()
+        if not (self.enclosed or self.before or after) and rest.isalnum():
+            return True
         return states(self.before, rest) and not retracts(after, of_no=of_no)
+
+    def split(self) -> tuple[str, str]:
+        """Return the content of a box or tag, or else the first sentence after the mark; and what follows it."""
+        if self.enclosed:
+            return self.rest[:_SENTENCE], self.after
+        rest = self.rest.lstrip(" \t\r\n:*=")
+        if (end := _SENTENCE_END.search(rest, 1, _SENTENCE)) is None:
+            return rest[:_SENTENCE], ""
+        return rest[: end.end()], rest[end.start() :]
 
 
 _BOXED = re.compile(r"\\f?boxed\s*\{")
@@ -65,10 +70,10 @@ _IS = r"(?:is|are|was|would be|will be|must be|should be|comes? to|equals)\b(?:\
 _OTHER_LANGUAGES = (
     r"\b(?:réponse|respuesta|risposta|Antwort|Lösung|resposta)\b(?:\s+(?:finale?|final))?\s*(?:est|es|è"
     r"|ist|lautet|é|:)"
-    r"|(?:正确)?(?:答案|答|选项)\s*】?\s*(?:应该)?(?:[:：]|是|为|(?<=】))|(?:(?<![一-龥])|(?<=[故应以此题当案我们上该需须可则即而是])"
-    r"(?<!不[应该可是须需])(?<!不可以)(?<!不应[该当])(?<![他她]们))选(?:择)?\s*[:：]?\s*(?=[(（]?[A-Za-z])"
+    r"|(?:正确)?(?:答案|答|选项)\s*】?\s*(?:应该)?(?:[:：]|是|为|(?<=】))|(?:(?<![一-龥])|(?<=[故应以此题当案我们上该需须可能则即而是])"
+    r"(?<!不[应该可是须需能])(?<!不可以)(?<!不应[该当])(?<![他她]们))选(?:择)?\s*[:：]?\s*(?=[(（]?[A-Za-z])"
 )
-_ASIDE = r"(?:\s*\([^()\n]{0,80}\)|,\s[^,.\n]{1,40},)?"
+_ASIDE = r"(?:\s*\((?!\s*[A-Za-z]\s*\))[^()\n]{0,80}\)|,\s[^,.\n]{1,40},)?"
 _OF = r"(?:\s+(?:to|for|of|in)\s[^.\n]{0,80}?)?"
 _ANSWER = (
     rf"\b(?:NOUNS)\b{_OF}{_ASIDE}(?:\s*\*\*)?\s*(?:{_IS}|[:：])"
@@ -105,7 +110,8 @@ def marks(text: str, *, choices: bool = False, comments: bool = False) -> Iterat
     comments on an answer.
     """
     if "{" in text and (boxed := next(_boxed(text), None)) is not None:
-        yield Mark("boxed", boxed[0], True, after=text[boxed[1] + 1 :])
+        inner, start, end = boxed
+        yield Mark("boxed", inner, True, _denial(text, start, end + 1), text[end + 1 :])
     if "</" in text and (tagged := _last_tag(text)) is not None:
         yield Mark("answer tag", tagged[0], True, after=tagged[1])
     if "{" in text and "nswer" in text and (pairs := _JSON.findall(text)):
@@ -189,23 +195,31 @@ def only_empty_boxes(text: str) -> bool:
 
 def last_boxed(text: str) -> str | None:
     """Return what the last non-empty `\\boxed{…}` with matched braces holds, None without one."""
-    return next(_boxed(text), (None, 0))[0]
+    return next((inner for inner, *_ in _boxed(text)), None)
 
 
 def all_boxed(text: str) -> list[str]:
     """Return what the last boxes hold, in order, each content once."""
-    return list(dict.fromkeys(inner for inner, _ in reversed(list(_boxed(text)))))
+    return list(dict.fromkeys(inner for inner, *_ in reversed(list(_boxed(text)))))
 
 
-def _boxed(text: str) -> Iterator[tuple[str, int]]:
-    """Yield what the non-empty `\\boxed{…}` with matched braces hold, and where they close, from the last."""
+def _denial(text: str, start: int, end: int) -> str:
+    """Return what denies the box at start:end, "not " where the words after it do, "" where nothing does."""
+    if REFUTED_AFTER.match(text[end : end + _SENTENCE]):
+        return "not "
+    denied = DENIED.search(text[max(0, start - _SENTENCE) : start])
+    return denied[0] if denied else ""
+
+
+def _boxed(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield what the non-empty `\\boxed{…}` with matched braces hold, and where they are, from the last."""
     if "boxed" not in text:
         return
-    starts = [m.end() for m in _BOXED.finditer(text)]
-    for start in reversed(starts[-_BOXES_TRIED:]):
+    starts = [m.span() for m in _BOXED.finditer(text)]
+    for opening, start in reversed(starts[-_BOXES_TRIED:]):
         close = closing_brace(text, start)
         if close is not None and (inner := text[start:close].strip()):
-            yield inner, close
+            yield inner, opening, close
 
 
 def closing_brace(text: str, start: int) -> int | None:

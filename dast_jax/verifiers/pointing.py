@@ -54,7 +54,8 @@ _VALUE = _COPULAS | frozenset(_having.split()) | _CONNECTIVES
 _CHOOSING = frozenset(_choosing.split())
 _BY_SOMEBODY = frozenset("choose pick select mark answer go-with".split())
 _BY_US = re.compile(
-    r"(?:^|[^\w\s]|\b(?:i|we)(?:\s+(?:would|will|must|should|can|have to|finally|therefore))?|\b(?:i|we)['’](?:d|ll)"
+    r"(?:^|[^\w\s]|\b(?:i|we)(?:\s+(?:would|will|must|should|can|have to|finally|therefore))?|\b(?:i"
+    r"|we)['’](?:d|ll)"
     r"|\b(?:so|and|then|therefore|thus|hence|must|should|us))[\s*]*(?:go\s*)?$",
     re.IGNORECASE,
 )
@@ -70,10 +71,11 @@ _PREDICATE_END = r"(?=[\s*_\"'”’)$\]}]*(?:$|[.;:!)—–]|,(?!\s*but\b)|(?:b
 ENDS_PREDICATE = re.compile(_PREDICATE_END, re.IGNORECASE)
 """What may follow `is correct`; `is correct in part` and `is true, but …` say something else."""
 AFFIRMED = re.compile(
-    r"[\s*_\"'”’)$\]}]*(?:$|\.(?![a-zA-Z]\b)|[,;:!)\]—–|/&]|-\s|\("
+    r"[\s*_\"'”’)$\]}]*(?:$|[✅✓✔☑]|\.(?![a-zA-Z]\b)|[,;:!)\]—–|/&]|-\s|\("
     r"|(?:because|since|as|for|and|or|nor|but|which|that|not|here)\b"
     r"|(?:is|are|must be|would be|seems?|looks?|appears?|has to be)(?: to be)?"
-    r"(?:\s+(?:also|indeed|clearly|therefore|definitely|certainly|obviously|most|likely|probably|both|the|only|our"
+    r"(?:\s+(?:also|indeed|clearly|therefore|definitely|certainly|obviously|most|likely|probably|both|the"
+    r"|only|our"
     r"|my|one|option|choice|answer))*\s+"
     r"(?:correct|right|best|true|valid|answer|option|choice|suitable|appropriate|accurate|likely|it)\b"
     rf"(?:\s+(?:answer|option|choice|one|statement))?{_PREDICATE_END})",

@@ -36,9 +36,10 @@ _WITH_OTHERS = re.compile(
     r"|\b(?:said|thought|believed|claimed|supposed|assumed) to be\b"
     r"|\b(?:would|should) have been\b|\banswers?\s+(?:can|could|should)\b|\b(?:in|for) (?:some|certain"
     r"|most) cases\b|\bat a guess\b"
-    r"|\b(?:and|or) something else\b|\baccording to (?!(?:the|this|these|our|what|my|its)\b)|\bno way (?:that|the|it)\b"
+    r"|\b(?:and|or) something else\b|\baccording to (?!(?:the|this|these|our|what|my|its)\b)"
+    r"|\bno (?:way (?:that|the|it)|idea|clue)\b"
     r"|\b(?:it is|it['’]s|is) (?:false|wrong|untrue) (?:that|to)\b|\bor\s+(?:something|else|another"
-    r"|maybe|not)\b"
+    r"|maybe|not|both|neither|none|others?)\b"
     r"|\b(?:which|that|this|it|but) is (?:wrong|incorrect|false|untrue)\b"
     r"|\bbut (?:it|this|that) (?:(?:is not|isn['’]t)[.!]?\s*$|would\b)|\bwhen\b.{0,60}\bwhen\b|\bright\s*\?"
     r"|\bonly (?:if|when|for|in|on|once|under|with)\b|\bwith probability\b"
@@ -51,7 +52,7 @@ _HINTS = (
     "one ", "you",
     " to be", "been", "cases", "guess", "way", "wrong", "false", " or ", "impossible", "hard", "is incorrect",
     "when", "few", "answer can", "answer should", "untrue", "according", "only", "probability", "rather", "mean",
-    "scratch", "wait", "oops", "sorry", " no", "(", "[", "❌", "✗", "✘",
+    "scratch", "wait", "oops", "sorry", " no", "(", "[", "actually", "❌", "✗", "✘",
 )  # fmt: skip
 _WOULD = re.compile(r"\bwould\b.*\b(?:were|had|without|only|but)\b|\b(?:were|had|without)\b.*\bwould\b")
 REASON = re.compile(
@@ -69,18 +70,20 @@ _TURN = re.compile(r"[,;:—–(]|\b(?:but|so|then|hence|thus|therefore)\b")
 _OTHER = (
     r"wrong|incorrect|false|tempting|possible|plausible|first|previous|initial|old|original|alternative"
     r"|worst|common|his|her|your|their|student['’]?s?|least\s+(?:likely|plausible)|rejected|example|sample"
-    r"|candidate|suggested|alleged|distractor|(?:second|next) best"
+    r"|candidate|suggested|alleged|popular|majority|distractor|(?:second|next) best"
 )
 _NOT_THE = re.compile(
     rf"\b(?:{_OTHER}"
     r"|(?<!question)(?<!problem)(?<!exercise)['’]s|(?:opposite|contrary|reverse|negation|inverse|alternative"
     r"|half|double|twice|square)(?: (?:of|to)(?: the)?)?)\s+$"
+    r"|\b(?:last|previous) (?:year|time|week|month)\b|^\W*for\s+\$?[a-z]\s*(?:[<>≤≥≠]|\\[gln]e)"
 )
 _ANOTHER = re.compile(
     rf"(?:\b(?:{_OTHER}|runner-up|input|given|starting|unsorted|guess)"
     r"(?:\s+(?:lists?|arrays?|sequences?|tuples?|sets?|order|options?|choices?|ones?|guess))?\s*"
     r"|\bbefore(?:\s+\w+)?\s*)(?:is|was|are|were|:|=)[\s:*$\"'(\[]*$"
     r"|^\W*(?:now|next|first)(?:\s+(?:is|for|to|comes?|the|options?|choices?|we|have|try))*[\s:*$\"'(\[]*$"
+    r"|\b(?:used|ought|supposed|seems?|appears?|looks?) (?:to be|like)[\s:*$\"'(\[]*$"
     r"|(?:\be\.?g\.?|\bfor (?:example|instance)|\bsuch as|\blike)[\s:,*$\"'(\[]*$",
     re.IGNORECASE,
 )
@@ -96,9 +99,12 @@ def names_another(before: str) -> bool:
 
 _SAYING = re.compile(
     r"(?:\b(?P<own>i|we|i['’]d|i['’]ll|we['’]d|let['’]s)\s+(?:\w+\s+){0,2}?)?"
-    r"\b(?:says?|said|thinks?|thought|believes?|believed|claim(?:s|ed)?|argue[sd]?|guess(?:es|ed)?|suppose[sd]?"
-    r"|insist(?:s|ed)?|repl(?:y|ies|ied)|answer(?:s|ed)|told(?:\s+\w+)?|ask(?:s|ed)|expect(?:s|ed)?|predict(?:s|ed)?)\b,?"
-    r"(?:[\s:\"'“*]+(?:that|the|my|it|this|is|was|claim|statement|correct|right|best|final|whether)\b)*[\s:\"'“*]*$"
+    r"\b(?:says?|said|thinks?|thought|believes?|believed|claim(?:s|ed)?|argue[sd]?|guess(?:es|ed)?"
+    r"|suppose[sd]?"
+    r"|insist(?:s|ed)?|repl(?:y|ies|ied)|answer(?:s|ed)|told(?:\s+\w+)?|ask(?:s|ed)|expect(?:s|ed)?"
+    r"|predict(?:s|ed)?)\b,?"
+    r"(?:[\s:\"'“*]+(?:that|the|my|it|this|is|was|claim|statement|correct|right|best|final"
+    r"|whether)\b)*[\s:\"'“*]*$"
 )
 
 
@@ -110,7 +116,7 @@ def attributed(before: str) -> bool:
 
 _CHINESE = re.compile(
     "如果|假如|假设|假定|若|可能|也许|或许|大概|似乎|猜|不确定|未必|难道|(?<!,)(?<!,而)不是|不选|不…|并非|不对|不正确|错误"
-    "|有人说|据说|曾|原以为|一开始|改为|还是|除了|吗|大于|小于|超过|不足|至少|至多"
+    "|有人说|据说|曾|原以为|一开始|改为|还是|错了|也可|也对|除了|吗|大于|小于|超过|不足|至少|至多"
 )
 """The same in Chinese: supposed, doubted, denied, asked, bounded."""
 

@@ -16,10 +16,10 @@ from dast_jax.verifiers.extract import Extraction
 from dast_jax.verifiers.marks import Mark, is_comment, marks, only_empty_boxes
 from dast_jax.verifiers.normalize import clean, text_key
 from dast_jax.verifiers.options import VerifierOptions
-from dast_jax.verifiers.pointing import ENDS_PREDICATE, introduces_value
+from dast_jax.verifiers.pointing import AFFIRMED, ENDS_PREDICATE, introduces_value
 from dast_jax.verifiers.prose import without_bold
 from dast_jax.verifiers.sentences import first_sentence, sentences, with_words
-from dast_jax.verifiers.stance import attributed, states
+from dast_jax.verifiers.stance import REASON, attributed, states
 
 __all__ = [
     "compare_bool",
@@ -55,11 +55,15 @@ _TRUTH = re.compile(
 )
 """`no` before another word is a determiner: `no more than 5`, `no evidence`, `no. 5`."""
 
-_OPENER = r"[\s*\"'_($]*(?:(?:so|thus|hence|therefore|and|but|well|wait|actually|oh|hmm)\b,?\s*)*"
+_OPENER = r"[\s*\"'_(\[$]*(?:(?:so|thus|hence|therefore|and|but|well|wait|actually|oh|hmm)\b,?\s*)*"
 _CLOSER = (
-    r"(?=[\s*\"'_)$]*(?:[,;:!—–]|\.(?!\s?\d)|-\s|$|because\b|since\b|(?:it|he|she|they|we|this|that|the)\b))"
+    r"(?=[\s*\"'_)\]$]*(?:[,;:!—–]|\.(?!\s?\d)|-\s|$|because\b|since\b|(?:it|he|she|they|we|this|that"
+    r"|the)\b))"
+    r"(?![\s,\"'”]*(?:mostly|usually|generally|in (?:theory|part|principle|general)|partly|technically"
+    r"|to some extent|almost)\b)"
     r"(?![\s,\"'”]*(?:\w+\s+)?(?:said|says|replied|answered|thinks|thought)\b)"
 )
+_CLOSED = re.compile(_CLOSER + r"|[\s*\"'_)]*(?:/|\b(?:and|or|but|nor|in|for|at|when|not)\b)", re.IGNORECASE)
 _INTERJECTION = re.compile(rf"{_OPENER}(yes|no|true|false){_CLOSER}", re.IGNORECASE)
 _CLOSING = re.compile(
     r"(?:\bso|\bthus|\bhence|\btherefore|\b[iI] (?:would )?say|\bwait|\bactually|\brather|\bsorry"
@@ -74,7 +78,8 @@ _CLAIM = re.compile(
     re.IGNORECASE,
 )
 _OPEN_CLAIM = re.compile(
-    r"\b(?:few|little|only|if|whether|unless|could|might|may|would|converse|opposite|negation|reverse|inverse|first|second"
+    r"\b(?:few|little|only|if|whether|unless|could|might|may|would|one|some|which|converse|opposite"
+    r"|negation|reverse|inverse|first|second"
     r"|parts?|used to)\b"
 )
 """Before "is true" such a word makes a claim that no rule here decides: `if it is true`, `the converse is true`."""
@@ -108,9 +113,12 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
     parts = sentences(tail)
     if len(parts) == 1 and (plainly := _PLAINLY.fullmatch(parts[0])) is not None:
         return Extraction(names[_truth(plainly[2]) ^ bool(plainly[1])], "is true or false")
-    if only_empty_boxes(tail) or (parts and not states("", parts[-1], marked=False)):
-        return Extraction(None, "nothing")
     opening = _INTERJECTION.match(start) if states("", first_sentence(start)[0], marked=False) else None
+    confirms = opening is not None and not _truth(opening[1]) and _REFUTES.match(parts[-1]) is not None
+    if only_empty_boxes(tail) or (parts and not confirms and not states("", parts[-1], marked=False)):
+        return Extraction(None, "nothing")
+    if any(_is_split(part) for part in parts):
+        return Extraction(_name([True, False], names), "both")
     said = [m for part in parts if (m := _says(part)) is not None]
     if opening and retracts(first_sentence(tail.lstrip())[1], of_no=not _truth(opening[1])):
         return Extraction(None, "nothing")
@@ -151,6 +159,22 @@ def _bare(text: str, names: tuple[str, str]) -> Extraction | None:
     return None if answer is None else Extraction(answer, "bare answer")
 
 
+_OTHERWISE = re.compile(rf"[,;:—–]\s*(?:(?:and|but|or)\s+)?(yes|no|true|false){_CLOSER}", re.IGNORECASE)
+
+
+def _is_split(sentence: str) -> bool:
+    """Return whether a sentence opens or closes with one word and holds the other: `Yes: 40 %, no: 60 %`."""
+    reason = REASON.search(sentence.lower(), 1)
+    sentence = sentence if reason is None else sentence[: reason.start()]
+    said, other = _INTERJECTION.match(sentence), _OTHERWISE.search(sentence)
+    return said is not None and other is not None and _truth(said[1]) != _truth(other[1])
+
+
+_REFUTES = re.compile(
+    r"\W*(?:it|this|that|the (?:statement|claim|sentence))\s+is\s+(?:not\s+true|false|wrong|incorrect"
+    r"|untrue)\b",
+    re.I,
+)
 _PLAINLY = re.compile(
     r"\W*(?:(?:so|thus|hence|therefore),?\s+)?(?:it|this|that|the (?:statement|claim|sentence))\s+is\s+"
     r"(not\s+)?(true|false)\W*(?<!\?)",
@@ -173,11 +197,14 @@ def _says_both(text: str) -> bool:
 
 
 _BARE = re.compile(
-    r"(?:\W|(?:so|thus|hence|therefore|then|it|its|this|that|which|is|are|was|the|statement|claim|sentence|answer"
-    r"|definitely|clearly|certainly|surely|indeed|and|or|final|conclusion|result|i|we|think|believe)(?!\w)|['’]s\b)*",
+    r"(?:\W|(?:so|thus|hence|therefore|then|it|its|this|that|which|is|are|was|the|statement|claim"
+    r"|sentence|answer"
+    r"|definitely|clearly|certainly|surely|indeed|and|or|final|conclusion|result|i|we|think"
+    r"|believe)(?!\w)|['’]s\b)*",
     re.IGNORECASE,
 )
 """A line with such a word and next to no others: `So it is true`; not `They said no`, `It's not a yes`."""
+
 
 def _says(sentence: str) -> re.Match[str] | None:
     """Return the `yes` that opens a sentence, or closes it after `so`, `therefore` or a colon."""
@@ -193,6 +220,8 @@ def _in_span(span: str, names: tuple[str, str]) -> str | None:
     opening = _INTERJECTION.match(span)
     if opening is not None and not _says_both(span):
         return names[_truth(opening[1])]
+    if any(_CLOSED.match(span, match.end()) is None for match in _TRUTH.finditer(span)):
+        return None  # `true to life`
     return _name(_truths(span), names)
 
 
@@ -238,7 +267,20 @@ _KNOWN = {"yes": True, "no": False, "True": True, "False": False}
 # --- label --------------------------------------------------------------------------------------------
 
 _JOINED = re.compile(r"(?:\b(?:or|and|but|nor)|/)\W*$", re.IGNORECASE)
-_WOULD = re.compile(r"\bwould\s*$", re.IGNORECASE)
+_OBJECT = re.compile(
+    r"[\s*]*(?:$|[.,;:!)]|(?:it|this|that|each other|(?:the|its|this|that)\s+(?:hypothesis|claim"
+    r"|statement|conclusion|sentence"
+    r"|second|other|text))\b|(?:by|in|with|or|nor|and)\b)",
+    re.IGNORECASE,
+)
+"""What the premise entails or contradicts: the hypothesis, not `a weaker claim`."""
+_LABEL_END = re.compile(rf"{AFFIRMED.pattern}|\s+(?:relation|label|with|in|to|here|about)", re.IGNORECASE)
+_SUBJECT = re.compile(
+    r"(?:^\W*|\b(?:it|this|that|which|they|hypothesis|claim|statement|conclusion|sentence|premise|text"
+    r"|passage|context"
+    r"|and|or|nor|not|is|are|was|be|been|also|always|(?!only)\w+ly))\s*$",
+    re.IGNORECASE,
+)
 _VERBS = ("entails", "entailed", "entail", "contradicts", "contradicted", "contradict", "contradictory")
 _INFLECTED = {
     "entailment": r"entail(?:ment|s|ed)?",
@@ -286,14 +328,23 @@ def _labels_in(text: str, labels: Sequence[str]) -> str | None:
         for match in re.finditer(rf"(?<![\w-])(?:{pattern})(?![\w-])", text, re.IGNORECASE):
             before, after = text[max(0, match.start() - 40) : match.start()], text[match.end() :]
             is_verb = match[0].casefold() in _VERBS  # `the premise entails it`
-            if (
-                ((is_verb and not _WOULD.search(before)) or introduces_value(before) or _JOINED.search(before))
-                and not DENIED.search(before)
-                and not DENIED_AFTER.match(after)
-            ):
+            if is_verb:
+                pointed = _relates(before, match[0].casefold(), after)
+            else:
+                pointed = _LABEL_END.match(after) is not None and (
+                    introduces_value(before) or _JOINED.search(before) is not None
+                )
+            if pointed and not DENIED.search(before) and not DENIED_AFTER.match(after):
                 found.append(label)
                 break
     return " or ".join(found) if found else None
+
+
+def _relates(before: str, verb: str, after: str) -> bool:
+    """Return whether a verb says how premise and hypothesis relate: `the premise entails it`."""
+    if verb.startswith("contra"):  # either contradicts the other
+        after = after.replace("premise", "hypothesis")
+    return _SUBJECT.search(before) is not None and _OBJECT.match(after) is not None
 
 
 def compare_label(reference: str, answer: str, options: VerifierOptions) -> Comparison:
