@@ -18,8 +18,7 @@ from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.normalize import clean, parse_number
 from dast_jax.verifiers.pointing import introduces_value, turns
 from dast_jax.verifiers.prose import PROSE_NUMBER, is_prose, without_bold
-from dast_jax.verifiers.sentences import STOP, with_words
-from dast_jax.verifiers.stance import attributed
+from dast_jax.verifiers.sentences import STOP
 
 __all__ = ["answer_of_clause", "closing_display", "only_candidate", "sentence_end"]
 

@@ -48,7 +48,10 @@ _BAD = (
 )
 _VERB = r"(?:is|are|was|were|seems?|looks?|would be|must be|can|could|should|must)"
 _ADVERBS = r"(?:all\s+|also\s+|both\s+|clearly\s+|certainly\s+|of course,?\s+)*"
-_NOT_RIGHT = r"(?:not|n['’]t)\s+(?:it|possible|valid|true|right|correct|(?:the|an?)\s+(?:\w+\s+)?(?:answer|solution|option))"
+_NOT_RIGHT = (
+    r"(?:not|n['’]t)\s+(?:it|possible|valid|true|right|correct"
+    r"|(?:the|an?)\s+(?:\w+\s+)?(?:answer|solution|option))"
+)
 DENIED_AFTER = re.compile(
     rf"[\s*)\"'_$\]]*(?:\(\s*(?:{_BAD}|not (?:right|correct|true|valid)\b)|[❌✗✘]"
     rf"|[a-zA-Z]+\s+(?:is|are|was|were)\s*(?:{_BAD}|{_NOT_RIGHT})\b"
@@ -68,7 +71,7 @@ REFUTED_AFTER = re.compile(
     r"|(?:cannot|can['’]t)\s+be\b|does(?: not|n['’]t)\s+(?:work|fit)\b)",
     re.IGNORECASE,
 )
-"""The same after a box, which most solutions have in a sentence that goes on: `\\boxed{19}, however, is not prime`."""
+"""The same after a box, whose sentence may go on: `\\boxed{19}, however, is not prime`."""
 
 _REFUTED = re.compile(
     r"\b(?:is|are|was|were|be)\s+(?:\w+ly\s+)?(?:wrong|incorrect|untrue|impossible|excluded|(?:ruled"
@@ -113,12 +116,15 @@ _RETRACTED = re.compile(
     rf"|{_START}(?:等等|等一下|不对|更正|修正|抱歉|其实|我?(?:算|看|写|弄|搞)错|应该?[是为])",
     re.IGNORECASE,
 )
-_IT = r"(?:(?:this|that|it|which|(?:the|my|this|that)\s+(?:last\s+|final\s+|above\s+)?(?:answer|result|choice))\s+)"
+_IT = (
+    r"(?:(?:this|that|it|which|(?:the|my|this|that)\s+(?:last\s+|final\s+|above\s+)?(?:answer|result|choice))"
+    r"\s+)"
+)
 _TAKEN_BACK = re.compile(
     rf"{_START}{_IT}"
     r"(?:(?:is|was|seems|looks|must be)\s+(?:\w+ly\s+|also\s+)?"
     r"(?:not\s+(?:right|correct|true|it|the answer)\b|wrong|incorrect|false|untrue|an? (?:mistake|error))"
-    r"|(?:is|was)n['’]t\s+(?:right|correct|true|it)|(?:cannot|can['’]t|can not|couldn['’]t)\s+be\b"
+    r"|(?:is|was)n['’]t\s+(?:right|correct|true|it)|(?:cannot|can['’]t|can not|couldn['’]t)\s+be(?:\s+(?:right|correct|true|it|so|the)\b|[.!\s]*$)"
     r"|(?:does not|doesn['’]t)\s+(?:work|fit|match|make sense|look right|seem right|satisfy))",
     re.IGNORECASE,
 )

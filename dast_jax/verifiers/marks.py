@@ -53,7 +53,7 @@ class Mark(NamedTuple):
         return states(self.before, rest) and not retracts(after, of_no=of_no)
 
     def split(self) -> tuple[str, str]:
-        """Return the content of a box or tag, or else the first sentence after the mark; and what follows it."""
+        """Return the content of a box or tag, else the first sentence after the mark; and what follows."""
         if self.enclosed:
             return self.rest[:_SENTENCE], self.after
         rest = self.rest.lstrip(" \t\r\n:*=")

@@ -52,7 +52,7 @@ _COPULAS = frozenset(_copulas.split())
 _CONNECTIVES = frozenset(_connectives.split())
 _VALUE = _COPULAS | frozenset(_having.split()) | _CONNECTIVES
 _CHOOSING = frozenset(_choosing.split())
-_BY_SOMEBODY = frozenset("choose pick select mark answer go-with".split())
+_BY_SOMEBODY = frozenset(["choose", "pick", "select", "mark", "answer", "go-with"])
 _BY_US = re.compile(
     r"(?:^|[^\w\s]|\b(?:i|we)(?:\s+(?:would|will|must|should|can|have to|finally|therefore))?|\b(?:i"
     r"|we)['’](?:d|ll)"

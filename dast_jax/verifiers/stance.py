@@ -51,8 +51,8 @@ _HINTS = (
     "not", "n't", "n’t", "let", "cannot", "some", "many", "most", "people", "students", "others",
     "one ", "you",
     " to be", "been", "cases", "guess", "way", "wrong", "false", " or ", "impossible", "hard", "is incorrect",
-    "when", "few", "answer can", "answer should", "untrue", "according", "only", "probability", "rather", "mean",
-    "scratch", "wait", "oops", "sorry", " no", "(", "[", "actually", "❌", "✗", "✘",
+    "when", "few", "answer can", "answer should", "untrue", "according", "only", "probability", "rather",
+    "mean", "scratch", "wait", "oops", "sorry", " no", "(", "[", "actually", "❌", "✗", "✘",
 )  # fmt: skip
 _WOULD = re.compile(r"\bwould\b.*\b(?:were|had|without|only|but)\b|\b(?:were|had|without)\b.*\bwould\b")
 REASON = re.compile(

@@ -82,7 +82,7 @@ _OPEN_CLAIM = re.compile(
     r"|negation|reverse|inverse|first|second"
     r"|parts?|used to)\b"
 )
-"""Before "is true" such a word makes a claim that no rule here decides: `if it is true`, `the converse is true`."""
+"""Before "is true" such a word makes a claim that no rule decides: `if it is true`, `the converse is true`."""
 
 
 def extract_yes_no(text: str, options: VerifierOptions) -> Extraction:
@@ -133,7 +133,7 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
 
 
 def _claimed(text: str, names: tuple[str, str]) -> Extraction | None:
-    """Return what the last "is (not) true" says, which is nothing where the sentence is about something else."""
+    """Return what the last "is (not) true" says; nothing where it is about something else."""
     claims = list(_CLAIM.finditer(text))
     if not claims:
         return None
