@@ -11,7 +11,7 @@ import re
 
 from dast_jax.verifiers.denial import CORRECTED, NEGATION
 
-__all__ = ["REASON", "attributed", "introduces", "names_another", "states"]
+__all__ = ["CONCLUSION", "REASON", "attributed", "introduces", "names_another", "states"]
 
 _open = """
     if unless whether suppose supposing assume assuming imagine provided maybe perhaps possibly might may
@@ -99,10 +99,8 @@ def names_another(before: str) -> bool:
 
 _SAYING = re.compile(
     r"(?:\b(?P<own>i|we|i['’]d|i['’]ll|we['’]d|let['’]s)\s+(?:\w+\s+){0,2}?)?"
-    r"\b(?:says?|said|thinks?|thought|believes?|believed|claim(?:s|ed)?|argue[sd]?|guess(?:es|ed)?"
-    r"|suppose[sd]?"
-    r"|insist(?:s|ed)?|repl(?:y|ies|ied)|answer(?:s|ed)|told(?:\s+\w+)?|ask(?:s|ed)|expect(?:s|ed)?"
-    r"|predict(?:s|ed)?)\b,?"
+    r"\b(?:says?|said|thinks?|thought|believes?|believed|claims|claimed|argue[sd]?|guesse[sd]|suppose[sd]?"
+    r"|insist(?:s|ed)|replie[sd]|answer(?:s|ed)|told(?:\s+\w+)?|ask(?:s|ed)|expect(?:s|ed)|predict(?:s|ed))\b,?"
     r"(?:[\s:\"'“*]+(?:that|the|my|it|this|is|was|claim|statement|correct|right|best|final"
     r"|whether)\b)*[\s:\"'“*]*$"
 )
@@ -184,9 +182,9 @@ def _asserts(text: str, *, marked: bool = True) -> bool:
         return False
     for hint in _HINTS:
         if hint in text:
-            return _WITH_OTHERS.search(_CONCLUSION.split(text)[-1]) is None
+            return _WITH_OTHERS.search(CONCLUSION.split(text)[-1]) is None
     return True
 
 
-_CONCLUSION = re.compile(r"\b(?:hence|therefore|thus)\b")
+CONCLUSION = re.compile(r"\b(?:hence|therefore|thus)\b")
 """What comes before it is a step: "it is false that it fails, hence the claim is true"."""

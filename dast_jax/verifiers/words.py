@@ -19,7 +19,7 @@ from dast_jax.verifiers.options import VerifierOptions
 from dast_jax.verifiers.pointing import AFFIRMED, ENDS_PREDICATE, introduces_value
 from dast_jax.verifiers.prose import without_bold
 from dast_jax.verifiers.sentences import first_sentence, sentences, with_words
-from dast_jax.verifiers.stance import REASON, attributed, states
+from dast_jax.verifiers.stance import CONCLUSION, REASON, attributed, states
 
 __all__ = [
     "compare_bool",
@@ -120,10 +120,10 @@ def _extract_truth(text: str, names: tuple[str, str]) -> Extraction:
     if any(_is_split(part) for part in parts):
         return Extraction(_name([True, False], names), "both")
     said = [m for part in parts if (m := _says(part)) is not None]
-    if opening and retracts(first_sentence(tail.lstrip())[1], of_no=not _truth(opening[1])):
-        return Extraction(None, "nothing")
     if opening and said and _truth(said[-1][1]) != _truth(opening[1]):
         return Extraction(_name([True, False], names), "opens a sentence")  # `Yes. Wait, no.`
+    if opening and retracts(first_sentence(tail.lstrip())[1], of_no=not _truth(opening[1])):
+        return Extraction(None, "nothing")
     short = _ASKED.sub("", tail.strip())
     if len(short) <= 60 and _says_both(short):
         return Extraction(_name([True, False], names), "both")  # `No, yes, no idea`
@@ -138,7 +138,7 @@ def _claimed(text: str, names: tuple[str, str]) -> Extraction | None:
     if not claims:
         return None
     last = claims[-1]
-    before = sentences(text[: last.end()])[-1][: -len(last[0])].lower()
+    before = CONCLUSION.split(sentences(text[: last.end()])[-1][: -len(last[0])].lower())[-1]
     if (
         ENDS_PREDICATE.match(text, last.end()) is None
         or NEGATION.search(before)
