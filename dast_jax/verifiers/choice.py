@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from dast_jax.verifiers.denial import DENIED, DENIED_AFTER, retracts
+from dast_jax.verifiers.denial import DENIED_AFTER, denied, retracts
 from dast_jax.verifiers.equivalence import Comparison
 from dast_jax.verifiers.extract import Extraction
 from dast_jax.verifiers.marks import marks, only_empty_boxes
@@ -70,8 +70,11 @@ def extract_choice(text: str, options: VerifierOptions) -> Extraction:
     choice (`B`, `(B) palms`); the last sentence of prose that points at one (`(B)`, `option B`, `B is
     correct`) and does not deny it; a first or last line that is a label. A choice by its text has no label.
     """
-    text = _CONTINUED.sub(" ", without_bold(text[-_TAIL:])).replace("`", "").replace("|>", " ")
-    text = _QUOTED.sub(r"\2", text)
+    text = without_bold(text[-_TAIL:]).replace("`", "").replace("|>", " ")
+    if "or" in text or "and" in text:
+        text = _CONTINUED.sub(" ", text)
+    if "'" in text or "_" in text:
+        text = _QUOTED.sub(r"\2", text)
     for mark in marks(text, choices=True):
         span = (
             mark.rest
@@ -186,9 +189,9 @@ def _labels_in(sentence: str) -> list[_Found]:
         letters, end = _joined(sentence, match)
         label = match.start(match.lastindex or 0)
         before = sentence[max(at, label - 60) : label]
-        denied = DENIED.search(before) is not None or names_another(before)
-        denied = denied or DENIED_AFTER.match(sentence[end : end + 60]) is not None
-        if denied or attributed(before.lower()):
+        no = denied(before) or names_another(before)
+        no = no or DENIED_AFTER.match(sentence[end : end + 60]) is not None
+        if no or attributed(before.lower()):
             found += [_Found(letter, True, match.start()) for letter in letters]
         elif introduces_label(_before(sentence, at, label), sentence[end : end + 60]):
             found += [_Found(letter, False, match.start()) for letter in letters]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dast_jax.verifiers.clause import answer_of_clause, closing_display, only_candidate, sentence_end
 from dast_jax.verifiers.denial import NEGATION, refutes, retracts
@@ -30,8 +30,7 @@ _MARK_SPAN = 150
 """Characters that hold any "answer to … is"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extraction:
+class Extraction(NamedTuple):
     """The answer's text (None where there is none) and where it was found."""
 
     answer: str | None
@@ -171,7 +170,7 @@ def last_sentence(text: str) -> str:
 
 
 _SENTENCE = 1_500
-_STOP = re.compile(r"(?<![Ff]ig)(?<!\bEq)(?<!\bNo)[.!?][*\"')]*\s+(?=\S)")
+_STOP = re.compile(r"[.!?](?<![Ff]ig[.!?])(?<!\bEq[.!?])(?<!\bNo[.!?])[*\"')]*\s+(?=\S)")
 
 
 def extract_reference(text: str) -> str:

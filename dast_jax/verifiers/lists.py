@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from dast_jax.verifiers.denial import DENIED, DENIED_AFTER, refutes
+from dast_jax.verifiers.denial import DENIED_AFTER, denied, refutes
 from dast_jax.verifiers.equivalence import Comparison, Tolerance, compare_math, split_parts
 from dast_jax.verifiers.extract import Extraction
 from dast_jax.verifiers.guard import looks_like_code
@@ -72,7 +72,7 @@ def _list_in(text: str, *, last: bool = False) -> str | None:
         found = [
             m
             for m in pattern.finditer(text)
-            if not DENIED.search(text[max(0, m.start() - 40) : m.start()])
+            if not denied(text[max(0, m.start() - 40) : m.start()])
             and not DENIED_AFTER.match(text[m.end() : m.end() + 40])
             and (introduces_value(before := text[max(0, m.start() - 60) : m.start()]) or turns(before))
             and not names_another(before)

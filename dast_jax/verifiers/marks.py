@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dast_jax.verifiers.denial import DENIED, REFUTED_AFTER, retracts
-from dast_jax.verifiers.sentences import STOP
+from dast_jax.verifiers.denial import REFUTED_AFTER, denied, retracts
+from dast_jax.verifiers.sentences import SENTENCE_END
 from dast_jax.verifiers.stance import states
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _SENTENCE = 300
-_SENTENCE_END = re.compile(rf"{STOP}|\n")
+_DENIAL = 60
 _BOXES_TRIED = 8
 _MARKS_TRIED = 8
 
@@ -57,7 +57,7 @@ class Mark(NamedTuple):
         if self.enclosed:
             return self.rest[:_SENTENCE], self.after
         rest = self.rest.lstrip(" \t\r\n:*=")
-        if (end := _SENTENCE_END.search(rest, 1, _SENTENCE)) is None:
+        if (end := SENTENCE_END.search(rest, 1, _SENTENCE)) is None:
             return rest[:_SENTENCE], ""
         return rest[: end.end()], rest[end.start() :]
 
@@ -85,10 +85,8 @@ _MARKS = {
     nouns: re.compile(_ANSWER.replace("NOUNS", nouns) + "|" + _OTHER_LANGUAGES, re.IGNORECASE | re.MULTILINE)
     for nouns in (_ANSWER_NOUNS, _CHOICE_NOUNS)
 }
-_OPENINGS = (
-    "ans", "respuesta", "risposta", "antwort", "resposta",
-    "réponse", "lösung", "正确", "答", "选", "故", "应", "所以",
-)  # fmt: skip
+_OPENINGS = ("ans", "respuesta", "risposta", "antwort", "resposta")
+_FOREIGN = ("réponse", "lösung", "正确", "答", "选")
 _CHOICE_OPENINGS = (*_OPENINGS, "choice", "option", "label", "verdict", "conclusion")
 """What a mark opens with, besides a line's `A:`; plain searches for them are faster than the patterns'."""
 _LINE_OPENING = re.compile(r"^[ \t]*a[:：]", re.MULTILINE)
@@ -112,7 +110,7 @@ def marks(text: str, *, choices: bool = False, comments: bool = False) -> Iterat
     if "{" in text and (boxed := next(_boxed(text), None)) is not None:
         inner, start, end = boxed
         yield Mark("boxed", inner, True, _denial(text, start, end + 1), text[end + 1 :])
-    if "</" in text and (tagged := _last_tag(text)) is not None:
+    if "<" in text and (tagged := _last_tag(text)) is not None:
         yield Mark("answer tag", tagged[0], True, after=tagged[1])
     if "{" in text and "nswer" in text and (pairs := _JSON.findall(text)):
         yield Mark("answer tag", pairs[-1][0] or pairs[-1][1], True)
@@ -134,7 +132,8 @@ def _announced(text: str, lowered: str, *, choices: bool) -> list[tuple[int, int
     if len(lowered) != len(text):  # other positions
         return [match.span() for match in pattern.finditer(text)]
     starts = []
-    for opening in _CHOICE_OPENINGS if choices else _OPENINGS:
+    openings = _CHOICE_OPENINGS if choices else _OPENINGS
+    for opening in openings if text.isascii() else (*openings, *_FOREIGN):
         at = lowered.find(opening)
         while at >= 0:
             starts.append(at)
@@ -164,6 +163,8 @@ def _before(text: str, start: int) -> str:
 
 def _last_tag(text: str) -> tuple[str, str] | None:
     """Return what the last closed `<answer>` tag holds, and what follows it; None without one."""
+    if "</" not in text:
+        return None
     lowered = text.lower()
     end = lowered.rfind("</answer>")
     start = lowered.rfind("<answer>", 0, max(end, 0))
@@ -207,8 +208,7 @@ def _denial(text: str, start: int, end: int) -> str:
     """Return what denies the box at start:end, "not " where the words after it do, "" where nothing does."""
     if REFUTED_AFTER.match(text[end : end + _SENTENCE]):
         return "not "
-    denied = DENIED.search(text[max(0, start - _SENTENCE) : start])
-    return denied[0] if denied else ""
+    return "not " if denied(text[max(0, start - _DENIAL) : start]) else ""
 
 
 def _boxed(text: str) -> Iterator[tuple[str, int, int]]:

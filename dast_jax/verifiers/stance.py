@@ -8,6 +8,7 @@ A sentence that supposes, asks, doubts or quotes an answer states none: "if x we
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from dast_jax.verifiers.denial import CORRECTED, NEGATION
 
@@ -45,15 +46,16 @@ _WITH_OTHERS = re.compile(
     r"|\bonly (?:if|when|for|in|on|once|under|with)\b|\bwith probability\b"
     rf"|{CORRECTED}"
 )
-"""Several words that leave it open; searched for where one of `_HINTS` is in the sentence."""
+"""Several words that leave it open; searched for where a word or sign of `_HINTS` is in the sentence."""
 
-_HINTS = (
-    "not", "n't", "n’t", "let", "cannot", "some", "many", "most", "people", "students", "others",
-    "one ", "you",
-    " to be", "been", "cases", "guess", "way", "wrong", "false", " or ", "impossible", "hard", "is incorrect",
-    "when", "few", "answer can", "answer should", "untrue", "according", "only", "probability", "rather",
-    "mean", "scratch", "wait", "oops", "sorry", " no", "(", "[", "actually", "❌", "✗", "✘",
-)  # fmt: skip
+_hints = """
+    not t let cannot some many most few people students others one you said thought believed claimed supposed
+    assumed been answer answers cases guess something according no way idea clue false wrong untrue incorrect or
+    impossible hard when right only probability but rather mean meant scratch strike wait oops sorry actually
+    never hardly
+"""
+_HINTS = frozenset(_hints.split())
+_SIGNS = frozenset("([❌✗✘")
 _WOULD = re.compile(r"\bwould\b.*\b(?:were|had|without|only|but)\b|\b(?:were|had|without)\b.*\bwould\b")
 REASON = re.compile(
     r"[\s,;:(]+(?:because|since|as(?! (?:if|though|long|far)\b)|whereas|while|although|though"
@@ -143,8 +145,12 @@ def states(before: str, sentence: str, *, marked: bool = True) -> bool:
     return introduces(before)
 
 
+@lru_cache(maxsize=4_096)
 def introduces(before: str) -> bool:
-    """Return whether what a sentence says before a mark lets the mark state an answer."""
+    """Return whether what a sentence says before a mark lets the mark state an answer.
+
+    Cached, as answers are announced in few ways.
+    """
     if not before or before.isspace():
         return True
     if not before.isascii() and _CHINESE.search(f"{before}…"):
@@ -180,10 +186,9 @@ def _asserts(text: str, *, marked: bool = True) -> bool:
             return False
     if "would" in text and _WOULD.search(text) is not None:
         return False
-    for hint in _HINTS:
-        if hint in text:
-            return _WITH_OTHERS.search(CONCLUSION.split(text)[-1]) is None
-    return True
+    if _HINTS.isdisjoint(words) and _SIGNS.isdisjoint(text):
+        return True
+    return _WITH_OTHERS.search(CONCLUSION.split(text)[-1]) is None
 
 
 CONCLUSION = re.compile(r"\b(?:hence|therefore|thus)\b")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from dast_jax.verifiers.denial import DENIED, DENIED_AFTER, NEGATION, refutes, retracts
+from dast_jax.verifiers.denial import DENIED_AFTER, NEGATION, denied, refutes, retracts
 from dast_jax.verifiers.equivalence import Comparison
 from dast_jax.verifiers.extract import Extraction
 from dast_jax.verifiers.marks import Mark, is_comment, marks, only_empty_boxes
@@ -334,7 +334,7 @@ def _labels_in(text: str, labels: Sequence[str]) -> str | None:
                 pointed = _LABEL_END.match(after) is not None and (
                     introduces_value(before) or _JOINED.search(before) is not None
                 )
-            if pointed and not DENIED.search(before) and not DENIED_AFTER.match(after):
+            if pointed and not denied(before) and not DENIED_AFTER.match(after):
                 found.append(label)
                 break
     return " or ".join(found) if found else None
