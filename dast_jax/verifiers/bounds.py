@@ -32,8 +32,8 @@ _LABELED = (
 """`step 5`, `Figure 5`: a label is no quantity."""
 
 _STILL_BOUNDS = re.compile(r"(?:[=:.]|\b(?:lines?|equations?|to))[\s*_(#]*$", re.IGNORECASE)
-"""`half of x =`, `step:`, `Fig.`, `equation`, `up to`: `pointing` takes only these for introductions, and refuses the
-other ends of `_BOUND_BEFORE`, which are for calculations (`less than 2 + 3 = 5`)."""
+"""`half of x =`, `step:`, `Fig.`, `equation`, `up to`: `pointing` takes only these for introductions.
+The other ends of `_BOUND_BEFORE` it refuses: they are for calculations (`less than 2 + 3 = 5`)."""
 
 _BOUND_BEFORE = re.compile(
     rf"(?:\bthan{_UP_TO}{{0,3}}|\bat\s+(?:least|most){_UP_TO}{{0,2}}|\bbetween{_UP_TO}{{0,2}}|\bup\s+to"

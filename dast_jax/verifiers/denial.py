@@ -22,9 +22,9 @@ NAME_THEN = r"(?:[\s*_\"'“($]+[a-zA-Z](?:_\w)?\s*=)?"
 """Between a word and what it denies or bounds: `at least x = 5`."""
 
 _NEGATIVES = (
-    r"not|no(?!\s*:)|never|hardly|neither|nor|none|nothing|nobody|cannot|fails? to|failed to|without|except|unlike"
-    r"|rather than|instead of|other than|no longer|far from|(?:any|every)thing but|all but|avoid(?:ing)?"
-    r"|(?:rul|eliminat|exclud|discard|reject)(?:es?|ed|ing|s)?(?: out)?"
+    r"not|no(?!\s*:)|never|hardly|neither|nor|none|nothing|nobody|cannot|fails? to|failed to|without|except"
+    r"|unlike|rather than|instead of|other than|no longer|far from|(?:any|every)thing but|all but"
+    r"|avoid(?:ing)?|(?:rul|eliminat|exclud|discard|reject)(?:es?|ed|ing|s)?(?: out)?"
 )
 NEGATION = re.compile(rf"(?:\b(?:{_NEGATIVES}|doubt(?:ful)?|refuses?|lacks?|fails?|wrong|mistake)|n['’]t)\b")
 """A denial of whatever the sentence says; for text in lower case."""
@@ -41,8 +41,8 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _HINTS = (
-    "no", "n't", "n’t", "ne", "hardly", "fail", "without", "except", "unlike", "than", "instead", "from", "but",
-    "avoid", "rul", "elim", "exclu", "discard", "reject",
+    "no", "n't", "n’t", "ne", "hardly", "fail", "without", "except", "unlike", "than", "instead", "from",
+    "but", "avoid", "rul", "elim", "exclu", "discard", "reject",
 )  # fmt: skip
 """One of these is in every denial, and plain searches are faster."""
 
@@ -138,7 +138,8 @@ _TAKEN_BACK = re.compile(
     rf"{_START}{_IT}"
     r"(?:(?:is|was|seems|looks|must be)\s+(?:\w+ly\s+|also\s+)?"
     r"(?:not\s+(?:right|correct|true|it|the answer)\b|wrong|incorrect|false|untrue|an? (?:mistake|error))"
-    r"|(?:is|was)n['’]t\s+(?:right|correct|true|it)|(?:cannot|can['’]t|can not|couldn['’]t)\s+be(?:\s+(?:right|correct|true|it|so|the)\b|[.!\s]*$)"
+    r"|(?:is|was)n['’]t\s+(?:right|correct|true|it)"
+    r"|(?:cannot|can['’]t|can not|couldn['’]t)\s+be(?:\s+(?:right|correct|true|it|so|the)\b|[.!\s]*$)"
     r"|(?:does not|doesn['’]t)\s+(?:work|fit|match|make sense|look right|seem right|satisfy))",
     re.IGNORECASE,
 )

@@ -50,7 +50,7 @@ def refuse_answer(answer: str, options: VerifierOptions) -> str | None:
     """Return why an extracted answer is refused: size, nesting, powers, factorials, code; else None."""
     if len(answer) > options.max_answer_chars:
         return f"longer than {options.max_answer_chars:,} characters"
-    if answer.isdigit() and answer.isascii():
+    if answer.isascii() and (answer.isdigit() or answer.isalpha()):
         return None
     if _CONTROL.search(answer):
         return "holds control characters"

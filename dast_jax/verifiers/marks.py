@@ -110,7 +110,7 @@ def marks(text: str, *, choices: bool = False, comments: bool = False) -> Iterat
     if "{" in text and (boxed := next(_boxed(text), None)) is not None:
         inner, start, end = boxed
         yield Mark("boxed", inner, True, _denial(text, start, end + 1), text[end + 1 :])
-    if "<" in text and (tagged := _last_tag(text)) is not None:
+    if "</" in text and (tagged := _last_tag(text)) is not None:
         yield Mark("answer tag", tagged[0], True, after=tagged[1])
     if "{" in text and "nswer" in text and (pairs := _JSON.findall(text)):
         yield Mark("answer tag", pairs[-1][0] or pairs[-1][1], True)
@@ -148,23 +148,19 @@ def _announced(text: str, lowered: str, *, choices: bool) -> list[tuple[int, int
     return found
 
 
-_STOPS = ("\n", ". ", "! ", "? ", '."', ".$")
+_STOPS = (". ", "! ", "? ", '."', ".$")
 
 
 def _before(text: str, start: int) -> str:
     """Return what the sentence in which a mark starts says before it."""
-    begin = first = max(0, start - _SENTENCE)
-    for stop in _STOPS:
-        at = text.rfind(stop, first, start)
-        if at >= begin:
-            begin = at + 1
-    return text[begin:start]
+    before = text[max(0, start - _SENTENCE) : start].rpartition("\n")[2]
+    if "." in before or "!" in before or "?" in before:
+        before = before[max(before.rfind(stop) for stop in _STOPS) + 1 :]
+    return before
 
 
 def _last_tag(text: str) -> tuple[str, str] | None:
     """Return what the last closed `<answer>` tag holds, and what follows it; None without one."""
-    if "</" not in text:
-        return None
     lowered = text.lower()
     end = lowered.rfind("</answer>")
     start = lowered.rfind("<answer>", 0, max(end, 0))

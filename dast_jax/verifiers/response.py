@@ -14,14 +14,18 @@ __all__ = ["graded_part", "join_thousands", "one_spelling", "runs_away"]
 
 _OPEN = re.compile(r"<(think(?:ing)?|reasoning|thought)>", re.IGNORECASE)
 _CLOSE = re.compile(r"</(?:think(?:ing)?|reasoning|thought)>", re.IGNORECASE)
+_MARKUP = re.compile(r"<[/|etrTR]")
+"""What opens any tag or chat template's mark."""
 _TAG = re.compile(r"<(?:/?[tT][hH]|/?[rR][eE][aA])")
 
 
 def graded_part(text: str) -> str:
     """Return `text` without reasoning and without further problems, in one spelling."""
-    if "<" in text and _TAG.search(text):
+    marked_up = "<" in text and _MARKUP.search(text) is not None
+    if marked_up and _TAG.search(text):
         text = _without_reasoning(text)
-    return one_spelling(_STRUCK.sub(" ", own) if "~" in (own := _own_problem(text)) else own)
+    own = _own_problem(text, marked_up=marked_up)
+    return one_spelling(_STRUCK.sub(" ", own) if "~" in own else own)
 
 
 _STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}(?<=\S)~~")
@@ -71,7 +75,8 @@ def _ends_with_repeats(text: str, piece: int) -> bool:
 # --- the next problem ---------------------------------------------------------------------------------
 
 _PROBLEM = re.compile(
-    r"\n[ \t]*(?!####[ \t]*[-$\d])(?=(?-i:[#*<\[Qq问题]|[Pp][Rr]|[Ee][Xx]|[Ii][Nn]|[Uu][Ss]|[Hh][Uu]|[Nn][Ee]|[Aa][Nn][Oo]))(?:"
+    r"\n[ \t]*(?!####[ \t]*[-$\d])"
+    r"(?=(?-i:[#*<\[Qq问题]|[Pp][Rr]|[Ee][Xx]|[Ii][Nn]|[Uu][Ss]|[Hh][Uu]|[Nn][Ee]|[Aa][Nn][Oo]))(?:"
     r"(?:#{1,3}[ \t]*)?(?:\*\*)?(?:(?:Next|New|Another)[ \t]+)?"
     r"(?:Problem|Question|Exercise|Instruction|User|Human|Input|Q|问题|题目)"
     r"[ \t]*(?P<number>\d{1,4})?[ \t]*(?:\*\*)?[ \t]*[:：]"
@@ -85,13 +90,14 @@ _PROBLEM = re.compile(
 """A header on a line of its own: the pattern opens with the line end, which is searched for fast."""
 
 
-def _own_problem(text: str) -> str:
+def _own_problem(text: str, *, marked_up: bool = True) -> str:
     """Cut `text` where it continues with another problem (`\\n\\nProblem: …`).
 
     A response that opens with the problem restates it; one that takes it apart counts its questions
     (`Question 1: …`) before it announces an answer. After a colon (`To restate:`) nothing is cut.
+    `marked_up` says whether there may be marks of a chat template.
     """
-    if ("<" in text and _OPENS_TURN.search(text)) or ("[" in text and "[INST]" in text):
+    if marked_up or ("[" in text and "[INST]" in text):
         turn = _TURN.search(text, 1)
         text = text if turn is None else text[: turn.start()].rstrip()
     steps, first = 0, -1
@@ -109,7 +115,6 @@ def _own_problem(text: str) -> str:
     return text
 
 
-_OPENS_TURN = re.compile(r"<[|/e]")
 _TURN = re.compile(
     r"\[INST\]|<\|(?:im_start|start_header_id)\|>\s*user"
     r"|<\|(?:eot_id|im_end|end_of_turn|endoftext|end_of_text)\|>|</s>|<end_of_turn>|<eos>"

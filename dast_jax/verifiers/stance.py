@@ -50,9 +50,9 @@ _WITH_OTHERS = re.compile(
 
 _hints = """
     not t let cannot some many most few people students others one you said thought believed claimed supposed
-    assumed been answer answers cases guess something according no way idea clue false wrong untrue incorrect or
-    impossible hard when right only probability but rather mean meant scratch strike wait oops sorry actually
-    never hardly
+    assumed been answer answers cases guess something according no way idea clue false wrong untrue incorrect
+    or impossible hard when right only probability but rather mean meant scratch strike wait oops sorry
+    actually never hardly
 """
 _HINTS = frozenset(_hints.split())
 _SIGNS = frozenset("([❌✗✘")
@@ -129,6 +129,8 @@ def states(before: str, sentence: str, *, marked: bool = True) -> bool:
     `before` is what the sentence says before a mark; all of an unmarked sentence is `sentence`.
     """
     sentence = sentence.rstrip(" \t\r\n*_\"')]}$")
+    if sentence.isascii() and (sentence.isdigit() or (len(sentence) == 1 and sentence.isalpha())):
+        return introduces(before)
     if sentence.rstrip("!").endswith(("?", "？")):
         return False
     if not sentence.isascii() and _CHINESE.search(sentence):

@@ -82,7 +82,7 @@ _OPEN_CLAIM = re.compile(
     r"|negation|reverse|inverse|first|second"
     r"|parts?|used to)\b"
 )
-"""Before "is true" such a word makes a claim that no rule decides: `if it is true`, `the converse is true`."""
+"""Before "is true" such a word makes a claim that no rule decides: `if it is true`, `the converse is`."""
 
 
 def extract_yes_no(text: str, options: VerifierOptions) -> Extraction:
