@@ -100,6 +100,8 @@ def _own_problem(text: str, *, marked_up: bool = True) -> str:
     if marked_up or ("[" in text and "[INST]" in text):
         turn = _TURN.search(text, 1)
         text = text if turn is None else text[: turn.start()].rstrip()
+    if _PROBLEM.search("\n" + text) is None:
+        return text
     steps, first = 0, -1
     opening = len(text) - len(text.lstrip()) if text[:1].isspace() else 0
     for match in _PROBLEM.finditer("\n" + text):
