@@ -40,7 +40,8 @@ _HEAD = re.compile(rf"[\s*\"'_:]*(?:{_HEDGE}\s+)*(?:{_NOUN}\s+)?{_LABEL}")
 _UNSURE = r"(?i:\s+(?:maybe|perhaps|possibly|probably|even|else|both))*"
 _NEXT = re.compile(
     rf"[\s*]*(?:,|/|\||;|&|\+|[-=]>|[→⇒∨∪]|\\(?:to|(?:right|long)\w*arrow|lor|vee|cup|cap|land"
-    rf"|wedge)(?![a-zA-Z])|\bthen\b|(?i:\band/or\b|\band\b|\bor\b|,\s*and\b|,\s*or\b)|\((?i:or|and)\b"
+    rf"|wedge)(?![a-zA-Z])|(?i:and also|as well as|(?:along |together )?with|plus)\b|\bthen\b"
+    rf"|(?i:\band/or\b|\band\b|\bor\b|,\s*and\b|,\s*or\b)|\((?i:or|and)\b"
     rf"|(?=[(\[]\s*[A-Z]\s*[)\]])"
     rf"|(?<=[A-Z])\s+(?=[A-Z](?!\w)))"
     rf"{_UNSURE}\s*(?:{_NOUN}\s+)?{_LABEL}"
@@ -53,7 +54,7 @@ _POINTED = re.compile(
     rf"\b{_NOUN}\s+{_LABEL}|{_ENCLOSED}"
     rf"|(?i:\b(?:choose|chose|pick|select|go with|it is|it['’]s|but|say|be|so|leaving|leaves|thus|hence"
     rf"|选)\s*){_BARE}"
-    rf"|{_BARE}(?=\s+(?i:is|are|must be|would be)\s+(?i:the\s+|not\s+|in)*"
+    rf"|{_BARE}(?=\s+(?i:is|are|must be|would be)\s+(?i:the\s+|not\s+|also\s+|in)*"
     r"(?i:correct|right|best|answer|wrong|false|true))"
 )
 _ALONE = re.compile(rf"[\s*\"'_]*(?:{_ENCLOSED}|([A-Za-z1-9])(?!['’]))\s*(?:[).:](?:\s.*)?)?[\s*\"'_.]*")
@@ -94,9 +95,9 @@ def extract_choice(text: str, options: VerifierOptions) -> Extraction:
     bare = clean(last)
     if not states("", text.strip().rpartition("\n")[2]) and not before:
         return Extraction(None, "nothing")
-    if not before and (answer := _whole(bare)):
+    if not before and not _opens_denied(bare) and (answer := _whole(bare)):
         return Extraction(answer, "bare answer")
-    if not before and (match := _WITH_TEXT.fullmatch(last.strip())) is not None:
+    if not before and not _opens_denied(bare) and (match := _WITH_TEXT.fullmatch(last.strip())):
         return Extraction(match[1], "bare answer")
     if (answer := _pointed_at(_without_options(text))) is not None:
         return Extraction(answer, "last choice")
@@ -104,9 +105,19 @@ def extract_choice(text: str, options: VerifierOptions) -> Extraction:
     for line, place in ((bare, "last line"), (clean(lines[0]), "first line")):
         if (place == "first line" or len(line) <= 12) and (match := _ALONE.fullmatch(line)):
             rest = line[match.end(match.lastindex or 0) :]
-            if len(_LINE.findall(text)) <= 1 and (place == "last line" or rest[:1] in (")", ".", ":", "")):
+            if (
+                len(_LINE.findall(text)) <= 1
+                and not _opens_denied(line)
+                and (place == "last line" or rest[:1] in (")", ".", ":", ""))
+            ):
                 return Extraction(_letter(match), place)
     return Extraction(None, "nothing")
+
+
+def _opens_denied(line: str) -> bool:
+    """Return whether a line opens with a label and denies it: `B: no`, `(B) - wrong`."""
+    head = _HEAD.match(line)
+    return head is not None and DENIED_AFTER.match(line[head.end() :]) is not None
 
 
 def _whole(bare: str) -> str | None:
@@ -140,7 +151,10 @@ def _in_span(span: str) -> str | None:
     letters, end = _joined(span, head)
     if DENIED_AFTER.match(span[head.end() :]) or not (span[end - 1] in ")]}" or _FOLLOWED.match(span[end:])):
         return None
-    return ", ".join(letters)
+    rest = span[end:]
+    reason = REASON.search(rest.lower())
+    others = _labels_in(rest if reason is None else rest[: reason.start()])
+    return ", ".join(dict.fromkeys(letters + [label.letter for label in others if not label.denied]))
 
 
 _WITH_TEXT = re.compile(

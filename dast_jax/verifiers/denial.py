@@ -67,8 +67,8 @@ _NOT_RIGHT = (
     r"|(?:the|an?)\s+(?:\w+\s+)?(?:answer|solution|option))"
 )
 DENIED_AFTER = re.compile(
-    rf"[\s*)\"'_$\]]*(?:\(\s*(?:{_BAD}|not (?:right|correct|true|valid)\b)|[❌✗✘]"
-    rf"|[a-zA-Z]+\s+(?:is|are|was|were)\s*(?:{_BAD}|{_NOT_RIGHT})\b"
+    rf"[\s*)\"'_$\]]*(?:[(\[]\s*(?:{_BAD}|not (?:right|correct|true|valid)\b)|[❌✗✘]"
+    rf"|(?:[:—–]|-\s)\s*(?:{_BAD}|no|not)\b|[a-zA-Z]+\s+(?:is|are|was|were)\s*(?:{_BAD}|{_NOT_RIGHT})\b"
     rf"|(?:,[^,.]{{1,30}},\s*)?{_VERB}\s*,?\s*{_ADVERBS}(?:be\s+)?"
     rf"(?:not|n['’]t|(?:(?:an?|the|only|just|half|partly|close to|best)\s+)*(?:{_BAD}|partly|half|avoided)"
     r"|close, but|out\b(?! of)|tempting|plausible|possible|unlikely|less likely|irrelevant|too\s+\w+)\b"
@@ -80,8 +80,8 @@ DENIED_AFTER = re.compile(
 """What begins so denies what is before it: `(B) is wrong`, `5 apples is not it`, `(B), of course, fails`."""
 
 REFUTED_AFTER = re.compile(
-    rf"[\s*)_$\]]*(?:\(\s*(?:{_BAD}|not (?:right|correct|true|valid)\b)|[❌✗✘]|(?:is"
-    rf"|was)\s*{_ADVERBS}(?:{_BAD}|{_NOT_RIGHT})\b"
+    rf"[\s*)_$\]]*(?:\(\s*(?:{_BAD}|not (?:right|correct|true|valid)\b)|[❌✗✘?？]"
+    rf"|(?:is|was)\s*{_ADVERBS}(?:{_BAD}|{_NOT_RIGHT}|(?:my|an?|just a) guess)\b"
     r"|(?:cannot|can['’]t)\s+be\b|does(?: not|n['’]t)\s+(?:work|fit)\b)",
     re.IGNORECASE,
 )
@@ -114,10 +114,13 @@ _RETRACTED = re.compile(
     rf"|(?:i['’]m\s+)?sorry\b|nope\b"
     r"|(?:correction|corrected|revised|updated)\b|(?:edit|update)\s*[:：]|just kidding|no\s*[,:.!—–-]"
     r"|no wait|actually\b"
-    r"|(?:on|after|upon)\s+(?:second|further|closer|more|re\w+|review)|my apolog|not (?:quite|really"
+    r"|(?:on|after|upon)\s+(?:second|further|closer|more|re\w+|review)|my apolog|that said\b|none of\b"
+    r"|(?:please )?(?:ignore|disregard|forget)\b"
+    r"|[❌✗✘]|not (?:quite|really"
     r"|exactly|so)\b"
     r"|let(?:['’]s| me| us)\s+(?:re\w+|double)"
-    r"|i (?:was wrong|meant\b|mis\w+|take (?:that|it) back|changed? my|apologi|(?:have "
+    r"|i(?:['’]m| am| was) (?:wrong|mistaken)|final\s*:"
+    r"|i (?:meant\b|mis\w+|take (?:that|it) back|changed? my|apologi|(?:have "
     r"|['’]ve )?made an? (?:\w+ )?(?:mistake|error)"
     r"|need to (?:re\w+|correct|fix))"
     r"|or\s+(?:is|are|maybe|perhaps|rather|possibly|\(?[a-z]\)?(?=\W|$)|\$?-?\d)"
@@ -126,7 +129,7 @@ _RETRACTED = re.compile(
     r"|(?:my|the (?:above|previous|reasoning))\b[^.!?\n]{0,40}\b(?:wrong|flawed|incorrect|mistaken?"
     r"|errors?)\b"
     r"|there (?:is|was) an? (?:error|mistake)\b"
-    r")|\bi mean(?:t)?\b"
+    r")|\bi mean(?:t)?\b|\b(?:also|equally) (?:possible|correct|right|valid)\b"
     rf"|{_START}(?:等等|等一下|不对|更正|修正|抱歉|其实|我?(?:算|看|写|弄|搞)错|应该?[是为])",
     re.IGNORECASE,
 )

@@ -14,7 +14,7 @@ from dast_jax.verifiers.clause import answer_of_clause, closing_display, only_ca
 from dast_jax.verifiers.denial import NEGATION, refutes, retracts
 from dast_jax.verifiers.equivalence import split_parts
 from dast_jax.verifiers.guard import looks_like_code
-from dast_jax.verifiers.marks import all_boxed, is_comment, marks, only_empty_boxes, weak_mark
+from dast_jax.verifiers.marks import Mark, all_boxed, is_comment, marks, only_empty_boxes, weak_mark
 from dast_jax.verifiers.normalize import clean, parse_number
 from dast_jax.verifiers.prose import is_prose, without_bold
 from dast_jax.verifiers.response import join_thousands, one_spelling
@@ -60,7 +60,7 @@ def extract_math(text: str) -> Extraction:
         if not mark.states_answer():
             return _NOTHING
         if mark.enclosed:
-            return Extraction(_inside(rest), mark.found)
+            return Extraction(_contradicted(_inside(rest), mark), mark.found)
         if mark.found == "answer is" and _opens_a_solution(rest):
             continue
         if _EXPLAINS.match(rest):
@@ -109,6 +109,22 @@ def _inside(boxed: str) -> str:
         if answer := answer_of_clause(mark.rest):
             return answer
     return boxed
+
+
+def _contradicted(boxed: str, mark: Mark) -> str:
+    """Return the answer in a box, with another number that a "final answer is" after the box states."""
+    if "nswer" not in mark.after or not _ANNOUNCES.search(mark.after):
+        return boxed
+    for later in marks(mark.after):
+        number, other = parse_number(clean(boxed)), answer_of_clause(later.rest)
+        second = None if other is None else parse_number(clean(other))
+        if second is not None and (number is None or number.value != second.value):
+            return f"{boxed}, but then the answer is {other}"
+        break
+    return boxed
+
+
+_ANNOUNCES = re.compile(r"\b(?:final|correct|right|actual|true) answer\W{0,6}(?:is\b|:)", re.IGNORECASE)
 
 
 def _opens_a_solution(rest: str) -> bool:

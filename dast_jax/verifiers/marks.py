@@ -204,7 +204,15 @@ def _denial(text: str, start: int, end: int) -> str:
     """Return what denies the box at start:end, "not " where the words after it do, "" where nothing does."""
     if REFUTED_AFTER.match(text[end : end + _SENTENCE]):
         return "not "
-    return "not " if denied(text[max(0, start - _DENIAL) : start]) else ""
+    before = text[max(0, start - _DENIAL) : start]
+    return "not " if denied(before) or _GUESSED.search(before) else ""
+
+
+_GUESSED = re.compile(
+    r"\b(?:perhaps|maybe|possibly|could be|might be|guess(?: is)?|(?:wrong|incorrect) answer (?:is"
+    r"|would be))[\s*$:\\(\[]*$",
+    re.IGNORECASE,
+)
 
 
 def _boxed(text: str) -> Iterator[tuple[str, int, int]]:

@@ -86,6 +86,7 @@ _ANOTHER = re.compile(
     r"|\bbefore(?:\s+\w+)?\s*)(?:is|was|are|were|:|=)[\s:*$\"'(\[]*$"
     r"|^\W*(?:now|next|first)(?:\s+(?:is|for|to|comes?|the|options?|choices?|we|have|try))*[\s:*$\"'(\[]*$"
     r"|\b(?:used|ought|supposed|seems?|appears?|looks?) (?:to be|like)[\s:*$\"'(\[]*$"
+    r"|\b(?:first|initially|originally|previously)\s+\w+[\s:*$\"'(\[]*$"
     r"|(?:\be\.?g\.?|\bfor (?:example|instance)|\bsuch as|\blike)[\s:,*$\"'(\[]*$",
     re.IGNORECASE,
 )
@@ -102,7 +103,8 @@ def names_another(before: str) -> bool:
 _SAYING = re.compile(
     r"(?:\b(?P<own>i|we|i['’]d|i['’]ll|we['’]d|let['’]s)\s+(?:\w+\s+){0,2}?)?"
     r"\b(?:says?|said|thinks?|thought|believes?|believed|claims|claimed|argue[sd]?|guesse[sd]|suppose[sd]?"
-    r"|insist(?:s|ed)|replie[sd]|answer(?:s|ed)|told(?:\s+\w+)?|ask(?:s|ed)|expect(?:s|ed)|predict(?:s|ed))\b,?"
+    r"|insist(?:s|ed)|replie[sd]|answer(?:s|ed)|told(?:\s+\w+)?|ask(?:s|ed)|expect(?:s|ed)|predict(?:s"
+    r"|ed))\b,?"
     r"(?:[\s:\"'“*]+(?:that|the|my|it|this|is|was|claim|statement|correct|right|best|final"
     r"|whether)\b)*[\s:\"'“*]*$"
 )

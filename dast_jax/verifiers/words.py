@@ -59,7 +59,8 @@ _OPENER = r"[\s*\"'_(\[$]*(?:(?:so|thus|hence|therefore|and|but|well|wait|actual
 _CLOSER = (
     r"(?=[\s*\"'_)\]$]*(?:[,;:!—–]|\.(?!\s?\d)|-\s|$|because\b|since\b|(?:it|he|she|they|we|this|that"
     r"|the)\b))"
-    r"(?![\s,\"'”]*(?:mostly|usually|generally|in (?:theory|part|principle|general)|partly|technically"
+    r"(?![\s,\"'”]*(?:but (?:not|only|rarely)|mostly|usually|generally|in (?:theory|part|principle"
+    r"|general)|partly|technically"
     r"|to some extent|almost)\b)"
     r"(?![\s,\"'”]*(?:\w+\s+)?(?:said|says|replied|answered|thinks|thought)\b)"
 )
