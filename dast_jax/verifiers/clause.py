@@ -20,7 +20,7 @@ from dast_jax.verifiers.pointing import introduces_value, turns
 from dast_jax.verifiers.prose import PROSE_NUMBER, is_prose, without_bold
 from dast_jax.verifiers.sentences import SENTENCE_END, STOP
 
-__all__ = ["answer_of_clause", "closing_display", "only_candidate", "sentence_end"]
+__all__ = ["answer_of_clause", "only_candidate", "sentence_end"]
 
 _TAIL = 4_000
 
@@ -107,22 +107,6 @@ def sentence_end(text: str) -> int:
 def _continues(text: str, at: int) -> bool:
     """Return whether a list of formulas continues beyond the line end at `at`."""
     return text[:at].rstrip().endswith(",") and text[at:].lstrip().startswith("$")
-
-
-def closing_display(text: str) -> str | None:
-    """Return the content of the display block (`$$…$$`, `\\[…\\]`) at the end of `text`; None without one."""
-    text = text.rstrip(" \t\r\n.,;")
-    end = len(text) - 2
-    if text.endswith("$$"):
-        start = text.rfind("$$", 0, end) if text.count("$$") % 2 == 0 else -1
-    elif text.endswith("\\]"):
-        start = text.rfind("\\[", 0, end)
-        while start > 0 and text[start - 1] == "\\":  # `\\[4pt]` is a line break
-            start = text.rfind("\\[", 0, start)
-        start = start if text.find("\\]", max(start, 0)) == end else -1
-    else:
-        return None
-    return text[start + 2 : end].strip() or None if start >= 0 else None
 
 
 def _items(clause: str) -> list[_Item]:

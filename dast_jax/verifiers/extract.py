@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dast_jax.verifiers.clause import answer_of_clause, closing_display, only_candidate, sentence_end
+from dast_jax.verifiers.clause import answer_of_clause, only_candidate, sentence_end
 from dast_jax.verifiers.denial import NEGATION, refutes, retracts
 from dast_jax.verifiers.equivalence import split_parts
 from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.marks import Mark, all_boxed, is_comment, marks, only_empty_boxes, weak_mark
 from dast_jax.verifiers.normalize import clean, parse_number
-from dast_jax.verifiers.prose import is_prose, without_bold
+from dast_jax.verifiers.prose import closing_display, is_prose, without_bold
 from dast_jax.verifiers.response import join_thousands, one_spelling
 from dast_jax.verifiers.stance import introduces, states
 
