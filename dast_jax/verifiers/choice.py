@@ -151,7 +151,8 @@ def _in_span(span: str) -> str | None:
     letters, end = _joined(span, head)
     if DENIED_AFTER.match(span[head.end() :]) or not (span[end - 1] in ")]}" or _FOLLOWED.match(span[end:])):
         return None
-    rest = span[end:]
+    if not (rest := span[end:].strip(" .*)")):
+        return ", ".join(letters)
     reason = REASON.search(rest.lower())
     others = _labels_in(rest if reason is None else rest[: reason.start()])
     return ", ".join(dict.fromkeys(letters + [label.letter for label in others if not label.denied]))
