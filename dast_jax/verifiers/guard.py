@@ -16,7 +16,8 @@ _CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f]")
 _CODE = re.compile(
     r"__\w+__|\b(?:exec|eval|compile|open|getattr|setattr|globals|locals|vars|breakpoint|input|__\w+"
     r"|lambdify|sympify|parse_expr|system|popen|subprocess\.\w+|os\.\w+|sys\.\w+)\("
-    r"|(?<!\\)\blambda(?:\s+\w+)?\s*:|\bimport\s+(?:os|sys|subprocess|shutil|socket|builtins|pathlib|ctypes)\b"
+    r"|(?<!\\)\blambda(?:\s+\w+)?\s*:|\bimport\s+(?:os|sys|subprocess|shutil|socket|builtins|pathlib"
+    r"|ctypes)\b"
 )
 _TEXT_NESTING = 200
 _MAX_TERMS = 20_000
