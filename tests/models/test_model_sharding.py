@@ -15,6 +15,7 @@ from reference.llama_cases import inputs
 
 from dast_jax.errors import UserError
 from dast_jax.models.hf import save_model
+from dast_jax.models.llama import _rows_of
 from dast_jax.models.load import load_model
 from dast_jax.models.options import MeshOptions, SamplingMeshOptions
 from dast_jax.models.sampling_copy import _moved, copy_for_sampling
@@ -127,7 +128,7 @@ def test_an_impossible_mesh_is_refused(sizes, said):
 
 
 def test_a_copy_in_another_layout_gathers_one_layer_at_a_time(capfd):
-    """No device has more of a stack than a layer and its own part, and the compiler has nothing to warn of."""
+    """No device has more of a stack than a layer and its own part, and the compiler warns of nothing."""
     mesh = make_mesh(MeshOptions(fsdp=4))
     other = sampling_mesh(SamplingMeshOptions(data=2, tensor=2), mesh)
     stack = np.random.default_rng(0).standard_normal((16, 32, 64)).astype(np.float32)
@@ -140,4 +141,26 @@ def test_a_copy_in_another_layout_gathers_one_layer_at_a_time(capfd):
     program = _moved(copy.dtype, 0.0, copy.sharding, True, True).lower(value).compile()
     arrays = re.findall(r"= \w+\[([\d,]+)\]", program.as_text())
     assert max(np.prod([int(n) for n in a.split(",")]) for a in arrays) <= stack.size // 2
+    assert "rematerialization" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("sizes", [{"data": 2, "fsdp": 2}, {"fsdp": 2, "tensor": 2}, {"tensor": 4}])
+@pytest.mark.parametrize("vocabulary", [96, 97])
+def test_the_gradient_of_the_embeddings_is_summed_where_it_is_kept(sizes, vocabulary, capfd):
+    random = np.random.default_rng(0)
+    table, rows = (random.standard_normal(shape).astype(np.float32) for shape in ((vocabulary, 8), (4, 6, 8)))
+    tokens = random.integers(0, vocabulary, (4, 6), np.int32)
+    expected = np.zeros_like(table)
+    np.add.at(expected, tokens, rows)
+
+    def gradient(table, tokens, rows):
+        rows = constrain(rows, "batch", None, None)
+        found = jax.vjp(lambda x: _rows_of(x, constrain(tokens, "batch", None)), table)[1](rows)[0]
+        return constrain(found, "vocab", "embed")
+
+    with jax.set_mesh(make_mesh(MeshOptions(**sizes))):
+        found = jax.jit(gradient)(table, tokens, rows)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    ways = sizes.get("fsdp", 1) * (1 if vocabulary == 97 else sizes.get("tensor", 1))
+    assert found.addressable_shards[0].data.size * ways == found.size
     assert "rematerialization" not in capfd.readouterr().err
