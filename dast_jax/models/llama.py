@@ -26,7 +26,8 @@ from dast_jax.models.llama_config import LlamaConfig, RopeScaling
 from dast_jax.models.lora import Lora
 from dast_jax.models.precision import matmul_precision
 from dast_jax.models.rope import Rotations, rotate, rotations, unrotated_where
-from dast_jax.models.sharding import axis_names, constrain, partition_spec
+from dast_jax.models.sharding import constrain
+from dast_jax.models.token_rows import rows_of
 
 __all__ = ["Graph", "KVCache", "Llama", "LlamaConfig", "Params", "RopeScaling"]
 
@@ -201,69 +202,6 @@ def _project_backward(inputs: int, saved: tuple[Array, Array], gradient: Array) 
 project.defvjp(_project_forward, _project_backward)
 
 
-@jax.custom_vjp
-def _rows_of(table: Float[Array, "V D"], tokens: Int[Array, "*rows"]) -> Float[Array, "*rows D"]:
-    """Return table[tokens], whose gradient is laid out only when the one of its rows is known.
-
-    XLA for CPU would set the table's gradient to zero before the backward pass of the layers begins.
-    """
-    rows: Array = table[tokens]
-    return rows
-
-
-def _rows_forward(table: Array, tokens: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _rows_of(table, tokens), (table, tokens)
-
-
-def _rows_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, np.ndarray]:
-    table, tokens = saved
-    done = np.zeros(tokens.shape, jax.dtypes.float0)
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1 or mesh._any_axis_manual:
-        return _summed_rows(gradient, tokens, table.shape, ((), (), ())), done
-    split = partition_spec(table.shape, ("vocab", "embed"), mesh)
-    rows = partition_spec(tokens.shape, ("batch", *(None,) * (tokens.ndim - 1)), mesh)
-    axes = (*axis_names(rows, 1), *axis_names(split, 2))
-    sizes = (math.prod(mesh.shape[name] for name in names) for names in axes[1:])
-    part = tuple(size // ways for size, ways in zip(table.shape, sizes, strict=True))
-    local = functools.partial(_summed_rows, shape=part, axes=axes)
-    summed: Array = jax.shard_map(local, in_specs=(rows, rows), out_specs=split, check_vma=False)(
-        gradient, tokens
-    )
-    return summed, done
-
-
-def _summed_rows(
-    gradient: Float[Array, "*rows D"],
-    tokens: Int[Array, "*rows"],
-    shape: tuple[int, ...],
-    axes: tuple[tuple[str, ...], ...],
-) -> Float[Array, "V d"]:
-    """Return the gradient of a device's part of the table, of this `shape`.
-
-    `axes` are the mesh axes that split rows, vocabulary and columns. By itself, the compiler copies the
-    gradients of all rows to every device where `data` splits rows, and `fsdp` rows and columns.
-    """
-    rows, vocabulary, columns = axes
-    for axis in columns:
-        if axis in rows:  # the columns of the others' rows for the other columns of one's own
-            gradient = jax.lax.all_to_all(gradient, axis, gradient.ndim - 1, 0, tiled=True)
-            tokens = jax.lax.all_gather(tokens, axis, tiled=True)
-        else:
-            start = jax.lax.axis_index(axis) * shape[1]
-            gradient = jax.lax.dynamic_slice_in_dim(gradient, start, shape[1], -1)
-    if vocabulary:
-        tokens = tokens - jax.lax.axis_index(vocabulary) * shape[0]
-        tokens = jnp.where(tokens < 0, shape[0], tokens)  # as out of range as what is too large
-    # Always zero, which the compiler does not know: that makes the table wait.
-    zero = jnp.where(gradient[(0,) * gradient.ndim] > jnp.inf, 1.0, 0.0).astype(gradient.dtype)
-    summed = jnp.full(shape, zero).at[tokens].add(gradient, mode="drop")
-    others = tuple(axis for axis in rows if axis not in columns)
-    return jax.lax.psum(summed, others) if others else summed
-
-
-_rows_of.defvjp(_rows_forward, _rows_backward)
-
 Params = nnx.State[Any, Any]
 """A tree of parameters: each leaf an `nnx.Param` with its logical axes."""
 
@@ -374,7 +312,7 @@ class Llama(nnx.Module):
         )
 
     def _embed(self, tokens: Int[Array, "*rows"]) -> Float[Array, "*rows D"]:
-        return _rows_of(self.embedding[...], tokens).astype(self.dtype)
+        return rows_of(self.embedding[...], tokens, self.dtype)
 
     def _unrotated(self) -> Bool[np.ndarray, " layers"] | None:
         """Return which layers rotate nothing, None where all rotate."""

@@ -15,7 +15,6 @@ from reference.llama_cases import inputs
 
 from dast_jax.errors import UserError
 from dast_jax.models.hf import save_model
-from dast_jax.models.llama import _rows_of
 from dast_jax.models.load import load_model
 from dast_jax.models.options import MeshOptions, SamplingMeshOptions
 from dast_jax.models.sampling_copy import _moved, copy_for_sampling
@@ -27,6 +26,7 @@ from dast_jax.models.sharding import (
     sampling_mesh,
     shard_params,
 )
+from dast_jax.models.token_rows import rows_of
 
 
 @pytest.mark.parametrize("sizes", [{"fsdp": 2, "tensor": 2}, {"data": 2, "tensor": 2}])
@@ -145,22 +145,24 @@ def test_a_copy_in_another_layout_gathers_one_layer_at_a_time(capfd):
 
 
 @pytest.mark.parametrize("sizes", [{"data": 2, "fsdp": 2}, {"fsdp": 2, "tensor": 2}, {"tensor": 4}])
-@pytest.mark.parametrize("vocabulary", [96, 97])
-def test_the_gradient_of_the_embeddings_is_summed_where_it_is_kept(sizes, vocabulary, capfd):
+@pytest.mark.parametrize(("vocabulary", "width"), [(96, 8), (97, 8), (96, 7)])
+def test_embeddings_and_their_gradient_stay_where_they_are_kept(sizes, vocabulary, width, capfd):
+    """Whether or not the mesh divides vocabulary and columns; nothing is gathered whole."""
     random = np.random.default_rng(0)
-    table, rows = (random.standard_normal(shape).astype(np.float32) for shape in ((vocabulary, 8), (4, 6, 8)))
+    table, rows = (random.standard_normal((*n, width)).astype(np.float32) for n in ((vocabulary,), (4, 6)))
     tokens = random.integers(0, vocabulary, (4, 6), np.int32)
     expected = np.zeros_like(table)
     np.add.at(expected, tokens, rows)
 
-    def gradient(table, tokens, rows):
-        rows = constrain(rows, "batch", None, None)
-        found = jax.vjp(lambda x: _rows_of(x, constrain(tokens, "batch", None)), table)[1](rows)[0]
-        return constrain(found, "vocab", "embed")
+    def both(table, tokens, rows):
+        table = constrain(table, "vocab", "embed")
+        found, back = jax.vjp(lambda x: rows_of(x, constrain(tokens, "batch", None), x.dtype), table)
+        return constrain(found, "batch", None, None), constrain(
+            back(constrain(rows, "batch", None, None))[0], "vocab", "embed"
+        )
 
     with jax.set_mesh(make_mesh(MeshOptions(**sizes))):
-        found = jax.jit(gradient)(table, tokens, rows)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    ways = sizes.get("fsdp", 1) * (1 if vocabulary == 97 else sizes.get("tensor", 1))
-    assert found.addressable_shards[0].data.size * ways == found.size
+        found, gradient = jax.jit(both)(table, tokens, rows)
+    np.testing.assert_array_equal(found, table[tokens])
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)
     assert "rematerialization" not in capfd.readouterr().err
