@@ -36,11 +36,11 @@ CONFIG = dataclasses.replace(
 )
 LAYOUTS = [
     # training (data, fsdp, tensor), sampling
-    ((8, 1, 1), (4, 1, 2)),
-    ((1, 8, 1), (4, 1, 2)),
+    ((8, 1, 1), (2, 1, 4)),
+    ((1, 8, 1), (2, 1, 4)),
     ((2, 4, 1), (8, 1, 1)),
     ((4, 1, 2), (2, 1, 4)),
-    ((1, 4, 2), (4, 1, 2)),
+    ((1, 4, 2), (2, 1, 4)),
     ((2, 2, 2), (8, 1, 1)),
     ((1, 2, 4), (2, 1, 4)),
     ((1, 1, 8), (2, 1, 4)),
@@ -177,7 +177,7 @@ def main(folder):
         )
     report["responses"] = len(expected["tokens"])
     report["compilations"] = {str(k): e.compilations() for k, e in engines.items()}
-    for sizes in ((4, 1, 2), (8, 1, 1)):
+    for sizes in ((2, 1, 4), (8, 1, 1)):
         drawn = engines[sizes]
         slots, pool = drawn._state
         report[f"state {sizes}"] = {
