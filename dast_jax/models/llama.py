@@ -27,6 +27,7 @@ from dast_jax.models.lora import Lora
 from dast_jax.models.precision import matmul_precision
 from dast_jax.models.rope import Rotations, rotate, rotations, unrotated_where
 from dast_jax.models.sharding import constrain
+from dast_jax.models.token_rows import rows_of
 
 __all__ = ["Graph", "KVCache", "Llama", "LlamaConfig", "Params", "RopeScaling"]
 
@@ -201,30 +202,6 @@ def _project_backward(inputs: int, saved: tuple[Array, Array], gradient: Array) 
 project.defvjp(_project_forward, _project_backward)
 
 
-@jax.custom_vjp
-def _rows_of(table: Float[Array, "V D"], tokens: Int[Array, "*rows"]) -> Float[Array, "*rows D"]:
-    """Return table[tokens], whose gradient is laid out only when the one of its rows is known.
-
-    XLA for CPU would set the table's gradient to zero before the backward pass of the layers begins.
-    """
-    rows: Array = table[tokens]
-    return rows
-
-
-def _rows_forward(table: Array, tokens: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _rows_of(table, tokens), (table, tokens)
-
-
-def _rows_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, np.ndarray]:
-    table, tokens = saved
-    # Always zero, which the compiler does not know: that makes the table wait.
-    zero = jnp.where(gradient[(0,) * gradient.ndim] > jnp.inf, 1.0, 0.0).astype(table.dtype)
-    summed = jnp.full(table.shape, zero).at[tokens].add(gradient)
-    return summed, np.zeros(tokens.shape, jax.dtypes.float0)
-
-
-_rows_of.defvjp(_rows_forward, _rows_backward)
-
 Params = nnx.State[Any, Any]
 """A tree of parameters: each leaf an `nnx.Param` with its logical axes."""
 
@@ -335,7 +312,7 @@ class Llama(nnx.Module):
         )
 
     def _embed(self, tokens: Int[Array, "*rows"]) -> Float[Array, "*rows D"]:
-        return _rows_of(self.embedding[...], tokens).astype(self.dtype)
+        return rows_of(self.embedding[...], tokens, self.dtype)
 
     def _unrotated(self) -> Bool[np.ndarray, " layers"] | None:
         """Return which layers rotate nothing, None where all rotate."""

@@ -6,9 +6,10 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dast_jax.models.lora import Lora, add_product, split_adapters
 from dast_jax.models.sharding import partition_spec
@@ -40,15 +41,38 @@ def copy_for_sampling(params: Any, dtype: np.dtype, mesh: Mesh, lora: Lora | Non
         a, b = (of.get((*path[:-1], name)) for name in ("lora_a", "lora_b"))
         scale = lora.scale if lora is not None and path[-1] == "kernel" and a is not None else 0.0
         kept = value.dtype if path[-1] == "scale" else dtype
-        made[path] = leaf.replace(_moved(np.dtype(kept), scale, target)(value, *((a, b) if scale else ())))
+        gathers = isinstance(value.sharding, NamedSharding) and value.sharding.mesh != mesh
+        layers = logical[0] == "layers" and bool(gathers or scale)
+        move = _moved(np.dtype(kept), scale, target, gathers, layers)
+        made[path] = leaf.replace(move(value, *((a, b) if scale else ())))
     return nnx.from_flat_state(made)
 
 
 @functools.lru_cache(maxsize=64)
-def _moved(dtype: np.dtype, scale: float, target: NamedSharding) -> Any:
-    """Return the program that merges, casts and lays out one parameter."""
+def _moved(dtype: np.dtype, scale: float, target: NamedSharding, gathers: bool, layers: bool) -> Any:
+    """Return the program that merges, casts and lays out one parameter.
 
-    def move(value: jax.Array, *adapter: jax.Array) -> jax.Array:
-        return (add_product(value, *adapter, scale=scale) if adapter else value).astype(dtype)
+    With `gathers`, every device gathers an array before it keeps its part: between the layouts of two meshes
+    the compiler often finds no other way. With `layers` that is one layer at a time, and so is the product of
+    an adapter, which is float32.
+    """
+    whole = NamedSharding(target.mesh, PartitionSpec())
 
-    return jax.jit(move, out_shardings=target)
+    def one(value: jax.Array, *adapter: jax.Array) -> jax.Array:
+        made = (add_product(value, *adapter, scale=scale) if adapter else value).astype(dtype)
+        if gathers:
+            made = jax.lax.optimization_barrier(jax.lax.with_sharding_constraint(made, whole))
+        laid: jax.Array = jax.lax.with_sharding_constraint(made, target)
+        return laid
+
+    def each_layer(*arrays: jax.Array) -> jax.Array:
+        def put(layer: jax.Array, made: jax.Array) -> jax.Array:
+            new = one(*(jax.lax.dynamic_slice_in_dim(x, layer, 1) for x in arrays))
+            return jax.lax.dynamic_update_slice_in_dim(made, new, layer, 0)
+
+        shape = arrays[0].shape
+        empty = jax.lax.with_sharding_constraint(jnp.zeros(shape, dtype), target)
+        filled: jax.Array = jax.lax.fori_loop(0, shape[0], put, empty)
+        return filled
+
+    return jax.jit(each_layer if layers else one, out_shardings=target)

@@ -26,6 +26,7 @@ __all__ = [
     "LOGICAL_AXES",
     "MESH_AXES",
     "Laid",
+    "axis_names",
     "constrain",
     "locally",
     "make_mesh",
@@ -132,6 +133,12 @@ def partition_spec(shape: tuple[int, ...], logical: tuple[str | None, ...], mesh
     while spec and spec[-1] is None:  # as the compiler writes it: else its outputs are recompiled for
         spec.pop()
     return P(*spec)
+
+
+def axis_names(spec: P, ndim: int) -> tuple[tuple[str, ...], ...]:
+    """Return the mesh axes over which each of the first `ndim` array axes is split."""
+    padded = (*spec, *(None,) * ndim)[:ndim]
+    return tuple(() if x is None else (x,) if isinstance(x, str) else tuple(x) for x in padded)
 
 
 def constrain(x: jax.Array, *logical: str | None) -> jax.Array:

@@ -129,19 +129,66 @@ def _estimated(program: Program, target: Target, count: float) -> StagePlan:
 
 
 def compile_program(program: Program, target: Target, count: float = 1.0) -> StagePlan:
-    """Return what the compiler says of a program: its memory, and what it executes."""
+    """Return what the compiler says of a program: its memory, and what it executes.
+
+    Of one with a piece of code for each layer, what it says of fewer layers, and the rest by the difference.
+    """
     begun = time.process_time()
     try:
-        with warnings.catch_warnings():
-            # A cached program for devices that are not there cannot be read back; it is compiled again.
-            warnings.filterwarnings("ignore", message="Error reading persistent compilation cache")
-            compiled = lower(program, target).compile()
+        if program.fewer:
+            (few, small), (more, large) = program.fewer
+            before, after = (_compiled(p, target) for p in (small, large))
+            found = after + (after + before.times(-1)).times((program.layers - more) / (more - few))
+            notes = [f"compiled with {few} and {more} of {program.layers} layers, which add the same each"]
+        else:
+            found, notes = _compiled(program, target), []
     except jax.errors.JaxRuntimeError as error:
         needed = _refused(str(error))
         if needed is None:
             raise
-        return _too_large(program, target, needed + program.held, count, time.process_time() - begun)
-    seconds = time.process_time() - begun
+        needed = max(needed + program.held, program.estimate if program.fewer else 0.0)
+        return _too_large(program, target, needed, count, time.process_time() - begun)
+    notes += [f"the loop {where} is counted once" for where in found.cost.uncounted]
+    return StagePlan(
+        name=program.name,
+        what=program.what,
+        source="compiled",
+        fits=None if target.memory is None else found.total <= target.memory,
+        memory=_memory(program, found.temporaries, found.total),
+        cost=_cost(program, found.cost, target.peak),
+        calls=count,
+        compile_seconds=time.process_time() - begun,
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compiled:
+    """What the compiler says of a program: bytes of its temporaries and at its peak, and what it executes."""
+
+    temporaries: float
+    total: float
+    cost: Executed
+
+    def __add__(self, other: _Compiled) -> _Compiled:
+        return _Compiled(
+            temporaries=self.temporaries + other.temporaries,
+            total=self.total + other.total,
+            cost=self.cost + other.cost,
+        )
+
+    def times(self, count: float) -> _Compiled:
+        """Return `count` times this."""
+        return _Compiled(
+            temporaries=count * self.temporaries, total=count * self.total, cost=self.cost.times(count)
+        )
+
+
+def _compiled(program: Program, target: Target) -> _Compiled:
+    with warnings.catch_warnings():
+        # A cached program for devices that are not there cannot be read back; it is compiled again.
+        warnings.filterwarnings("ignore", message="Error reading persistent compilation cache")
+        compiled = lower(program, target).compile()
     stats = compiled.memory_analysis()
     total = (
         stats.argument_size_in_bytes
@@ -151,18 +198,10 @@ def compile_program(program: Program, target: Target, count: float = 1.0) -> Sta
         + stats.generated_code_size_in_bytes
         + program.held
     )
-    cost = executed(compiled.as_text(), lambda where: _trips(where, program))
-    uncounted = [f"the loop {where} is counted once" for where in cost.uncounted]
-    return StagePlan(
-        name=program.name,
-        what=program.what,
-        source="compiled",
-        fits=None if target.memory is None else total <= target.memory,
-        memory=_memory(program, float(stats.temp_size_in_bytes), float(total)),
-        cost=_cost(program, cost, target.peak),
-        calls=count,
-        compile_seconds=seconds,
-        notes=tuple(uncounted),
+    return _Compiled(
+        temporaries=float(stats.temp_size_in_bytes),
+        total=float(total),
+        cost=executed(compiled.as_text(), lambda where: _trips(where, program)),
     )
 
 

@@ -22,7 +22,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from dast_jax.models.precision import matmul_precision
-from dast_jax.models.sharding import constrain, partition_spec
+from dast_jax.models.sharding import axis_names, constrain, partition_spec
 from dast_jax.models.target import target_platform
 
 __all__ = ["Gathered", "Unembedding", "gathered", "target_scores", "weighted_nll"]
@@ -221,8 +221,8 @@ def _own_copy(hidden: Array, copies: Float[Array, "1 D V"], *rest: Any, chunk: i
 def _axes(rows: int, shape: tuple[int, ...], mesh: Any) -> _Axes:
     """Return the axes for batches of `rows` rows and an unembedding [D, V] of this shape."""
     return _Axes(
-        _names(partition_spec((rows,), ("batch",), mesh), 0),
-        _names(partition_spec(shape, (None, "vocab"), mesh), 1),
+        axis_names(partition_spec((rows,), ("batch",), mesh), 1)[0],
+        axis_names(partition_spec(shape, (None, "vocab"), mesh), 2)[1],
     )
 
 
@@ -234,12 +234,6 @@ def _cast(done: _Pass, unembed: Array) -> _Pass:
     if done.at_unembed is None:
         return done
     return done._replace(at_unembed=constrain(done.at_unembed.astype(unembed.dtype), "embed", "vocab"))
-
-
-def _names(spec: P, axis: int) -> tuple[str, ...]:
-    """Return the mesh axes that an array axis is split over."""
-    names = spec[axis] if axis < len(spec) else None
-    return () if names is None else (names,) if isinstance(names, str) else tuple(names)
 
 
 def _rows(

@@ -11,6 +11,12 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
+FLAGS = (
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true"
+)
+EMITTERS = "--xla_cpu_use_fusion_emitters=false"
+"""Compiling is nearly all of the time: a step takes 2.5 CPU seconds instead of 19, 7 without the second."""
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +25,17 @@ def report(tmp_path_factory):
     paths = [str(TESTS / part) for part in ("sampling", "training")]
     environment = {
         **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
         "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", str(TESTS.parent))]),
     }
     child = str(Path(__file__).with_name("layouts_child.py"))
     arguments = [sys.executable, child, str(tmp_path_factory.mktemp("layouts"))]
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    for flags in (f"{FLAGS} {EMITTERS}", FLAGS):
+        environment["XLA_FLAGS"] = flags
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+        if "Unknown flag" not in done.stderr:
+            break
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return {**json.loads(done.stdout.splitlines()[-1]), "warnings": done.stderr}
 
 
 def test_training_gives_the_same_numbers_over_every_layout(report):
@@ -52,7 +61,7 @@ def test_nothing_big_is_whole_on_each_device_by_accident(report):
             found["share_of_kernel"], (found["training"], found["sampling"]), strict=True
         ):
             assert kernel == 1 / (fsdp * tensor)
-    for data, tensor in ((4, 2), (8, 1)):
+    for data, tensor in ((2, 4), (8, 1)):
         sizes = (data, 1, tensor)
         state = report[f"state {sizes}"]
         assert (state["slots"], state["pool"], state["logits"]) == (1 / 8, 1 / 8, 1 / data)
@@ -60,6 +69,10 @@ def test_nothing_big_is_whole_on_each_device_by_accident(report):
             for kind, size in collectives.items():  # activations of 16 slots and their logits, no cache
                 assert size <= 16 * 96 * 4, (program, kind)
         assert state["pool_bytes"] > 10 * 16 * 96 * 4
+
+
+def test_the_compiler_finds_a_way_between_all_layouts(report):
+    assert "rematerialization" not in report["warnings"], report["warnings"]
 
 
 def test_decoding_over_data_alone_sends_nothing_but_what_the_host_reads(report):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +16,17 @@ from reference.llama_cases import inputs
 from dast_jax.errors import UserError
 from dast_jax.models.hf import save_model
 from dast_jax.models.load import load_model
-from dast_jax.models.options import MeshOptions
-from dast_jax.models.sharding import constrain, make_mesh, param_shardings, partition_spec, shard_params
+from dast_jax.models.options import MeshOptions, SamplingMeshOptions
+from dast_jax.models.sampling_copy import _moved, copy_for_sampling
+from dast_jax.models.sharding import (
+    constrain,
+    make_mesh,
+    param_shardings,
+    partition_spec,
+    sampling_mesh,
+    shard_params,
+)
+from dast_jax.models.token_rows import rows_of
 
 
 @pytest.mark.parametrize("sizes", [{"fsdp": 2, "tensor": 2}, {"data": 2, "tensor": 2}])
@@ -114,3 +125,44 @@ def test_constrain_does_nothing_without_a_mesh():
 def test_an_impossible_mesh_is_refused(sizes, said):
     with pytest.raises(UserError, match=said):
         make_mesh(MeshOptions(**sizes))
+
+
+def test_a_copy_in_another_layout_gathers_one_layer_at_a_time(capfd):
+    """No device has more of a stack than a layer and its own part, and the compiler warns of nothing."""
+    mesh = make_mesh(MeshOptions(fsdp=4))
+    other = sampling_mesh(SamplingMeshOptions(data=2, tensor=2), mesh)
+    stack = np.random.default_rng(0).standard_normal((16, 32, 64)).astype(np.float32)
+    param = nnx.Param(stack, logical_axes=("layers", "embed", "mlp"))
+    sharded = shard_params(nnx.State({"kernel": param}), mesh)
+    copy = copy_for_sampling(sharded, np.dtype(jnp.bfloat16), other, None)["kernel"].get_value()
+    assert copy.sharding.spec == P(None, None, "tensor")
+    np.testing.assert_array_equal(copy, stack.astype(jnp.bfloat16))
+    value = sharded["kernel"].get_value()
+    program = _moved(copy.dtype, 0.0, copy.sharding, True, True).lower(value).compile()
+    arrays = re.findall(r"= \w+\[([\d,]+)\]", program.as_text())
+    assert max(np.prod([int(n) for n in a.split(",")]) for a in arrays) <= stack.size // 2
+    assert "rematerialization" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("sizes", [{"data": 2, "fsdp": 2}, {"fsdp": 2, "tensor": 2}, {"tensor": 4}])
+@pytest.mark.parametrize(("vocabulary", "width"), [(96, 8), (97, 8), (96, 7)])
+def test_embeddings_and_their_gradient_stay_where_they_are_kept(sizes, vocabulary, width, capfd):
+    """Whether or not the mesh divides vocabulary and columns; nothing is gathered whole."""
+    random = np.random.default_rng(0)
+    table, rows = (random.standard_normal((*n, width)).astype(np.float32) for n in ((vocabulary,), (4, 6)))
+    tokens = random.integers(0, vocabulary, (4, 6), np.int32)
+    expected = np.zeros_like(table)
+    np.add.at(expected, tokens, rows)
+
+    def both(table, tokens, rows):
+        table = constrain(table, "vocab", "embed")
+        found, back = jax.vjp(lambda x: rows_of(x, constrain(tokens, "batch", None), x.dtype), table)
+        return constrain(found, "batch", None, None), constrain(
+            back(constrain(rows, "batch", None, None))[0], "vocab", "embed"
+        )
+
+    with jax.set_mesh(make_mesh(MeshOptions(**sizes))):
+        found, gradient = jax.jit(both)(table, tokens, rows)
+    np.testing.assert_array_equal(found, table[tokens])
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)
+    assert "rematerialization" not in capfd.readouterr().err

@@ -149,6 +149,19 @@ def test_sft_as_compiled_is_what_the_formulas_say(model):
     assert parts < memory.total < 1.2 * parts + 2e6
 
 
+def test_decoding_as_compiled_with_fewer_layers_is_what_it_is_with_all(model):
+    def program(layers):
+        shapes = run_shapes(tiny(), dataclasses.replace(model[0], num_layers=layers), find_target("cpu:1"))
+        return next(p for p in programs(shapes) if p.name == "decode")
+
+    fewer = dataclasses.replace(program(3), fewer=((1, program(1)), (2, program(2))))
+    found, whole = (compile_program(p, find_target("cpu:1")) for p in (fewer, program(3)))
+    assert found.cost.flops == pytest.approx(whole.cost.flops)
+    assert found.cost.memory_bytes == pytest.approx(whole.cost.memory_bytes, rel=0.02)
+    assert found.memory.total == pytest.approx(whole.memory.total, rel=0.02)
+    assert found.notes == ("compiled with 1 and 2 of 3 layers, which add the same each",)
+
+
 def test_a_method_that_trains_on_pairs_plans_its_steps_and_scores(model):
     config = tiny("method.name=dpo")
     shapes = run_shapes(config, model[0], find_target("cpu:1"))
