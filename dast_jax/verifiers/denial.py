@@ -108,9 +108,7 @@ CORRECTED = (
 )
 """A sentence that corrects itself: `5, I mean 6`, `5 (wrong)`."""
 
-_START = (
-    r"(?:^|[.!?…\n—–>)]|\s-)[\s.!?*_>\"'(❌✗—–-]{0,12}+(?:(?:but|so|and|oh|ah|however|though|well)\b,?\s*)*"
-)
+_START = r"(?:^|[.!?…\n—–>)]|\s-)[\s.!?*_>\"'(—–-]{0,12}+(?:(?:but|so|and|oh|ah|however|though|well)\b,?\s*)*"
 _RETRACTED = re.compile(
     rf"{_START}(?:wait\b(?!\s+times?)|hmm+\b|oops\b|hold on\b|(?:scratch|strike) that"
     rf"|(?:i['’]m\s+)?sorry\b|nope\b"
