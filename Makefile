@@ -42,7 +42,7 @@ lint:
 	$(BIN)/ruff format --check .
 
 types:
-	$(BIN)/mypy dast_jax
+	$(BIN)/mypy dast_jax benchmarks
 
 # The site into build/site; links, anchors and docstrings are checked.
 docs: $(BIN)/mkdocs

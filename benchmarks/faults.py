@@ -390,6 +390,11 @@ class Trials:
         started = "Traceback" in done.stderr or done.returncode != 1  # unshare itself fails with 1
         return (done.returncode if started else _NOT_MOUNTED), done.stdout + done.stderr
 
+    @property
+    def tried(self) -> int:
+        """How many faults have been counted."""
+        return sum(sum(counts.values()) for counts in self.counts.values())
+
     def table(self) -> str:
         """Return the counts by kind."""
         columns = ("tried", SAME, REFUSED, DIFFERENT, TRACEBACK)
@@ -432,6 +437,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     kills = given.kills if given.kills is not None else 5 if given.quick else 50
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what has been counted is printed then too
     with _folder_for_trials(given.folder) as folder:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
@@ -465,6 +471,7 @@ def trial_all(trials: Trials, *, quick: bool, kills: int, seed: int) -> None:
             trials.damaged(finished, "finished", kind, fault, good, seed)
             trials.damaged(stopped, "stopped", kind, fault, good, seed)
             trials.shown(finished, kind, fault, page, exported(out), seed)
+        print(f"{kind}: tried, {trials.tried} faults so far", file=sys.stderr, flush=True)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         trials.signalled(number, good)
     trials.second(good)

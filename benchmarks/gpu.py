@@ -193,12 +193,12 @@ def _steps(
 
     _, graphdef, params, weights = _model(size, remat)
     batch = put_batch(host, options)
-    state = params, init_optimizer(options, params)
+    optimizer = init_optimizer(options, params)
     step = make_train_step(graphdef, options, None, objective)
     seconds = []
     for _ in range(size.repeat + 1):
         start = time.perf_counter()
-        *state, metrics = step(*state, batch, np.float32(1e-5))
+        params, optimizer, metrics = step(params, optimizer, batch, np.float32(1e-5))
         jax.block_until_ready(metrics)
         seconds.append(time.perf_counter() - start)
     median = statistics.median(seconds[1:])
@@ -330,26 +330,26 @@ def _torch_model(size: Size) -> tuple[Any, str]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(
-        vocab_size=size.vocab,
-        hidden_size=size.hidden,
-        intermediate_size=size.mlp,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.kv_heads,
-        head_dim=size.head_dim,
-        rope_theta=500_000.0,
-        tie_word_embeddings=True,
-        max_position_embeddings=8192,
-        bos_token_id=None,
-        eos_token_id=1,
-        pad_token_id=0,
-        attn_implementation="sdpa",
-    )
+    fields: dict[str, Any] = {
+        "vocab_size": size.vocab,
+        "hidden_size": size.hidden,
+        "intermediate_size": size.mlp,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "num_key_value_heads": size.kv_heads,
+        "head_dim": size.head_dim,
+        "rope_theta": 500_000.0,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 8192,
+        "bos_token_id": None,
+        "eos_token_id": 1,
+        "pad_token_id": 0,
+        "attn_implementation": "sdpa",
+    }
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.device(device):
-        model = LlamaForCausalLM(config).to(torch.bfloat16)
-    return model, device
+        model: Any = LlamaForCausalLM(LlamaConfig(**fields))
+    return model.to(torch.bfloat16), device
 
 
 def _timed(run: Callable[[], Any], repeat: int, device: str) -> float:

@@ -1,14 +1,17 @@
-"""One run on several processes: the same result as on one, and what becomes of it when one of them is lost.
+"""One run on several processes: the same result as on one, and what becomes of it when something is lost.
 
-    python -m benchmarks.hosts            every fault at two moments, and four processes once
-    python -m benchmarks.hosts --quick    every fault at one moment
+    python -m benchmarks.hosts            every fault at two moments
+    python -m benchmarks.hosts --quick    every fault at one moment, by turns
 
-Processes are on this machine and talk over its loopback; together they have four virtual CPU devices. First
-the run is made with one process, with two and with four. Then, with two, one of them is killed, sent a
-SIGTERM, or stopped for 90 seconds, while it samples or trains; both are waited for, and the same command
-resumes them. Prints how long it took until all had ended, their exit codes, and how the results differ from
-those of one process. Exits with 1 where a process did not end with code 75 within a minute, or results differ
-by more than rounding.
+Processes are on this machine and talk over its loopback; together they have four virtual CPU devices. Each
+has a `run.dir` of its own, as on hosts without a common file system, but in one run that two of them share.
+First a run of two rounds is made with one process, with two and with four. Then, in runs of one round by two
+processes, one of them is killed, sent a SIGTERM, or stopped for 90 seconds, while it samples or trains; both
+are waited for, and the same command resumes them. Last, the mirror cannot be reached, and is damaged.
+
+Prints how long it took until all had ended, their exit codes, and how the results differ from those of one
+process. Exits with 1 where a process did not end with code 75 within a minute, or results differ by more than
+rounding.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ SMALLEST = (
     "method.max_trials=5",
     "method.exemplars=1",
     "mesh.data=-1",
-    "run.rounds=1",
+    "run.rounds=0",
     "run.flush_responses=4",
     "training.batch_size=4",
     "training.sequence_length=128",
@@ -74,8 +77,13 @@ def free_port() -> int:
         return port
 
 
-def start(run_dir: Path, processes: int, *overrides: str) -> list[subprocess.Popen[bytes]]:
-    """Start the run on some processes, each with its share of the devices; output goes to files beside it."""
+def start(
+    run_dir: Path, processes: int, *overrides: str, shared: bool = False
+) -> list[subprocess.Popen[bytes]]:
+    """Start the run on some processes, each with its share of the devices; output goes to files beside it.
+
+    Unless the folder is `shared`, the processes after the first have one that stays empty.
+    """
     port = free_port()
     run_dir.parent.mkdir(parents=True, exist_ok=True)
     started = []
@@ -85,7 +93,8 @@ def start(run_dir: Path, processes: int, *overrides: str) -> list[subprocess.Pop
             f"distributed.process_id={index}",
             f"distributed.coordinator=localhost:{port}",
         ]
-        command = [sys.executable, "-m", "dast_jax.train", "--config", "quickstart", f"run.dir={run_dir}"]
+        own = run_dir if shared or not index else run_dir.with_name(f"{run_dir.name}.folder{index}")
+        command = [sys.executable, "-m", "dast_jax.train", "--config", "quickstart", f"run.dir={own}"]
         command += [*SMALLEST, *overrides, *(together if processes > 1 else [])]
         flags = f"--xla_force_host_platform_device_count={DEVICES // processes}"
         with open(output(run_dir, index), "wb") as file:
@@ -124,14 +133,14 @@ def to_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 def sampling(run_dir: Path) -> bool:
-    """Return whether round 1 is being sampled, and some of it is stored."""
-    return any((run_dir / "rounds/01/responses").glob("part-*.parquet"))
+    """Return whether round 0 is being sampled, and some of it is stored."""
+    begun = any((run_dir / "rounds/00/responses").glob("part-*.parquet"))
+    return begun and not (run_dir / "rounds/00/train.parquet").exists()
 
 
 def training(run_dir: Path) -> bool:
-    """Return whether round 1 is being trained, and a step of it is stored."""
-    begun = (run_dir / "rounds/01/train.parquet").exists()
-    return begun and any((run_dir / "checkpoints/training").glob("*.sha256"))
+    """Return whether round 0 is being trained, and a step of it is stored."""
+    return any((run_dir / "checkpoints/training").glob("*.sha256"))
 
 
 MOMENTS = {"sampling": sampling, "training": training}
@@ -232,9 +241,13 @@ def inflict(fault: Fault, run_dir: Path, processes: Sequence[subprocess.Popen[by
     to_group(processes[fault.index], fault.number)
     others = [i for i in range(len(processes)) if i != fault.index or not fault.seconds]
     ended = dict.fromkeys(range(len(processes)), 0.0)
-    for index in others:
-        processes[index].wait(10 * LIMIT_SECONDS)
-        ended[index] = time.monotonic() - began
+    while left := [index for index in others if not ended[index]]:
+        for index in left:
+            if processes[index].poll() is not None:
+                ended[index] = time.monotonic() - began
+        if time.monotonic() - began > 10 * LIMIT_SECONDS:
+            raise RuntimeError(f"process {left[0]} did not end after this: {fault.name}")
+        time.sleep(0.05)
     if fault.seconds:
         time.sleep(max(0.0, fault.seconds - (time.monotonic() - began)))
         began = time.monotonic()
@@ -244,7 +257,7 @@ def inflict(fault: Fault, run_dir: Path, processes: Sequence[subprocess.Popen[by
     return list(ended.values())
 
 
-def _tried(fault: Fault, moment: str, folder: Path, reference: Path) -> tuple[str, bool]:
+def _lost(fault: Fault, moment: str, folder: Path, reference: Path) -> tuple[str, bool]:
     """Run, lose a process, resume; return the table's row and whether it is as it should be."""
     run_dir = folder / f"{fault.name} while {moment}".replace(" ", "-")
     processes = start(run_dir, 2)
@@ -257,16 +270,90 @@ def _tried(fault: Fault, moment: str, folder: Path, reference: Path) -> tuple[st
     sentence = last_line(run_dir, survivor)
     resumed = finish(start(run_dir, 2))
     found = difference(reference, run_dir) if resumed == [0, 0] else None
-    row = (
-        f"| {fault.name}, {moment} | {seconds[0]:.0f} s, {seconds[1]:.0f} s | {codes[0]}, {codes[1]} | "
-        f"{_shown(found)} |\n    process {survivor}: {sentence}"
-    )
-    good = codes == expected and max(seconds) <= LIMIT_SECONDS and found is not None and found.is_rounding
-    return row, good
+    times = ", ".join(f"{s:.0f} s" for s in seconds)
+    row = _row(f"{fault.name}, {moment}", times, codes, found, f"process {survivor}: {sentence}")
+    return row, codes == expected and max(seconds) <= LIMIT_SECONDS and _is_same(found)
+
+
+def _mirror_lost(folder: Path, reference: Path) -> tuple[str, bool]:
+    """Make the mirror unreachable while the run trains, until its end; then resume."""
+    run_dir, mirror = folder / "mirror-lost", folder / "disk" / "mirror"
+    processes = start(run_dir, 2, f"run.mirror={mirror}")
+    wait_for("training", run_dir, processes)
+    mirror.parent.rename(folder / "disk-away")
+    mirror.parent.write_text("no folder any more")
+    codes = finish(processes)
+    sentence = last_line(run_dir, 0)
+    mirror.parent.unlink()
+    (folder / "disk-away").rename(mirror.parent)
+    resumed = finish(start(run_dir, 2, f"run.mirror={mirror}"))
+    found = difference(reference, run_dir) if resumed == [0, 0] else None
+    row = _row("mirror unreachable, training", "after the run", codes, found, f"process 0: {sentence}")
+    same = found is not None and difference(reference, mirror).is_rounding
+    return row, codes == [RESUMABLE] * 2 and _is_same(found) and same
+
+
+def _mirror_damaged(folder: Path, reference: Path) -> tuple[str, bool]:
+    """Damage the policy in the mirror and lose the run's folder; resume with `run.repair`."""
+    run_dir, mirror = folder / "mirror-damaged", folder / "disk" / "mirror"
+    policy = max((mirror / "checkpoints/round_00").rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
+    content = bytearray(policy.read_bytes())
+    content[len(content) // 2] ^= 1
+    policy.write_bytes(content)
+    began = time.monotonic()
+    processes = start(run_dir, 2, f"run.mirror={mirror}")
+    codes = finish(processes)
+    seconds = time.monotonic() - began
+    sentence = last_line(run_dir, 0)
+    resumed = finish(start(run_dir, 2, f"run.mirror={mirror}", "run.repair=true"))
+    found = difference(reference, run_dir) if resumed == [0, 0] else None
+    row = _row("mirror damaged, other machine", f"{seconds:.0f} s", codes, found, f"process 0: {sentence}")
+    return row, codes == [2, 2] and _is_same(found)
+
+
+def _row(what: str, times: str, codes: Sequence[int], found: Difference | None, said: str) -> str:
+    return f"| {what} | {times} | {', '.join(map(str, codes))} | {_shown(found)} |\n    {said}"
+
+
+def _is_same(found: Difference | None) -> bool:
+    return found is not None and found.is_rounding
 
 
 def _shown(found: Difference | None) -> str:
     return "not resumed" if found is None else f"{found.responses} responses, weights {found.weights:.1e}"
+
+
+def _counts(folder: Path) -> bool:
+    """Print the table of runs that nothing happens to; return whether they are as they should be."""
+    print("| processes | exit codes | difference from one process |\n|---|---|---|", flush=True)
+    good, reference = True, folder / "count-1"
+    for name, count, shared in (("1", 1, False), ("2", 2, False), ("2 that share run.dir", 2, True),
+                                ("4", 4, False)):  # fmt: skip
+        run_dir = folder / f"count-{name}".replace(" ", "-")
+        codes = finish(start(run_dir, count, "run.rounds=1", shared=shared))
+        found = None if any(codes) else difference(reference, run_dir)
+        good &= _is_same(found)
+        print(f"| {name} | {', '.join(map(str, codes))} | {_shown(found)} |", flush=True)
+    return good
+
+
+def _faults(folder: Path, quick: bool) -> bool:
+    """Print the table of faults; return whether the runs ended as they should."""
+    print(
+        "\n| fault | until each had ended | exit codes | resumed: difference |\n|---|---|---|---|", flush=True
+    )
+    reference = folder / "one-round"
+    good = finish(start(reference, 1)) == [0]
+    for number, fault in enumerate(FAULTS):
+        for moment in [tuple(MOMENTS)[number % 2]] if quick else MOMENTS:
+            row, as_expected = _lost(fault, moment, folder, reference)
+            good &= as_expected
+            print(row, flush=True)
+    for tried in (_mirror_lost, _mirror_damaged):
+        row, as_expected = tried(folder, reference)
+        good &= as_expected
+        print(row, flush=True)
+    return good
 
 
 def main() -> int:
@@ -274,30 +361,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="each fault while training only")
+    parser.add_argument("--quick", action="store_true", help="each fault at one moment, by turns")
     parser.add_argument("--folder", type=Path, help="keep the runs here (default: a temporary folder)")
     options = parser.parse_args()
-    bad = 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        print("| processes | exit codes | difference from one process |\n|---|---|---|", flush=True)
-        reference = folder / "1-process"
-        for count in (1, 2, 4):
-            run_dir = folder / reference.name.replace("1", str(count))
-            codes = finish(start(run_dir, count))
-            found = difference(reference, run_dir) if not any(codes) else None
-            bad += found is None or not found.is_rounding
-            print(f"| {count} | {codes} | {_shown(found)} |", flush=True)
-            if any(codes):
-                print(output(run_dir, 0).read_text(errors="replace"))
-                return 1
-        print("\n| fault | until each had ended | exit codes | resumed: difference |\n|---|---|---|---|")
-        for fault in FAULTS:
-            for moment in ("training",) if options.quick else MOMENTS:
-                row, good = _tried(fault, moment, folder, reference)
-                bad += not good
-                print(row, flush=True)
-    return int(bad > 0)
+        good = _counts(folder)
+        good &= _faults(folder, options.quick)
+    return int(not good)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ def write_model(folder: Path, gigabytes: float) -> int:
     def random(entry: Entry) -> np.ndarray:
         """Return random bits with the exponents' largest bit cleared, which makes them finite, below 2."""
         bits = np.frombuffer(rng.bytes(2 * int(np.prod(entry.shape))), np.uint16) & 0xBFFF
-        return bits.view(kind).reshape(entry.shape)
+        found: np.ndarray = bits.view(kind).reshape(entry.shape)
+        return found
 
     write_tensors(folder / "model.safetensors", entries, map(random, entries))
     return sum(int(np.prod(e.shape)) * 2 for e in entries)

@@ -169,13 +169,15 @@ def _alternate(work: Work, ours: _Worker, theirs: _Worker, args: argparse.Namesp
         if setting is None:
             tuned = side.ask(do="tune", part=max(1, work.size // 4))
             setting, seconds = tuned["setting"], tuned["cpu"]
-            rates = ", ".join(f"{name} {rate:.1f}" for name, rate in tuned["tried"].items())
-            _say(f"{side.name}: per CPU second on a quarter of the work: {rates} ({seconds:.0f} CPU s)")
+            tried = ", ".join(f"{name} {rate:.1f}" for name, rate in tuned["tried"].items())
+            _say(f"{side.name}: per CPU second on a quarter of the work: {tried} ({seconds:.0f} CPU s)")
         warm = side.ask(do="run", setting=setting)
         settings.append(setting)
         warm_ups.append(warm["cpu"])
         _say(f"{side.name}: {json.dumps(setting)}; first run, with compilation: {warm['cpu']:.1f} CPU s")
-    cpu, wall, rates = [], [], ([], [])
+    cpu: list[float] = []
+    wall: list[float] = []
+    rates: tuple[list[float], list[float]] = ([], [])
     for number in range(args.pairs):
         a, b = (side.ask(do="run", setting=s) for side, s in zip(sides, settings, strict=True))
         if min(a["cpu"], b["cpu"]) < 0.01:

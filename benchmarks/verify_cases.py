@@ -41,17 +41,18 @@ def main() -> None:
     for row, verdict in zip(rows, verdicts, strict=True):
         good = agrees(verdict, row["expect"])
         false_correct = verdict.correct and not good
+        one = (1, int(good), int(false_correct))
         for name in (row.get("kind") or "other", "all"):
-            counts[name] = [a + b for a, b in zip(counts[name], (1, good, false_correct), strict=True)]
+            counts[name] = [a + b for a, b in zip(counts[name], one, strict=True)]
         if args.verbose and not good:
             label = "FALSE CORRECT" if false_correct else verdict.kind.value
             print(
                 f"  {label}: {row.get('task') or 'math'} {row['reference']!r} {row['prediction']!r} {verdict}"
             )
     total = counts.pop("all")
-    for name, (count, good, false) in sorted(counts.items(), key=lambda item: item[1][1] - item[1][0]):
-        if good < count:
-            print(f"{name[:60]:<60} {good:>4} of {count:>3} agree, {false} false correct")
+    for name, (count, agreed, false) in sorted(counts.items(), key=lambda item: item[1][1] - item[1][0]):
+        if agreed < count:
+            print(f"{name[:60]:<60} {agreed:>4} of {count:>3} agree, {false} false correct")
     print(f"{total[1]} of {total[0]} agree ({100 * total[1] / total[0]:.1f} %), {total[2]} false correct")
 
 

@@ -19,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dast_jax.verifiers import Verifier
@@ -64,16 +64,17 @@ _STEPS = "There are 3 rows of 7 seats. First add them up: 7 + 7 + 7 = 21.\nThen 
 def sentence_rows(count: int, rng: random.Random, task: str) -> Rows:
     """Short solutions of a family that end with a marked answer, half of them correct."""
     spell = ["The answer is {}.", "So the final answer is: {}", "**Answer:** {}", "\\boxed{{{}}}", "#### {}"]
-    answers = {
+    draws: dict[str, Callable[[], str]] = {
         "math": lambda: str(rng.randrange(2, 10**4)),
         "choice": lambda: rng.choice("ABCD"),
         "yes_no": lambda: rng.choice(["yes", "no"]),
         "list": lambda: str([rng.randrange(9) for _ in range(3)]),
-    }[task]
+    }
+    draw = draws[task]
     rows = []
     for _ in range(count):
-        answer = answers()
-        said = answer if rng.random() < 0.5 else answers()
+        answer = draw()
+        said = answer if rng.random() < 0.5 else draw()
         rows.append((answer, _STEPS + rng.choice(spell).format(said), task))
     return rows
 

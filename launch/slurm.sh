@@ -9,7 +9,8 @@
 #                and the job is requeued
 #   --dry-run    print the command and the batch script, and submit nothing
 #
-# The checkout, its .venv (make venv EXTRAS=cuda) and run.dir must be on a file system that all nodes share.
+# The checkout, its .venv (make venv EXTRAS=cuda) and run.dir must be on a file system that all nodes share:
+# process 0 may be on another node after a requeue.
 # Example: launch/slurm.sh --nodes 2 --config llama31_8b_8xh100 run.dir=runs/llama31 mesh.fsdp=16
 # shellcheck source=launch/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -7,7 +7,7 @@ the modules of the peer itself are imported, in the process that runs it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from benchmarks.work import Work
@@ -42,15 +42,20 @@ def make_side(name: str, work: Work) -> Side:
     if name == "ours":
         from benchmarks.sides import ours
 
-        return {"sampling": ours.Sampling, "sft": ours.SFT, "dpo": ours.DPO}[work.name](work)
+        own: dict[str, Callable[[Work], Side]]
+        own = {"sampling": ours.Sampling, "sft": ours.SFT, "dpo": ours.DPO}
+        return own[work.name](work)
     if name == "tunix":
         from benchmarks.sides import tunix
 
-        return {"sampling": tunix.Sampling, "sft": tunix.SFT, "dpo": tunix.DPO}[work.name](work)
+        theirs: dict[str, Callable[[Work], Side]]
+        theirs = {"sampling": tunix.Sampling, "sft": tunix.SFT, "dpo": tunix.DPO}
+        return theirs[work.name](work)
     if name == "trl":
         from benchmarks.sides import trl
 
-        return {"sft": trl.SFT, "dpo": trl.DPO}[work.name](work)
+        trainers: dict[str, Callable[[Work], Side]] = {"sft": trl.SFT, "dpo": trl.DPO}
+        return trainers[work.name](work)
     from benchmarks.sides.transformers import Generate
 
     return Generate(work, shared=name == "transformers-shared")

@@ -29,7 +29,7 @@ from dast_jax.distributed import messages
 from dast_jax.errors import EndedError, InterruptedRunError, UserError
 from dast_jax.runtime import interruption
 
-__all__ = ["Group", "current", "decide", "leads", "set_current", "tell"]
+__all__ = ["Group", "broadcast", "current", "decide", "everywhere", "leads", "set_current", "tell"]
 
 T = TypeVar("T")
 
@@ -43,6 +43,7 @@ _BLOCK = 1024
 
 _END, _REPORT = "dast_jax/end", "dast_jax/report"
 _POLL_MS = 1000
+_LONG_MS = 3_600_000
 _END_SECONDS = 10
 
 
@@ -54,7 +55,9 @@ class Group:
         self._client = client
         self.index = index
         self.size = size
-        self._sent = self._heard = 0
+        self.shares_folder = True
+        """Whether every process sees the run's folder; else process 0 writes and reads for all."""
+        self._sent = self._heard = self._asked = 0
         self._reported = self._over = False
 
     @property
@@ -75,7 +78,7 @@ class Group:
         else:
             head = messages.encode("large", {"bytes": len(content)})
             self._client.key_value_set_bytes(_key(number), head)
-            _broadcast(content, len(content))
+            broadcast(content, len(content))
 
     def hear(self) -> tuple[str, dict[str, Any]]:
         """Wait for what process 0 says next. Raises `EndedError` when it has ended the run."""
@@ -92,7 +95,7 @@ class Group:
             self._client.key_value_set(f"dast_jax/read/{number // _BLOCK}/{self.index}", "")
         name, values = messages.decode(content)
         if name == "large":
-            name, values = messages.decode(_broadcast(None, values["bytes"]))
+            name, values = messages.decode(broadcast(None, values["bytes"]))
         if name == "end":
             raise EndedError(values["code"], values["message"])
         return name, values
@@ -100,10 +103,20 @@ class Group:
     def _forget(self, block: int) -> None:
         """Delete a block of messages, when all have read it."""
         for index in range(1, self.size):
-            self._client.blocking_key_value_get(f"dast_jax/read/{block}/{index}", 3_600_000)
+            self._client.blocking_key_value_get(f"dast_jax/read/{block}/{index}", _LONG_MS)
         self._client.key_value_delete(f"dast_jax/say/{block}/")
 
     # --- the other direction -----------------------------------------------------------------------
+
+    def everywhere(self, value: bool) -> bool:
+        """Return whether `value` is true on every process, when all of them have called it."""
+        number, self._asked = self._asked, self._asked + 1
+        if self.leads:
+            keys = [f"dast_jax/answer/{number}/{index}" for index in range(1, self.size)]
+            others = [json.loads(self._client.blocking_key_value_get(key, _LONG_MS)) for key in keys]
+            return decide(lambda: value and all(others))
+        self._client.key_value_set(f"dast_jax/answer/{number}/{self.index}", json.dumps(value))
+        return decide(lambda: value)
 
     def _report_signal(self) -> None:
         """Pass a signal that has arrived here on to process 0, which decides when to stop."""
@@ -152,7 +165,7 @@ class Group:
     def _wait_for(self, key: str) -> str | None:
         while not self._over:
             try:
-                text: str = self._client.blocking_key_value_get(key, 3_600_000)
+                text: str = self._client.blocking_key_value_get(key, _LONG_MS)
                 return text
             except Exception as error:
                 if not _is_timeout(error):
@@ -240,16 +253,16 @@ def decide(compute: Callable[[], T]) -> T:
     return decided
 
 
-def _key(number: int) -> str:
-    return f"dast_jax/say/{number // _BLOCK}/{number}"
+def everywhere(value: bool) -> bool:
+    """Return whether `value` is true on every process, when all of them have called it."""
+    return value if _current is None else _current.everywhere(value)
 
 
-def _is_timeout(error: Exception) -> bool:
-    return "DEADLINE_EXCEEDED" in str(error)
+def broadcast(content: bytes | None, size: int) -> bytes:
+    """Return the `size` bytes of process 0, on which `content` is given, on every process.
 
-
-def _broadcast(content: bytes | None, size: int) -> bytes:
-    """Return the bytes of process 0; it is compiled once per power of two."""
+    A collective, which all of them have to call; it is compiled once per power of two.
+    """
     from jax.experimental import multihost_utils
 
     padded = np.zeros(1 << max(10, (-(-size // 4) - 1).bit_length()), np.int32)
@@ -257,3 +270,11 @@ def _broadcast(content: bytes | None, size: int) -> bytes:
         padded.view(np.uint8)[:size] = np.frombuffer(content, np.uint8)
     whole: np.ndarray = np.asarray(multihost_utils.broadcast_one_to_all(padded))
     return whole.tobytes()[:size]
+
+
+def _key(number: int) -> str:
+    return f"dast_jax/say/{number // _BLOCK}/{number}"
+
+
+def _is_timeout(error: Exception) -> bool:
+    return "DEADLINE_EXCEEDED" in str(error)

@@ -1,8 +1,8 @@
 """What the processes after the first do in a run on several: what process 0 says, until it ends the run.
 
 They hold their part of the weights, caches and optimizer state, and call the same compiled programs in the
-same order. They read the model's files and write their part of checkpoints; everything else in the run
-directory is process 0's.
+same order. They read the model's files, and write and read their part of checkpoints where they see the run
+directory of process 0; everything else in it is process 0's.
 """
 
 from __future__ import annotations
@@ -17,12 +17,20 @@ from dast_jax.distributed.group import current
 from dast_jax.distributed.messages import split
 from dast_jax.errors import EndedError, UserError
 from dast_jax.loop.context import make_engine
-from dast_jax.loop.lead import examples_of, pairs_of, same_keys, sees_mark, training_folder
+from dast_jax.loop.lead import (
+    agree_on_folder,
+    examples_of,
+    pairs_of,
+    same_keys,
+    sees_mark,
+    training_folder,
+)
 from dast_jax.loop.policy import Policy
 from dast_jax.models.embed import mean_pooled
 from dast_jax.models.options import ModelOptions
 from dast_jax.options import build
 from dast_jax.records import StageKey
+from dast_jax.runtime import interruption
 from dast_jax.sampling.engine import Engine
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.training.checkpoint import TrainCheckpoints
@@ -71,16 +79,12 @@ class _Follower:
         `model` has the options of the model with what was chosen when the run began, `mark` what process 0
         has written into the run's folder.
         """
+        agree_on_folder(sees_mark(self._run, mark))
         mine = same_keys(self._config)
         differing = sorted(key for key in {*keys, *mine} if keys.get(key) != mine.get(key))
         if differing:
             raise UserError(
                 f"{', '.join(differing)}: not the same as at process 0; run the same command on every host"
-            )
-        if not sees_mark(self._run, mark):
-            raise UserError(
-                f"run.dir: {self._run} is not the folder of process 0, and each process writes its part of a "
-                "checkpoint into it; put it on a file system that all hosts share"
             )
         config = dataclasses.replace(self._config, model=build(ModelOptions, model))
         self._policy = Policy(config, self._run / "checkpoints")
@@ -115,6 +119,11 @@ class _Follower:
     def put(self, round: int) -> None:
         """Keep what is held, the result of the training or what there was before."""
         self._policy.put(self._held, round)
+
+    def finish(self) -> None:
+        """Wait until what was kept last is durable, which may take longer than a signal leaves otherwise."""
+        interruption.settle()
+        self._policy.finish()
 
     def train(self, options: Values, seed: int, **columns: Any) -> None:
         """Train what is held."""

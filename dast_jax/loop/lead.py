@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from dast_jax.config import RunConfig, config_dict
-from dast_jax.distributed.group import current, tell
+from dast_jax.distributed.group import current, everywhere, tell
 from dast_jax.distributed.messages import joined, split
 from dast_jax.models.llama import Params
 from dast_jax.models.options import ModelOptions
@@ -27,6 +28,7 @@ from dast_jax.training.options import TrainingOptions
 
 __all__ = [
     "LeadingEngine",
+    "agree_on_folder",
     "examples_of",
     "pairs_of",
     "same_keys",
@@ -38,11 +40,13 @@ __all__ = [
     "training_folder",
 ]
 
+log = logging.getLogger(__name__)
+
 _OWN = ("distributed", "logging", "verifier", "profile")
 """Sections that may differ between processes, besides `run` but for its seed: each process has its own."""
 
 _MARK = ".process0"
-"""Beside the run's lock: by it the others see that their `run.dir` is that of process 0."""
+"""Beside the run's lock: by it the others see whether their `run.dir` is that of process 0."""
 
 
 def same_keys(config: RunConfig) -> dict[str, str]:
@@ -56,12 +60,26 @@ def same_keys(config: RunConfig) -> dict[str, str]:
 
 
 def tell_open(keys: Mapping[str, str], model: ModelOptions, run: Path) -> None:
-    """Have the others open the same model, if their config has these keys and they see this folder."""
+    """Have the others open the same model, if their config has these keys; ask if they see this folder."""
     if current() is None:
         return
     mark = secrets.token_hex(16)
     (run / _MARK).write_text(mark)
     tell("open", keys=keys, model=to_dict(model), mark=mark)
+    if not agree_on_folder(True):
+        log.info(
+            "the other processes do not see %s: checkpoints go through process 0, whose host needs memory "
+            "for a whole state",
+            run,
+        )
+
+
+def agree_on_folder(sees: bool) -> bool:
+    """Note whether every process sees the folder of process 0; all of them have to call it."""
+    group, shares = current(), everywhere(sees)
+    if group is not None:
+        group.shares_folder = shares
+    return shares
 
 
 def sees_mark(run: Path, mark: str) -> bool:

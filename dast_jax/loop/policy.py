@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from dast_jax.config import RunConfig
 from dast_jax.distributed.group import tell
+from dast_jax.distributed.meeting import meet
 from dast_jax.errors import UserError
 from dast_jax.metrics.devices import Peak, peak_of
 from dast_jax.models.checks import check_length
@@ -25,7 +26,7 @@ from dast_jax.models.peft import adapter_params, check_same_adapters, open_adapt
 from dast_jax.models.sampling_copy import copy_for_sampling, needs_copy
 from dast_jax.models.sharding import make_mesh, sampling_mesh
 from dast_jax.store.durable import file_digest
-from dast_jax.training.checkpoint import load_policy, save_policy
+from dast_jax.training.checkpoint import Saving, begin_policy, load_policy
 
 __all__ = ["BASE", "Policy"]
 
@@ -79,6 +80,10 @@ class Policy:
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), self._trained
         )
         self._round: int | None = BASE
+        self._saving: Saving | None = None
+        meet(self.mesh)
+        if self.sampling_mesh != self.mesh:
+            meet(self.sampling_mesh)
 
     @functools.cached_property
     def base_digest(self) -> str:
@@ -164,6 +169,7 @@ class Policy:
 
     def _fetch(self, round: int) -> Any:
         if round != self._round:
+            self._finish()
             if round != BASE:
                 base = None if self.lora is None else self.base_digest
                 self._trained = load_policy(self._path(round), self._abstract, base=base)
@@ -182,11 +188,31 @@ class Policy:
         return trained
 
     def put(self, trained: Any, round: int) -> None:
-        """Keep `trained` as the result of `round`, durably: adapters with the digest of their base model."""
+        """Keep `trained` as the result of `round`: adapters with the digest of their base model.
+
+        It is durable when `finish` has returned, and written in the background until then.
+        """
         tell("put", round=round)
-        save_policy(self._path(round), trained, base=None if self.lora is None else self.base_digest)
+        self._finish()
+        base = None if self.lora is None else self.base_digest
+        self._saving = begin_policy(self._path(round), trained, base=base)
         self._trained = trained
         self._round = round
+
+    def finish(self) -> None:
+        """As `wait`, on all processes."""
+        tell("finish")
+        self._finish()
+
+    def wait(self) -> None:
+        """Wait until what was put last is durable; raise the error that kept it from being so, each time."""
+        saving = self._saving
+        if saving is not None:
+            saving.wait()
+
+    def _finish(self) -> None:
+        self.wait()
+        self._saving = None
 
     def _path(self, round: int) -> Path:
         return self._checkpoints / f"round_{round:02d}"

@@ -7,12 +7,10 @@ same command resumes an interrupted run and extends a finished one.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dast_jax.config import RunConfig, run_settings
-from dast_jax.runtime import interruption
+from dast_jax.loop.stages import Stages
 from dast_jax.runtime.progress import OnProgress, silent
 from dast_jax.store.results import Summary
 from dast_jax.store.run_store import RunStore
@@ -52,15 +50,6 @@ def _run_stages(config: RunConfig, store: RunStore, on_progress: OnProgress, too
     from dast_jax.methods import make_method
     from dast_jax.verifiers import Verifier
 
-    def stage(name: str, action: Callable[..., Any], *arguments: Any) -> None:
-        interruption.check()
-        if store.is_done(name):
-            return
-        started = time.monotonic()
-        result = action(*arguments)
-        store.mark_done(name, result, seconds=time.monotonic() - started)
-        write_summary(store, status="running")
-
     with Verifier(config.verifier, task=config.data.task) as verifier:
         opened = context.open_context(
             config, store, verifier, tools=tools or context.Tools(), on_progress=on_progress
@@ -69,16 +58,18 @@ def _run_stages(config: RunConfig, store: RunStore, on_progress: OnProgress, too
         if store.stages:
             context.check_same_inputs(store.facts, facts, config)
         store.annotate(facts)
-        if config.method.annotations:
-            stage("base/annotate", annotation.annotate, opened)
-        pool = annotation.annotated_pool(opened)
-        method = make_method(config.method, pool, config.run.seed)
-        stage("base/evaluate", evaluation.evaluate_base, opened, method)
-        for round in range(config.run.rounds + 1):
-            if store.is_done(f"{round:02d}/evaluate"):
-                continue
-            carried = build.begin(opened, method, round)
-            stage(f"{round:02d}/sample", sampling.collect, opened, method, round, carried)
-            stage(f"{round:02d}/build", build.build, opened, method, round, carried)
-            stage(f"{round:02d}/train", training.train, opened, method, round)
-            stage(f"{round:02d}/evaluate", evaluation.evaluate_round, opened, method, round)
+        with Stages(store) as stage:
+            if config.method.annotations:
+                stage("base/annotate", annotation.annotate, opened)
+            pool = annotation.annotated_pool(opened)
+            method = make_method(config.method, pool, config.run.seed)
+            stage("base/evaluate", evaluation.evaluate_base, opened, method)
+            for round in range(config.run.rounds + 1):
+                if store.is_done(f"{round:02d}/evaluate"):
+                    continue
+                carried = build.begin(opened, method, round)
+                stage(f"{round:02d}/sample", sampling.collect, opened, method, round, carried)
+                stage(f"{round:02d}/build", build.build, opened, method, round, carried)
+                written = training.written(opened)
+                stage(f"{round:02d}/train", training.train, opened, method, round, written=written)
+                stage(f"{round:02d}/evaluate", evaluation.evaluate_round, opened, method, round)

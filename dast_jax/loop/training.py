@@ -15,6 +15,7 @@ from dast_jax.loop.context import Context
 from dast_jax.loop.device_use import measure_use
 from dast_jax.loop.lead import tell_scoring, tell_training, training_folder
 from dast_jax.loop.policy import BASE, Policy
+from dast_jax.loop.stages import Written
 from dast_jax.methods.base import Method
 from dast_jax.metrics.flops import Flops, scoring_flops, training_flops
 from dast_jax.metrics.speed import Speed, training_speed
@@ -32,7 +33,7 @@ from dast_jax.training.preference import (
 from dast_jax.training.stage import TrainStats
 from dast_jax.training.trainer import train as train_examples
 
-__all__ = ["train"]
+__all__ = ["train", "written"]
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,10 @@ OnStep = Callable[[int, int, Mapping[str, float]], None]
 
 
 def train(context: Context, method: Method, round: int) -> TrainedResult:
-    """Train on the round's set, from the last policy or from M_0, and keep the result."""
+    """Train on the round's set, from the last policy or from M_0, and keep the result.
+
+    It is durable when `Policy.wait` has returned.
+    """
     training_set = context.store.read_training_set(round)
     if not len(training_set):
         log.warning("round %d: nothing to train on; the policy is unchanged", round)
@@ -61,6 +65,12 @@ def train(context: Context, method: Method, round: int) -> TrainedResult:
     if context.profile:
         context.profile.close()
     return trained
+
+
+def written(context: Context) -> Written:
+    """Return what follows when the policy of a training is durable: its checkpoints are removed."""
+    checkpoints = TrainCheckpoints(training_folder(context.store.path))
+    return Written(context.policy.wait, checkpoints.clear, context.policy.finish)
 
 
 def _options(given: TrainingOptions, method: Method) -> TrainingOptions:
@@ -117,7 +127,6 @@ def _learn(
     _warn_of_skipped(context, round, training_set, result.stats.skipped)
     _warn_of_cut(context, round, training_set, result.stats)
     policy.put(result.params, round)
-    checkpoints.clear()
     flops, stats = _flops(policy, result.stats), result.stats
     speed = training_speed(stats, stats.seconds, stats.device_seconds, flops, policy.peak, used())
     return TrainedResult(training=_training_result(stats, is_reference, speed), flops=flops + scoring)

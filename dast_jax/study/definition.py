@@ -13,7 +13,7 @@ from dast_jax.config import SECTIONS, RunConfig, build_config, config_path
 from dast_jax.errors import UserError
 from dast_jax.options import OptionInfo, build, describe, load_yaml, nearest, opt
 
-__all__ = ["Entry", "Study", "StudyOptions", "build_study", "run_directory", "study_keys"]
+__all__ = ["Entry", "Study", "StudyOptions", "build_study", "merged", "run_directory", "study_keys"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,17 +59,17 @@ class Study:
             seeds=tuple(self.quick.get("seeds") or self.options.seeds),
             baselines=tuple(label for label in self.options.baselines if label in labels),
         )
-        over_all = _merged(self.quick.get("settings") or {}, self.over_all)
+        over_all = merged(self.quick.get("settings") or {}, self.over_all)
         return dataclasses.replace(self, options=options, entries=entries, over_all=over_all, quick={})
 
     def config(self, entry: Entry, seed: int, out: Path) -> RunConfig:
         """Return the config of one run. Raises `UserError` that names the entry."""
         mapping: dict[str, Any] = load_yaml(config_path(self.options.base))
         for settings in (self.settings, entry.settings, self.over_all):
-            mapping = _merged(mapping, settings)
+            mapping = merged(mapping, settings)
         run = {"dir": str(run_directory(out, entry.label, seed)), "seed": seed}
         try:
-            return build_config(_merged(mapping, {"run": run}))
+            return build_config(merged(mapping, {"run": run}))
         except UserError as error:
             raise UserError(f"entry {entry.label}: {error}") from error
 
@@ -194,7 +194,7 @@ def _check_labels(names: Sequence[str], labels: Sequence[str], key: str) -> None
             raise UserError(f"{key}: there is no entry {name!r}{nearest(name, labels)}")
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Return `above` merged over `below`; a method of another name replaces the whole section."""
     result = dict(below)
     for name, value in above.items():
@@ -204,5 +204,5 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
         elif name == "method" and value.get("name", beneath.get("name")) != beneath.get("name"):
             result[name] = dict(value)
         else:
-            result[name] = _merged(beneath, value)
+            result[name] = merged(beneath, value)
     return result

@@ -1,8 +1,9 @@
 """The runs that a study's gates are measured by, and the gates from their results.
 
-The runs of `sft` and `rft` are the study's own where it has their seeds, and are then not repeated. One more,
-`gates/estimate`, has twice the trials of the study's level estimate: two estimates, from every other trial,
-and M_0 probed zero-shot and few-shot.
+The runs of `sft`, and that of `rft` with the first seed, are the study's own where it has them, and are then
+not repeated; in `gates/` are round 0 of `rft` with the other seeds, and `estimate`, with twice the trials of
+the study's level estimate, behind exemplars drawn for each trial: two estimates, from every other trial, and
+beside them M_0 probed without exemplars on the same queries.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from dast_jax.store.results import Summary
 from dast_jax.store.run_store import RunStore
 from dast_jax.store.typed_json import read_result
 from dast_jax.study import gates as of
-from dast_jax.study.definition import Entry, Study, run_directory
+from dast_jax.study.definition import Entry, Study, merged, run_directory
 
 __all__ = ["gate_configs", "gates_of", "two_estimates"]
 
-_PROBED, _PROBE_TRIALS = 64, 16
-"""What is probed of the pool: others must be left, for exemplars."""
+_ALL = 1_000_000_000
+_PROBE_TRIALS = 16
 
 
 def gates_of(study: Study, out: Path) -> Gates:
@@ -38,11 +39,15 @@ def gates_of(study: Study, out: Path) -> Gates:
 def gate_configs(study: Study, out: Path) -> list[tuple[str, int, RunConfig]]:
     """Return the configs of the runs by which the gates are measured, with their labels and seeds."""
     entries = {entry.label: entry for entry in study.entries}
-    wanted = [("sft", seed) for seed in _seeds(study)] + [("rft", study.options.seeds[0])]
+    first, *others = _seeds(study)
+    wanted = [("sft", seed) for seed in (first, *others)] + [("rft", first)]
     configs = [
         (label, seed, study.config(entries[label], seed, out)) for label, seed in wanted if label in entries
     ]
-    return [*configs, ("estimate", study.options.seeds[0], _estimate_config(study, out))]
+    if "rft" in entries:
+        short = Entry(label="rft", settings=merged(entries["rft"].settings, {"run": {"rounds": 0}}))
+        configs += [("rft, round 0", seed, study.config(short, seed, out / "gates")) for seed in others]
+    return [*configs, ("estimate", first, _estimate_config(study, out))]
 
 
 def _seeds(study: Study) -> list[int]:
@@ -72,7 +77,7 @@ def _estimate_config(study: Study, out: Path) -> RunConfig:
     settings = {
         "run": {"rounds": 0},
         "method": method,
-        "evaluation": {"limit": 1, "probe": _PROBED, "probe_trials": _PROBE_TRIALS, "length_probe": 0},
+        "evaluation": {"limit": 1, "probe": _ALL, "probe_trials": _PROBE_TRIALS, "length_probe": 0},
         "training": {"max_steps": 1},
     }
     return study.config(Entry(label="estimate", settings=settings), seed, out / "gates")
@@ -86,8 +91,9 @@ def _gates(study: Study, out: Path) -> Iterator[Gate]:
     seeds = _seeds(study)
     sft = [summary for seed in seeds if (summary := _summary(run_directory(out, "sft", seed)))]
     rft = _summary(run_directory(out, "rft", seeds[0]))
+    others = [_summary(run_directory(out / "gates", "rft", seed)) for seed in seeds[1:]]
     yield of.length_gate("sft", *_lengths(sft))
-    yield of.length_gate("rft", *_lengths([rft] if rft else []))
+    yield of.length_gate("rft", *_lengths([summary for summary in (rft, *others) if summary]))
     sets = dict.fromkeys(name for summary in sft for name in summary.rounds[-1].evaluation)
     yield of.spread_gate({s: [x.rounds[-1].evaluation[s].accuracy for x in sft] for s in sets})
     yield from _estimate_gates(run_directory(out / "gates", "estimate", seeds[0]))
@@ -102,15 +108,15 @@ def _estimate_gates(directory: Path) -> Iterator[Gate]:
     store, summary = RunStore.read(directory), read_result(Summary, directory / "summary.json")
     options = build_config(store.config).method
     cuts = getattr(options, "cuts", DEFAULT_CUTS)
-    a, b, trials = two_estimates(store.response_log(0).responses(), cuts)
+    responses = store.response_log(0).responses()
+    a, b, trials = two_estimates(responses, cuts)
     yield from of.agreement_gates(a, b, trials)
     yield from of.level_gates(a, b, trials, cuts)
     probe = summary.base.probe if summary.base else None
-    few = probe.few_shot if probe else None
     yield of.modes_gate(
         probe.zero_shot.accuracy if probe else None,
-        few.accuracy if few else None,
-        probe.zero_shot.n * probe.trials if probe else 0,
+        float(responses.correct.mean()),
+        (probe.zero_shot.n * probe.trials if probe else 0, len(responses.correct)),
     )
 
 

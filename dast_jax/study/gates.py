@@ -110,16 +110,17 @@ def level_gates(
     )
 
 
-def modes_gate(zero_shot: float | None, few_shot: float | None, trials: int) -> Gate:
+def modes_gate(zero_shot: float | None, few_shot: float, trials: tuple[int, int]) -> Gate:
     """Return how far, in points, M_0's pass rates differ between evaluation and sampling mode, at most 3.
 
-    Evaluations are zero-shot, estimates few-shot; both are pass rates of the same training queries at the
-    sampling temperature, by `trials` trials in all.
+    Evaluations are zero-shot, estimates few-shot, behind exemplars drawn for each trial; both are pass rates
+    of all training queries at the sampling temperature, by `trials` trials in all.
     """
     name = "pass rate, few-shot against zero-shot, points"
-    if zero_shot is None or few_shot is None:
-        return _unmeasured(name, _MODES, "M_0 was not probed in both modes")
-    note = f"zero-shot {100 * zero_shot:.1f} %, few-shot {100 * few_shot:.1f} % of {trials:,}"
+    if zero_shot is None:
+        return _unmeasured(name, _MODES, "M_0 was not probed without exemplars")
+    asked = f"zero-shot {100 * zero_shot:.1f} % of {trials[0]:,}"
+    note = f"{asked}, few-shot {100 * few_shot:.1f} % of {trials[1]:,}"
     return _gate(name, 100 * abs(few_shot - zero_shot), _MODES, note)
 
 

@@ -5,8 +5,12 @@ written next to the others, appears under its number when complete, and counts o
 ones are removed afterwards. So a save that is killed at any moment leaves the previous version as it was, and
 a version that was damaged is noticed when it is read.
 
-On several processes each writes and reads its own parts of the arrays, in a folder that all of them see;
-which version, and everything else that concerns the folder, is left to process 0.
+A save returns once the arrays are in the host's memory, and is written in the background (`Saving`). There is
+one at a time: whoever reads or writes next waits for it, and gets the error that it ended with.
+
+On several processes each writes and reads its own parts of the arrays, where all of them see the folder;
+which version, and everything else that concerns the folder, is left to process 0. Where they do not see it,
+process 0 alone writes and reads, and the arrays travel (`training.gathered`).
 """
 
 from __future__ import annotations
@@ -17,27 +21,93 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from flax import nnx
 
-from dast_jax.distributed.group import decide, leads
+from dast_jax.distributed.group import current, decide, leads
 from dast_jax.errors import InterruptedRunError, UserError
 from dast_jax.store import integrity
+from dast_jax.training.gathered import gather, spread
 
-__all__ = ["TrainCheckpoints", "load_policy", "open_policy", "save_policy"]
+__all__ = ["Saving", "TrainCheckpoints", "begin_policy", "load_policy", "open_policy", "save_policy"]
 
 log = logging.getLogger(__name__)
 
 _DISK_FULL = "the disk is full: {} could not be written; free some space and run the same command to resume."
 
 
-def save_policy(directory: str | Path, params: Any, *, base: str | None = None) -> None:
-    """Write `params` (any pytree of arrays) into `directory`, replacing what it held.
+class Saving:
+    """A version that is being written in the background, by Orbax, and then its index."""
+
+    def __init__(
+        self,
+        directory: str | Path,
+        step: int,
+        tree: Any,
+        meta: dict[str, Any],
+        then: Callable[[], None] = lambda: None,
+    ):
+        """Begin; return when `tree` is copied, so that it may be donated. `then` runs when it is written.
+
+        Raises `InterruptedRunError` when the disk is full, as `wait` does.
+        """
+        self._directory = Path(directory)
+        self._step = step
+        self._then = then
+        self._begun = time.monotonic()
+        self.seconds = 0.0
+        """How long it took until it was written; 0 before."""
+        self._future: Future[None] | None = None
+        self._leads = leads()
+        apart = _is_apart()
+        if apart:
+            tree = gather(tree)
+        if self._leads or not apart:
+            self._start(tree, meta)
+
+    def _start(self, tree: Any, meta: dict[str, Any]) -> None:
+        arguments = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta))
+        with contextlib.ExitStack() as opened:
+            manager = opened.enter_context(_manager(self._directory, writes=True))
+            manager.save(self._step, args=arguments)
+            writer = ThreadPoolExecutor(1, "checkpoint")
+            self._future = writer.submit(self._complete, manager, opened.pop_all())
+            writer.shutdown(wait=False)
+
+    def _complete(self, manager: ocp.CheckpointManager, opened: contextlib.ExitStack) -> None:
+        with opened:
+            manager.wait_until_finished()
+        if self._leads:
+            with _disk_full_is_an_interruption(self._directory):
+                integrity.seal_folder(self._directory / str(self._step))
+                self._then()
+        self.seconds = time.monotonic() - self._begun
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended, in one way or the other."""
+        return self._future is None or self._future.done()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._begun
+
+    def wait(self) -> None:
+        """Return once it is durable; raise the error that kept it from being so."""
+        if self._future is not None:
+            self._future.result()
+
+
+def begin_policy(directory: str | Path, params: Any, *, base: str | None = None) -> Saving:
+    """Begin to write `params` (any pytree of arrays) into `directory`, replacing what it held.
 
     Of adapters, `base` is the digest of the model that they belong to, kept beside them.
 
@@ -45,14 +115,18 @@ def save_policy(directory: str | Path, params: Any, *, base: str | None = None) 
     """
 
     def next_step() -> int:
+        _make(directory)
         _require_space(directory, params)
         return max(_numbers(directory), default=0) + 1
 
     step = decide(next_step)
-    with _manager(directory) as manager:
-        _save(manager, step, params, {} if base is None else {"base": base})
-    if leads():
-        _keep(directory, [step])
+    meta = {} if base is None else {"base": base}
+    return Saving(directory, step, params, meta, then=lambda: _keep(directory, [step]))
+
+
+def save_policy(directory: str | Path, params: Any, *, base: str | None = None) -> None:
+    """As `begin_policy`; return once it is durable."""
+    begin_policy(directory, params, base=base).wait()
 
 
 def load_policy(directory: str | Path, like: Any, *, base: str | None = None) -> Any:
@@ -63,8 +137,7 @@ def load_policy(directory: str | Path, like: Any, *, base: str | None = None) ->
     that of the digest `base`.
     """
     version = decide(lambda: _policy_version(directory))
-    with _manager(directory) as manager:
-        params, meta = _restore(manager, version, like)
+    params, meta = _restore(directory, version, like)
     if base is not None and meta.get("base") != base:
         raise UserError(
             f"{directory}: the adapters belong to another model than the one in model.path; restore its files"
@@ -116,29 +189,43 @@ def _policy_version(directory: str | Path) -> int:
 class TrainCheckpoints:
     """Checkpoints of one training stage in one folder, of which the last two are kept.
 
-    `due()` says whether `seconds` have passed since the last save (or since this object was made). After a
-    signal there is time for a save only within `grace_seconds`; 0: as long as it takes.
+    They are written in the background, one at a time. `due()` says whether `seconds` have passed since the
+    last save (or since this object was made). After a signal there is time for a save only within
+    `grace_seconds`; 0: as long as it takes.
     """
 
     def __init__(self, directory: str | Path, *, seconds: float = 300.0, grace_seconds: float = 0.0):
         self._directory = Path(directory)
         self._seconds = seconds
         self._last = time.monotonic()
+        self._saving: Saving | None = None
         self.grace_seconds = grace_seconds
         self.save_seconds = 0.0
-        """What the last save took; 0 before the first."""
+        """What the last save took until it was written; 0 before the first."""
 
     def due(self) -> bool:
-        """Return whether it is time for another checkpoint."""
+        """Return whether it is time for another save: not while one is written, unless `seconds` is 0."""
+        if self._seconds and self._saving is not None and not self._saving.is_done:
+            return False
         return time.monotonic() - self._last >= self._seconds
 
-    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Write `state` (a pytree of arrays) and `meta` (JSON) as version `step`, and return once durable.
+    def expected_seconds(self) -> float:
+        """Return how long a save takes that begins now, by the last one; 0 before the first."""
+        if self._saving is None or self._saving.is_done:
+            return self.save_seconds
+        known = max(self.save_seconds, self._saving.elapsed)  # of the one that is waited for first
+        return known - self._saving.elapsed + known
 
-        A step that was saved before is not saved again. Raises `InterruptedRunError` when the disk is full.
+    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+        """Begin to write `state` (a pytree of arrays) and `meta` (JSON) as version `step`.
+
+        Returns when `state` may be donated, after the save before has ended. A step that was saved before is
+        not saved again. Raises `InterruptedRunError` when the disk is full, and what `finish` raises.
         """
+        self.finish()
 
         def prepare() -> bool:
+            _make(self._directory)
             versions = _versions(self._directory)
             if step in versions[-1:]:
                 return False
@@ -146,23 +233,30 @@ class TrainCheckpoints:
             _require_space(self._directory, state)
             return True
 
-        begun = time.monotonic()
         if decide(prepare):
-            with _manager(self._directory) as manager:
-                _save(manager, step, state, meta)
-            self.save_seconds = time.monotonic() - begun
+            self._saving = Saving(self._directory, step, state, meta)
         self._last = time.monotonic()
+
+    def check(self) -> None:
+        """Raise the error of a save that has failed meanwhile."""
+        if self._saving is not None and self._saving.is_done:
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait until the last save is durable; raise the error that kept it from being so, each time."""
+        if self._saving is not None:
+            self._saving.wait()
+            self.save_seconds = self._saving.seconds or self.save_seconds
+            self._saving = None
 
     def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
         """Return the last whole (state, meta), laid out like `like`; None when there is none.
 
         A damaged one is reported and removed, and the one before it is used.
         """
+        self.finish()
         step = decide(self._last_whole)
-        if step is None:
-            return None
-        with _manager(self._directory) as manager:
-            return _restore(manager, step, like)
+        return None if step is None else _restore(self._directory, step, like)
 
     def _last_whole(self) -> int | None:
         versions = _versions(self._directory)
@@ -179,6 +273,7 @@ class TrainCheckpoints:
 
     def clear(self) -> None:
         """Remove all versions, once the stage's result is stored elsewhere."""
+        self.finish()
         if leads():
             _keep(self._directory, [])
 
@@ -200,10 +295,16 @@ def _require_space(directory: str | Path, tree: Any) -> None:
 
 
 @contextlib.contextmanager
-def _manager(directory: str | Path) -> Iterator[ocp.CheckpointManager]:
-    # Synchronous: the steps that follow donate the arrays that are being written.
+def _manager(directory: str | Path, *, writes: bool) -> Iterator[ocp.CheckpointManager]:
+    """Open a folder that exists: on all processes where they share it, else on process 0 alone."""
+    together = ocp.options.MultiprocessingOptions()
+    if jax.process_count() > 1:
+        # Named processes meet at barriers of the coordination service, which may be waited for beside the
+        # collectives of a compiled program; the default is a collective.
+        active = {0} if _is_apart() else set(range(jax.process_count()))
+        together = ocp.options.MultiprocessingOptions(active_processes=active)
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=None, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        max_to_keep=None, create=False, cleanup_tmp_directories=writes, multiprocessing_options=together
     )
     with _disk_full_is_an_interruption(directory):
         manager = ocp.CheckpointManager(Path(directory).absolute(), options=options)
@@ -213,12 +314,15 @@ def _manager(directory: str | Path) -> Iterator[ocp.CheckpointManager]:
             manager.close()
 
 
-def _save(manager: ocp.CheckpointManager, step: int, tree: Any, meta: dict[str, Any]) -> None:
-    arguments = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta))
-    manager.save(step, args=arguments)
-    manager.wait_until_finished()
-    if leads():
-        integrity.seal_folder(Path(manager.directory) / str(step))
+def _is_apart() -> bool:
+    """Return whether this is one of several processes that do not share the run's folder."""
+    group = current()
+    return group is not None and not group.shares_folder
+
+
+def _make(directory: str | Path) -> None:
+    with _disk_full_is_an_interruption(directory):
+        Path(directory).mkdir(parents=True, exist_ok=True)
 
 
 def _versions(directory: str | Path) -> list[int]:
@@ -248,11 +352,22 @@ def _remove(directory: str | Path, step: int) -> None:
         version.unlink(missing_ok=True)
 
 
-def _restore(manager: ocp.CheckpointManager, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
+def _restore(directory: str | Path, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    restored = manager.restore(
-        step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
-    )
+    if not _is_apart():
+        return _read(directory, step, abstract)
+    state: Any = None
+    meta: dict[str, Any] = {}
+    if leads():  # as numpy arrays: those of jax would need devices of process 0 alone
+        arrays = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), abstract)
+        state, meta = _read(directory, step, arrays)
+    return spread(state, abstract), decide(lambda: meta)
+
+
+def _read(directory: str | Path, step: int, abstract: Any) -> tuple[Any, dict[str, Any]]:
+    arguments = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
+    with _manager(directory, writes=False) as manager:
+        restored = manager.restore(step, args=arguments)
     return restored["state"], restored["meta"]
 
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import jax
@@ -133,13 +134,8 @@ def train_rows(
     Returns the new parameters and the progress. Raises as `trainer.train`.
     """
 
-    def save(state: tuple[Any, Any], progress: Progress) -> None:
-        if checkpoints is not None:
-            meta = {"identity": identity, "progress": dataclasses.asdict(progress)}
-            checkpoints.save(progress.step, state, meta)
-
     with jax.set_mesh(mesh) if mesh is not None else contextlib.nullcontext():
-        kept = jax.tree.map(lambda x: x.dtype, params)
+        dtypes = jax.tree.map(lambda x: x.dtype, params)
         params = jax.tree.map(lambda x: x.astype(jnp.float32), params)  # the same array where it is float32
         opt_state = init_optimizer(options, params, mesh)
         progress = Progress()
@@ -157,13 +153,13 @@ def train_rows(
                 params = jax.tree.map(jnp.copy, params)
         grace = checkpoints.grace_seconds if checkpoints is not None else 0.0
         after = _AfterStep(on_step, checkpoints)
-        with interruption.deferred(grace or None):
+        with interruption.deferred(grace or None), _Kept(checkpoints, identity) as saved:
             params, progress = _run(
                 graphdef, (params, opt_state), progress, rows,
-                objective=objective, options=options, seed=seed, mesh=mesh, save=save, after=after,
+                objective=objective, options=options, seed=seed, mesh=mesh, kept=saved, after=after,
                 frozen=frozen,
             )  # fmt: skip
-        return jax.tree.map(lambda x, dtype: x.astype(dtype), params, kept), progress
+        return jax.tree.map(lambda x, dtype: x.astype(dtype), params, dtypes), progress
 
 
 def _planned_steps(rows: Rows, options: TrainingOptions) -> int:
@@ -206,11 +202,14 @@ def _run(
     options: TrainingOptions,
     seed: int,
     mesh: Mesh | None,
-    save: Callable[[tuple[Any, Any], Progress], None],
+    kept: _Kept,
     after: _AfterStep,
     frozen: Params | None,
 ) -> tuple[Params, Progress]:
-    """Run the remaining steps; `after` says after each whether to `save` the state, and to stop."""
+    """Run the remaining steps; `after` says after each whether to save the state, and to stop.
+
+    Returns, or raises, when the last save is durable.
+    """
     planned = _planned_steps(rows, options)
     total = min(options.max_steps or planned, planned)
     iterator = batches(rows, batch_size=options.batch_size, epochs=options.epochs, seed=seed)
@@ -227,7 +226,8 @@ def _run(
         values = {name: value.item() for name, value in jax.device_get(metrics)._asdict().items()}
         device_seconds = progress.device_seconds + time.monotonic() - begun
         if not values.pop("finite"):
-            save(state, progress)
+            kept.save(state, progress)
+            kept.finish()
             raise DivergedError(
                 f"training diverged at step {index + 1} of {total}: loss {values['loss']}, gradient norm "
                 f"{values['grad_norm']}; the policy before that step is kept. Lower training.learning_rate, "
@@ -241,13 +241,53 @@ def _run(
             seconds=time.monotonic() - started,
             device_seconds=device_seconds,
         )
+        kept.check()
         saves, stops = decide(functools.partial(after, index + 1, total, {**values, "learning_rate": rate}))
         if saves:
-            save(state, progress)
+            kept.save(state, progress)
         if stops:
+            kept.finish()
             interruption.settle()
             after.stop()
+    kept.finish()
     return state[0], progress
+
+
+class _Kept:
+    """The checkpoints of one training, if there are any: states with their progress."""
+
+    def __init__(self, checkpoints: TrainCheckpoints | None, identity: str):
+        self._checkpoints = checkpoints
+        self._identity = identity
+
+    def __enter__(self) -> _Kept:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the save that was begun before an error, unless it may need a process that is gone."""
+        if error is not None and jax.process_count() == 1:
+            try:
+                self.finish()
+            except Exception as failure:
+                log.error("%s", failure)
+
+    def save(self, state: tuple[Any, Any], progress: Progress) -> None:
+        """Begin to save a state, which may then be donated."""
+        if self._checkpoints is not None:
+            meta = {"identity": self._identity, "progress": dataclasses.asdict(progress)}
+            self._checkpoints.save(progress.step, state, meta)
+
+    def check(self) -> None:
+        """Raise the error of a save that has failed in the background."""
+        if self._checkpoints is not None:
+            self._checkpoints.check()
+
+    def finish(self) -> None:
+        """Wait until what is being saved is durable."""
+        if self._checkpoints is not None:
+            self._checkpoints.finish()
 
 
 class _AfterStep:
@@ -279,13 +319,14 @@ class _AfterStep:
         checkpoints = self._checkpoints
         if checkpoints is None or not checkpoints.grace_seconds:
             return True
-        if waited + checkpoints.save_seconds <= checkpoints.grace_seconds:
+        expected = checkpoints.expected_seconds()
+        if waited + expected <= checkpoints.grace_seconds:
             return True
         log.warning(
             "stopped after step %d without saving it: a checkpoint takes %.1f s, and %.1f s of "
             "run.grace_seconds=%g have passed; the same command continues from the last checkpoint",
             step,
-            checkpoints.save_seconds,
+            expected,
             waited,
             checkpoints.grace_seconds,
         )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 
+from dast_jax.verifiers.denial import NAME_THEN
 from dast_jax.verifiers.normalize import CHANGING
 
-__all__ = ["AROUND", "NAME_THEN", "is_bounded"]
+__all__ = ["AROUND", "is_bounded"]
 
 AROUND = 80
 """Characters next to a number or formula in which its denial, comparison or unit is searched for."""
-
-NAME_THEN = r"(?:[\s*_\"'“($]+[a-zA-Z](?:_\w)?\s*=)?"
-"""Between a word and its number: `at least x = 5`."""
 
 _RELATION = r"[<>≤≥≠]=?|!=|\\(?:leq?|geq?|neq?|lt|gt)(?:slant)?(?![a-zA-Z])"
 _UP_TO = r"(?:\s+(?!(?:is|are|was|were|equals?)\b)[a-zA-Z]+)"
@@ -33,7 +31,10 @@ _LABELED = (
 )
 """`step 5`, `Figure 5`: a label is no quantity."""
 
-# Where a name stands between, `half of x = 5`, only these words tell; elsewhere `pointing` refuses them too.
+_STILL_BOUNDS = re.compile(r"(?:[=:.]|\b(?:lines?|equations?|to))[\s*_(#]*$", re.IGNORECASE)
+"""`half of x =`, `step:`, `Fig.`, `equation`, `up to`: `pointing` takes only these for introductions.
+The other ends of `_BOUND_BEFORE` it refuses: they are for calculations (`less than 2 + 3 = 5`)."""
+
 _BOUND_BEFORE = re.compile(
     rf"(?:\bthan{_UP_TO}{{0,3}}|\bat\s+(?:least|most){_UP_TO}{{0,2}}|\bbetween{_UP_TO}{{0,2}}|\bup\s+to"
     rf"|\b(?:twice|double|triple|thrice|half|{_OPERATION_OF}\s+of)(?:\s+(?:the|a|an|of))*"
@@ -47,8 +48,10 @@ _BOUND_BEFORE = re.compile(
 )
 _COMPOUND = (
     r"\s?(?:(?:hour|hr|minute|min|yard|pound|lb|week|day|year|month|meter|metre|kilometer|kilometre|kilogram"
-    r"|gallon|quart|mile|degree)s?|feet|foot|ft|km|kg|m|h)\.?,?\s*(?:and\s+)?\d[\d./]*(?:\s?(?:(?:minute|min|second"
-    r"|sec|ounce|day|month|week|hour|hr|centimeter|centimetre|meter|metre|gram|quart|pint|cup|yard)s?|inch(?:es)?"
+    r"|gallon|quart|mile|degree)s?|feet|foot|ft|km|kg|m|h)\.?,?\s*(?:and\s+)?\d[\d./]*(?:\s?(?:(?:minute"
+    r"|min|second"
+    r"|sec|ounce|day|month|week|hour|hr|centimeter|centimetre|meter|metre|gram|quart|pint|cup|yard)s?"
+    r"|inch(?:es)?"
     r"|in|feet|ft|oz|cm|m|s|g)\b|(?=\W|$))|['′]\s?\d"
 )
 """One quantity in two measures: `5 hours and 30 minutes`, `5 feet 3 inches`, `5'3"`."""
@@ -78,10 +81,11 @@ _CHANGING = CHANGING | {"pair", "pairs", "couple", "couples", "digit", "digits",
 _SCALED = re.compile(r"\s+[kKM](?=[\s.,;]|$)|\s+(?:decimal|significant)\s")
 
 
-def is_bounded(clause: str, start: int, end: int) -> bool:
+def is_bounded(clause: str, start: int, end: int, *, introduced: bool = False) -> bool:
     """Return whether a sentence only bounds what is at start:end, or has it as part of a formula.
 
-    "at least 5", "5 or more", "2x + 5".
+    "at least 5", "5 or more", "2x + 5". With `introduced`, `pointing` found what is directly before to
+    introduce a value.
     """
     before, after = clause[max(0, start - AROUND) : start], clause[end : end + AROUND]
     word = _NEXT_WORD.match(after)
@@ -89,4 +93,8 @@ def is_bounded(clause: str, start: int, end: int) -> bool:
         return True
     if _SCALED.match(after) is not None:
         return True
-    return _BOUND_BEFORE.search(before.lower()) is not None or _BOUND_AFTER.match(after) is not None
+    if _BOUND_AFTER.match(after) is not None:
+        return True
+    if introduced and _STILL_BOUNDS.search(before) is None:
+        return False
+    return _BOUND_BEFORE.search(before.lower()) is not None

@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from dast_jax.verifiers.denial import DENIED_AFTER, denied, retracts
 from dast_jax.verifiers.equivalence import Comparison
 from dast_jax.verifiers.extract import Extraction
 from dast_jax.verifiers.marks import marks, only_empty_boxes
 from dast_jax.verifiers.normalize import clean
 from dast_jax.verifiers.options import VerifierOptions
-from dast_jax.verifiers.pointing import introduces_label
+from dast_jax.verifiers.pointing import AFFIRMED, introduces_label
 from dast_jax.verifiers.prose import without_bold
-from dast_jax.verifiers.stance import DENIED, DENIED_AFTER, states
+from dast_jax.verifiers.sentences import first_sentence, sentences, with_words
+from dast_jax.verifiers.stance import REASON, attributed, names_another, states
 
 __all__ = ["compare_choice", "extract_choice"]
 
@@ -37,35 +39,28 @@ _HEDGE = (
 _HEAD = re.compile(rf"[\s*\"'_:]*(?:{_HEDGE}\s+)*(?:{_NOUN}\s+)?{_LABEL}")
 _UNSURE = r"(?i:\s+(?:maybe|perhaps|possibly|probably|even|else|both))*"
 _NEXT = re.compile(
-    rf"[\s*]*(?:,|/|\||;|&|(?i:\band/or\b|\band\b|\bor\b|,\s*and\b|,\s*or\b)|\((?i:or|and)\b"
+    rf"[\s*]*(?:,|/|\||;|&|\+|[-=]>|[→⇒∨∪]|\\(?:to|(?:right|long)\w*arrow|lor|vee|cup|cap|land"
+    rf"|wedge)(?![a-zA-Z])|(?i:and also|as well as|(?:along |together )?with|plus)\b|\bthen\b"
+    rf"|(?i:\band/or\b|\band\b|\bor\b|,\s*and\b|,\s*or\b)|\((?i:or|and)\b"
     rf"|(?=[(\[]\s*[A-Z]\s*[)\]])"
     rf"|(?<=[A-Z])\s+(?=[A-Z](?!\w)))"
     rf"{_UNSURE}\s*(?:{_NOUN}\s+)?{_LABEL}"
 )
+_FOLLOWED = re.compile(
+    rf"{AFFIRMED.pattern}|\s*(?:based|given|due|from|by|in this|with|\$|\d)", re.IGNORECASE
+)
+"""What may follow a label without parentheses: not `B vitamins`, `E = mc^2`."""
 _POINTED = re.compile(
     rf"\b{_NOUN}\s+{_LABEL}|{_ENCLOSED}"
-    rf"|(?i:\b(?:choose|chose|pick|select|go with|it is|it['’]s|but|say|be|选)\s*){_BARE}"
-    rf"|{_BARE}(?=\s+(?i:is|are|must be|would be)\s+(?i:the\s+|not\s+|in)*"
+    rf"|(?i:\b(?:choose|chose|pick|select|go with|it is|it['’]s|but|say|be|so|leaving|leaves|thus|hence"
+    rf"|选)\s*){_BARE}"
+    rf"|{_BARE}(?=\s+(?i:is|are|must be|would be)\s+(?i:the\s+|not\s+|also\s+|in)*"
     r"(?i:correct|right|best|answer|wrong|false|true))"
 )
-_ALONE = re.compile(rf"[\s*\"'_]*(?:{_ENCLOSED}|([A-Za-z1-9]))\s*(?:[).:](?:\s.*)?)?[\s*\"'_.]*")
-_MENTIONED = re.compile(
-    r"(?:^|\W)(?:(?:consider|look|start|begin|tempt|thought|next|now)\w*(?:\s+(?:at|with|by|of|is|to|the"
-    r"|an?|options?|choices?))*"
-    r"|all (?:options|choices|answers|others?) but|cross(?:ed)? (?:out|off)|str(?:ike|uck)"
-    r"|student|team|person|point|line|group|player|house|room|plan|type|grade|class|column|row"
-    r"|precedes|follows|similar to|same as|like|unlike|before (?:was|is)"
-    r"|(?:second best|next best|runner-up|worst|least likely) is"
-    r"|figure|table|case|part|step|section|appendix|equation|before|after|opposite(?: to| of)?|next to"
-    r"|contradicts|excludes)[\s*\"'(]*$",
-    re.IGNORECASE,
-)
-"""What ends so only mentions the label after it: `consider (B)`, `see Figure (B)`, `the one after (B)`."""
-_REASON = re.compile(r"(?i:\b(?:because|since|as|whereas|while|although|though)\b)")
+_ALONE = re.compile(rf"[\s*\"'_]*(?:{_ENCLOSED}|([A-Za-z1-9])(?!['’]))\s*(?:[).:](?:\s.*)?)?[\s*\"'_.]*")
 _LINE = re.compile(r"^\s*(?:[(\[]\s*[A-Za-z]\s*[)\]]|[A-Z]\s*[).:])\s*\S", re.MULTILINE)
-_SENTENCES = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)\s+|\n+")
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _CONTINUED = re.compile(r"\n\s*(?=(?:or|and)\s)")
+_QUOTED = re.compile(r"(?<!\w)(['_])([A-Z])\1(?!\w)")
 _SEVERAL_LETTERS = re.compile(r"[A-J]{2,6}")
 
 
@@ -76,23 +71,33 @@ def extract_choice(text: str, options: VerifierOptions) -> Extraction:
     choice (`B`, `(B) palms`); the last sentence of prose that points at one (`(B)`, `option B`, `B is
     correct`) and does not deny it; a first or last line that is a label. A choice by its text has no label.
     """
-    text = _CONTINUED.sub(" ", without_bold(text[-_TAIL:])).replace("`", "").replace("|>", " ")
+    text = without_bold(text[-_TAIL:]).replace("`", "").replace("|>", " ")
+    if "or" in text or "and" in text:
+        text = _CONTINUED.sub(" ", text)
+    if "'" in text or "_" in text:
+        text = _QUOTED.sub(r"\2", text)
     for mark in marks(text, choices=True):
-        span = mark.rest if mark.enclosed else _first_sentence(mark.rest[:_SPAN].lstrip(" \t\r\n:*="))
+        span = (
+            mark.rest
+            if mark.enclosed
+            else first_sentence(mark.rest[:_SPAN].lstrip(" \t\r\n:*="), label=True)[0]
+        )
         if not mark.enclosed and not span.strip():
             continue
         if not mark.states_answer():
             return Extraction(None, "nothing")
-        return Extraction(_in_span(clean(span)), mark.found)
+        answer = _in_span(clean(span))
+        later = _pointed_at(_without_options(after)) if (after := mark.split()[1].strip(" .*\n")) else None
+        return Extraction(answer if later in (None, answer) else None, mark.found)
     if only_empty_boxes(text):
         return Extraction(None, "nothing")
     before, _, last = text.strip().rpartition("\n")
     bare = clean(last)
     if not states("", text.strip().rpartition("\n")[2]) and not before:
         return Extraction(None, "nothing")
-    if not before and (answer := _whole(bare)):
+    if not before and not _opens_denied(bare) and (answer := _whole(bare)):
         return Extraction(answer, "bare answer")
-    if not before and (match := _WITH_TEXT.fullmatch(last.strip())) is not None:
+    if not before and not _opens_denied(bare) and (match := _WITH_TEXT.fullmatch(last.strip())):
         return Extraction(match[1], "bare answer")
     if (answer := _pointed_at(_without_options(text))) is not None:
         return Extraction(answer, "last choice")
@@ -100,17 +105,19 @@ def extract_choice(text: str, options: VerifierOptions) -> Extraction:
     for line, place in ((bare, "last line"), (clean(lines[0]), "first line")):
         if (place == "first line" or len(line) <= 12) and (match := _ALONE.fullmatch(line)):
             rest = line[match.end(match.lastindex or 0) :]
-            if len(_LINE.findall(text)) <= 1 and (place == "last line" or rest[:1] in (")", ".", ":", "")):
+            if (
+                len(_LINE.findall(text)) <= 1
+                and not _opens_denied(line)
+                and (place == "last line" or rest[:1] in (")", ".", ":", ""))
+            ):
                 return Extraction(_letter(match), place)
     return Extraction(None, "nothing")
 
 
-def _first_sentence(text: str) -> str:
-    """Return the first sentence; a stop after a lone first letter (`B. palms`) does not end it."""
-    for end in _SENTENCE_END.finditer(text):
-        if end.start() > 1 or text[end.start()] == "\n":
-            return text[: end.start()]
-    return text
+def _opens_denied(line: str) -> bool:
+    """Return whether a line opens with a label and denies it: `B: no`, `(B) - wrong`."""
+    head = _HEAD.match(line)
+    return head is not None and DENIED_AFTER.match(line[head.end() :]) is not None
 
 
 def _whole(bare: str) -> str | None:
@@ -134,34 +141,41 @@ def _in_span(span: str) -> str | None:
         return ", ".join(span)
     if len(span) == 1 and span in _LONE:
         return span.upper()
-    span = _TEXT.sub(r" \1 ", span)
+    span = with_words(span)
     head = _HEAD.match(span)
     if head is None:
         if (named := _TEXT_FIRST.fullmatch(span.strip())) and not _RELATED.search(named[1]):
             return named[2]
         found = [label for label in _labels_in(span) if not label.denied]
         return ", ".join(dict.fromkeys(label.letter for label in found)) or None
-    if DENIED_AFTER.match(span[head.end() :]):
+    letters, end = _joined(span, head)
+    if DENIED_AFTER.match(span[head.end() :]) or not (span[end - 1] in ")]}" or _FOLLOWED.match(span[end:])):
         return None
-    return ", ".join(_joined(span, head)[0])
+    if not (rest := span[end:].strip(" .*)")):
+        return ", ".join(letters)
+    reason = REASON.search(rest.lower())
+    others = _labels_in(rest if reason is None else rest[: reason.start()])
+    return ", ".join(dict.fromkeys(letters + [label.letter for label in others if not label.denied]))
 
 
 _WITH_TEXT = re.compile(
-    r"[(\[]\s*([A-Z])\s*[)\]]\s+(?!.*\b(?:is|are|was|were|am|be|can|could|may|might|would|will|should|must|not|no|if|or|fails"
+    r"[(\[]\s*([A-Z])\s*[)\]]\s+(?!.*\b(?:is|are|was|were|am|be|can|could|may|might|would|will|should"
+    r"|must|not|no|if|or|fails"
     r"|seems|looks|makes|does|has|goes)\b|.*n['’]t\b)[^.!?()\n]{1,60}"
 )
 """A choice with its text (`(B) palms`), which is no sentence about it (`(B) misreads the text.`)."""
 _TEXT_FIRST = re.compile(r"([A-Za-z][\w ,'’-]{0,60}) \(([A-Z])\)[\s.]*")
 _RELATED = re.compile(
-    r"\b(?:of|in|on|at|by|to|from|with|without|than|but|not|no|never|nor|or|and|if|like|unlike|near|above|below|over|under"
-    r"|after|before|beside|between|beyond|behind|except|against|about|outside|inside|opposite|one|is|are|was|were|be|same)\b"
+    r"\b(?:of|in|on|at|by|to|from|with|without|than|but|not|no|never|nor|or|and|if|like|unlike|near|above"
+    r"|below|over|under"
+    r"|after|before|beside|between|beyond|behind|except|against|about|outside|inside|opposite|one|is|are"
+    r"|was|were|be|same)\b"
     r"|n['’]t\b",
     re.IGNORECASE,
 )
 """`wet palms (B)` names a choice by its text; `the one above (B)` relates another to it."""
 _LONE = "ABCDEFGHJKLMNOPQRSTUVWXYZabcdefghj123456789"
 _SEVERAL = re.compile(r"[(\[]\s*([A-Z](?:\s*,\s*[A-Z])+)\s*[)\]]")
-_TEXT = re.compile(r"\\(?:text|textbf|mathbf|mathrm|mbox)\s*\{([^{}]*)\}")
 
 
 def _joined(text: str, first: re.Match[str]) -> tuple[list[str], int]:
@@ -185,15 +199,17 @@ def _labels_in(sentence: str) -> list[_Found]:
     A denial holds for all labels that follow it joined (`neither (A) nor (B)`, `(A) and (C) are wrong`).
     """
     found: list[_Found] = []
-    at = 0
+    sentence, at = sentence.lstrip("-•> \t"), 0
     while (match := _POINTED.search(sentence, at)) is not None:
         letters, end = _joined(sentence, match)
         label = match.start(match.lastindex or 0)
         before = sentence[max(at, label - 60) : label]
-        denied = DENIED.search(before) is not None or _MENTIONED.search(before) is not None
-        denied = denied or DENIED_AFTER.match(sentence[end : end + 60]) is not None
-        if denied or introduces_label(_before(sentence, at, label), sentence[end : end + 60]):
-            found += [_Found(letter, denied, match.start()) for letter in letters]
+        no = denied(before) or names_another(before)
+        no = no or DENIED_AFTER.match(sentence[end : end + 60]) is not None
+        if no or attributed(before.lower()):
+            found += [_Found(letter, True, match.start()) for letter in letters]
+        elif introduces_label(_before(sentence, at, label), sentence[end : end + 60]):
+            found += [_Found(letter, False, match.start()) for letter in letters]
         at = end
     return found
 
@@ -209,16 +225,18 @@ def _pointed_at(text: str) -> str | None:
     Of `(B), because (A) is dry` only what comes before the reason counts.
     """
     later_denied: set[str] = set()
-    for sentence in reversed([part for part in _SENTENCES.split(text) if part.strip()]):
+    for sentence in reversed(sentences(text)):
         labels = _labels_in(sentence)
         if not states("", sentence, marked=False):
             later_denied |= {label.letter for label in labels}
             continue
-        reason = _REASON.search(sentence)
+        reason = REASON.search(sentence.lower())
         kept = [label for label in labels if not label.denied and label.letter not in later_denied]
         first = [label for label in kept if reason is None or label.start < reason.start()]
         if kept:
             return ", ".join(dict.fromkeys(label.letter for label in first or kept))
+        if retracts(sentence):
+            return None
         later_denied |= {label.letter for label in labels}
     return None
 

@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from dast_jax.verifiers.bounds import AROUND, NAME_THEN, is_bounded
+from dast_jax.verifiers.bounds import AROUND, is_bounded
+from dast_jax.verifiers.denial import DENIED_AFTER, NEGATION, denied
 from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.normalize import clean, parse_number
-from dast_jax.verifiers.pointing import introduces_value
+from dast_jax.verifiers.pointing import introduces_value, turns
 from dast_jax.verifiers.prose import PROSE_NUMBER, is_prose, without_bold
-from dast_jax.verifiers.stance import FILLERS, NEGATIVES
+from dast_jax.verifiers.sentences import SENTENCE_END, STOP
 
-__all__ = ["answer_of_clause", "closing_display", "only_candidate", "sentence_end"]
+__all__ = ["answer_of_clause", "only_candidate", "sentence_end"]
 
 _TAIL = 4_000
 
@@ -73,13 +74,12 @@ def _formula_at(text: str, at: int) -> _Item | None:
     return _Item(at, match.end(), inner.strip(), True)
 
 
-_TOKEN = re.compile(r"\\(?:begin|end)(?![a-zA-Z])|\\[^\n]|[{}$\n]|[.!?](?=[\s*]|$)")
-_STOP = re.compile(r"[.!?](?=[\s*]|$)|\n")
+_TOKEN = re.compile(rf"\\(?:begin|end)(?![a-zA-Z])|\\[^\n]|[{{}}$\n]|{STOP}")
 
 
 def sentence_end(text: str) -> int:
     """Return where the first sentence ends: a stop or line end outside formulas, groups, environments."""
-    stop = _STOP.search(text)
+    stop = SENTENCE_END.search(text)
     if stop is None:
         return len(text)
     end = stop.start()
@@ -107,22 +107,6 @@ def sentence_end(text: str) -> int:
 def _continues(text: str, at: int) -> bool:
     """Return whether a list of formulas continues beyond the line end at `at`."""
     return text[:at].rstrip().endswith(",") and text[at:].lstrip().startswith("$")
-
-
-def closing_display(text: str) -> str | None:
-    """Return the content of the display block (`$$…$$`, `\\[…\\]`) at the end of `text`; None without one."""
-    text = text.rstrip(" \t\r\n.,;")
-    end = len(text) - 2
-    if text.endswith("$$"):
-        start = text.rfind("$$", 0, end) if text.count("$$") % 2 == 0 else -1
-    elif text.endswith("\\]"):
-        start = text.rfind("\\[", 0, end)
-        while start > 0 and text[start - 1] == "\\":  # `\\[4pt]` is a line break
-            start = text.rfind("\\[", 0, start)
-        start = start if text.find("\\]", max(start, 0)) == end else -1
-    else:
-        return None
-    return text[start + 2 : end].strip() or None if start >= 0 else None
 
 
 def _items(clause: str) -> list[_Item]:
@@ -172,13 +156,15 @@ def _is_named(text: str, formula: _Item) -> bool:
 def _chosen(clause: str) -> str:
     """Return the answer in a sentence: its first formulas, else numbers, not denied; or all of it."""
     groups = _groups(clause, _items(clause))
-    denied = _denied(clause, groups)
-    candidates = [group for group, no in zip(groups, denied, strict=True) if not no]
+    refused = _denied(clause, groups)
+    candidates = [group for group, no in zip(groups, refused, strict=True) if not no]
     candidates.sort(key=lambda group: not any(item.is_formula for item in group))
-    if not candidates or is_bounded(clause, candidates[0][0].start, candidates[0][-1].end):
+    if not candidates:
         return _words_of(clause)
     group = candidates[0]
-    if not _is_pointed_at(clause, group, any(denied)):
+    if not _is_pointed_at(clause, group, any(refused)) or is_bounded(
+        clause, group[0].start, group[-1].end, introduced=True
+    ):
         return _words_of(clause)
     alone = len(group) == 1
     if alone and _EITHER.search(clause[max(0, group[0].start - AROUND) : group[0].start]):
@@ -198,26 +184,35 @@ def only_candidate(sentence: str) -> str | None:
     number of them, denies or bounds it, lists alternatives, or holds digits that are no whole quantity.
     """
     items = _items(sentence)
-    if not items or _has_other_digits(sentence, items):
-        return None
     groups = _groups(sentence, items)
-    if len(groups) > 1 and not any(hint in sentence for hint in _DENIAL_HINTS):
+    if not items or (len(groups) > 1 and not any(hint in sentence for hint in _DENIAL_HINTS)):
         return None  # nothing denies all but one
-    if _COMPARED.search(sentence.lower()):
-        return None
     kept = [group for group, no in zip(groups, _denied(sentence, groups), strict=True) if not no]
-    if len(kept) != 1 or is_bounded(sentence, kept[0][0].start, kept[0][-1].end):
+    if len(kept) != 1:
         return None
     group = kept[0]
-    if _is_premise(sentence, group[0].start):
+    signs = _signs(sentence, group)
+    introduced = _is_pointed_at(sentence, group, len(kept) < len(groups))
+    if not (signs or introduced) or is_bounded(
+        sentence, group[0].start, group[-1].end, introduced=introduced
+    ):
         return None
-    if signs := _signs(sentence, group):
+    lowered = sentence.lower()
+    if (
+        _has_other_digits(sentence, items)
+        or _COMPARED.search(lowered)
+        or _is_premise(sentence, group[0].start)
+    ):
+        return None
+    if signs:
         return _result(group, signs)
-    if _OTHERS_SAY.search(sentence.lower()) or _is_denied_somewhere(sentence, groups, group):
+    if _OTHERS_SAY.search(lowered) or _is_denied_somewhere(sentence, groups, group):
         return None
-    if not _is_pointed_at(sentence, group, len(kept) < len(groups)) or _is_subject(sentence, group):
-        return None
-    if len(_distinct(group)) > 1 or _EITHER.search(sentence[: group[0].start]):
+    if (
+        _is_subject(sentence, group)
+        or len(_distinct(group)) > 1
+        or _EITHER.search(sentence[: group[0].start])
+    ):
         return None
     text = group[0].text.rstrip(".")
     return None if group[0].is_formula and _SEVERAL.search(text) else text
@@ -247,15 +242,15 @@ def _is_pointed_at(sentence: str, group: list[_Item], turned: bool) -> bool:
     before = sentence[max(0, group[0].start - AROUND) : group[0].start]
     if introduces_value(before):
         return True
-    return _BUT.search(before) is not None and (turned or _NEGATION.search(before.lower()) is not None)
+    return turns(before) and (turned or NEGATION.search(before.lower()) is not None)
 
 
-_BUT = re.compile(r"\b(?:but|rather|instead)\b[\s*_\"'“($\\]*(?:[a-zA-Z]\s*=\s*)?[\s$]*$")
 _OPENS = re.compile(r"\W*(?:(?:so|thus|hence|therefore|then|and|now|finally)\b\W*)*", re.IGNORECASE)
 _SUBJECT = re.compile(
     r"\W*$|[,;:—(]"
     r"|\s*(?:is|are) (?:the|our|her|his|their) (?:final |correct |right )?(?:answer|result|total|solution)\b"
-    r"|(?:\s+(?!is\b|was\b|divides\b|times\b)[a-z][a-z-]*){1,3}?(?:\W*$|\s+(?:are|were|is|was|remain|will|have|had|can"
+    r"|(?:\s+(?!is\b|was\b|divides\b|times\b)[a-z][a-z-]*){1,3}?(?:\W*$|\s+(?:are|were|is|was|remain|will"
+    r"|have|had|can"
     r"|need|left|each|of|per|in|on|at|for|from|to|and|with|today|now)\b)",
     re.IGNORECASE,
 )
@@ -268,11 +263,6 @@ def _is_subject(sentence: str, group: list[_Item]) -> bool:
     return opens and _SUBJECT.match(sentence, group[-1].end) is None
 
 
-_NEGATION = re.compile(
-    r"\b(?:no|not|never|nobody|nothing|none|neither|nor|cannot|without|hardly|lacks?|fails?)\b|n['’]t\b"
-)
-
-
 def _is_denied_somewhere(sentence: str, groups: list[list[_Item]], group: list[_Item]) -> bool:
     """Return whether a sentence without a mark denies what its candidate is said of.
 
@@ -283,7 +273,7 @@ def _is_denied_somewhere(sentence: str, groups: list[list[_Item]], group: list[_
     if len(lowered) != len(sentence):
         return True
     others = [other[0].start for other in groups if other is not group]
-    for match in _NEGATION.finditer(lowered):
+    for match in NEGATION.finditer(lowered):
         if match.start() < start:
             if _TURN.search(sentence, match.end(), start) is None:
                 return True
@@ -343,6 +333,17 @@ _CALCULATION = re.compile(
     rf"\s*[-–—−+*/×÷=·]\s*|\s+(?:x|to|times|plus|minus|divided by|multiplied by)\s+"
     rf"|(?:{_UNIT_WORD}){{1,2}}(?:/[a-zA-Z]{{2,}})?\s*(?:[+*/×÷=·]|\bx\b)\s*"
 )
+_OPERATORS = frozenset("-–—−+*/×÷=·")
+_OPERATOR_WORDS = frozenset(["x", "to", "times", "plus", "minus", "by"])
+
+
+def _calculates(gap: str) -> bool:
+    """Return whether what is between two numbers is an operator; most gaps have no such sign or word."""
+    if _OPERATORS.isdisjoint(gap) and _OPERATOR_WORDS.isdisjoint(gap.split()):
+        return False
+    return _CALCULATION.fullmatch(gap) is not None
+
+
 _DASH = re.compile(r"\s+[-–—−]\s+")
 _SIGN_AFTER = re.compile(r"\s*[-–−+*/×÷=·]")
 _PLACES = re.compile(r"\s*(?:decimal|significant|d\.?\s?p|s\.?\s?f|places?|digits?)\b")
@@ -389,7 +390,7 @@ def _join(clause: str, before: _Item, item: _Item) -> str | None:
     gap = _gap(clause, before, item)
     if len(gap) > AROUND:
         return None
-    if _CALCULATION.fullmatch(gap):
+    if _calculates(gap):
         if _DASH.fullmatch(gap) and _SIGN_AFTER.match(clause, item.end) is None:
             return None  # `18 - 9 of them sold` is a remark, `18 - 9 = 9` a calculation
         return None if "to" in gap and _PLACES.match(clause, item.end) else "calculation"
@@ -441,7 +442,7 @@ def _measure(item: _Item, behind: str) -> str | None:
 def _signs(clause: str, group: list[_Item]) -> list[str]:
     """Return the signs of a calculation or range between the items of a group."""
     gaps = [_gap(clause, *pair) for pair in pairwise(group)]
-    return [gap.strip() for gap in gaps if _CALCULATION.fullmatch(gap)]
+    return [gap.strip() for gap in gaps if _calculates(gap)]
 
 
 def _result(group: list[_Item], signs: list[str]) -> str | None:
@@ -469,26 +470,18 @@ def _distinct(group: list[_Item]) -> list[str]:
 
 # --- denied and bounded -------------------------------------------------------------------------------
 
-_DENIAL = re.compile(
-    rf"(?:\b(?:{NEGATIVES})|n['’]t)(?:[\s*_\"'“(]+(?:{FILLERS}|near|nearly"
-    rf"|close)\b)*+{NAME_THEN}[\s*_\"'“($]*$"
-)
-_DENIED_AFTER = re.compile(
-    r"\s*(?:[a-zA-Z]+\s+)?(?:is|was|are|were)(?:\s+(?:wrong|incorrect|false|impossible)|(?:\s+not|n['’]t)\s+"
-    r"(?:it|possible|valid|true|right|correct|(?:the|an?)\s+(?:\w+\s+)?(?:answer|solution|option)))\b"
-)
 _TURN = re.compile(r"[,;:—–]|\b(?:but|rather|instead|is|it['’]s)\b", re.IGNORECASE)
 
 
 def _denied(clause: str, groups: list[list[_Item]]) -> list[bool]:
     """Return which groups the sentence denies; a denial lasts until the sentence turns ("not 4 but 5")."""
-    denied: list[bool] = []
+    found: list[bool] = []
     end = 0
     for group in groups:
         start = group[0].start
         before = clause[max(end, start - AROUND) : start]
-        no = _DENIAL.search(before.lower()) is not None
-        no = no or (bool(denied) and denied[-1] and _TURN.search(clause[end:start]) is None)
+        no = denied(before)
+        no = no or (bool(found) and found[-1] and _TURN.search(clause[end:start]) is None)
         end = group[-1].end
-        denied.append(no or _DENIED_AFTER.match(clause[end : end + AROUND]) is not None)
-    return denied
+        found.append(no or DENIED_AFTER.match(clause[end : end + AROUND]) is not None)
+    return found

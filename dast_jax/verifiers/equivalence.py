@@ -96,9 +96,12 @@ def compare_number(
 
 def _numbers(a: Number, b: Number, percent: str, tolerance: Tolerance | None) -> Comparison:
     if tolerance is None:
-        return Comparison(numbers_equal(a, b, percent), "exact numbers")
+        return _EXACT[numbers_equal(a, b, percent)]
     near = any(tolerance.allows(a.value, value) for value in _readings(a, b, percent))
     return Comparison(near, "numbers within the tolerance")
+
+
+_EXACT = (Comparison(False, "exact numbers"), Comparison(True, "exact numbers"))
 
 
 def _readings(a: Number, b: Number, percent: str) -> list[Fraction]:
@@ -112,8 +115,10 @@ def _readings(a: Number, b: Number, percent: str) -> list[Fraction]:
 
 def numbers_equal(a: Number, b: Number, percent: str = "either") -> bool:
     """Return exact equality; a percent sign on one side only is read by the rule `percent`."""
+    if a is b:  # equal texts, read once
+        return True
     if a.percent == b.percent:
-        return a.value == b.value
+        return a.value.as_integer_ratio() == b.value.as_integer_ratio()
     written, plain = (a.value, b.value) if a.percent else (b.value, a.value)
     as_fraction = percent in ("either", "fraction") and written == plain * 100
     as_unit = percent in ("either", "unit") and written == plain
@@ -130,7 +135,8 @@ _RELATION = re.compile(
 )
 _NAME = re.compile(
     r"\\?[A-Za-z](?:_\{?\w+\}?)?'?|[A-Z]{2,4}|\\?[A-Za-z]+|(?:\\text|\\mathrm|\\operatorname)\s*\{[^{}]*\}"
-    r"|(?:m\s*)?\\(?:angle|triangle|overline|widehat|vec|mathbf|bar|hat|boldsymbol)\s*(?:\{\s*)?\\?[A-Za-z]{1,4}(?:\s*\})?"
+    r"|(?:m\s*)?\\(?:angle|triangle|overline|widehat|vec|mathbf|bar|hat"
+    r"|boldsymbol)\s*(?:\{\s*)?\\?[A-Za-z]{1,4}(?:\s*\})?"
     r"|\|[A-Z]{2,3}\|"
 )
 _PRODUCT = re.compile(r"[a-z]{2}")
@@ -204,7 +210,8 @@ def without_unit(reference: str, answer: str) -> str:
 # --- what is certainly different though a parser may not see it -----------------------------------------
 
 _DENIAL = re.compile(
-    r"\b(?:not|never|neither|nor|none|cannot|without|except|unlike|exceed(?:s|ing)?|above|below|over|under|between)\b"
+    r"\b(?:not|never|neither|nor|none|cannot|without|except|unlike|exceed(?:s|ing)?|above|below|over"
+    r"|under|between)\b"
     r"|n['’]t\b",
     re.IGNORECASE,
 )

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from dast_jax.verifiers.clause import answer_of_clause, closing_display, only_candidate, sentence_end
+from dast_jax.verifiers.clause import answer_of_clause, only_candidate, sentence_end
+from dast_jax.verifiers.denial import NEGATION, refutes, retracts
 from dast_jax.verifiers.equivalence import split_parts
 from dast_jax.verifiers.guard import looks_like_code
-from dast_jax.verifiers.marks import all_boxed, is_comment, marks, only_empty_boxes, weak_mark
+from dast_jax.verifiers.marks import Mark, all_boxed, is_comment, marks, only_empty_boxes, weak_mark
 from dast_jax.verifiers.normalize import clean, parse_number
-from dast_jax.verifiers.prose import is_prose, without_bold
+from dast_jax.verifiers.prose import closing_display, is_prose, without_bold
 from dast_jax.verifiers.response import join_thousands, one_spelling
-from dast_jax.verifiers.stance import introduces, refutes, states
+from dast_jax.verifiers.stance import introduces, states
 
 __all__ = ["Extraction", "extract_math", "extract_reference", "last_sentence", "one_box_each", "stated_texts"]
 
@@ -29,8 +30,7 @@ _MARK_SPAN = 150
 """Characters that hold any "answer to … is"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extraction:
+class Extraction(NamedTuple):
     """The answer's text (None where there is none) and where it was found."""
 
     answer: str | None
@@ -60,7 +60,7 @@ def extract_math(text: str) -> Extraction:
         if not mark.states_answer():
             return _NOTHING
         if mark.enclosed:
-            return Extraction(_inside(rest), mark.found)
+            return Extraction(_contradicted(_inside(rest), mark), mark.found)
         if mark.found == "answer is" and _opens_a_solution(rest):
             continue
         if _EXPLAINS.match(rest):
@@ -94,10 +94,10 @@ def one_box_each(text: str, count: int) -> str | None:
     first = text.find("boxed")
     begin = max(text.rfind(stop, max(first - 100, 0), first) for stop in ("\n", ". ", "? ", "! "))
     said = text[begin + 1 if begin >= 0 else max(first - 100, 0) :]
-    return None if refutes(said) or _DENIES.search(said) else ", ".join(boxes)
+    return None if refutes(said) or _DENIES.search(said.lower()) else ", ".join(boxes)
 
 
-_DENIES = re.compile(r"\b(?:not?|nor|never|instead|rather|wait|actually)\b|n['’]t\b", re.IGNORECASE)
+_DENIES = re.compile(rf"{NEGATION.pattern}|\b(?:instead|rather|wait|actually)\b")
 
 
 def _inside(boxed: str) -> str:
@@ -109,6 +109,22 @@ def _inside(boxed: str) -> str:
         if answer := answer_of_clause(mark.rest):
             return answer
     return boxed
+
+
+def _contradicted(boxed: str, mark: Mark) -> str:
+    """Return the answer in a box, with another number that a "final answer is" after the box states."""
+    if "nswer" not in mark.after or not _ANNOUNCES.search(mark.after):
+        return boxed
+    for later in marks(mark.after):
+        number, other = parse_number(clean(boxed)), answer_of_clause(later.rest)
+        second = None if other is None else parse_number(clean(other))
+        if second is not None and (number is None or number.value != second.value):
+            return f"{boxed}, but then the answer is {other}"
+        break
+    return boxed
+
+
+_ANNOUNCES = re.compile(r"\b(?:final|correct|right|actual|true) answer\W{0,6}(?:is\b|:)", re.IGNORECASE)
 
 
 def _opens_a_solution(rest: str) -> bool:
@@ -170,7 +186,7 @@ def last_sentence(text: str) -> str:
 
 
 _SENTENCE = 1_500
-_STOP = re.compile(r"(?<![Ff]ig)(?<!\bEq)(?<!\bNo)[.!?][*\"')]*\s+(?=\S)")
+_STOP = re.compile(r"[.!?](?<![Ff]ig[.!?])(?<!\bEq[.!?])(?<!\bNo[.!?])[*\"')]*\s+(?=\S)")
 
 
 def extract_reference(text: str) -> str:
@@ -187,7 +203,7 @@ def stated_texts(text: str, longest: int) -> Iterator[str]:
         return
     tail = text if "####" in text else text[-(longest + _MARK_SPAN) :]
     for mark in marks(tail, comments=True):
-        if len(mark.rest) <= longest and introduces(mark.before):
+        if len(mark.rest) <= longest and introduces(mark.before) and not retracts(mark.after):
             yield mark.rest.lstrip(" \t\r\n:*=")
         if mark.found == "after ####":
             return

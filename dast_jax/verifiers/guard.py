@@ -16,7 +16,8 @@ _CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f]")
 _CODE = re.compile(
     r"__\w+__|\b(?:exec|eval|compile|open|getattr|setattr|globals|locals|vars|breakpoint|input|__\w+"
     r"|lambdify|sympify|parse_expr|system|popen|subprocess\.\w+|os\.\w+|sys\.\w+)\("
-    r"|(?<!\\)\blambda(?:\s+\w+)?\s*:|\bimport\s+(?:os|sys|subprocess|shutil|socket|builtins|pathlib|ctypes)\b"
+    r"|(?<!\\)\blambda(?:\s+\w+)?\s*:|\bimport\s+(?:os|sys|subprocess|shutil|socket|builtins|pathlib"
+    r"|ctypes)\b"
 )
 _TEXT_NESTING = 200
 _MAX_TERMS = 20_000
@@ -49,7 +50,7 @@ def refuse_answer(answer: str, options: VerifierOptions) -> str | None:
     """Return why an extracted answer is refused: size, nesting, powers, factorials, code; else None."""
     if len(answer) > options.max_answer_chars:
         return f"longer than {options.max_answer_chars:,} characters"
-    if answer.isdigit() and answer.isascii():
+    if answer.isascii() and (answer.isdigit() or answer.isalpha()):
         return None
     if _CONTROL.search(answer):
         return "holds control characters"

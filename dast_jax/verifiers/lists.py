@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+from dast_jax.verifiers.denial import DENIED_AFTER, denied, refutes
 from dast_jax.verifiers.equivalence import Comparison, Tolerance, compare_math, split_parts
 from dast_jax.verifiers.extract import Extraction
+from dast_jax.verifiers.guard import looks_like_code
 from dast_jax.verifiers.marks import marks, only_empty_boxes
 from dast_jax.verifiers.normalize import NUMBER, clean
 from dast_jax.verifiers.options import VerifierOptions
-from dast_jax.verifiers.pointing import introduces_value
+from dast_jax.verifiers.pointing import introduces_value, turns
 from dast_jax.verifiers.prose import is_prose
-from dast_jax.verifiers.stance import DENIED, DENIED_AFTER, refutes, states
+from dast_jax.verifiers.stance import names_another, states
 
 __all__ = ["as_tuple", "compare_list", "extract_list"]
 
@@ -40,7 +42,8 @@ def extract_list(text: str, options: VerifierOptions) -> Extraction:
             return Extraction(mark.rest, mark.found)
         line = mark.rest.lstrip(" \t\r\n:*=").partition("\n")[0]
         if (answer := _list_in(line) or _single(line)) is not None:
-            return Extraction(answer, mark.found)
+            other = _list_in(line, last=True) != _list_in(line) and ". " in line
+            return Extraction(None if other else answer, mark.found)
         if _GROUP.search(line):
             return Extraction(None, "nothing")
     bare = text.strip()
@@ -49,6 +52,8 @@ def extract_list(text: str, options: VerifierOptions) -> Extraction:
     if bare and not is_prose(bare) and "\n" not in bare:
         return Extraction(bare, "bare answer")
     for line in reversed(bare.split("\n")):
+        if _CALL.search(line) or looks_like_code(line):
+            break
         if _GROUP.search(line) or _RUN.search(line):
             answer = (
                 _list_in(line, last=True) if states("", line, marked=False) and not refutes(line) else None
@@ -67,9 +72,10 @@ def _list_in(text: str, *, last: bool = False) -> str | None:
         found = [
             m
             for m in pattern.finditer(text)
-            if not DENIED.search(text[max(0, m.start() - 40) : m.start()])
+            if not denied(text[max(0, m.start() - 40) : m.start()])
             and not DENIED_AFTER.match(text[m.end() : m.end() + 40])
-            and (introduces_value(before := text[max(0, m.start() - 60) : m.start()]) or _BUT.search(before))
+            and (introduces_value(before := text[max(0, m.start() - 60) : m.start()]) or turns(before))
+            and not names_another(before)
             and _ENDS.match(text[m.end() : m.end() + 60])
         ]
         if not found:
@@ -82,14 +88,15 @@ def _list_in(text: str, *, last: bool = False) -> str | None:
     return None
 
 
+_CALL = re.compile(r"\w\.\w+\(")
+"""`x.sort()` makes another list of what is before it."""
 _ENDS = re.compile(
-    r"[\s*_\"'$)]*(?:$|[.,;:!?(]|(?:is|are) the (?:correct |final |right )?(?:answer|list|result)\b"
+    r"[\s*_\"'`$)]*(?:$|\.(?!\w)|;(?!\s*then\b)|[:!?(]|,(?=\s*(?:$|[^\w\s]|(?:not|because|since|as|which"
+    r"|so|where|and|i\.e|that|or|in)\b))|(?:is|are) the (?:correct |final |right )?(?:answer|list|result)\b"
     r"|(?:because|since|as|which|and not|not)\b"
     r"|in (?:that|this|increasing|decreasing|ascending|descending|alphabetical|sorted|the) )"
 )
 """What may follow a list that is the answer; `[1, 2] reversed` and `[1, 2] + [3]` are other lists."""
-_BUT = re.compile(r"\bbut\b[\s*_$]*$")
-
 _ALTERNATIVE = re.compile(
     r"[\s*$]*(?:,|;|\bor\b|\band\b|,\s*(?:or|and)\b|/)?[\s*$]*(?:\b(?:maybe|perhaps|possibly)\b\s*)?"
 )

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from dast_jax.verifiers.denial import REFUTED_AFTER, denied, retracts
+from dast_jax.verifiers.sentences import SENTENCE_END
 from dast_jax.verifiers.stance import states
 
 __all__ = [
@@ -23,7 +25,7 @@ __all__ = [
 ]
 
 _SENTENCE = 300
-_SENTENCE_END = re.compile(r"[.!?？](?=[\s*]|$)|\n")
+_DENIAL = 60
 _BOXES_TRIED = 8
 _MARKS_TRIED = 8
 
@@ -31,24 +33,33 @@ _MARKS_TRIED = 8
 class Mark(NamedTuple):
     """What kind of mark it is, and what it holds: the content of a box or tag, else all that follows it.
 
-    `before` is what its sentence says before it.
+    `before` is what its sentence says before it, `after` what follows a box or tag.
     """
 
     found: str
     rest: str
     enclosed: bool
     before: str = ""
+    after: str = ""
 
-    def states_answer(self) -> bool:
-        """Return whether the sentence of the mark states an answer, and does not suppose or ask for one."""
-        rest = self.rest[:_SENTENCE]
-        if not self.enclosed:
-            rest = rest.lstrip(" \t\r\n:*=")
-            if not self.before and rest.isalnum():
-                return True
-            if (end := _SENTENCE_END.search(rest, 1)) is not None:
-                rest = rest[: end.end()]
-        return states(self.before, rest)
+    def states_answer(self, *, of_no: bool = False) -> bool:
+        """Return whether the sentence of the mark states an answer, and no later one takes it back.
+
+        With `of_no`, the answer may be "no", which a later `This is wrong` confirms.
+        """
+        rest, after = self.split()
+        if not (self.enclosed or self.before or after) and rest.isalnum():
+            return True
+        return states(self.before, rest) and not retracts(after, of_no=of_no)
+
+    def split(self) -> tuple[str, str]:
+        """Return the content of a box or tag, else the first sentence after the mark; and what follows."""
+        if self.enclosed:
+            return self.rest[:_SENTENCE], self.after
+        rest = self.rest.lstrip(" \t\r\n:*=")
+        if (end := SENTENCE_END.search(rest, 1, _SENTENCE)) is None:
+            return rest[:_SENTENCE], ""
+        return rest[: end.end()], rest[end.start() :]
 
 
 _BOXED = re.compile(r"\\f?boxed\s*\{")
@@ -59,9 +70,10 @@ _IS = r"(?:is|are|was|would be|will be|must be|should be|comes? to|equals)\b(?:\
 _OTHER_LANGUAGES = (
     r"\b(?:réponse|respuesta|risposta|Antwort|Lösung|resposta)\b(?:\s+(?:finale?|final))?\s*(?:est|es|è"
     r"|ist|lautet|é|:)"
-    r"|(?:正确)?(?:答案|答|选项)\s*】?\s*(?:应该)?(?:[:：]|是|为|(?<=】))|(?:故|应|所以)?选(?:择)?\s*[:：]?\s*(?=[(（]?[A-Za-z])"
+    r"|(?:正确)?(?:答案|答|选项)\s*】?\s*(?:应该)?(?:[:：]|是|为|(?<=】))|(?:(?<![一-龥])|(?<=[故应以此题当案我们上该需须可能则即而是])"
+    r"(?<!不[应该可是须需能])(?<!不可以)(?<!不应[该当])(?<![他她]们))选(?:择)?\s*[:：]?\s*(?=[(（]?[A-Za-z])"
 )
-_ASIDE = r"(?:\s*\([^()\n]{0,80}\)|,\s[^,.\n]{1,40},)?"
+_ASIDE = r"(?:\s*\((?!\s*[A-Za-z]\s*\))[^()\n]{0,80}\)|,\s[^,.\n]{1,40},)?"
 _OF = r"(?:\s+(?:to|for|of|in)\s[^.\n]{0,80}?)?"
 _ANSWER = (
     rf"\b(?:NOUNS)\b{_OF}{_ASIDE}(?:\s*\*\*)?\s*(?:{_IS}|[:：])"
@@ -73,10 +85,8 @@ _MARKS = {
     nouns: re.compile(_ANSWER.replace("NOUNS", nouns) + "|" + _OTHER_LANGUAGES, re.IGNORECASE | re.MULTILINE)
     for nouns in (_ANSWER_NOUNS, _CHOICE_NOUNS)
 }
-_OPENINGS = (
-    "ans", "respuesta", "risposta", "antwort", "resposta",
-    "réponse", "lösung", "正确", "答", "选", "故", "应", "所以",
-)  # fmt: skip
+_OPENINGS = ("ans", "respuesta", "risposta", "antwort", "resposta")
+_FOREIGN = ("réponse", "lösung", "正确", "答", "选")
 _CHOICE_OPENINGS = (*_OPENINGS, "choice", "option", "label", "verdict", "conclusion")
 """What a mark opens with, besides a line's `A:`; plain searches for them are faster than the patterns'."""
 _LINE_OPENING = re.compile(r"^[ \t]*a[:：]", re.MULTILINE)
@@ -97,10 +107,11 @@ def marks(text: str, *, choices: bool = False, comments: bool = False) -> Iterat
     With `choices`, "the correct option is" and its like are marks too; with `comments`, so is what only
     comments on an answer.
     """
-    if "{" in text and (boxed := last_boxed(text)) is not None:
-        yield Mark("boxed", boxed, True)
+    if "{" in text and (boxed := next(_boxed(text), None)) is not None:
+        inner, start, end = boxed
+        yield Mark("boxed", inner, True, _denial(text, start, end + 1), text[end + 1 :])
     if "</" in text and (tagged := _last_tag(text)) is not None:
-        yield Mark("answer tag", tagged, True)
+        yield Mark("answer tag", tagged[0], True, after=tagged[1])
     if "{" in text and "nswer" in text and (pairs := _JSON.findall(text)):
         yield Mark("answer tag", pairs[-1][0] or pairs[-1][1], True)
     if (at := text.rfind("####")) >= 0:
@@ -121,7 +132,8 @@ def _announced(text: str, lowered: str, *, choices: bool) -> list[tuple[int, int
     if len(lowered) != len(text):  # other positions
         return [match.span() for match in pattern.finditer(text)]
     starts = []
-    for opening in _CHOICE_OPENINGS if choices else _OPENINGS:
+    openings = _CHOICE_OPENINGS if choices else _OPENINGS
+    for opening in openings if text.isascii() else (*openings, *_FOREIGN):
         at = lowered.find(opening)
         while at >= 0:
             starts.append(at)
@@ -136,25 +148,25 @@ def _announced(text: str, lowered: str, *, choices: bool) -> list[tuple[int, int
     return found
 
 
-_STOPS = ("\n", ". ", "! ", "? ", '."', ".$")
+_STOPS = (". ", "! ", "? ", '."', ".$")
 
 
 def _before(text: str, start: int) -> str:
     """Return what the sentence in which a mark starts says before it."""
-    begin = first = max(0, start - _SENTENCE)
-    for stop in _STOPS:
-        at = text.rfind(stop, first, start)
-        if at >= begin:
-            begin = at + 1
-    return text[begin:start]
+    before = text[max(0, start - _SENTENCE) : start].rpartition("\n")[2]
+    if "." in before or "!" in before or "?" in before:
+        before = before[max(before.rfind(stop) for stop in _STOPS) + 1 :]
+    return before
 
 
-def _last_tag(text: str) -> str | None:
-    """Return what the last closed `<answer>` tag holds, None without one."""
+def _last_tag(text: str) -> tuple[str, str] | None:
+    """Return what the last closed `<answer>` tag holds, and what follows it; None without one."""
     lowered = text.lower()
     end = lowered.rfind("</answer>")
     start = lowered.rfind("<answer>", 0, max(end, 0))
-    return text[start + len("<answer>") : end].strip() if start >= 0 and len(lowered) == len(text) else None
+    if start < 0 or len(lowered) != len(text):
+        return None
+    return text[start + len("<answer>") : end].strip(), text[end + len("</answer>") :]
 
 
 def weak_mark(sentence: str) -> str | None:
@@ -180,23 +192,38 @@ def only_empty_boxes(text: str) -> bool:
 
 def last_boxed(text: str) -> str | None:
     """Return what the last non-empty `\\boxed{…}` with matched braces holds, None without one."""
-    return next(_boxed(text), None)
+    return next((inner for inner, *_ in _boxed(text)), None)
 
 
 def all_boxed(text: str) -> list[str]:
     """Return what the last boxes hold, in order, each content once."""
-    return list(dict.fromkeys(reversed(list(_boxed(text)))))
+    return list(dict.fromkeys(inner for inner, *_ in reversed(list(_boxed(text)))))
 
 
-def _boxed(text: str) -> Iterator[str]:
-    """Yield what the non-empty `\\boxed{…}` with matched braces hold, from the last."""
+def _denial(text: str, start: int, end: int) -> str:
+    """Return what denies the box at start:end, "not " where the words after it do, "" where nothing does."""
+    if REFUTED_AFTER.match(text[end : end + _SENTENCE]):
+        return "not "
+    before = text[max(0, start - _DENIAL) : start]
+    return "not " if denied(before) or _GUESSED.search(before) else ""
+
+
+_GUESSED = re.compile(
+    r"\b(?:perhaps|maybe|possibly|could be|might be|guess(?: is)?|(?:wrong|incorrect) answer (?:is"
+    r"|would be))[\s*$:\\(\[]*$",
+    re.IGNORECASE,
+)
+
+
+def _boxed(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield what the non-empty `\\boxed{…}` with matched braces hold, and where they are, from the last."""
     if "boxed" not in text:
         return
-    starts = [m.end() for m in _BOXED.finditer(text)]
-    for start in reversed(starts[-_BOXES_TRIED:]):
+    starts = [m.span() for m in _BOXED.finditer(text)]
+    for opening, start in reversed(starts[-_BOXES_TRIED:]):
         close = closing_brace(text, start)
         if close is not None and (inner := text[start:close].strip()):
-            yield inner
+            yield inner, opening, close
 
 
 def closing_brace(text: str, start: int) -> int | None:

@@ -61,11 +61,14 @@ _ATTACHED_UNITS = r"(?:cm|mm|km|kg|mg|ml|ft|lbs?|oz|mph|hrs?|mins?)"
 _PLAIN = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?", re.ASCII)
 _SIGNED = re.compile(
     rf"(?P<sign>[-+]?)\s*(?P<currency>[$€£]?)\s*(?P<sign2>[-+]?)\s*(?:"
-    rf"(?:(?P<whole>\d{{1,400}})\s*(?:\+\s*)?)?\\frac\s*(?P<top>\{{[^{{}}]*\}}|\d)\s*(?P<bottom>\{{[^{{}}]*\}}|\d)"
+    rf"(?:(?P<whole>\d{{1,400}})\s*(?:\+\s*)?)?\\frac\s*(?P<top>\{{[^{{}}]*\}}"
+    rf"|\d)\s*(?P<bottom>\{{[^{{}}]*\}}|\d)"
     rf"|(?:(?P<whole2>\d{{1,400}})\s+)?(?P<top2>{NUMBER})\s*/\s*(?P<bottom2>{NUMBER})"
     rf"|(?P<decimal>{NUMBER})"
-    rf"(?:[eE](?P<ten>[-+]?\d{{1,4}})|\s*(?:\\times|\\cdot|\*|×)\s*10\s*\^\s*\{{?\s*(?P<ten2>[-+]?\d{{1,4}})\s*\}}?)?"
-    rf")(?:(?P<attached>{_ATTACHED_UNITS})\b\.?)?(?:\s*(?P<percent>%)|(?P<words>(?:\s+[A-Za-z]{{2,}}\.?)+|\s+a\s[a-z]+)?)",
+    rf"(?:[eE](?P<ten>[-+]?\d{{1,4}})|\s*(?:\\times|\\cdot|\*"
+    rf"|×)\s*10\s*\^\s*\{{?\s*(?P<ten2>[-+]?\d{{1,4}})\s*\}}?)?"
+    rf")(?:(?P<attached>{_ATTACHED_UNITS})\b\.?)?(?:\s*(?P<percent>%)|(?P<words>(?:\s+[A-Za-z]{{2,}}\.?)+"
+    rf"|\s+a\s[a-z]+)?)",
     re.ASCII,
 )
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["introduces_label", "introduces_value"]
+from dast_jax.verifiers.denial import NEGATION
+
+__all__ = ["AFFIRMED", "ENDS_PREDICATE", "introduces_label", "introduces_value", "turns"]
 
 _copulas = """
     is are was were be been equal equals become becomes remain remains total totals mean means it's that's
@@ -50,6 +52,14 @@ _COPULAS = frozenset(_copulas.split())
 _CONNECTIVES = frozenset(_connectives.split())
 _VALUE = _COPULAS | frozenset(_having.split()) | _CONNECTIVES
 _CHOOSING = frozenset(_choosing.split())
+_BY_SOMEBODY = frozenset(["choose", "pick", "select", "mark", "answer", "go-with"])
+_BY_US = re.compile(
+    r"(?:^|[^\w\s]|\b(?:i|we)(?:\s+(?:would|will|must|should|can|have to|finally|therefore))?|\b(?:i"
+    r"|we)['’](?:d|ll)"
+    r"|\b(?:so|and|then|therefore|thus|hence|must|should|us))[\s*]*(?:go\s*)?$",
+    re.IGNORECASE,
+)
+"""Who chooses: `I would pick (B)`, `So choose (B)`; not `nobody would choose (B)`, `wrong to choose (B)`."""
 _FILLERS = frozenset(_fillers.split())
 _LABEL_FILLERS = _FILLERS | frozenset(_options.split())
 _TO = frozenset(["equal", "come", "comes", "came", "amount", "amounts", "up", "evaluates", "simplifies"])
@@ -57,17 +67,21 @@ _CHANGES = re.compile(r"\b(?:chang|increas|decreas|reduc|grow|grew|rose|fell|dro
 _GAP = " \t\r\n*_\"'“‘($\\{["
 _ENDS_CLAUSE = frozenset(":=,;—–!?.→&")
 _LAST_WORD = re.compile(r"[\w'’-]+$")
-_DENIES = re.compile(r"\b(?:not|never|neither)\b|n['’]t\b", re.IGNORECASE)
-_AFFIRMED = re.compile(
-    r"[\s*_\"'”’)$\]}]*(?:$|[.,;:!)\]—–|/&]|-\s|\("
-    r"|(?:because|since|as|for|and|or|nor|but|which|that|not)\b"
+_PREDICATE_END = r"(?=[\s*_\"'”’)$\]}]*(?:$|[.;:!)—–]|,(?!\s*but\b)|(?:because|since|as|and|here|in this)\b))"
+ENDS_PREDICATE = re.compile(_PREDICATE_END, re.IGNORECASE)
+"""What may follow `is correct`; `is correct in part` and `is true, but …` say something else."""
+AFFIRMED = re.compile(
+    r"[\s*_\"'”’)$\]}]*(?:$|[✅✓✔☑]|\.(?![a-zA-Z]\b)|[,;:!)\]—–|/&]|-\s|\("
+    r"|(?:because|since|as|for|and|or|nor|but|which|that|not|here)\b"
     r"|(?:is|are|must be|would be|seems?|looks?|appears?|has to be)(?: to be)?"
-    r"(?:\s+(?:also|indeed|clearly|therefore|definitely|certainly|obviously|most|likely|probably|both|the|only|our"
+    r"(?:\s+(?:also|indeed|clearly|therefore|definitely|certainly|obviously|most|likely|probably|both|the"
+    r"|only|our"
     r"|my|one|option|choice|answer))*\s+"
-    r"(?:correct|right|best|true|valid|answer|option|choice|suitable|appropriate|accurate|likely|it)\b)",
+    r"(?:correct|right|best|true|valid|answer|option|choice|suitable|appropriate|accurate|likely|it)\b"
+    rf"(?:\s+(?:answer|option|choice|one|statement))?{_PREDICATE_END})",
     re.IGNORECASE,
 )
-"""`(B) is correct`, `(B), because …`; not `(B) misreads the text`."""
+"""`(B) is correct`, `(B), because …`; not `(B) misreads the text`, `B is correct in part`."""
 
 
 def introduces_value(before: str) -> bool:
@@ -90,6 +104,14 @@ def introduces_value(before: str) -> bool:
     return (word == "follows" and previous == "as") or (word == "up" and previous == "picked")
 
 
+_TURNS = re.compile(r"\b(?:but|rather|instead)\b[\s*_\"'“($\\]*(?:[a-zA-Z]\s*=\s*)?[\s$]*$")
+
+
+def turns(before: str) -> bool:
+    """Return whether `before` turns from what was denied to the answer: `not 4 but`."""
+    return _TURNS.search(before) is not None
+
+
 def introduces_label(before: str, after: str) -> bool:
     """Return whether the label between both is chosen: `so (B)`, `B is correct`, `it is (B) palms`."""
     word, rest = _introduction(before, _LABEL_FILLERS)
@@ -97,12 +119,14 @@ def introduces_label(before: str, after: str) -> bool:
         last = _LAST_WORD.search(rest.rstrip())
         word = "" if last is None else f"{last[0].lower()}-{word}"
         return word in _CHOOSING
+    if word in _BY_SOMEBODY:
+        return _BY_US.search(rest) is not None
     if word in _COPULAS or word in _CHOOSING or word == ":":
         return True
-    if word in ("yes", "no") or (word == "but" and (rest.strip() == "," or _DENIES.search(rest))):
+    if word in ("yes", "no") or (word == "but" and (rest.strip() == "," or NEGATION.search(rest.lower()))):
         word = ""
     opens = not word or word in _CONNECTIVES or word in _ENDS_CLAUSE
-    return opens and _AFFIRMED.match(after) is not None
+    return opens and AFFIRMED.match(after) is not None
 
 
 def _introduction(before: str, fillers: frozenset[str]) -> tuple[str, str]:

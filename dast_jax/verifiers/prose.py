@@ -1,4 +1,4 @@
-"""Distinguish a sentence from a bare answer, and find the numbers in sentences."""
+"""Distinguish a sentence from a bare answer, and find the numbers in sentences and the display at the end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from dast_jax.verifiers.normalize import NUMBER
 
-__all__ = ["PROSE_NUMBER", "is_prose", "without_bold"]
+__all__ = ["PROSE_NUMBER", "closing_display", "is_prose", "without_bold"]
 
 _SPACE = re.compile(r"\s")
 _LATEX_TEXT = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname)\s*\{[^{}]*\}|\\[a-zA-Z]+")
@@ -61,3 +61,19 @@ PROSE_NUMBER = re.compile(
 def without_bold(text: str) -> str:
     """`text` without Markdown's bold, which `9**9` is not."""
     return _BOLD_END.sub("", _BOLD.sub(r"\1", text)) if "**" in text else text
+
+
+def closing_display(text: str) -> str | None:
+    """Return the content of the display block (`$$…$$`, `\\[…\\]`) at the end of `text`; None without one."""
+    text = text.rstrip(" \t\r\n.,;")
+    end = len(text) - 2
+    if text.endswith("$$"):
+        start = text.rfind("$$", 0, end) if text.count("$$") % 2 == 0 else -1
+    elif text.endswith("\\]"):
+        start = text.rfind("\\[", 0, end)
+        while start > 0 and text[start - 1] == "\\":  # `\\[4pt]` is a line break
+            start = text.rfind("\\[", 0, start)
+        start = start if text.find("\\]", max(start, 0)) == end else -1
+    else:
+        return None
+    return text[start + 2 : end].strip() or None if start >= 0 else None

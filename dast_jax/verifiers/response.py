@@ -14,14 +14,22 @@ __all__ = ["graded_part", "join_thousands", "one_spelling", "runs_away"]
 
 _OPEN = re.compile(r"<(think(?:ing)?|reasoning|thought)>", re.IGNORECASE)
 _CLOSE = re.compile(r"</(?:think(?:ing)?|reasoning|thought)>", re.IGNORECASE)
-_TAG = re.compile(r"</?(?:th|rea)", re.IGNORECASE)
+_MARKUP = re.compile(r"<[/|etrTR]")
+"""What opens any tag or chat template's mark."""
+_TAG = re.compile(r"<(?:/?[tT][hH]|/?[rR][eE][aA])")
 
 
 def graded_part(text: str) -> str:
     """Return `text` without reasoning and without further problems, in one spelling."""
-    if ("</" in text or "<t" in text or "<r" in text or "<T" in text or "<R" in text) and _TAG.search(text):
+    marked_up = "<" in text and _MARKUP.search(text) is not None
+    if marked_up and _TAG.search(text):
         text = _without_reasoning(text)
-    return one_spelling(_own_problem(text))
+    own = _own_problem(text, marked_up=marked_up)
+    return one_spelling(_STRUCK.sub(" ", own) if "~" in own else own)
+
+
+_STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}(?<=\S)~~")
+"""Markdown's strikethrough: what is struck out is not said."""
 
 
 def _without_reasoning(text: str) -> str:
@@ -67,7 +75,8 @@ def _ends_with_repeats(text: str, piece: int) -> bool:
 # --- the next problem ---------------------------------------------------------------------------------
 
 _PROBLEM = re.compile(
-    r"\n[ \t]*(?=(?-i:[#*<\[Qq问题]|[Pp][Rr]|[Ee][Xx]|[Ii][Nn]|[Uu][Ss]|[Hh][Uu]|[Nn][Ee]|[Aa][Nn][Oo]))(?:"
+    r"\n[ \t]*(?!####[ \t]*[-$\d])"
+    r"(?=(?-i:[#*<\[Qq问题]|[Pp][Rr]|[Ee][Xx]|[Ii][Nn]|[Uu][Ss]|[Hh][Uu]|[Nn][Ee]|[Aa][Nn][Oo]))(?:"
     r"(?:#{1,3}[ \t]*)?(?:\*\*)?(?:(?:Next|New|Another)[ \t]+)?"
     r"(?:Problem|Question|Exercise|Instruction|User|Human|Input|Q|问题|题目)"
     r"[ \t]*(?P<number>\d{1,4})?[ \t]*(?:\*\*)?[ \t]*[:：]"
@@ -81,15 +90,18 @@ _PROBLEM = re.compile(
 """A header on a line of its own: the pattern opens with the line end, which is searched for fast."""
 
 
-def _own_problem(text: str) -> str:
+def _own_problem(text: str, *, marked_up: bool = True) -> str:
     """Cut `text` where it continues with another problem (`\\n\\nProblem: …`).
 
     A response that opens with the problem restates it; one that takes it apart counts its questions
     (`Question 1: …`) before it announces an answer. After a colon (`To restate:`) nothing is cut.
+    `marked_up` says whether there may be marks of a chat template.
     """
-    if "|>" in text or "[INST]" in text or "</s>" in text or "<end_of_turn>" in text or "<eos>" in text:
+    if marked_up or ("[" in text and "[INST]" in text):
         turn = _TURN.search(text, 1)
         text = text if turn is None else text[: turn.start()].rstrip()
+    if _PROBLEM.search("\n" + text) is None:
+        return text
     steps, first = 0, -1
     opening = len(text) - len(text.lstrip()) if text[:1].isspace() else 0
     for match in _PROBLEM.finditer("\n" + text):
@@ -179,17 +191,19 @@ def join_thousands(text: str) -> str:
 
     So is `18 dollars and 50 cents`. Blanks and underlining (`___`, `__42__`) and code ticks go too.
     """
-    if "__" in text:
+    if "_" in text:
         text = _BLANK.sub(lambda m: m["inner"] or "", text)
     if "`" in text:
         text = _CODE_TICKS.sub(r"\1", text)
-    if ",\\!" in text:
+    if "\\" in text:
         text = _THIN.sub(",", text)
     if _GROUPS.search(text):
         text = _SPACED.sub(lambda m: re.sub("[ '’]", "", m[0]), text)
     if "minus" in text or "egative" in text:
         text = _MINUS.sub(_minus, text)
-    if " and " in text:
+    if " and " in text and (
+        "hal" in text or "third" in text or "quarter" in text or "fourth" in text or "dollar" in text
+    ):
         text = _HALF.sub(_mixed, text)
         if "dollar" in text:
             text = _CENTS.sub(_with_cents, text)

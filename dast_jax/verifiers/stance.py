@@ -8,8 +8,11 @@ A sentence that supposes, asks, doubts or quotes an answer states none: "if x we
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-__all__ = ["DENIED", "DENIED_AFTER", "FILLERS", "NEGATIVES", "introduces", "refutes", "states"]
+from dast_jax.verifiers.denial import CORRECTED, NEGATION
+
+__all__ = ["CONCLUSION", "REASON", "attributed", "introduces", "names_another", "states"]
 
 _open = """
     if unless whether suppose supposing assume assuming imagine provided maybe perhaps possibly might may
@@ -34,84 +37,88 @@ _WITH_OTHERS = re.compile(
     r"|\b(?:said|thought|believed|claimed|supposed|assumed) to be\b"
     r"|\b(?:would|should) have been\b|\banswers?\s+(?:can|could|should)\b|\b(?:in|for) (?:some|certain"
     r"|most) cases\b|\bat a guess\b"
-    r"|\b(?:and|or) something else\b|\baccording to (?:some|many)\b|\bno way (?:that|the|it)\b"
+    r"|\b(?:and|or) something else\b|\baccording to (?!(?:the|this|these|our|what|my|its)\b)"
+    r"|\bno (?:way (?:that|the|it)|idea|clue)\b"
     r"|\b(?:it is|it['’]s|is) (?:false|wrong|untrue) (?:that|to)\b|\bor\s+(?:something|else|another"
-    r"|maybe|not)\b"
+    r"|maybe|not|both|neither|none|others?)\b"
     r"|\b(?:which|that|this|it|but) is (?:wrong|incorrect|false|untrue)\b"
-    r"|\bbut (?:it|this|that) (?:is not|isn['’]t)[.!]?\s*$|\bwhen\b.{0,60}\bwhen\b|\bright\s*\?"
+    r"|\bbut (?:it|this|that) (?:(?:is not|isn['’]t)[.!]?\s*$|would\b)|\bwhen\b.{0,60}\bwhen\b|\bright\s*\?"
+    r"|\bonly (?:if|when|for|in|on|once|under|with)\b|\bwith probability\b"
+    rf"|{CORRECTED}"
 )
-"""Several words that leave it open; searched for where one of `_HINTS` is in the sentence."""
+"""Several words that leave it open; searched for where a word or sign of `_HINTS` is in the sentence."""
 
-_HINTS = (
-    "not", "n't", "n’t", "let", "cannot", "some", "many", "most", "people", "students", "others",
-    "one ", "you",
-    " to be", "been", "cases", "guess", "way", "wrong", "false", " or ", "impossible", "hard", "is incorrect",
-    "when", "few", "answer can", "answer should", "untrue",
-)  # fmt: skip
-_WOULD = re.compile(r"\bwould\b.*\b(?:were|had|without|only)\b|\b(?:were|had|without)\b.*\bwould\b")
-_REASON = re.compile(
+_hints = """
+    not t let cannot some many most few people students others one you said thought believed claimed supposed
+    assumed been answer answers cases guess something according no way idea clue false wrong untrue incorrect
+    or impossible hard when right only probability but rather mean meant scratch strike wait oops sorry
+    actually never hardly
+"""
+_HINTS = frozenset(_hints.split())
+_SIGNS = frozenset("([❌✗✘")
+_WOULD = re.compile(r"\bwould\b.*\b(?:were|had|without|only|but)\b|\b(?:were|had|without)\b.*\bwould\b")
+REASON = re.compile(
     r"[\s,;:(]+(?:because|since|as(?! (?:if|though|long|far)\b)|whereas|while|although|though"
     r"|even(?! if\b))\b"
 )
+"""What a sentence says after such a word does not count: `(B), because (A) is dry`; for lower case."""
 
-NEGATIVES = (
-    r"not|never|hardly|neither|nor|none|nothing|nobody|cannot|fails? to|failed to|without|except|unlike"
-    r"|rather than|instead of|other than|no longer|far from|(?:any|every)thing but|all but|avoid(?:ing)?"
-    r"|(?:rul|eliminat|exclud|discard|reject)(?:es?|ed|ing|s)?(?: out)?"
-)
-_DENIAL = re.compile(rf"(?:\b(?:{NEGATIVES}|doubt(?:ful)?)|n['’]t)\b")
-_fillers = """
-    equal equals to exactly simply just merely be been being the number value list really actually only about
-    by given as quite necessarily always likely both either of in out at for any answer possible even yet
-    precisely equivalent correct right true final actual supposed meant think believe say claim expect choose
-    pick select option options choice choices with go that it this they is are was were
-"""
-FILLERS = "(?-i:an?)|" + "|".join(_fillers.split())
-"""Words between a denial and what it denies: `not really equal to 5`, `never choose option (B)`."""
-DENIED = re.compile(
-    rf"(?:\b(?:{NEGATIVES}|no)|n['’]t)(?:[\s*_\"'“($:]+(?:{FILLERS})\b)*+[\s*_\"'“($:]*$", re.IGNORECASE
-)
-"""What ends so denies the label, list or word that follows it."""
-_ADVERBS = r"(?:all\s+|also\s+|both\s+|clearly\s+|certainly\s+)*"
-DENIED_AFTER = re.compile(
-    rf"[\s*)\"'_$\]]*(?:(?:is|are|was|were|seems?|looks?|would be|must be|can|could|should"
-    rf"|must)\s*{_ADVERBS}(?:be\s+)?"
-    r"(?:not|n['’]t|(?:(?:an?|the|only|just|half|partly|close to)\s+)*(?:wrong|incorrect|untrue|false|bad"
-    r"|trap|decoy|opposite|partly|half)|impossible|(?:ruled|left) out|eliminated|excluded|close, but"
-    r"|discarded|rejected|out"
-    r"|tempting|plausible|possible|unlikely|less likely|irrelevant|a distractor|too\s+\w+)\b"
-    r"|(?:isn|aren|can|wasn|doesn|don|won)['’]t\b|does not\b|do not\b|fails?\b|contradicts?\b|makes? no\b)",
-    re.IGNORECASE,
-)
-"""What begins so denies the label, list or word before it: `(B) is wrong`, `5 does not work`."""
-_REFUTED = re.compile(
-    r"\b(?:is|are|was|were|be)\s+(?:\w+ly\s+)?(?:wrong|incorrect|untrue|impossible|excluded|(?:ruled"
-    r"|left) out|eliminated"
-    r"|rejected|discarded|too\s+(?:large|small|big|many|much|few|high|low))\b"
-    r"|\b(?:does not|doesn['’]t|do not|don['’]t)\s+(?:work|fit|follow|hold|satisfy|count)\b|\bfails\b"
-    r"|\b(?:is|are|was|were) not[.!]?$|\b(?:is|are|was|were)n['’]t[.!]?$"
-)
 _IMPERATIVE = re.compile(
     r"\W*(?:(?:now|so|then|next|first)\b\W*)?(?:(?:i|we|he|she|they) want(?:s|ed)?|let|try|consider"
     r"|check|see|look|start|round|test|imagine|avoid)\b"
 )
 _CALCULATES = re.compile(r"\d[a-z\s%)]*=\s*\$?\s*-?[\d.]")
 _TURN = re.compile(r"[,;:—–(]|\b(?:but|so|then|hence|thus|therefore)\b")
+_OTHER = (
+    r"wrong|incorrect|false|tempting|possible|plausible|first|previous|initial|old|original|alternative"
+    r"|worst|common|his|her|your|their|student['’]?s?|least\s+(?:likely|plausible)|rejected|example|sample"
+    r"|candidate|suggested|alleged|popular|majority|distractor|(?:second|next) best"
+)
 _NOT_THE = re.compile(
-    r"\b(?:wrong|incorrect|false|tempting|possible|plausible|first|previous|initial|old|original|alternative"
-    r"|worst|common|his|her|your|their|student['’]?s?|least\s+(?:likely|plausible)|rejected"
+    rf"\b(?:{_OTHER}"
     r"|(?<!question)(?<!problem)(?<!exercise)['’]s|(?:opposite|contrary|reverse|negation|inverse|alternative"
     r"|half|double|twice|square)(?: (?:of|to)(?: the)?)?)\s+$"
+    r"|\b(?:last|previous) (?:year|time|week|month)\b|^\W*for\s+\$?[a-z]\s*(?:[<>≤≥≠]|\\[gln]e)"
+)
+_ANOTHER = re.compile(
+    rf"(?:\b(?:{_OTHER}|runner-up|input|given|starting|unsorted|guess)"
+    r"(?:\s+(?:lists?|arrays?|sequences?|tuples?|sets?|order|options?|choices?|ones?|guess))?\s*"
+    r"|\bbefore(?:\s+\w+)?\s*)(?:is|was|are|were|:|=)[\s:*$\"'(\[]*$"
+    r"|^\W*(?:now|next|first)(?:\s+(?:is|for|to|comes?|the|options?|choices?|we|have|try))*[\s:*$\"'(\[]*$"
+    r"|\b(?:used|ought|supposed|seems?|appears?|looks?) (?:to be|like)[\s:*$\"'(\[]*$"
+    r"|\b(?:first|initially|originally|previously)\s+\w+[\s:*$\"'(\[]*$"
+    r"|(?:\be\.?g\.?|\bfor (?:example|instance)|\bsuch as|\blike)[\s:,*$\"'(\[]*$",
+    re.IGNORECASE,
 )
 
 
-def refutes(sentence: str) -> bool:
-    """Return whether a sentence says that something is wrong, impossible or too large."""
-    return _REFUTED.search(sentence.lower()) is not None
+def names_another(before: str) -> bool:
+    """Return whether what is before a list or label makes it another than the answer's.
+
+    `The original list is [1, 2]`, `the runner-up is (B)`, `such as [1, 2]`.
+    """
+    return _ANOTHER.search(before) is not None
+
+
+_SAYING = re.compile(
+    r"(?:\b(?P<own>i|we|i['’]d|i['’]ll|we['’]d|let['’]s)\s+(?:\w+\s+){0,2}?)?"
+    r"\b(?:says?|said|thinks?|thought|believes?|believed|claims|claimed|argue[sd]?|guesse[sd]|suppose[sd]?"
+    r"|insist(?:s|ed)|replie[sd]|answer(?:s|ed)|told(?:\s+\w+)?|ask(?:s|ed)|expect(?:s|ed)|predict(?:s"
+    r"|ed))\b,?"
+    r"(?:[\s:\"'“*]+(?:that|the|my|it|this|is|was|claim|statement|correct|right|best|final"
+    r"|whether)\b)*[\s:\"'“*]*$"
+)
+
+
+def attributed(before: str) -> bool:
+    """Return whether `before`, in lower case, ends with somebody else's saying so: `Tom says that it`."""
+    saying = _SAYING.search(before)
+    return saying is not None and saying["own"] is None
 
 
 _CHINESE = re.compile(
-    "如果|假如|假设|假定|若|可能|也许|或许|大概|不确定|不是|不选|不…|并非|不对|错误|吗|大于|小于|超过|不足|至少|至多"
+    "如果|假如|假设|假定|若|可能|也许|或许|大概|似乎|猜|不确定|未必|难道|(?<!,)(?<!,而)不是|不选|不…|并非|不对|不正确|错误"
+    "|有人说|据说|曾|原以为|一开始|改为|还是|错了|也可|也对|除了|吗|大于|小于|超过|不足|至少|至多"
 )
 """The same in Chinese: supposed, doubted, denied, asked, bounded."""
 
@@ -124,30 +131,38 @@ def states(before: str, sentence: str, *, marked: bool = True) -> bool:
     `before` is what the sentence says before a mark; all of an unmarked sentence is `sentence`.
     """
     sentence = sentence.rstrip(" \t\r\n*_\"')]}$")
-    if sentence.endswith(("?", "？")):
+    if sentence.isascii() and (sentence.isdigit() or (len(sentence) == 1 and sentence.isalpha())):
+        return introduces(before)
+    if sentence.rstrip("!").endswith(("?", "？")):
         return False
     if not sentence.isascii() and _CHINESE.search(sentence):
         return False
     after = _lowered(sentence)
+    if before.startswith("would "):  # `the answer would be 5, but …`
+        after = f"would be {after}"
     if not marked and _IMPERATIVE.match(after) and not _CALCULATES.search(after):
         return False
     if not _asserts(after, marked=marked):
-        reason = _REASON.search(after, 1)
+        reason = REASON.search(after, 1)
         if reason is None or not _asserts(after[: reason.start()], marked=marked):
             return False
     return introduces(before)
 
 
+@lru_cache(maxsize=4_096)
 def introduces(before: str) -> bool:
-    """Return whether what a sentence says before a mark lets the mark state an answer."""
+    """Return whether what a sentence says before a mark lets the mark state an answer.
+
+    Cached, as answers are announced in few ways.
+    """
     if not before or before.isspace():
         return True
     if not before.isascii() and _CHINESE.search(f"{before}…"):
         return False
     before = _lowered(before)
-    if not _asserts(before) or _NOT_THE.search(before):
+    if not _asserts(before) or _NOT_THE.search(before) or attributed(before):
         return False
-    denials = list(_DENIAL.finditer(before))
+    denials = list(NEGATION.finditer(before))
     return not denials or _TURN.search(before, denials[-1].end()) is not None or _sure(before)
 
 
@@ -175,11 +190,10 @@ def _asserts(text: str, *, marked: bool = True) -> bool:
             return False
     if "would" in text and _WOULD.search(text) is not None:
         return False
-    for hint in _HINTS:
-        if hint in text:
-            return _WITH_OTHERS.search(_CONCLUSION.split(text)[-1]) is None
-    return True
+    if _HINTS.isdisjoint(words) and _SIGNS.isdisjoint(text):
+        return True
+    return _WITH_OTHERS.search(CONCLUSION.split(text)[-1]) is None
 
 
-_CONCLUSION = re.compile(r"\b(?:hence|therefore|thus)\b")
+CONCLUSION = re.compile(r"\b(?:hence|therefore|thus)\b")
 """What comes before it is a step: "it is false that it fails, hence the claim is true"."""

@@ -98,8 +98,10 @@ class Verifier:
         family = asked.family
         if self.options.backend == "math_verify" and asked.name in ("math", "number"):
             return self._library(reference, prediction)
-        is_plain = asked.name in ("math", "number") and _PLAIN_NUMBER.fullmatch(prediction) is not None
-        if is_plain and asked.tolerance is None and _both_integers(reference, prediction):
+        has_numbers = asked.name in ("math", "number")
+        is_number = has_numbers and asked.tolerance is None
+        is_plain = has_numbers and _PLAIN_NUMBER.fullmatch(prediction) is not None
+        if is_plain and is_number and _both_integers(reference, prediction):
             return _verdict(int(prediction) == int(reference), prediction, "exact numbers")
         reference, reason = self._reference(asked.name, reference)
         if reason:
@@ -118,6 +120,8 @@ class Verifier:
             and not _known(reference)[1]
         ):
             answer = one_box_each(prediction, len(split_parts(reference))) or answer
+        if is_number and _are_digits(reference, answer, min(18, self.options.max_answer_chars)):
+            return _verdict(int(answer) == int(reference), answer, f"{extraction.found}; exact numbers")
         if _NOTHING.fullmatch(answer):
             return self._quoted(reference, prediction) or Verdict(
                 VerdictKind.NO_ANSWER, None, "no answer found"
@@ -206,6 +210,13 @@ _WITH_LISTS = ("math", "list")
 def _known(reference: str) -> tuple[str, bool]:
     """Return the key of a reference's text, and whether it is a number (`1,000` is, and is no list)."""
     return text_key(reference), parse_number(clean(reference)) is not None
+
+
+def _are_digits(reference: str, answer: str, longest: int) -> bool:
+    """Return whether both are digits and nothing else, the answer of up to `longest`: most answers are."""
+    return (
+        len(answer) <= longest and answer.isdigit() and reference.isdigit() and (answer + reference).isascii()
+    )
 
 
 def _both_integers(reference: str, prediction: str) -> bool:

@@ -6,11 +6,14 @@ import hashlib
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dast_jax.cli import command
-from dast_jax.distributed.group import current, decide, leads, tell
+from dast_jax.distributed.group import current, decide, everywhere, leads, tell
+from dast_jax.distributed.meeting import meet
 from dast_jax.distributed.options import DistributedOptions
 from dast_jax.distributed.start import join
 from dast_jax.distributed.supervise import is_child, supervise
@@ -33,12 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     with join(options, 2):
         if how == "talk":
             _talk()
+        elif how.startswith("states "):
+            _states(Path(how.removeprefix("states ")))
         elif how == "follower fails" and not leads():
             raise UserError("its disk is gone")
         elif how == "both diverge":
             raise DivergedError("the loss is not finite")
         print("ready", flush=True)
-        while how != "talk":
+        while how.partition(" ")[0] not in ("talk", "states"):
             decide(_turn)
     return 0
 
@@ -70,6 +75,62 @@ def _talk() -> None:
         digest.update(values["array"].tobytes())
     theirs = decide(digest.hexdigest)
     print("heard it all" if theirs == digest.hexdigest() else "heard something else", flush=True)
+
+
+def _states(folder: Path) -> None:
+    """Save and restore a state of both processes, with a folder that both see and with one of process 0's."""
+    import jax
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+    from ml_dtypes import bfloat16
+
+    from dast_jax.training.checkpoint import TrainCheckpoints, load_policy, save_policy
+    from dast_jax.training.gathered import gather, spread
+
+    group = current()
+    assert group is not None
+    mesh = Mesh(np.array(jax.devices()), ("both",))
+    assert everywhere(True)
+    assert not everywhere(leads())
+    meet(mesh)
+    odd = np.random.default_rng(0).integers(0, 2**32, (7, 6), np.uint32).view(np.float32)  # NaNs, too
+    odd[0, :2] = -0.0
+    contents = {
+        "by column": (odd, PartitionSpec(None, "both")),
+        "by row": (odd[:6].astype(bfloat16), PartitionSpec("both")),
+        "on both": (np.arange(3, dtype=np.int32), PartitionSpec()),
+        "a number": (np.float32(-0.0), PartitionSpec()),
+    }
+
+    def on_devices(value: Any, spec: PartitionSpec) -> jax.Array:
+        whole = np.asarray(value)
+        sharding = NamedSharding(mesh, spec)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    tree = {name: on_devices(*content) for name, content in contents.items()}
+
+    def bits(state: Any) -> dict[str, list[bytes]]:
+        return {k: [np.asarray(s.data).tobytes() for s in x.addressable_shards] for k, x in state.items()}
+
+    whole = gather(tree, piece_bytes=16)
+    for name, (value, _) in contents.items():
+        assert not leads() or whole[name].tobytes() == np.asarray(value).tobytes(), name
+    assert bits(spread(whole, tree, piece_bytes=16)) == bits(tree)
+
+    shared, mine = TrainCheckpoints(folder / "shared"), TrainCheckpoints(folder / f"of process {group.index}")
+    shared.save(1, tree, {"saved": "together"})
+    shared.finish()
+    state, meta = shared.restore(tree) or ({}, {})
+    assert (bits(state), meta) == (bits(tree), {"saved": "together"})
+    group.shares_folder = False  # as if `folder` were on another disk for each
+    state, meta = shared.restore(tree) or ({}, {})
+    assert (bits(state), meta) == (bits(tree), {"saved": "together"})
+    mine.save(2, tree, {"saved": "by process 0"})
+    mine.finish()
+    state, meta = mine.restore(tree) or ({}, {})
+    assert (bits(state), meta) == (bits(tree), {"saved": "by process 0"})
+    save_policy(folder / f"of process {group.index}" / "policy", tree)
+    assert bits(load_policy(folder / f"of process {group.index}" / "policy", tree)) == bits(tree)
+    print("came back", flush=True)
 
 
 if __name__ == "__main__":

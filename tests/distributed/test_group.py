@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
+
+from dast_jax.training.checkpoint import load_policy
 
 ROOT = Path(__file__).parents[2]
 GONE = "another process of the run is gone"
@@ -56,6 +59,23 @@ def test_messages_arrive_in_order_and_whole() -> None:
     for code, out, err in _ends(_start("talk")):
         assert code == 0, err
         assert out.endswith("heard it all\nready\n")  # after a line of the collectives' library
+
+
+def test_states_come_back_with_and_without_a_folder_that_both_see(tmp_path: Path) -> None:
+    for code, out, err in _ends(_start(f"states {tmp_path}")):
+        assert code == 0, err
+        assert "came back\n" in out, err
+    assert (tmp_path / "of process 0" / "2.sha256").is_file()
+    assert not (tmp_path / "of process 1").exists()
+    # What process 0 wrote for both is read by one process, as any other.
+    like = {
+        "by column": jnp.zeros((7, 6)),
+        "by row": jnp.zeros((6, 6), jnp.bfloat16),
+        "on both": jnp.zeros(3, jnp.int32),
+        "a number": jnp.float32(0),
+    }
+    policy = load_policy(tmp_path / "of process 0" / "policy", like)
+    assert policy["on both"].tolist() == [0, 1, 2]
 
 
 def test_an_error_of_a_follower_ends_both_with_its_message() -> None:

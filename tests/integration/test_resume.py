@@ -135,7 +135,7 @@ def test_a_finished_run_says_so_and_changes_nothing(finished_run: Path) -> None:
 def test_a_changed_config_is_refused_with_the_keys(finished_run: Path) -> None:
     result = run_command(command(finished_run, "training.learning_rate=0.1", "run.seed=5"))
     assert result.returncode == 2
-    assert "training.learning_rate: 0.00015 → 0.1" in result.stderr
+    assert "training.learning_rate: 0.0001 → 0.1" in result.stderr
     assert "run.seed: 0 → 5" in result.stderr
     assert "Traceback" not in result.stderr
 

@@ -48,6 +48,7 @@ def run(tmp_path):
             lambda x: x + jnp.asarray(0.05 * rng.standard_normal(x.shape), x.dtype), policy.take(BASE)
         )
         policy.put(trained, 0)
+        policy.finish()
         store.mark_done("00/train", TrainedResult(training=TrainingResult(), flops=Flops()))
     return config, policy, tmp_path / "run"
 

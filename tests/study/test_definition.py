@@ -13,6 +13,7 @@ from dast_jax.config import packaged_configs, study_path
 from dast_jax.errors import UserError
 from dast_jax.options import load_yaml
 from dast_jax.study.definition import build_study
+from dast_jax.study.gate_runs import gate_configs
 from tests.study.small_study import SMALL_STUDY
 
 
@@ -34,6 +35,20 @@ def test_quickstart_study_has_what_was_promised() -> None:
     assert methods >= set(wanted.split())
     assert {"dast_s", "dast_p", "dast_l", "dast_d"} <= {entry.label for entry in study.entries}
     assert len(study.options.seeds) == 3
+
+
+def test_gates_run_five_seeds_of_sft_and_of_the_first_policy_of_rft(tmp_path: Path) -> None:
+    study = build_study(load_yaml(study_path("quickstart")))
+    found = [
+        (label, seed, Path(config.run.dir).relative_to(tmp_path).as_posix(), config.run.rounds)
+        for label, seed, config in gate_configs(study, tmp_path)
+    ]
+    assert found == [
+        *(("sft", seed, f"runs/sft-s{seed}", 1) for seed in range(5)),
+        ("rft", 0, "runs/rft-s0", 1),
+        *(("rft, round 0", seed, f"gates/runs/rft-s{seed}", 0) for seed in range(1, 5)),
+        ("estimate", 0, "gates/runs/estimate-s0", 0),
+    ]
 
 
 def change(**changes: Any) -> dict[str, Any]:

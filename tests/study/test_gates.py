@@ -70,10 +70,10 @@ def test_levels_of_the_pool():
 
 
 @pytest.mark.parametrize(
-    ("few", "passed"), [(0.52, True), (0.48, True), (0.54, False), (0.46, False), (None, None)]
+    ("zero", "passed"), [(0.52, True), (0.48, True), (0.54, False), (0.46, False), (None, None)]
 )
-def test_pass_rates_of_the_two_modes(few, passed):
-    assert modes_gate(0.5, few, 1024).passed is passed
+def test_pass_rates_of_the_two_modes(zero, passed):
+    assert modes_gate(zero, 0.5, (1024, 2048)).passed is passed
 
 
 def test_false_positives_of_all_rounds():

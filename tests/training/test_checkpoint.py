@@ -154,3 +154,56 @@ def test_a_full_disk_is_an_interruption_and_keeps_what_was_there(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("the disk is full") == 2
+
+
+def test_a_state_may_be_donated_while_it_is_written(tmp_path):
+    change = jax.jit(lambda x: x * -2.0, donate_argnums=0)
+    state = {"x": jnp.arange(1_000_000.0)}
+    checkpoints = TrainCheckpoints(tmp_path / "state", seconds=1e9)
+    for step in range(3):
+        checkpoints.save(step, state, {"step": step})
+        expected = (-2.0) ** step * np.arange(1_000_000.0)
+        state = {"x": change(state["x"])}
+        state["x"].block_until_ready()
+        checkpoints.finish()
+        assert checkpoints.save_seconds > 0
+        back, meta = TrainCheckpoints(tmp_path / "state").restore(state)
+        assert meta == {"step": step}
+        np.testing.assert_array_equal(back["x"], expected)
+
+
+FAILING_DISK = """
+    import resource, signal, sys, jax.numpy as jnp, numpy as np
+    from dast_jax.training.checkpoint import TrainCheckpoints, begin_policy, load_policy
+    small = {"x": jnp.arange(8.0)}
+    large = {"x": jnp.asarray(np.random.RandomState(0).rand(500_000), jnp.float32)}
+    begin_policy(sys.argv[1] + "/policy", small).wait()
+    kept = TrainCheckpoints(sys.argv[1] + "/state", seconds=1e9)
+    kept.save(1, small, {"step": 1})
+    kept.finish()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, resource.RLIM_INFINITY))  # no larger file
+    policy = begin_policy(sys.argv[1] + "/policy", large)  # returns: the error comes later
+    kept.save(2, large, {"step": 2})
+    for wait in (policy.wait, policy.wait, kept.finish, kept.finish, lambda: kept.save(3, small, {})):
+        try:
+            wait()
+            sys.exit("an error was lost")
+        except Exception as error:
+            print("error:", str(error).splitlines()[0])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert load_policy(sys.argv[1] + "/policy", small)["x"].tolist() == list(range(8))
+    state, meta = TrainCheckpoints(sys.argv[1] + "/state").restore(small)
+    assert meta == {"step": 1}, meta
+"""
+
+
+def test_an_error_in_the_background_is_raised_whenever_it_is_waited_for(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FAILING_DISK), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("error:") == 5
+    print(done.stdout)
