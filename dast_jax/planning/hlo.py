@@ -262,17 +262,12 @@ class _Walk:
         total = 0.0
         parameters = [p for p in computation.values() if p.kind == "parameter"]
         for p in parameters:
-            users = [u for u in computation.values() if p.name in u.operands]
             given = inside.get(
                 o.operands[int(p.operands[0])]
             )  # it says where the array is, the parameter may not
             on_chip = given is not None and bool(given.arrays) and not given.arrays[0].outside
             whole = p.arrays[0].traffic if p.arrays and not on_chip else 0.0
-            if users and all(u.kind in _SLICES and u.operands[0] == p.name for u in users):
-                whole = min(whole, sum(u.arrays[0].size for u in users)) if whole else 0.0
-            elif users and all(u.kind == "dynamic-update-slice" and u.operands[0] == p.name for u in users):
-                whole = 0.0  # written in place
-            total += whole
+            total += min(whole, self._read(computation, p)) if whole else 0.0
         root = list(computation.values())[-1]
         results = [computation.get(n) for n in root.operands] if root.kind == "tuple" else [root]
         for result, array in zip(results, o.arrays, strict=False):
@@ -281,6 +276,33 @@ class _Walk:
                 update = computation.get(result.operands[1])
                 written = min(written, update.arrays[0].size) if update and update.arrays else written
             total += written
+        return total
+
+    def _read(self, computation: _Computation, array: _Operation) -> float:
+        """Return the bytes that a fusion reads of an array: slices, also by a fusion within; or all of it.
+
+        Without the second, each layer of an unrolled loop would be said to read the weights of all.
+        """
+        total = 0.0
+        for user in computation.values():
+            if array.name not in user.operands:
+                continue
+            if user.kind == "bitcast":
+                total += self._read(computation, user)
+            elif user.kind in _SLICES and user.operands[0] == array.name:
+                total += user.arrays[0].size
+            elif user.kind == "fusion":
+                within = self.computations.get(user.called("calls"), {})
+                places = {str(i) for i, name in enumerate(user.operands) if name == array.name}
+                given = [p for p in within.values() if p.kind == "parameter" and p.operands[0] in places]
+                total += sum(self._read(within, p) for p in given)
+                result = list(within.values())[-1] if within else user
+                while result.kind == "bitcast":
+                    result = within[result.operands[0]]
+                if result in given:  # the array itself, in another order: read by what reads the result
+                    total += self._read(computation, user)
+            elif user.kind != "dynamic-update-slice" or user.operands[0] != array.name:  # written in place
+                return array.arrays[0].size
         return total
 
 

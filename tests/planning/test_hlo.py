@@ -160,3 +160,37 @@ def test_the_text_of_the_tpu_compiler():
     loop = 12 * 2 * (1024 * 8 * 128 + 3 * 512 * 8 * 128)
     once = 4 * 2 * 8 * 512 * 128 + 4 * 512 * 128
     assert found.memory == pytest.approx(loop + once, rel=1e-5)  # and the numbers that the condition compares
+
+
+def test_a_fusion_reads_the_slices_that_fusions_within_it_take():
+    """Of 8 MB of weights a layer's 1 MB; a matrix that a fusion only turns is read whole by the product."""
+    text = """
+HloModule m
+
+%layer (p.1: f32[8,512,512]) -> f32[512,512] {
+  %p.1 = f32[8,512,512]{2,1,0} parameter(0)
+  %b.1 = f32[8,512,512]{2,1,0} bitcast(%p.1)
+  %s.1 = f32[1,512,512]{2,1,0} slice(%b.1), slice={[3:4], [0:512], [0:512]}
+  ROOT %b.2 = f32[512,512]{1,0} bitcast(%s.1)
+}
+
+%turned (p.2: f32[512,512]) -> f32[512,512] {
+  %p.2 = f32[512,512]{1,0} parameter(0)
+  ROOT %b.3 = f32[512,512]{0,1} bitcast(%p.2)
+}
+
+%product (x: f32[8,512,512], y: f32[512,512]) -> f32[512,512] {
+  %x = f32[8,512,512]{2,1,0} parameter(0)
+  %y = f32[512,512]{1,0} parameter(1)
+  %f.1 = f32[512,512]{1,0} fusion(%x), kind=kLoop, calls=%layer
+  %f.2 = f32[512,512]{0,1} fusion(%y), kind=kLoop, calls=%turned
+  ROOT %d = f32[512,512]{1,0} dot(%f.1, %f.2), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+ENTRY %main (a: f32[8,512,512], b: f32[512,512]) -> f32[512,512] {
+  %a = f32[8,512,512]{2,1,0} parameter(0)
+  %b = f32[512,512]{1,0} parameter(1)
+  ROOT %r = f32[512,512]{1,0} fusion(%a, %b), kind=kOutput, calls=%product
+}
+"""
+    assert executed(text).memory == 3 * 512 * 512 * 4
