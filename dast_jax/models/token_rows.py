@@ -68,9 +68,10 @@ def _layout(table: Float[Array, "V D"], tokens: Int[Array, "*rows"]) -> tuple[P,
         return P(), P(), _Layout(part=table.shape)
     split = partition_spec(table.shape, ("vocab", "embed"), mesh)
     rows = partition_spec(tokens.shape, ("batch", *(None,) * (tokens.ndim - 1)), mesh)
-    axes = (*axis_names(rows, 1), *axis_names(split, 2))
-    ways = (math.prod(mesh.shape[name] for name in names) for names in axes[1:])
-    return split, rows, _Layout(*axes, tuple(n // w for n, w in zip(table.shape, ways, strict=True)))
+    (of_rows,), (vocabulary, columns) = axis_names(rows, 1), axis_names(split, 2)
+    ways = (math.prod(mesh.shape[name] for name in names) for names in (vocabulary, columns))
+    part = tuple(n // w for n, w in zip(table.shape, ways, strict=True))
+    return split, rows, _Layout(of_rows, vocabulary, columns, part)
 
 
 def _on_mesh(local: Callable[..., Array], inputs: tuple[P, P], output: P) -> Any:
