@@ -138,7 +138,8 @@ def arguments(run_dir: Path, *overrides: str) -> list[str]:
     return ["--config", "quickstart", f"run.dir={run_dir}", *SMALL, *overrides]
 
 
-def _call(command: str, arguments: list[str], output: Path) -> None:
+def _call(command: str, arguments: list[str], output: Path, environment: dict[str, str]) -> None:
+    os.environ.update(environment)  # that of the process it is forked from is as old as the first call
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -151,7 +152,7 @@ def _call(command: str, arguments: list[str], output: Path) -> None:
 def start(command: str, arguments: list[str], output: Path) -> BaseProcess:
     """Start a command in a process of its own, forked from one that has done the imports."""
     output.unlink(missing_ok=True)
-    process = _PROCESSES.Process(target=_call, args=(command, arguments, output))
+    process = _PROCESSES.Process(target=_call, args=(command, arguments, output, dict(os.environ)))
     process.start()
     return process
 
