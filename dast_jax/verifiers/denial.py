@@ -146,7 +146,6 @@ _TAKEN_BACK = re.compile(
     r"|(?:does not|doesn['’]t)\s+(?:work|fit|match|make sense|look right|seem right|satisfy))",
     re.IGNORECASE,
 )
-_READ = 2_000
 
 
 def retracts(after: str, *, of_no: bool = False) -> bool:
@@ -156,7 +155,6 @@ def retracts(after: str, *, of_no: bool = False) -> bool:
     """
     if not after or after.isspace():
         return False
-    after = after[:_READ]
     if _RETRACTED.search(after) is not None:
         return True
     return not of_no and _TAKEN_BACK.search(after) is not None

@@ -157,7 +157,7 @@ def test_decoding_as_compiled_with_fewer_layers_is_what_it_is_with_all(model):
     fewer = dataclasses.replace(program(3), fewer=((1, program(1)), (2, program(2))))
     found, whole = (compile_program(p, find_target("cpu:1")) for p in (fewer, program(3)))
     assert found.cost.flops == pytest.approx(whole.cost.flops)
-    # Temporaries of one layer alone are fewer than those of the second, so what is added is no less than it is.
+    # One layer alone has fewer temporaries than a second one adds: the estimate is no less than it is.
     assert whole.cost.memory_bytes <= found.cost.memory_bytes < 1.15 * whole.cost.memory_bytes
     assert whole.memory.total <= found.memory.total < 1.15 * whole.memory.total
     assert found.notes == ("compiled with 1 and 2 of 3 layers, which add the same each",)

@@ -26,6 +26,8 @@ from dast_jax.verifiers.sentences import first_sentence, sentences, with_words
         (". Or is it C?", True),
         (". 等等, 我算错了. ", True),
         (". 因为A不对. ", False),
+        (". " + "I go through the steps again. " * 200 + "Wait, I made a mistake.", True),
+        (". " + "I go through the steps again. " * 200, False),
     ],
 )
 def test_what_follows_an_answer_takes_it_back(after, expected):
