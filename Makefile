@@ -25,12 +25,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
+# Where compilation is most of the time, XLA optimizes little (tests/conftest.py). A process that dies ends the tests.
+QUICKLY := tests/models tests/training tests/integration/test_paper_configs.py
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --max-worker-restart 0
+
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	COMPILE=quickly $(PYTEST) $(QUICKLY) $(PYTEST_ARGS)
+	$(PYTEST) $(QUICKLY:%=--ignore %) $(PYTEST_ARGS)
 
 # The share of lines that the tests execute, in subprocesses too.
 coverage: $(BIN)/ruff
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov $(PYTEST_ARGS)
+	COMPILE=quickly $(PYTEST) --cov $(QUICKLY) $(PYTEST_ARGS)
+	$(PYTEST) --cov --cov-append $(QUICKLY:%=--ignore %) $(PYTEST_ARGS)
 
 lint types: $(BIN)/ruff
 

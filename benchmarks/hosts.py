@@ -96,7 +96,8 @@ def start(
         own = run_dir if shared or not index else run_dir.with_name(f"{run_dir.name}.folder{index}")
         command = [sys.executable, "-m", "dast_jax.train", "--config", "quickstart", f"run.dir={own}"]
         command += [*SMALLEST, *overrides, *(together if processes > 1 else [])]
-        flags = f"--xla_force_host_platform_device_count={DEVICES // processes}"
+        devices = f"--xla_force_host_platform_device_count={DEVICES // processes}"
+        flags = f"{os.environ.get('XLA_FLAGS', '')} {devices}"  # of two values the last counts
         with open(output(run_dir, index), "wb") as file:
             started.append(
                 subprocess.Popen(

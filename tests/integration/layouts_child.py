@@ -28,7 +28,7 @@ from dast_jax.sampling.engine import Engine
 from dast_jax.sampling.groups import group_slots
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.sampling.scheduler import StaticRequests, sample
-from dast_jax.training.checkpoint import load_policy, save_policy
+from dast_jax.training.checkpoint import TrainCheckpoints, load_policy, save_policy
 from dast_jax.training.step import init_optimizer, make_train_step, put_batch
 
 CONFIG = dataclasses.replace(
@@ -120,16 +120,21 @@ def main(folder):
     engines = {}
     report = {"layouts": []}
 
-    def train(mesh, start):
+    def step(mesh, start, state=None):
         options = OPTIONS
         with jax.set_mesh(mesh):
-            state = init_optimizer(options, start, mesh)
+            if state is None:
+                state = init_optimizer(options, start, mesh)
             step = make_train_step(graphdef, options, mesh)
             new, state, metrics = step(start, state, put_batch(batch, options, mesh), np.float32(1e-2))
+        return new, state, float(metrics.loss)
+
+    def train(mesh, start):
+        new, state, loss = step(mesh, start)
         moments = next(
             x for x in jax.tree.leaves(state, is_leaf=lambda x: hasattr(x, "mu")) if hasattr(x, "mu")
         )
-        return new, moments.mu, float(metrics.loss)
+        return new, moments.mu, loss
 
     def engine(mesh):
         key = tuple(mesh.shape.values())
@@ -196,6 +201,7 @@ def main(folder):
             "insert": largest_collectives(inserted),
         }
     report["restored"] = restored(folder, new)
+    report["training restored"] = training_restored(folder, step, params)
     print(json.dumps(report))
 
 
@@ -211,6 +217,35 @@ def restored(folder, params):
         same.append(len(leaf.sharding.device_set))
         same.append(all(np.array_equal(a, wanted[k]) for k, a in host(params).items()))
     return same
+
+
+def training_restored(folder, step, params):
+    """Train a step on eight devices; four go on from its checkpoint, and one from that of the four.
+
+    Returns, of four devices and of one: their number, whether weights and optimizer state came back with
+    their bits, and how far loss and weights of their next step are from those of eight devices.
+    """
+    copied = functools.partial(jax.tree.map, jnp.copy)  # a step takes the memory of what it is given
+    mesh = make_mesh(MeshOptions(data=2, fsdp=2, tensor=2))
+    kept = step(mesh, own(params, mesh))[:2]
+    wanted = host(kept)
+    eight, _, expected = step(mesh, *copied(kept))
+    eight = host(eight)
+    found = []
+    for sizes in ({"fsdp": 2, "tensor": 2}, {}):
+        checkpoints = TrainCheckpoints(f"{folder}/training {len(found)}")
+        checkpoints.save(1, kept, {})
+        checkpoints.finish()
+        mesh = make_mesh(MeshOptions(**sizes))
+        like = own(params, mesh)
+        with jax.set_mesh(mesh):
+            kept, _ = checkpoints.restore((like, init_optimizer(OPTIONS, like, mesh)))
+        same = all(np.array_equal(array, wanted[k]) for k, array in host(kept).items())
+        devices = len(kept[0].layers.up.kernel.get_value().sharding.device_set)
+        new, _, loss = step(mesh, *copied(kept))
+        away = max(float(np.abs(array - eight[k]).max()) for k, array in host(new).items())
+        found.append([devices, same, abs(loss / expected - 1), away])
+    return found
 
 
 if __name__ == "__main__":

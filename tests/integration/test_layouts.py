@@ -81,3 +81,10 @@ def test_decoding_over_data_alone_sends_nothing_but_what_the_host_reads(report):
 
 def test_a_policy_is_restored_onto_other_meshes(report):
     assert report["restored"] == [4, True, 1, True]
+
+
+def test_training_goes_on_over_fewer_devices_with_its_optimizer_state(report):
+    assert [(devices, same) for devices, same, *_ in report["training restored"]] == [(4, True), (1, True)]
+    for devices, _, loss, weights in report["training restored"]:
+        assert loss <= 1e-5, devices
+        assert weights <= 1e-5, devices
