@@ -83,7 +83,7 @@ def training_bytes(
     logits = 2 * 4 * here / length * min(chunk, length) * head
     whole = c.hidden_size * head * (layout.width + (4 if head_gradient else 0))
     return (
-        gradients * (2 if micro > 1 else 1)
+        gradients * (3 if micro > 1 else 1)  # of this micro-batch, the sum, and the sum with it
         + c.num_layers * saved
         + _layer_activations(c, layout, here)
         + 2 * layer
