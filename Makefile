@@ -25,8 +25,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
-# Where compilation is most of the time, XLA optimizes little (tests/conftest.py). A process that dies ends the tests.
-QUICKLY := tests/models tests/training tests/integration/test_paper_configs.py
+# Where compilation is most of the time and no claim is about bits, XLA optimizes little (tests/conftest.py).
+QUICKLY := tests/training tests/integration/test_paper_configs.py \
+	$(patsubst %,tests/models/test_%.py,attention export lora model_families model_sharding)
+# A process that dies ends the tests.
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --max-worker-restart 0
 
 test: $(VENV)/.installed
