@@ -37,8 +37,8 @@ test: $(VENV)/.installed
 
 # The share of lines that the tests execute, in subprocesses too.
 coverage: $(BIN)/ruff
-	COMPILE=quickly $(PYTEST) --cov $(QUICKLY) $(PYTEST_ARGS)
-	$(PYTEST) --cov --cov-append $(QUICKLY:%=--ignore %) $(PYTEST_ARGS)
+	COMPILE=quickly $(PYTEST) --cov=dast_jax $(QUICKLY) $(PYTEST_ARGS)
+	$(PYTEST) --cov=dast_jax --cov-append $(QUICKLY:%=--ignore %) $(PYTEST_ARGS)
 
 lint types: $(BIN)/ruff
 
