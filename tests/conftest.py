@@ -1,7 +1,7 @@
 """Set up before anything imports jax: four virtual CPU devices, one compilation cache, no network.
 
-With COMPILE=quickly in the environment XLA optimizes little, here and in the processes that tests start. Where
-compilation is most of the time, as in tests/training, that takes a third; whole runs take longer then.
+With COMPILE=quickly in the environment XLA optimizes little, here and in the processes that tests start.
+Where compilation is most of the time, as in tests/training, that takes a third; whole runs take longer.
 
 Numeric code is imported with its annotations checked at every call: shapes and dtypes by jaxtyping, the rest
 by beartype.
