@@ -10,11 +10,10 @@ by beartype.
 import getpass
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+from helpers_compilation import little_optimization
 from jaxtyping import install_import_hook
 
 
@@ -29,23 +28,16 @@ def _cache_dir() -> str:
     return str(path)
 
 
-def _little_optimization() -> str:
-    """The flags with which XLA compiles three times as fast, as far as this version of it has them."""
-    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    more = f"{flags} --xla_cpu_use_fusion_emitters=false"
-    environment = {**os.environ, "XLA_FLAGS": more, "JAX_PLATFORMS": "cpu"}
-    known = subprocess.run(
-        [sys.executable, "-c", "import jax; jax.devices()"], env=environment, capture_output=True, check=False
-    )
-    return more if known.returncode == 0 else flags
-
-
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # subprocesses inherit it: nohup would have them ignore it
 os.environ["JAX_PLATFORMS"] = "cpu"
-if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    devices = "--xla_force_host_platform_device_count=4"
-    compilation = _little_optimization() if os.environ.get("COMPILE") == "quickly" else ""
-    os.environ["XLA_FLAGS"] = " ".join(filter(None, (os.environ.get("XLA_FLAGS"), devices, compilation)))
+flags = os.environ.get("XLA_FLAGS", "")  # of a worker, those that its parent has set here
+if "xla_force_host_platform_device_count" not in flags:
+    flags += " --xla_force_host_platform_device_count=4"
+if os.environ.get("COMPILE", "quickly") != "quickly":
+    raise SystemExit(f"COMPILE={os.environ['COMPILE']}: only COMPILE=quickly has a meaning")
+if "COMPILE" in os.environ and "xla_backend_optimization_level" not in flags:
+    flags += f" {little_optimization()}"
+os.environ["XLA_FLAGS"] = flags.strip()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache_dir())
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")

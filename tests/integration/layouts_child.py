@@ -125,8 +125,8 @@ def main(folder):
         with jax.set_mesh(mesh):
             if state is None:
                 state = init_optimizer(options, start, mesh)
-            step = make_train_step(graphdef, options, mesh)
-            new, state, metrics = step(start, state, put_batch(batch, options, mesh), np.float32(1e-2))
+            update = make_train_step(graphdef, options, mesh)
+            new, state, metrics = update(start, state, put_batch(batch, options, mesh), np.float32(1e-2))
         return new, state, float(metrics.loss)
 
     def train(mesh, start):
