@@ -202,6 +202,19 @@ def results(run_dir: Path) -> Results:
     }
 
 
+def differences(found: Any, wanted: Any, at: str = "results") -> list[str]:
+    """Return the places where two nested values differ, and how."""
+    if found == wanted:
+        return []
+    if isinstance(found, dict) and isinstance(wanted, dict) and found.keys() == wanted.keys():
+        inside: list[tuple[Any, Any, Any]] = [(key, found[key], wanted[key]) for key in wanted]
+    elif isinstance(found, list | tuple) and isinstance(wanted, list | tuple) and len(found) == len(wanted):
+        inside = [(i, a, b) for i, (a, b) in enumerate(zip(found, wanted, strict=True))]
+    else:
+        return [f"{at}: {str(found)[:80]}, not {str(wanted)[:80]}"]
+    return [place for key, a, b in inside for place in differences(a, b, f"{at}[{key!r}]")]
+
+
 def _untimed(entry: Any) -> Any:
     """Return a part of a round's result without its speed."""
     return {k: v for k, v in entry.items() if k != "speed"} if isinstance(entry, dict) else entry
@@ -253,6 +266,13 @@ class Trials:
         if outcome in (DIFFERENT, TRACEBACK):
             self._show(f"{kind}: {outcome}: {details}")
 
+    def _same(self, run_dir: Path, good: Results) -> bool:
+        """Return whether a run has the results of the good one; show where it has not."""
+        places = differences(results(run_dir), good)
+        if places:
+            self._show(f"{run_dir} differs in {'; '.join(places[:5])}")
+        return not places
+
     def new(self, source: Path | None = None) -> Path:
         """Return the path of another run, a copy of `source`."""
         self._number += 1
@@ -294,7 +314,7 @@ class Trials:
         if file is not None:
             where = f"{file.relative_to(path)} {fault} in a {state} run, seed {seed}"
             code, printed = call("train", arguments(path), self.output)
-            self.count(kind, verdict(code, printed, lambda: results(path) == good), f"{where}\n{printed}")
+            self.count(kind, verdict(code, printed, lambda: self._same(path, good)), f"{where}\n{printed}")
         shutil.rmtree(path.parent)
 
     def shown(self, source: Path, kind: str, fault: str, page: bytes, export: str, seed: int) -> None:
@@ -327,7 +347,7 @@ class Trials:
                 process.join()
                 kills += 1
             printed = self.output.read_text(errors="replace")
-            outcome = verdict(process.exitcode or 0, printed, lambda: results(path) == good)  # noqa: B023
+            outcome = verdict(process.exitcode or 0, printed, lambda: self._same(path, good))  # noqa: B023
             for _ in range(kills - before):
                 self.count("SIGKILL", outcome, printed)
             shutil.rmtree(path.parent)
@@ -344,7 +364,7 @@ class Trials:
         if process.exitcode != 75:
             self.count(number.name, TRACEBACK, f"exit code {process.exitcode}\n{printed}")
         code, printed = call("train", arguments(path), self.output)
-        self.count(number.name, verdict(code, printed, lambda: results(path) == good), printed)
+        self.count(number.name, verdict(code, printed, lambda: self._same(path, good)), printed)
         shutil.rmtree(path.parent)
 
     def second(self, good: Results) -> None:
@@ -357,7 +377,7 @@ class Trials:
         self.count("second process", verdict(code, printed, lambda: False), printed)
         process.join()
         printed = self.output.read_text(errors="replace")
-        outcome = verdict(process.exitcode or 0, printed, lambda: results(path) == good)
+        outcome = verdict(process.exitcode or 0, printed, lambda: self._same(path, good))
         self.count("second process", outcome, printed)
         shutil.rmtree(path.parent)
 
@@ -374,7 +394,7 @@ class Trials:
             self.count("full disk", verdict(code, printed, lambda: True), f"{size} MB\n{printed}")
             if path.is_dir():
                 code, printed = call("train", arguments(path), self.output)
-                self.count("full disk", verdict(code, printed, lambda: results(path) == good), printed)  # noqa: B023
+                self.count("full disk", verdict(code, printed, lambda: self._same(path, good)), printed)  # noqa: B023
             shutil.rmtree(path.parent)
 
     @staticmethod
