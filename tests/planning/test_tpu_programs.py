@@ -2,9 +2,9 @@
 
 import pytest
 
-from dast_jax.config import build_config
+from dast_jax.config import build_config, load_config
 from dast_jax.models.hf_config import config_from_dict
-from dast_jax.planning import find_target
+from dast_jax.planning import find_target, model_shapes
 from dast_jax.planning.plan import compile_program
 from dast_jax.planning.programs import programs, run_shapes
 
@@ -58,3 +58,11 @@ def test_a_program_compiles_for_a_tpu(tpu, chips, stage):
     assert plan.cost.seconds > 0
     weights = plan.memory.weights + plan.memory.optimizer + plan.memory.cache
     assert weights < plan.memory.total
+
+
+def test_the_formula_of_an_8b_step_is_near_what_the_compiler_said(tpu):
+    """docs/hardware.md has what `plan` compiled for the config: 56.86 GB a chip, micro-batches added up."""
+    config = load_config("llama31_8b_gsm8k_v5p8")
+    shapes = run_shapes(config, model_shapes(config.model.path, None)[0], find_target("v5p:2x2x1"))
+    sft = next(program for program in programs(shapes) if program.name == "sft")
+    assert sft.estimate == pytest.approx(56.86e9, rel=0.05)
