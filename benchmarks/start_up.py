@@ -94,12 +94,11 @@ def compile_step(work: str) -> float:
     import numpy as np
 
     from benchmarks.models import model_folder
-    from benchmarks.step_memory import shapes
     from dast_jax.models.hf import open_folder
     from dast_jax.models.load import abstract_model
     from dast_jax.training.options import TrainingOptions
     from dast_jax.training.preference import preference_objective
-    from dast_jax.training.step import SFTObjective, init_optimizer, make_train_step
+    from dast_jax.training.step import SFTObjective, batch_shapes, init_optimizer, make_train_step
 
     graphdef, params = abstract_model(open_folder(model_folder("5m")).config)
     options = TrainingOptions(batch_size=8, sequence_length=512, preference_loss="sigmoid")
@@ -108,7 +107,8 @@ def compile_step(work: str) -> float:
     state = jax.eval_shape(lambda p: init_optimizer(options, p), params)
     step: Any = make_train_step(graphdef, options, None, objective)
     begin = time.process_time()
-    step.lower(params, state, shapes(8, 512, pairs), jax.ShapeDtypeStruct((), np.float32)).compile()
+    batch = batch_shapes(options, None, pairs=pairs)
+    step.lower(params, state, batch, jax.ShapeDtypeStruct((), np.float32)).compile()
     return time.process_time() - begin
 
 

@@ -27,7 +27,7 @@ from dast_jax.training import preference
 from dast_jax.training.losses import SFTMetrics, TokenScores
 from dast_jax.training.options import TrainingOptions
 from dast_jax.training.preference import preference_objective
-from dast_jax.training.step import SFTObjective, init_optimizer, make_train_step
+from dast_jax.training.step import SFTObjective, batch_shapes, init_optimizer, make_train_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,17 +92,6 @@ def gradient_bytes(config: LlamaConfig) -> int:
     return sum(4 * leaf.size for leaf in jax.tree.leaves(params))
 
 
-def shapes(rows: int, length: int, pairs: bool) -> dict[str, jax.ShapeDtypeStruct]:
-    """Return the shapes of a batch of one micro-batch."""
-    names = ["tokens", "segment_ids", "positions", "targets"] + ["parents"] * pairs
-    made = {name: jax.ShapeDtypeStruct((1, rows, length), np.int32) for name in names}
-    made["weights"] = jax.ShapeDtypeStruct((1, rows, length), np.float32)
-    if pairs:
-        made["reference"] = jax.ShapeDtypeStruct((1, rows, length // 2, 2), np.float32)
-        made["pairs"] = jax.ShapeDtypeStruct((1, rows, length // 2), np.float32)
-    return made
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows", type=int, default=8, help="packed rows (8)")
@@ -121,7 +110,7 @@ def main() -> None:
     )
     ratios, floors, least = {}, {}, gradient_bytes(config)
     for name, pairs in (("sft", False), ("dpo", True)):
-        batch = shapes(arguments.rows, arguments.length, pairs)
+        batch = batch_shapes(options, None, pairs=pairs)
         objective = preference_objective(options) if pairs else SFTObjective(head_chunk=options.head_chunk)
         ours = temporary_bytes(config, batch, options, objective)
         make_train_step_cache_clear()

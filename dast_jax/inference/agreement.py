@@ -44,32 +44,32 @@ def sample_trials(
     options: AgreementOptions, *, on_progress: OnProgress = silent
 ) -> tuple[QuerySet, Responses]:
     """Return the queries and their verified trials, ordered by query and trial."""
-    model = open_model(options.model, options.mesh, options.sampling)
-    data = open_queries(options.data, options.prompts, model, options.verifier.functions)
-    bank = ExemplarBank.of_references(Pool(data.queries), seed=options.seed, round=0)
-    own = read_exemplars(options.prompts.exemplars, options.verifier.functions)
-    total = len(data.queries) * options.trials
-    with (
-        Verifier(options.verifier, task=options.data.task) as verifier,
-        progress_of(on_progress, "sampling", total=total) as update,
-    ):
-        outcome = evaluate(
-            model.engine,
-            data.queries,
-            [
-                data.prompts.build(
-                    query.question,
-                    shown(own, options.exemplars, query.question)
-                    if own
-                    else bank.fixed(i, options.exemplars),
-                )
-                for i, query in enumerate(data.queries)
-            ],
-            verifier=verifier,
-            key=StageKey(options.seed, 0),
-            trials=options.trials,
-            update=update,
-        )
+    with open_model(options.model, options.mesh, options.sampling) as model:
+        data = open_queries(options.data, options.prompts, model, options.verifier.functions)
+        bank = ExemplarBank.of_references(Pool(data.queries), seed=options.seed, round=0)
+        own = read_exemplars(options.prompts.exemplars, options.verifier.functions)
+        total = len(data.queries) * options.trials
+        with (
+            Verifier(options.verifier, task=options.data.task) as verifier,
+            progress_of(on_progress, "sampling", total=total) as update,
+        ):
+            outcome = evaluate(
+                model.engine,
+                data.queries,
+                [
+                    data.prompts.build(
+                        query.question,
+                        shown(own, options.exemplars, query.question)
+                        if own
+                        else bank.fixed(i, options.exemplars),
+                    )
+                    for i, query in enumerate(data.queries)
+                ],
+                verifier=verifier,
+                key=StageKey(options.seed, 0),
+                trials=options.trials,
+                update=update,
+            )
     rollouts = [rollout for row in outcome.rollouts for rollout in row]
     verdicts = [verdict for row in outcome.verdicts for verdict in row]
     return data, Responses.of(0, rollouts, verdicts)

@@ -32,9 +32,9 @@ def evaluate_model(options: EvaluateOptions, *, on_progress: OnProgress = silent
     if options.data.mixture:
         log.warning("data.mixture is ignored: evaluated is %s alone", options.data.train)
         options = dataclasses.replace(options, data=dataclasses.replace(options.data, mixture={}))
-    model = open_model(options.model, options.mesh, options.evaluation.sampling(options.sampling))
     key = StageKey(options.seed, 0)
-    return evaluate_opened(model, options, exemplars, key=key, on_progress=on_progress)
+    with open_model(options.model, options.mesh, options.evaluation.sampling(options.sampling)) as model:
+        return evaluate_opened(model, options, exemplars, key=key, on_progress=on_progress)
 
 
 def evaluate_opened(

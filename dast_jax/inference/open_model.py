@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dast_jax.data.fitting import fitting_queries
@@ -17,6 +19,7 @@ from dast_jax.models.peft import open_adapter
 from dast_jax.models.sharding import make_mesh
 from dast_jax.models.tokenizer import Tokenizer
 from dast_jax.records import Query
+from dast_jax.runtime.ahead import one_after_another
 from dast_jax.sampling.engine import Engine
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.verifiers.functions import Functions
@@ -41,8 +44,12 @@ class QuerySet:
     prompts: PromptBuilder
 
 
-def open_model(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOptions) -> OpenModel:
-    """Load the model onto the mesh, ready to sample. Raises `UserError` for a model that cannot be used."""
+@contextmanager
+def open_model(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOptions) -> Iterator[OpenModel]:
+    """Load the model onto the mesh, ready to sample; its programs are compiled while data are read.
+
+    Raises `UserError` for a model that cannot be used.
+    """
     devices = make_mesh(mesh)
     model = resolved(model, devices.devices.flat[0].platform)
     loaded = load_model(
@@ -55,7 +62,9 @@ def open_model(model: ModelOptions, mesh: MeshOptions, sampling: SamplingOptions
     )
     options = dataclasses.replace(sampling, group=sampling.group or min(8, sampling.trials))
     engine = Engine(loaded.graphdef, loaded.params, tokenizer=loaded.tokenizer, options=options, mesh=devices)
-    return OpenModel(engine=engine, tokenizer=loaded.tokenizer)
+    with one_after_another() as ahead:
+        engine.compile_ahead(ahead)
+        yield OpenModel(engine=engine, tokenizer=loaded.tokenizer)
 
 
 def open_queries(

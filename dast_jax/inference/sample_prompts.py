@@ -32,23 +32,23 @@ def sample_prompts(
     template, and where no prompt fits.
     """
     rows = prompts_of(prompts)
-    model = open_model(options.model, options.mesh, options.sampling)
-    encoded = [_encode(prompt, model.tokenizer, source) for prompt in rows]
-    fits = [0 < len(tokens) <= model.engine.max_prompt_length for tokens in encoded]
-    skipped = tuple(prompt for prompt, fit in zip(rows, fits, strict=True) if not fit)
-    kept = [i for i, fit in enumerate(fits) if fit]
-    if not kept:
-        raise UserError(f"{source}: no prompt is left; {too_long(skipped)}")
-    trials = options.sampling.trials
-    requests = StaticRequests([encoded[i] for i in kept], trials=trials, queries=kept)
-    with progress_of(on_progress, "sampling", total=len(kept) * trials) as update:
-        model.engine.on_compile = lambda text: update(0, info=text)
-        stats = sample(
-            model.engine,
-            requests,
-            key=StageKey(options.seed, 0),
-            progress=lambda stats: update(stats.trials, info=""),
-        )
+    with open_model(options.model, options.mesh, options.sampling) as model:
+        encoded = [_encode(prompt, model.tokenizer, source) for prompt in rows]
+        fits = [0 < len(tokens) <= model.engine.max_prompt_length for tokens in encoded]
+        skipped = tuple(prompt for prompt, fit in zip(rows, fits, strict=True) if not fit)
+        kept = [i for i, fit in enumerate(fits) if fit]
+        if not kept:
+            raise UserError(f"{source}: no prompt is left; {too_long(skipped)}")
+        trials = options.sampling.trials
+        requests = StaticRequests([encoded[i] for i in kept], trials=trials, queries=kept)
+        with progress_of(on_progress, "sampling", total=len(kept) * trials) as update:
+            model.engine.on_compile = lambda text: update(0, info=text)
+            stats = sample(
+                model.engine,
+                requests,
+                key=StageKey(options.seed, 0),
+                progress=lambda stats: update(stats.trials, info=""),
+            )
     return SampledResponses(
         responses=tuple(
             _response(rows[i], rollout)

@@ -6,7 +6,8 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any
 
 from dast_jax.config import RunConfig
@@ -82,7 +83,7 @@ class Context:
     """What a run holds open: its config and files, the policy, the queries, the two engines, the verifier.
 
     `sampler` is the engine of the rounds' responses, `evaluator` that of the evaluation sets; `exemplars` are
-    those of `prompts.exemplars`.
+    those of `prompts.exemplars`. `compiling` are programs, by name, that are compiled before they are needed.
     """
 
     config: RunConfig
@@ -97,6 +98,7 @@ class Context:
     sample: Callable[..., SamplingStats] = scheduler.sample
     on_progress: OnProgress = silent
     profile: ProfileWindow | None = None
+    compiling: dict[str, Future[Any]] = field(default_factory=dict)
 
     @property
     def pool(self) -> Pool:

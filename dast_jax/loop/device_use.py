@@ -18,26 +18,26 @@ _COMPILE = "/jax/core/compile/backend_compile_duration"
 
 def measure_use(mesh: Mesh) -> Callable[[], DeviceUse]:
     """Begin to measure; the function returned gives what was used of the devices of `mesh` since."""
-    clock = _compile_clock()
-    before = clock[0]
+    compilations = _compilations()
+    before = len(compilations)
 
     def used() -> DeviceUse:
-        return DeviceUse(compile_seconds=clock[0] - before, memory=_peak_memory(mesh))
+        return DeviceUse(compile_seconds=sum(compilations[before:]), memory=_peak_memory(mesh))
 
     return used
 
 
 @functools.cache
-def _compile_clock() -> list[float]:
-    """Return the seconds that this process has compiled since the first call, as a list that is updated."""
-    clock = [0.0]
+def _compilations() -> list[float]:
+    """Return the seconds of each compilation since the first call, by any thread, as a list that grows."""
+    found: list[float] = []
 
     def listen(event: str, duration_secs: float, **_: Any) -> None:
         if event == _COMPILE:
-            clock[0] += duration_secs
+            found.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    return clock
+    return found
 
 
 def _peak_memory(mesh: Mesh) -> float | None:

@@ -133,6 +133,11 @@ class Policy:
         return peak_of(devices[0].device_kind, len(devices))
 
     @property
+    def shapes(self) -> Any:
+        """The shapes, dtypes and layout of the weights that training changes."""
+        return self._abstract
+
+    @property
     def frozen(self) -> Any:
         """The weights beside the adapters, which training reads; None where all weights are trained."""
         return self._frozen

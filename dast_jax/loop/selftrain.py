@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dast_jax.config import RunConfig, run_settings
 from dast_jax.loop.stages import Stages
+from dast_jax.runtime.ahead import one_after_another
 from dast_jax.runtime.progress import OnProgress, silent
 from dast_jax.store.results import Summary
 from dast_jax.store.run_store import RunStore
@@ -58,11 +59,14 @@ def _run_stages(config: RunConfig, store: RunStore, on_progress: OnProgress, too
         if store.stages:
             context.check_same_inputs(store.facts, facts, config)
         store.annotate(facts)
-        with Stages(store) as stage:
+        with Stages(store) as stage, one_after_another() as ahead:
+            for engine in (opened.evaluator, opened.sampler):
+                engine.compile_ahead(ahead)
             if config.method.annotations:
                 stage("base/annotate", annotation.annotate, opened)
             pool = annotation.annotated_pool(opened)
             method = make_method(config.method, pool, config.run.seed)
+            training.compile_ahead(opened, method, ahead)
             stage("base/evaluate", evaluation.evaluate_base, opened, method)
             for round in range(config.run.rounds + 1):
                 if store.is_done(f"{round:02d}/evaluate"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from typing import Any
 
+import jax
 import numpy as np
 
 from dast_jax.data.fitting import named_ids
@@ -17,9 +19,12 @@ from dast_jax.loop.lead import tell_scoring, tell_training, training_folder
 from dast_jax.loop.policy import BASE, Policy
 from dast_jax.loop.stages import Written
 from dast_jax.methods.base import Method
+from dast_jax.methods.lookup import trains_on
 from dast_jax.metrics.flops import Flops, scoring_flops, training_flops
 from dast_jax.metrics.speed import Speed, training_speed
+from dast_jax.models.target import compiles_ahead
 from dast_jax.records import PreferencePair, PreferenceSet, SFTExample, TrainingSet
+from dast_jax.runtime.ahead import wait_for
 from dast_jax.runtime.progress import progress_of
 from dast_jax.store.results import PreferenceResult, TrainedResult, TrainingResult
 from dast_jax.training.checkpoint import TrainCheckpoints
@@ -31,9 +36,10 @@ from dast_jax.training.preference import (
     train_preferences,
 )
 from dast_jax.training.stage import TrainStats
+from dast_jax.training.step import batch_shapes, make_train_step, optimizer_shapes
 from dast_jax.training.trainer import train as train_examples
 
-__all__ = ["train", "written"]
+__all__ = ["compile_ahead", "train", "written"]
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +71,33 @@ def train(context: Context, method: Method, round: int) -> TrainedResult:
     if context.profile:
         context.profile.close()
     return trained
+
+
+def compile_ahead(context: Context, method: Method, executor: Executor) -> None:
+    """Have the step of SFT compiled by `executor`, where rounds train on examples, before there are any.
+
+    Not that of preferences, whose rows depend on the lengths of the pairs; nor where an engine would not
+    compile ahead.
+    """
+    policy, options = context.policy, _options(context.config.training, method)
+    mesh = policy.mesh
+    if not (trains_on(method.options)[0] and compiles_ahead(mesh)):
+        return
+
+    def shapes(tree: Any, dtype: Any = None) -> Any:
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, dtype or x.dtype, sharding=x.sharding), tree
+        )
+
+    params, frozen = shapes(policy.shapes, np.float32), shapes(policy.frozen)
+
+    def compile_step() -> None:
+        with jax.set_mesh(mesh):
+            step: Any = make_train_step(policy.graphdef, options, mesh)
+            state, batch = optimizer_shapes(options, params, mesh), batch_shapes(options, mesh, pairs=False)
+            step.trace(params, state, batch, np.float32(0), frozen).lower().compile()
+
+    context.compiling["step"] = executor.submit(compile_step)
 
 
 def written(context: Context) -> Written:
@@ -120,6 +153,8 @@ def _learn(
         is_reference = training_set.chosen_is_reference
     else:
         examples = _examples(context, training_set)
+        if "step" in context.compiling:
+            wait_for(context.compiling.pop("step"))
         params = policy.take(start)
         tell_training(examples, None, options, common["seed"])
         result = train_examples(policy.graphdef, params, examples, **common)

@@ -6,14 +6,16 @@ import importlib
 import importlib.util
 import inspect
 import traceback
+import typing
 from types import ModuleType
+from typing import Any
 
 from dast_jax.errors import UserError
 from dast_jax.methods.base import Method, MethodOptions
 from dast_jax.options import nearest
 from dast_jax.records import Pool
 
-__all__ = ["METHODS", "make_method", "method_class", "method_name", "options_class"]
+__all__ = ["METHODS", "make_method", "method_class", "method_name", "options_class", "trains_on"]
 
 METHODS = (
     "adastar",
@@ -48,6 +50,14 @@ def make_method(options: MethodOptions, pool: Pool, seed: int) -> Method:
 def method_class(options: MethodOptions) -> type[Method]:
     """Return the class of the method that `options` configures."""
     return _method_class(_import(method_name(options)))
+
+
+def trains_on(options: MethodOptions) -> tuple[bool, bool]:
+    """Return whether rounds of the method train on examples, and whether on pairs, as far as classes tell."""
+    given: Any = options
+    returned = typing.get_type_hints(method_class(options).training_set)["return"]
+    pairs = "PreferenceSet" in str(returned) and getattr(given, "loss", "dpo") == "dpo"
+    return not pairs or getattr(given, "warm_up", False) or hasattr(given, "loss"), pairs
 
 
 def method_name(options: MethodOptions) -> str:

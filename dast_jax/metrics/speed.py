@@ -15,8 +15,8 @@ __all__ = ["DeviceUse", "Speed", "sampling_speed", "training_speed"]
 class DeviceUse:
     """What a stage took of the devices besides their time.
 
-    `compile_seconds`: compiling programs, or reading them from the cache; `memory`: the largest number of
-    bytes in use on a device so far, None where it does not say.
+    `compile_seconds`: compiling programs, or reading them from the cache, in any thread; `memory`: the
+    largest number of bytes in use on a device so far, None where it does not say.
     """
 
     compile_seconds: float | None = None
@@ -41,7 +41,7 @@ class Speed:
     """share of the devices' published memory bandwidth that reading the weights once a decode step takes;
     null for training, and where no bandwidth is known"""
     compile_seconds: float | None = None
-    """seconds of the stage that went into compiling programs, or into reading them from the cache"""
+    """seconds of compiling programs during the stage, also for later ones, or of reading them from the cache"""
     device_memory: float | None = None
     """the largest number of bytes in use on one device so far; null where devices do not say (CPUs)"""
 

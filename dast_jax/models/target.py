@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import jax
+from jax.sharding import Mesh
 
-__all__ = ["target_platform"]
+__all__ = ["compiles_ahead", "target_platform"]
 
 
 def target_platform() -> str:
@@ -19,3 +20,13 @@ def target_platform() -> str:
         device = default if isinstance(default, jax.Device) else jax.devices(default)[0]
     platform: str = device.platform
     return "gpu" if platform in ("cuda", "rocm") else platform
+
+
+def compiles_ahead(mesh: Mesh | None) -> bool:
+    """Return whether programs may be compiled in a thread while others run.
+
+    Not for GPUs, whose compiler times kernels on the device, nor on several processes, which would have to
+    agree on an order.
+    """
+    device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
+    return device.platform in ("cpu", "tpu") and jax.process_count() == 1

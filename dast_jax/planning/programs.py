@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from dast_jax.config import RunConfig
 from dast_jax.errors import UserError
-from dast_jax.methods.lookup import method_class
+from dast_jax.methods.lookup import method_class, trains_on
 from dast_jax.models.cache import prompt_block, suffix_block
 from dast_jax.models.device_defaults import resolved
 from dast_jax.models.layout import check_divides, replicated
@@ -34,11 +33,10 @@ from dast_jax.sampling.automatic import choose_shapes
 from dast_jax.sampling.engine import Engine
 from dast_jax.sampling.options import SamplingOptions
 from dast_jax.sampling.state import empty_state, state_shardings
-from dast_jax.training.optimizer import make_optimizer
 from dast_jax.training.options import TrainingOptions
 from dast_jax.training.preference import needs_reference, preference_objective
 from dast_jax.training.score import make_score_step
-from dast_jax.training.step import SFTObjective, make_train_step
+from dast_jax.training.step import SFTObjective, batch_shapes, make_train_step, optimizer_shapes
 
 __all__ = ["Program", "Shapes", "cached_model", "programs", "run_shapes"]
 
@@ -154,13 +152,9 @@ def run_shapes(config: RunConfig, model: LlamaConfig, target: Target) -> Shapes:
 
 def _stages(config: RunConfig, training: TrainingOptions) -> tuple[str, ...]:
     """Return the programs that the method's rounds run, in order."""
-    options: Any = config.method
-    returned = typing.get_type_hints(method_class(options).training_set)["return"]
-    may_pair = "PreferenceSet" in str(returned)
-    pairs = may_pair and getattr(options, "loss", "dpo") == "dpo"
-    warm_up = getattr(options, "warm_up", False) or hasattr(options, "loss")
+    examples, pairs = trains_on(config.method)
     found = ["prefill", "decode"]
-    if not pairs or warm_up:
+    if examples:
         found.append("sft")
     if pairs and needs_reference(training):
         found.append("score")
@@ -191,8 +185,7 @@ def _row_program(shapes: Shapes, stage: str) -> Program:
     graphdef, params = _model(shapes, shapes.options.dtype if lora or not trained else "float32", lora)
     changed, frozen = split_adapters(params) if lora else (params, None)
     changed, frozen = _laid_out(changed, mesh), _laid_out(frozen, mesh)
-    optimizer = make_optimizer(options)
-    state = _laid_out(jax.eval_shape(optimizer.init, changed), mesh) if trained else None
+    state = optimizer_shapes(options, changed, mesh) if trained else None
     tokens = rows * length
     forward = forward_flops(c, tokens=tokens, keys=rows * length * (length + 1) / 2, logits=tokens)
     passes, again = ((2 if lora else 3) if trained else 1), trained and shapes.options.remat == "full"
@@ -210,7 +203,7 @@ def _row_program(shapes: Shapes, stage: str) -> Program:
     )
 
     def trace() -> Any:
-        batch = _batch(shapes, stage, rows, size)
+        batch = batch_shapes(dataclasses.replace(options, batch_size=rows), mesh, pairs=stage != "sft")
         with jax.set_mesh(mesh):
             if not trained:
                 step: Any = make_score_step(graphdef, options.head_chunk, mesh)
@@ -281,7 +274,7 @@ def _sampling_program(shapes: Shapes, stage: str) -> Program:
 
     def trace() -> Any:
         tokenizer = _NoTokenizer(c.eos_token_ids or (0,))
-        return Engine(graphdef, params, tokenizer=tokenizer, options=o, mesh=mesh).traced()[stage]
+        return Engine(graphdef, params, tokenizer=tokenizer, options=o, mesh=mesh).traced(stage)
 
     return Program(
         name=stage,
@@ -331,7 +324,7 @@ class _NoTokenizer:
     def __init__(self, eos_ids: tuple[int, ...]):
         self.eos_ids = eos_ids
 
-    def decode(self, ids: typing.Sequence[int], skip_special: bool = True) -> str:
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         raise NotImplementedError
 
 
@@ -362,21 +355,6 @@ def _laid_out(tree: Any, mesh: Mesh) -> Any:
         param_shardings(tree, mesh),
         tree,
     )
-
-
-def _batch(shapes: Shapes, stage: str, rows: int, size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Return the shapes of a batch, as `put_batch` lays it out; scoring of pairs has their parents."""
-    length = shapes.training.sequence_length
-    sharding = NamedSharding(shapes.mesh, PartitionSpec(None, ("data", "fsdp")))
-
-    def array(kind: Any, *shape: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((rows // size, size, *shape), kind, sharding=sharding)
-
-    names = ("tokens", "positions", "segment_ids", "targets", *(("parents",) if stage != "sft" else ()))
-    batch = {name: array(np.int32, length) for name in names} | {"weights": array(np.float32, length)}
-    if stage != "sft":
-        batch |= {"pairs": array(np.float32, length // 2), "reference": array(np.float32, length // 2, 2)}
-    return batch
 
 
 def _bytes(tree: Any) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["StopStrings"]
+from dast_jax.errors import UserError
+
+__all__ = ["StopStrings", "stop_tokens"]
 
 _PARTIAL = "\ufffd"
 """What decoding leaves where the bytes of a character are still incomplete."""
@@ -70,3 +72,19 @@ class StopStrings:
         found = [text.find(s, max(0, begin - len(s) + 1)) for s in self._stop]
         first = min((i for i in found if i >= 0), default=-1)
         return text[:first] if first >= 0 else None
+
+
+def stop_tokens(special: Mapping[str, int], stop: Sequence[str]) -> list[int]:
+    """Return the ids of the stop strings that are `special` tokens.
+
+    Raises `UserError` for one that holds a special token and more, which would never be found: decoded text
+    has no special tokens.
+    """
+    for text in stop:
+        inside = next((token for token in special if token and token in text and token != text), None)
+        if text not in special and inside is not None:
+            raise UserError(
+                f"sampling.stop: {text!r} holds the special token {inside!r}, which is in no response's "
+                "text; give the token alone, or text without it"
+            )
+    return [special[text] for text in stop if text in special]

@@ -29,10 +29,12 @@ __all__ = [
     "SFTObjective",
     "StepMetrics",
     "TrainStep",
+    "batch_shapes",
     "init_optimizer",
     "loss_and_grads",
     "make_train_step",
     "objective_grads",
+    "optimizer_shapes",
     "put_batch",
 ]
 
@@ -232,9 +234,41 @@ def _make_train_step(
 
 def init_optimizer(options: TrainingOptions, params: Params, mesh: Mesh | None = None) -> Any:
     """Return a fresh optimizer state; its moments are split over the mesh as the parameters are."""
-    init = make_optimizer(options).init
-    shardings = None if mesh is None else param_shardings(jax.eval_shape(init, params), mesh)
-    return jax.jit(init, out_shardings=shardings)(params)
+    shardings = None if mesh is None else _shardings(optimizer_shapes(options, params, mesh))
+    return jax.jit(make_optimizer(options).init, out_shardings=shardings)(params)
+
+
+def optimizer_shapes(options: TrainingOptions, params: Params, mesh: Mesh) -> Any:
+    """Return the shapes of the state that `init_optimizer` makes for parameters, or shapes of them."""
+    state = jax.eval_shape(make_optimizer(options).init, params)
+    return jax.tree.map(_laid_out, state, param_shardings(state, mesh))
+
+
+def batch_shapes(options: TrainingOptions, mesh: Mesh | None, *, pairs: bool) -> dict[str, Any]:
+    """Return the shapes of a batch as `put_batch` makes it of packed examples, or of packed `pairs`."""
+    size, length = options.micro_batch_size or options.batch_size, options.sequence_length
+    sharding = None if mesh is None else _row_sharding(mesh)
+
+    def array(kind: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((options.batch_size // size, size, *shape), kind, sharding=sharding)
+
+    names = ("tokens", "positions", "segment_ids", "targets", *(("parents",) if pairs else ()))
+    batch = {name: array(np.int32, length) for name in names} | {"weights": array(np.float32, length)}
+    if pairs:
+        batch |= {"pairs": array(np.float32, length // 2), "reference": array(np.float32, length // 2, 2)}
+    return batch
+
+
+def _row_sharding(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp")))
+
+
+def _laid_out(x: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+
+def _shardings(shapes: Any) -> Any:
+    return jax.tree.map(lambda x: x.sharding, shapes)
 
 
 def put_batch(
@@ -259,5 +293,5 @@ def put_batch(
             f"a micro-batch of {size} rows cannot be split over mesh.data x mesh.fsdp = {ways} devices: "
             "choose a multiple for training.micro_batch_size (or batch_size)"
         )
-    sharding = NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp")))
+    sharding = _row_sharding(mesh)
     return {k: jax.make_array_from_callback(v.shape, sharding, v.__getitem__) for k, v in split.items()}

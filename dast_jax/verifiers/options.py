@@ -59,7 +59,9 @@ class VerifierOptions:
         min=0.01,
     )
     wall_seconds: float = opt(
-        10.0, "wall-clock time of one symbolic comparison (backstop for a worker that does not run)", min=0.1
+        10.0,
+        "wall-clock time of one symbolic comparison, tried twice (backstop for a worker that does not run)",
+        min=0.1,
     )
     memory_mb: int = opt(1_024, "address space of a symbolic worker, MiB", min=256)
     function_cpu_seconds: float = opt(

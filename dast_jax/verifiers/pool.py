@@ -3,7 +3,9 @@
 They compare answers symbolically, or call a user's own verifier on whole responses.
 
 Each worker has a thread that feeds it batches and waits for its answers. A pair that a worker was judging
-when it died of its limits counts as timed out; the rest of its batch goes to its successor.
+when it ran out of CPU time counts as timed out; one that it was judging when it died otherwise, or was
+silent for too long, is tried once more, so that the machine's load decides no verdict. The rest of its batch
+goes to its successor.
 """
 
 from __future__ import annotations
@@ -290,12 +292,15 @@ class _Feeder:
         item = batch[0]
         item.deaths += 1
         reason = None
-        if wall:
-            reason = f"no verdict within {self._limits.wall_seconds:g} s"
-        elif ended_by_overtime(code):
+        if ended_by_overtime(code) and not wall:
             reason = f"no verdict within {self._limits.cpu_seconds:g} s of CPU time"
-        elif item.deaths > 1:  # once may be somebody else's doing
-            reason = f"the worker died twice (exit status {code})"
+        elif (
+            item.deaths > 1
+        ):  # once may be somebody else's doing: a kill, a stop, a machine without a free core
+            if wall:
+                reason = f"twice no verdict within {self._limits.wall_seconds:g} s"
+            else:
+                reason = f"the worker died twice (exit status {code})"
         if reason is not None:
             batch.popleft()
             _settle(item.future, Verdict(VerdictKind.TIMED_OUT, item.answer, reason))

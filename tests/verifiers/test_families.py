@@ -279,6 +279,7 @@ def test_own_function_that_takes_too_long_is_killed_and_the_next_call_works(own)
     for name, bad in (("spins", "spin"), ("sleeps", "sleep"), ("eats", "eat")):
         verdict = own.verify_one("a", bad, name)
         assert verdict.kind is VerdictKind.TIMED_OUT, verdict
+        assert ("twice" in verdict.reason) == (name == "sleeps"), verdict  # the backstop: no CPU time is used
         assert own.verify_one("a", "b", name).kind is CORRECT
 
 

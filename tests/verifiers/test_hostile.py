@@ -152,15 +152,13 @@ def test_overtime_is_its_own_verdict_and_the_worker_is_replaced():
         assert verifier.worker_pids() != before
 
 
-def test_the_wall_clock_is_a_backstop():
-    with Verifier(VerifierOptions(wall_seconds=0.5, workers=1)) as verifier:
+def test_a_worker_that_is_silent_for_too_long_is_replaced_and_its_pair_tried_again():
+    with Verifier(VerifierOptions(wall_seconds=2, workers=1)) as verifier:
         assert verifier.verify_one("x+1", "1+x").correct
         (pid,) = verifier.worker_pids()
         os.kill(pid, signal.SIGSTOP)
-        verdict = verifier.verify_one("x+2", "2+x")
-        assert verdict.kind is VerdictKind.TIMED_OUT
-        assert "0.5 s" in verdict.reason
-        assert verifier.submit("x+3", "3+x").result(timeout=30).kind is not VerdictKind.INCORRECT
+        assert verifier.verify_one("x+2", "2+x").correct  # by its successor: load decides no verdict
+        assert verifier.worker_pids() != [pid]
 
 
 def test_a_worker_killed_from_outside_is_replaced_and_no_check_is_lost():

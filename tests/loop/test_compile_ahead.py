@@ -1,0 +1,71 @@
+"""Programs compiled ahead are those that the run then calls: nothing is compiled twice, and nothing else."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from concurrent.futures import Future
+
+import jax
+import pytest
+
+from dast_jax.config import build_config, config_path
+from dast_jax.loop.selftrain import run
+from dast_jax.methods.lookup import trains_on
+from dast_jax.options import apply_overrides, load_yaml
+from dast_jax.runtime.ahead import one_after_another, wait_for
+from dast_jax.training import step
+
+
+@pytest.fixture
+def compiled():
+    """(program, whether by the main thread) of each compilation, counted."""
+    for thread in threading.enumerate():  # an earlier test's, which was not waited for
+        if thread.name.startswith("ahead"):
+            thread.join()
+    found: Counter[tuple[str, bool]] = Counter()
+
+    def note(event: str, seconds: float, **keywords: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            here = threading.current_thread() is threading.main_thread()
+            found[str(keywords.get("fun_name")).removeprefix("jit(").rstrip(")"), here] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield found
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+def test_a_run_compiles_each_program_once_and_those_it_can_ahead(tmp_path, compiled):
+    step._make_train_step.cache_clear()  # another test may have compiled the same
+    overrides = (
+        f"run.dir={tmp_path / 'run'}", "run.rounds=0", "data.limit=6", "evaluation.limit=2",
+        "evaluation.length_probe=0", "evaluation.probe=0", "evaluation.max_new_tokens=24",
+        "sampling.max_new_tokens=24", "sampling.slots=8", "training.batch_size=2", "training.epochs=1",
+        "logging.tensorboard=false", "method.trials=5", "method.max_trials=6",
+    )  # fmt: skip
+    run(build_config(apply_overrides(load_yaml(config_path("quickstart")), overrides)))
+    ahead = {program: count for (program, here), count in compiled.items() if not here}
+    assert ahead == {"insert": 2, "decode": 2, "step": 1}  # two engines, one training
+    assert not {"insert", "decode", "step"} & {program for program, here in compiled if here}
+
+
+@pytest.mark.parametrize(("name", "expected"), [("rft", (True, False)), ("dpo", (True, True))])
+def test_what_a_method_trains_on(name, expected):
+    mapping = load_yaml(config_path("quickstart")) | {"method": {"name": name}}
+    assert trains_on(build_config(apply_overrides(mapping, ())).method) == expected
+
+
+def test_work_that_failed_or_was_cancelled_is_left_to_who_needs_it():
+    with one_after_another() as executor:
+        failed = executor.submit(lambda: 1 / 0)
+        wait_for(failed)
+        assert isinstance(failed.exception(), ZeroDivisionError)
+        begun, go_on = threading.Event(), threading.Event()
+        first = executor.submit(lambda: (begun.set(), go_on.wait(60)))
+        second: Future[int] = executor.submit(lambda: 2)
+        begun.wait(60)
+    wait_for(second)
+    assert second.cancelled()
+    go_on.set()
+    wait_for(first)
+    assert first.done()
