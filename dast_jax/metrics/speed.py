@@ -41,7 +41,7 @@ class Speed:
     """share of the devices' published memory bandwidth that reading the weights once a decode step takes;
     null for training, and where no bandwidth is known"""
     compile_seconds: float | None = None
-    """seconds of compiling programs during the stage, also for later ones, or of reading them from the cache"""
+    """seconds of compiling programs during the stage, also for later ones, or of reading them from a cache"""
     device_memory: float | None = None
     """the largest number of bytes in use on one device so far; null where devices do not say (CPUs)"""
 
