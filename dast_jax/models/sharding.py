@@ -188,9 +188,9 @@ def shards_of(mesh: Mesh | None, axis: str) -> int:
 
 
 def on_one_cpu() -> bool:
-    """Return whether what is traced now will run on one CPU device: of the mesh, if there is one."""
+    """Return whether what is traced now is computed by each CPU device for itself: in `locally`, or on one."""
     mesh = jax.sharding.get_abstract_mesh()
-    return target_platform() == "cpu" and (mesh.empty or mesh.size == 1)
+    return target_platform() == "cpu" and (mesh.empty or mesh.size == 1 or mesh._any_axis_manual)
 
 
 def _is_variable(leaf: Any) -> bool:
