@@ -188,7 +188,7 @@ def shards_of(mesh: Mesh | None, axis: str) -> int:
 
 
 def on_one_cpu() -> bool:
-    """Return whether what is traced now is computed by each CPU device for itself: in `locally`, or on one."""
+    """Return whether each CPU device computes by itself what is traced now: in `locally`, or being one."""
     mesh = jax.sharding.get_abstract_mesh()
     return target_platform() == "cpu" and (mesh.empty or mesh.size == 1 or mesh._any_axis_manual)
 

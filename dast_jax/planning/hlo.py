@@ -32,6 +32,9 @@ _FREE = {
 }  # fmt: skip
 _SLICES = ("dynamic-slice", "slice", "gather")
 _COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+_PASSED_ON = (*_COLLECTIVES, "parameter", "tuple", "custom-call")
+"""What a fusion of the TPU compiler that goes on with a collective does to the arrays of that: nothing."""
+
 _SPLASH = {"splash_mha_fwd": 2, "splash_mha_dkv": 4, "splash_mha_dq": 3}
 """Products of queries × keys × head width in each kernel: scores and values; and those of the gradients."""
 
@@ -220,6 +223,8 @@ class _Walk:
         memory = 0.0 if fused else _traffic(o, inside)
         kind = o.kind.removesuffix("-start")
         if kind in _COLLECTIVES:
+            if fused and not _starts(inside):
+                return Executed()
             return _collective(kind, o, inside, name) + Executed(memory=memory)
         return Executed(flops=_flops(o, inside), memory=memory)
 
@@ -259,6 +264,9 @@ class _Walk:
         computation = self.computations.get(o.called("calls"), {})
         if not computation:
             return _traffic(o, inside)
+        collective = next((x for x in computation.values() if x.kind in _COLLECTIVES), None)
+        if collective is not None and _starts(computation):
+            return _traffic(collective, computation)
         total = 0.0
         parameters = [p for p in computation.values() if p.kind == "parameter"]
         for p in parameters:
@@ -271,6 +279,8 @@ class _Walk:
         root = list(computation.values())[-1]
         results = [computation.get(n) for n in root.operands] if root.kind == "tuple" else [root]
         for result, array in zip(results, o.arrays, strict=False):
+            if collective is not None and result is not None and result.kind in _PASSED_ON:
+                continue
             written = array.traffic
             if result is not None and result.kind == "dynamic-update-slice":
                 update = computation.get(result.operands[1])
@@ -284,8 +294,9 @@ class _Walk:
         Without the second, each layer of an unrolled loop would be said to read the weights of all.
         """
         total = 0.0
+        passes = any(o.kind in _COLLECTIVES for o in computation.values())
         for user in computation.values():
-            if array.name not in user.operands:
+            if array.name not in user.operands or (passes and user.kind in _PASSED_ON):
                 continue
             if user.kind == "bitcast":
                 total += self._read(computation, user)
@@ -304,6 +315,15 @@ class _Walk:
             elif user.kind != "dynamic-update-slice" or user.operands[0] != array.name:  # written in place
                 return array.arrays[0].size
         return total
+
+
+def _starts(computation: _Computation) -> bool:
+    """Return whether a computation of a fusion starts the collective in it.
+
+    The TPU compiler writes a collective beside which it computes into several fusions, all of it into each:
+    one that starts it, those that compute meanwhile, and one that ends it.
+    """
+    return any("AsyncCollectiveStart" in o.rest for o in computation.values() if o.kind == "custom-call")
 
 
 def _traffic(o: _Operation, inside: _Computation) -> float:

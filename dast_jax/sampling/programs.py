@@ -57,7 +57,8 @@ class Programs:
         """Return the pool with the first `counts` prompts of each part in rows `rows` of the part."""
         model = nnx.merge(self.graphdef, params)
         hidden, cache = model.prefill(tokens, lengths)
-        logits = model.logits(hidden)
+        # Pinned, or the compiler gathers the unembedding of V columns where a row of them is needed whole.
+        logits = constrain(model.logits(hidden), "batch", "vocab")
         prompts = blocked(cache, pool.cache.k[0].shape[-1])
 
         def keep_all(

@@ -194,3 +194,75 @@ ENTRY %main (a: f32[8,512,512], b: f32[512,512]) -> f32[512,512] {
 }
 """
     assert executed(text).memory == 3 * 512 * 512 * 4
+
+
+def test_a_collective_in_several_fusions_is_counted_once():
+    """Begun before a loop that computes beside it, and ended after: 3 of 4 parts are received, once."""
+    text = """
+HloModule m
+
+%begun (p: bf16[64,256]) -> (bf16[64,256], bf16[64,1024], u32[]) {
+  %p = bf16[64,256]{1,0} parameter(0)
+  %g.1 = bf16[64,1024]{1,0} all-gather(%p), channel_id=4, replica_groups={{0,1,2,3}}, dimensions={1}
+  ROOT %c.1 = (bf16[64,256]{1,0}, bf16[64,1024]{1,0}, u32[]) custom-call(%g.1), custom_call_target="AsyncCollectiveStart"
+}
+
+%beside (q: bf16[64,256], r: bf16[64,1024], x: f32[512,512], s: u32[]) -> (f32[512,512], bf16[64,256], bf16[64,1024], bf16[64,1024], u32[]) {
+  %x = f32[512,512]{1,0} parameter(2)
+  %d = f32[512,512]{1,0} dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  %q = bf16[64,256]{1,0} parameter(0)
+  %r = bf16[64,1024]{1,0} parameter(1)
+  %s = u32[] parameter(3)
+  %g.2 = bf16[64,1024]{1,0} all-gather(%q), channel_id=4, replica_groups={{0,1,2,3}}, dimensions={1}
+  ROOT %t = (f32[512,512]{1,0}, bf16[64,256]{1,0}, bf16[64,1024]{1,0}, bf16[64,1024]{1,0}, u32[]) tuple(%d, %q, %r, %g.2, %s)
+}
+
+%ended (u: bf16[64,256], v: bf16[64,1024], w: u32[]) -> bf16[64,1024] {
+  %u = bf16[64,256]{1,0} parameter(0)
+  %v = bf16[64,1024]{1,0} parameter(1)
+  %w = u32[]{:S(2)} parameter(2)
+  %g.3 = bf16[64,1024]{1,0} all-gather(%u), channel_id=4, replica_groups={{0,1,2,3}}, dimensions={1}
+  ROOT %c.2 = bf16[64,1024]{1,0} custom-call(%g.3, %u, %v, %w), custom_call_target="AsyncCollectiveDone"
+}
+
+%body (state: (s32[], f32[512,512], bf16[64,256], bf16[64,1024], u32[])) -> (s32[], f32[512,512], bf16[64,256], bf16[64,1024], u32[]) {
+  %state = (s32[], f32[512,512]{1,0}, bf16[64,256]{1,0}, bf16[64,1024]{1,0}, u32[]{:S(2)}) parameter(0)
+  %i = s32[]{:S(2)} get-tuple-element(%state), index=0
+  %y = f32[512,512]{1,0} get-tuple-element(%state), index=1
+  %l = bf16[64,256]{1,0} get-tuple-element(%state), index=2
+  %m = bf16[64,1024]{1,0} get-tuple-element(%state), index=3
+  %n = u32[]{:S(2)} get-tuple-element(%state), index=4
+  %f = (f32[512,512]{1,0}, bf16[64,256]{1,0}, bf16[64,1024]{1,0}, bf16[64,1024]{1,0}, u32[]{:S(2)}) fusion(%l, %m, %y, %n), kind=kCustom, calls=%beside
+  %z = f32[512,512]{1,0} get-tuple-element(%f), index=0
+  ROOT %o = (s32[], f32[512,512]{1,0}, bf16[64,256]{1,0}, bf16[64,1024]{1,0}, u32[]{:S(2)}) tuple(%i, %z, %l, %m, %n)
+}
+
+%condition (state.1: (s32[], f32[512,512], bf16[64,256], bf16[64,1024], u32[])) -> pred[] {
+  %state.1 = (s32[], f32[512,512]{1,0}, bf16[64,256]{1,0}, bf16[64,1024]{1,0}, u32[]{:S(2)}) parameter(0)
+  %limit = s32[]{:S(2)} constant(12)
+  %i.1 = s32[]{:S(2)} get-tuple-element(%state.1), index=0
+  ROOT %lt = pred[]{:S(2)} compare(%i.1, %limit), direction=LT
+}
+
+ENTRY %main (a: bf16[64,256], b: f32[512,512]) -> bf16[64,1024] {
+  %a = bf16[64,256]{1,0} parameter(0)
+  %b = f32[512,512]{1,0} parameter(1)
+  %zero = s32[]{:S(2)} constant(0)
+  %start = (bf16[64,256]{1,0}, bf16[64,1024]{1,0}, u32[]{:S(2)}) fusion(%a), kind=kCustom, calls=%begun
+  %e = bf16[64,256]{1,0} get-tuple-element(%start), index=0
+  %h = bf16[64,1024]{1,0} get-tuple-element(%start), index=1
+  %j = u32[]{:S(2)} get-tuple-element(%start), index=2
+  %k = (s32[], f32[512,512]{1,0}, bf16[64,256]{1,0}, bf16[64,1024]{1,0}, u32[]{:S(2)}) tuple(%zero, %b, %e, %h, %j)
+  %while = (s32[], f32[512,512]{1,0}, bf16[64,256]{1,0}, bf16[64,1024]{1,0}, u32[]{:S(2)}) while(%k), condition=%condition, body=%body
+  %aa = bf16[64,256]{1,0} get-tuple-element(%while), index=2
+  %bb = bf16[64,1024]{1,0} get-tuple-element(%while), index=3
+  %cc = u32[]{:S(2)} get-tuple-element(%while), index=4
+  ROOT %done = bf16[64,1024]{1,0} fusion(%aa, %bb, %cc), kind=kCustom, calls=%ended
+}
+"""  # noqa: E501
+    found = executed(text)
+    part = 2 * 64 * 256
+    assert found.collectives == {"all-gather": 1}
+    assert found.interconnect == 3 * part
+    assert found.flops == 12 * 2 * 512**3
+    assert found.memory == part + 4 * part + 12 * 2 * 4 * 512**2  # the parts, the whole; a matrix in and out

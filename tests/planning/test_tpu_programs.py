@@ -1,5 +1,7 @@
 """Every program of a run compiles for TPUs that are not there, at a tiny shape."""
 
+import dataclasses
+
 import pytest
 
 from dast_jax.config import build_config, load_config
@@ -66,3 +68,14 @@ def test_the_formula_of_an_8b_step_is_near_what_the_compiler_said(tpu):
     shapes = run_shapes(config, model_shapes(config.model.path, None)[0], find_target("v5p:2x2x1"))
     sft = next(program for program in programs(shapes) if program.name == "sft")
     assert sft.estimate == pytest.approx(56.86e9, rel=0.05)
+
+
+@pytest.mark.parametrize("stage", ["prefill", "decode"])
+def test_sampling_sends_no_unembedding_between_chips(tpu, stage):
+    """Left to itself, the compiler gathers it to have whole rows of logits, which are much smaller."""
+    model = dataclasses.replace(MODEL, vocab_size=2**15)
+    target = find_target("v5e:2x2")
+    shapes = run_shapes(build_config(CONFIG), model, target)
+    cost = compile_program(next(p for p in programs(shapes) if p.name == stage), target).cost
+    part = 2 * model.vocab_size * model.hidden_size / 2
+    assert cost.interconnect_bytes < part / 2
