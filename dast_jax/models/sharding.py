@@ -28,6 +28,7 @@ __all__ = [
     "Laid",
     "axis_names",
     "constrain",
+    "laid_out",
     "locally",
     "make_mesh",
     "mesh_sizes",
@@ -218,6 +219,15 @@ def param_shardings(params: Any, mesh: Mesh) -> Any:
         return leaf.replace(sharding)
 
     return jax.tree.map(one, params, is_leaf=_is_variable)
+
+
+def laid_out(tree: Any, mesh: Mesh) -> Any:
+    """Return the shapes of `tree` (of arrays or shapes), each with its layout by `param_shardings`."""
+    return jax.tree.map(
+        lambda sharding, x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        param_shardings(tree, mesh),
+        tree,
+    )
 
 
 def shard_params(params: Any, mesh: Mesh) -> Any:

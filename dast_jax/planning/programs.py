@@ -26,7 +26,7 @@ from dast_jax.models.load import abstract_model
 from dast_jax.models.lora import Lora, join_adapters, lora_of, split_adapters
 from dast_jax.models.options import ModelOptions
 from dast_jax.models.sampling_copy import needs_copy
-from dast_jax.models.sharding import make_mesh, param_shardings, sampling_mesh, shards_of
+from dast_jax.models.sharding import laid_out, make_mesh, sampling_mesh, shards_of
 from dast_jax.planning.formula import Layout, decode_bytes, forward_flops, prefill_bytes, training_bytes
 from dast_jax.planning.targets import Target
 from dast_jax.sampling.automatic import choose_shapes
@@ -184,7 +184,7 @@ def _row_program(shapes: Shapes, stage: str) -> Program:
         rows, trained = size, False
     graphdef, params = _model(shapes, shapes.options.dtype if lora or not trained else "float32", lora)
     changed, frozen = split_adapters(params) if lora else (params, None)
-    changed, frozen = _laid_out(changed, mesh), _laid_out(frozen, mesh)
+    changed, frozen = laid_out(changed, mesh), laid_out(frozen, mesh)
     state = optimizer_shapes(options, changed, mesh) if trained else None
     tokens = rows * length
     forward = forward_flops(c, tokens=tokens, keys=rows * length * (length + 1) / 2, logits=tokens)
@@ -304,7 +304,7 @@ def _sampled_weights(shapes: Shapes) -> tuple[Any, Any, float]:
     """Return graph and weights that the sampler reads, and the bytes of those that it reads a copy of."""
     options, lora = shapes.options, lora_of(shapes.training.lora)
     graphdef, kept = _model(shapes, options.dtype, lora)
-    kept = _laid_out(kept, shapes.mesh)
+    kept = laid_out(kept, shapes.mesh)
     dtype = jnp.dtype(options.compute_dtype)
     if not needs_copy(kept, dtype, shapes.mesh, shapes.sampling_mesh):
         return graphdef, kept, 0.0
@@ -315,7 +315,7 @@ def _sampled_weights(shapes: Shapes) -> tuple[Any, Any, float]:
         return leaf.replace(jax.ShapeDtypeStruct(value.shape, value.dtype if path[-1] == "scale" else dtype))
 
     copy = nnx.from_flat_state({path: one(path, leaf) for path, leaf in nnx.to_flat_state(base)})
-    return graphdef, _laid_out(copy, shapes.sampling_mesh), _bytes(kept)
+    return graphdef, laid_out(copy, shapes.sampling_mesh), _bytes(kept)
 
 
 class _NoTokenizer:
@@ -346,15 +346,6 @@ def cached_model(
 ) -> tuple[Any, Any]:
     """Return `abstract_model`: the programs of a plan, and of what it suggests, share few of them."""
     return abstract_model(config, dtype=dtype, compute_dtype=compute_dtype, remat=remat, lora=lora)
-
-
-def _laid_out(tree: Any, mesh: Mesh) -> Any:
-    """Return the shapes of `tree` with their layout over `mesh`."""
-    return jax.tree.map(
-        lambda sharding, x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        param_shardings(tree, mesh),
-        tree,
-    )
 
 
 def _bytes(tree: Any) -> float:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from dast_jax.errors import UserError
 from dast_jax.models.llama import Graph, Llama, Params
-from dast_jax.models.sharding import constrain, param_shardings
+from dast_jax.models.sharding import constrain, laid_out, param_shardings
 from dast_jax.training.head import Gathered, Unembedding, gathered
 from dast_jax.training.losses import SFTMetrics, sft_loss
 from dast_jax.training.optimizer import clip_factor, make_optimizer
@@ -240,8 +240,7 @@ def init_optimizer(options: TrainingOptions, params: Params, mesh: Mesh | None =
 
 def optimizer_shapes(options: TrainingOptions, params: Params, mesh: Mesh) -> Any:
     """Return the shapes of the state that `init_optimizer` makes for parameters, or shapes of them."""
-    state = jax.eval_shape(make_optimizer(options).init, params)
-    return jax.tree.map(_laid_out, state, param_shardings(state, mesh))
+    return laid_out(jax.eval_shape(make_optimizer(options).init, params), mesh)
 
 
 def batch_shapes(options: TrainingOptions, mesh: Mesh | None, *, pairs: bool) -> dict[str, Any]:
@@ -261,10 +260,6 @@ def batch_shapes(options: TrainingOptions, mesh: Mesh | None, *, pairs: bool) ->
 
 def _row_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(None, ("data", "fsdp")))
-
-
-def _laid_out(x: Any, sharding: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
 
 def _shardings(shapes: Any) -> Any:
