@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import inspect
 import traceback
-import typing
 from types import ModuleType
 from typing import Any
 
@@ -53,9 +52,12 @@ def method_class(options: MethodOptions) -> type[Method]:
 
 
 def trains_on(options: MethodOptions) -> tuple[bool, bool]:
-    """Return whether rounds of the method train on examples, and whether on pairs, as far as classes tell."""
+    """Return whether rounds of the method train on examples, and whether on pairs, as far as classes tell.
+
+    A method of the user's may leave out what `training_set` returns: examples, then.
+    """
     given: Any = options
-    returned = typing.get_type_hints(method_class(options).training_set)["return"]
+    returned = inspect.get_annotations(method_class(options).training_set).get("return")
     pairs = "PreferenceSet" in str(returned) and getattr(given, "loss", "dpo") == "dpo"
     return not pairs or getattr(given, "warm_up", False) or hasattr(given, "loss"), pairs
 

@@ -49,8 +49,29 @@ def test_a_run_compiles_each_program_once_and_those_it_can_ahead(tmp_path, compi
     assert not {"insert", "decode", "step"} & {program for program, here in compiled if here}
 
 
-@pytest.mark.parametrize(("name", "expected"), [("rft", (True, False)), ("dpo", (True, True))])
-def test_what_a_method_trains_on(name, expected):
+BARE = """
+from dataclasses import dataclass
+from dast_jax.methods import Method, MethodOptions
+
+@dataclass(frozen=True, kw_only=True)
+class Options(MethodOptions):
+    pass
+
+class Bare(Method):
+    def requests(self, tally, news):
+        raise NotImplementedError
+    def training_set(self, responses):
+        raise NotImplementedError
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("rft", (True, False)), ("dpo", (True, True)), ("bare_method_without_types", (True, False))],
+)
+def test_what_a_method_trains_on(name, expected, tmp_path, monkeypatch):
+    (tmp_path / "bare_method_without_types.py").write_text(BARE)
+    monkeypatch.syspath_prepend(tmp_path)
     mapping = load_yaml(config_path("quickstart")) | {"method": {"name": name}}
     assert trains_on(build_config(apply_overrides(mapping, ())).method) == expected
 
