@@ -66,7 +66,8 @@ def _run_stages(config: RunConfig, store: RunStore, on_progress: OnProgress, too
                 stage("base/annotate", annotation.annotate, opened)
             pool = annotation.annotated_pool(opened)
             method = make_method(config.method, pool, config.run.seed)
-            training.compile_ahead(opened, method, ahead)
+            if not store.is_done(f"{_rounds(config)[-1]}/train"):
+                training.compile_ahead(opened, method, ahead)
             stage("base/evaluate", evaluation.evaluate_base, opened, method)
             for round in range(config.run.rounds + 1):
                 if store.is_done(f"{round:02d}/evaluate"):

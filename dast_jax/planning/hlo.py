@@ -33,7 +33,7 @@ _FREE = {
 _SLICES = ("dynamic-slice", "slice", "gather")
 _COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 _PASSED_ON = (*_COLLECTIVES, "parameter", "tuple", "custom-call")
-"""What a fusion of the TPU compiler that goes on with a collective does to the arrays of that: nothing."""
+"""Operations that do not touch a collective's arrays, in a fusion that runs while it is under way."""
 
 _SPLASH = {"splash_mha_fwd": 2, "splash_mha_dkv": 4, "splash_mha_dq": 3}
 """Products of queries × keys × head width in each kernel: scores and values; and those of the gradients."""

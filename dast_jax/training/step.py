@@ -243,7 +243,9 @@ def optimizer_shapes(options: TrainingOptions, params: Params, mesh: Mesh) -> An
     return laid_out(jax.eval_shape(make_optimizer(options).init, params), mesh)
 
 
-def batch_shapes(options: TrainingOptions, mesh: Mesh | None, *, pairs: bool) -> dict[str, Any]:
+def batch_shapes(
+    options: TrainingOptions, mesh: Mesh | None, *, pairs: bool
+) -> dict[str, jax.ShapeDtypeStruct]:
     """Return the shapes of a batch as `put_batch` makes it of packed examples, or of packed `pairs`."""
     size, length = options.micro_batch_size or options.batch_size, options.sequence_length
     sharding = None if mesh is None else _row_sharding(mesh)

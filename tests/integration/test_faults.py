@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import faults
+from benchmarks.run_results import results
 from dast_jax.config import RunConfig, load_config, run_settings
 from dast_jax.errors import UserError
 from dast_jax.store import integrity
@@ -100,7 +101,7 @@ def test_a_repaired_run_ends_in_the_same_bits(finished_run: Path, copied: Path, 
     )
     assert code == 0, printed
     assert "stage 01/build is repeated" in printed
-    assert faults.results(copied) == faults.results(finished_run)
+    assert results(copied) == results(finished_run)
 
 
 def test_a_run_that_has_finished_no_stage_is_not_locked(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_damage_to_the_round_in_progress_is_repaired_to_the_same_bits(
     assert "stage 01/sample is repeated" in printed
     assert "stage 00/evaluate is repeated" in printed
     assert "Traceback" not in printed
-    assert faults.results(path) == faults.results(finished_run)
+    assert results(path) == results(finished_run)
 
 
 def test_a_hangup_stops_like_a_termination_unless_it_is_ignored(tmp_path: Path) -> None:

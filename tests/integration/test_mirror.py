@@ -12,6 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from benchmarks import faults
+from benchmarks.run_results import results
 from dast_jax.config import load_config, run_settings
 from dast_jax.errors import InterruptedRunError, UserError
 from dast_jax.store import mirror as mirror_module
@@ -81,7 +82,7 @@ def test_a_new_machine_goes_on_where_the_mirror_ends(bucket: str, finished_run: 
     )
     assert code == 0, printed
     assert "restoring the run from s3://runs/small" in printed
-    assert faults.results(second) == faults.results(finished_run)
+    assert results(second) == results(finished_run)
     third = tmp_path / "third"
     third.mkdir()
     assert Mirror(bucket, third).restore()

@@ -10,10 +10,12 @@ import jax
 import pytest
 
 from dast_jax.config import build_config, config_path
+from dast_jax.errors import InterruptedRunError
 from dast_jax.loop.selftrain import run
 from dast_jax.methods.lookup import trains_on
 from dast_jax.options import apply_overrides, load_yaml
 from dast_jax.runtime.ahead import one_after_another, wait_for
+from dast_jax.runtime.progress import Progress
 from dast_jax.training import step
 
 
@@ -43,10 +45,22 @@ def test_a_run_compiles_each_program_once_and_those_it_can_ahead(tmp_path, compi
         "sampling.max_new_tokens=24", "sampling.slots=8", "training.batch_size=2", "training.epochs=1",
         "logging.tensorboard=false", "method.trials=5", "method.max_trials=6",
     )  # fmt: skip
-    run(build_config(apply_overrides(load_yaml(config_path("quickstart")), overrides)))
+    config = build_config(apply_overrides(load_yaml(config_path("quickstart")), overrides))
+
+    def stop(event: Progress) -> None:
+        if event.title == "round 0: evaluating in_domain":
+            raise InterruptedRunError("stopped by the test")
+
+    with pytest.raises(InterruptedRunError):
+        run(config, on_progress=stop)
     ahead = {program: count for (program, here), count in compiled.items() if not here}
     assert ahead == {"insert": 2, "decode": 2, "step": 1}  # two engines, one training
     assert not {"insert", "decode", "step"} & {program for program, here in compiled if here}
+
+    step._make_train_step.cache_clear()
+    compiled.clear()
+    run(config)  # only the evaluation is left
+    assert "step" not in {program for program, _ in compiled}
 
 
 BARE = """
