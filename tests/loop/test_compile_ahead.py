@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import jax
 import pytest
 
 from dast_jax.config import build_config, config_path
 from dast_jax.errors import InterruptedRunError
+from dast_jax.loop import selftrain, training
 from dast_jax.loop.selftrain import run
 from dast_jax.methods.lookup import trains_on
 from dast_jax.options import apply_overrides, load_yaml
 from dast_jax.runtime.ahead import one_after_another, wait_for
 from dast_jax.runtime.progress import Progress
+from dast_jax.sampling import engine
 from dast_jax.training import step
 
 
@@ -37,7 +40,45 @@ def compiled():
     jax.monitoring.unregister_event_duration_listener(note)
 
 
-def test_a_run_compiles_each_program_once_and_those_it_can_ahead(tmp_path, compiled):
+class Held(ThreadPoolExecutor):
+    """Begins its work only when that is waited for, and in any case at the end."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "ahead")
+        self.released: dict[Future, threading.Event] = {}
+
+    def submit(self, work, /, *arguments):
+        release = threading.Event()
+        future = super().submit(lambda: (release.wait(20), work(*arguments)))
+        self.released[future] = release
+        return future
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Make nothing ready before it is needed: what is not waited for is compiled by the main thread."""
+    executors: list[Held] = []
+
+    @contextmanager
+    def held_back():
+        with Held() as executor:
+            executors.append(executor)
+            try:
+                yield executor
+            finally:
+                for release in executor.released.values():
+                    release.set()
+
+    def release_and_wait(future):
+        executors[-1].released[future].set()
+        wait_for(future)
+
+    monkeypatch.setattr(selftrain, "one_after_another", held_back)
+    monkeypatch.setattr(engine, "wait_for", release_and_wait)
+    monkeypatch.setattr(training, "wait_for", release_and_wait)
+
+
+def test_a_run_compiles_each_program_once_and_those_it_can_ahead(tmp_path, compiled, held):
     step._make_train_step.cache_clear()  # another test may have compiled the same
     overrides = (
         f"run.dir={tmp_path / 'run'}", "run.rounds=0", "data.limit=6", "evaluation.limit=2",
