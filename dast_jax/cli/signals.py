@@ -14,9 +14,6 @@ from dast_jax.runtime import interruption
 
 __all__ = ["Signalled", "catch_signals"]
 
-_SAME_SECONDS = 2.0
-"""A signal that comes this soon again is the same one: sent to a group, and passed on by the parent."""
-
 
 class Signalled(KeyboardInterrupt):
     """One of the signals arrived. A KeyboardInterrupt, so that no `except Exception` swallows it."""
@@ -39,7 +36,8 @@ def catch_signals(*, twice: bool = False) -> Callable[[], None]:
     """Turn the first of the signals into an exception; a second one ends the process immediately.
 
     SIGHUP stays ignored where it is: nohup does that, so that the work continues when the terminal is closed.
-    `twice`: one that comes again at once is ignored, because both the process and its parent get it.
+    `twice`: what comes after the first is ignored until the process ends. A signal to a group reaches both
+    the process and its parent, which passes it on, however late; the parent ends the process at a second one.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
@@ -50,15 +48,11 @@ def catch_signals(*, twice: bool = False) -> Callable[[], None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal came
-        if came and interruption.waited() < _SAME_SECONDS:
-            return
-        if came or not twice:
-            for s in caught:
-                signal.signal(s, signal.SIG_DFL)
-        if came:
-            os.kill(os.getpid(), number)
+        if came and twice:
             return
         came = True
+        for s in caught if not twice else ():
+            signal.signal(s, signal.SIG_DFL)
         error = Signalled(number)
         interruption.request(error)
         if interruption.is_deferred():
@@ -70,6 +64,8 @@ def catch_signals(*, twice: bool = False) -> Callable[[], None]:
         signal.signal(s, stop)
 
     def restore() -> None:
+        if came and twice:
+            return
         for s in caught:
             handler = before[s]
             signal.signal(s, handler if handler is not None else signal.SIG_DFL)

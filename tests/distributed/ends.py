@@ -7,9 +7,24 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from typing import TextIO
 
 from dast_jax.cli import command
 from dast_jax.runtime import interruption
+
+
+class _Again:
+    """An output at whose flush the signal comes again, as late as a command can get it."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @command
@@ -24,6 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 time.sleep(0.01)
             time.sleep(0.2)  # while the same signal arrives once more
             interruption.check()
+    if how == "at once":  # the same signal once more, before the first is noted
+        note = interruption.request
+        interruption.request = lambda error: (os.kill(os.getpid(), signal.SIGTERM), note(error))[1]
+        os.kill(os.getpid(), signal.SIGTERM)
+    if how == "late":  # the same signal once more, when the command is over
+        sys.stdout = _Again(sys.stdout)  # type: ignore[assignment]
+        os.kill(os.getpid(), signal.SIGTERM)
     if how == "hang":
         with interruption.deferred(0.2):
             os.kill(os.getpid(), signal.SIGTERM)

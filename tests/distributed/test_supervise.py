@@ -62,6 +62,14 @@ def test_a_signal_to_the_group_is_one_signal() -> None:
     assert printed == "stopped by SIGTERM; run the same command to continue\n"
 
 
+@pytest.mark.parametrize("when", ["at once", "late"])
+def test_the_same_signal_is_ignored_whenever_it_comes_again(
+    when: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert supervise(ENDS, [when], 9) == 75
+    assert capfd.readouterr().err == "stopped by SIGTERM; run the same command to continue\n"
+
+
 def test_the_child_ends_with_its_parent() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", ENDS, "wait"], stdout=subprocess.PIPE, start_new_session=True
