@@ -41,6 +41,7 @@ SMALL = (
     "sampling.slots=8",
     "method.trials=5",
     "method.max_trials=6",
+    "mesh.cpu_data=0",
     "run.rounds=1",
     "run.flush_responses=4",
     "training.batch_size=4",

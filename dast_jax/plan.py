@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from dast_jax.store.typed_json import to_json, write_result
 
     numbers = {flag: _number(flag, getattr(args, flag)) for flag in ("queries", "response_tokens")}
-    target = find_target(args.topology)
+    target = find_target(args.topology, config.mesh.cpu_devices)
     model = model_shapes(config.model.path, args.model_config)
     options = PlanOptions(search=args.search, **numbers)
     plan = make_plan(config, model, target, options, on_stage=lambda text: print(text, file=sys.stderr))

@@ -14,9 +14,9 @@ from dast_jax.models.blockwise import Rows, blockwise_attention, visible
 from dast_jax.models.sharding import partition_spec
 from dast_jax.models.target import target_platform
 
-__all__ = ["attention"]
+__all__ = ["attention", "block_length"]
 
-_CPU_BLOCK, _BLOCK = 64, 128  # positions in a block of plain XLA, on CPU and elsewhere
+_BLOCK, _PACKED_ON_CPU = 128, 64
 
 
 def attention(
@@ -69,10 +69,13 @@ def _on_one(q: Array, k: Array, v: Array, rows: Rows, *, window: int | None, pla
         mask = visible(rows, rows, at, at, window)
         mask = mask[:, None] if mask.ndim == 3 else mask[None, None]
         return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn")
-    small = platform == "cpu"
-    return blockwise_attention(
-        q, k, v, rows, window=window, block=_CPU_BLOCK if small else _BLOCK, together=not small
-    )
+    block = block_length(platform, packed=rows.segments is not None)
+    return blockwise_attention(q, k, v, rows, window=window, block=block, together=platform != "cpu")
+
+
+def block_length(platform: str, *, packed: bool) -> int:
+    """Return the positions in a block of plain XLA: on CPU, short segments fill short blocks."""
+    return _PACKED_ON_CPU if packed and platform == "cpu" else _BLOCK
 
 
 def _cudnn_supports(q: Float[Array, "B T N H"]) -> bool:

@@ -7,7 +7,8 @@ masked adds exact zeros, so a slot's result depends neither on the lengths of it
 
 On one CPU device groups are visited one by one (small ones several at once, of eight slots in all), for
 their own number of blocks, which stay in the cache of the CPU. Elsewhere as many are computed together as all
-slots need when the groups are full.
+slots need when the groups are full. Where no slots share a prompt and a block holds the longest, a CPU
+computes all of them together.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from jaxtyping import Array, Bool, Float, Int
 from dast_jax.models.cache import Prompts, Suffixes
 from dast_jax.models.precision import matmul_precision
 from dast_jax.models.sharding import Laid, constrain, locally, on_one_cpu, partition_spec
+from dast_jax.models.target import target_platform
 
-__all__ = ["DecodeContext", "Groups", "decode_attention"]
+__all__ = ["DecodeContext", "Groups", "decode_attention", "tick_context"]
 
 _MASKED = -1e30  # finite, so that a row with nothing to attend to gives numbers, not NaN
 _SLOTS_TOGETHER = 8  # on one CPU device
@@ -45,13 +47,41 @@ class Groups(NamedTuple):
 
 
 class DecodeContext(NamedTuple):
-    """What the steps of one tick read: prompts, their lengths [P], and `stored` positions of each slot."""
+    """What the steps of one tick read: prompts, their lengths [P], and `stored` positions of each slot.
+
+    Without `groups`, row s of prompts and lengths is that of slot s.
+    """
 
     prompts: Prompts
     lengths: Int[Array, " P"]
     suffixes: Suffixes
     stored: Int[Array, " S"]
-    groups: Groups
+    groups: Groups | None
+
+
+def tick_context(
+    prompts: Prompts, lengths: Int[Array, " P"], suffixes: Suffixes, stored: Int[Array, " S"], groups: Groups
+) -> DecodeContext:
+    """Return the context of a tick, `prompts` and `lengths` being those of the pool.
+
+    On CPU, prompts of one block for groups of one slot are laid out by slot, once a tick: copying them from
+    the pool was a third of every step.
+    """
+    slots, rows = groups.slots.shape
+    if target_platform() != "cpu" or rows > 1 or prompts.k[0].shape[1] > 1:
+        return DecodeContext(prompts, lengths, suffixes, stored, groups)
+
+    def of_slots(prompts: Prompts, numbers: tuple[Array, ...]) -> tuple[Prompts, Array]:
+        lengths, rows, places = numbers
+        row = rows[places]
+        return jax.tree.map(lambda x: x[row], prompts), lengths[row]
+
+    axes = ("batch", None, "kv_heads")
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct((slots, *x.shape[1:]), x.dtype), prompts)
+    numbers = Laid((lengths, groups.rows, groups.places), ("batch",))
+    results = Laid(shapes, axes), Laid(stored, ("batch",))
+    prompts, lengths = locally(of_slots, (Laid(prompts, axes), numbers), results)
+    return DecodeContext(prompts, lengths, suffixes, stored, None)
 
 
 class _Softmax(NamedTuple):
@@ -102,7 +132,7 @@ def _heads_divide(q: Float[Array, "S N H"], k: Float[Array, "S KV H W"]) -> bool
 def _attended(
     q: Float[Array, "S N H"],
     prompts: tuple[Array, Array],
-    of_slots: tuple[Array, Array, Groups],
+    of_slots: tuple[Array, Array, Groups | None],
     suffixes: tuple[Array, Array],
     window: tuple[Array, Array],
     step: Int[Array, ""],
@@ -118,11 +148,29 @@ def _attended(
     # The first entries within reach: of the tick under way, of the response, and behind the prompt's length.
     first = jnp.int32(-1) if reach is None else step - (reach - 1)
     out = None if reach is None else stored + first
-    carry = _prompt(grouped, *prompts, lengths, groups, out)
+    if groups is None:
+        carry = _own_prompt(grouped, *prompts, lengths, out)
+    else:
+        carry = _prompt(grouped, *prompts, lengths, groups, out)
     carry = _suffix(grouped, carry, *suffixes, stored, out)
     seen = (jnp.arange(width) <= step) & (jnp.arange(width) >= first)
     carry = _attend(carry, grouped, window_k, window_v, seen[None, None, None])
     return (carry.values / carry.total[..., None]).reshape(q.shape).astype(q.dtype)
+
+
+def _own_prompt(
+    q: Float[Array, "S KV Q H"],
+    k: Float[Array, "S 1 KV H C"],
+    v: Float[Array, "S 1 KV C H"],
+    lengths: Int[Array, " S"],
+    out: Int[Array, " S"] | None,
+) -> _Softmax:
+    """Return what `_prompt` does, of prompts by slot."""
+    at = jnp.arange(k.shape[-1])
+    seen = at < lengths[:, None]
+    if out is not None:
+        seen = seen & (at >= (lengths + out)[:, None])
+    return _attend(_nothing(q), q, k[:, 0], v[:, 0], seen[:, None, None])
 
 
 def _prompt(

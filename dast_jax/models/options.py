@@ -87,6 +87,17 @@ class MeshOptions:
     )
     fsdp: int = opt(1, min=-1, changes_result=False, help="batches and parameters split")
     tensor: int = opt(1, min=-1, changes_result=False, help="heads, MLP and vocabulary split")
+    cpu_data: int = opt(
+        0,
+        min=0,
+        changes_result=False,
+        help="data on a CPU, where the other sizes are 1: it is divided into as many devices; 0: data",
+    )
+
+    @property
+    def cpu_devices(self) -> int:
+        """The number of devices that a CPU is divided into; 0 for none."""
+        return self.cpu_data if self.data == self.fsdp == self.tensor == 1 else 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ An axis whose length the mesh axes do not divide is replicated instead of padded
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 
 from dast_jax.errors import UserError
 from dast_jax.models.options import MeshOptions, SamplingMeshOptions
-from dast_jax.models.target import target_platform
+from dast_jax.models.target import divide_cpu, target_platform
 
 __all__ = [
     "LOGICAL_AXES",
@@ -90,7 +91,12 @@ def make_mesh(options: MeshOptions, devices: Sequence[Any] | None = None) -> Mes
 
     `devices` are others to use, which may be absent (`planning`). Raises `UserError` as `mesh_sizes`.
     """
-    devices = list(jax.devices() if devices is None else devices)
+    if devices is None:
+        divide_cpu(options.cpu_devices)
+        devices = jax.devices()
+    devices = list(devices)
+    if options.cpu_devices and devices[0].platform == "cpu":
+        options = dataclasses.replace(options, data=min(options.cpu_devices, len(devices)))
     sizes = mesh_sizes(options, len(devices))
     count = math.prod(sizes)
     return jax.make_mesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:count])

@@ -1,11 +1,25 @@
-"""What a program is compiled for, as known while it is traced."""
+"""What programs are compiled for."""
 
 from __future__ import annotations
+
+import contextlib
+import os
 
 import jax
 from jax.sharding import Mesh
 
-__all__ = ["compiles_ahead", "target_platform"]
+__all__ = ["compiles_ahead", "divide_cpu", "target_platform"]
+
+
+def divide_cpu(count: int) -> None:
+    """Make a CPU `count` devices; 0 leaves it whole.
+
+    That has no effect where jax has started, or where its own variables say how many.
+    """
+    told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if count and not told and jax.config.jax_num_cpu_devices < 0:  # type: ignore[attr-defined]
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", count)
 
 
 def target_platform() -> str:

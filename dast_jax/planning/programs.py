@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from dast_jax.config import RunConfig
 from dast_jax.errors import UserError
 from dast_jax.methods.lookup import method_class, trains_on
+from dast_jax.models.attention import block_length
 from dast_jax.models.cache import prompt_block, suffix_block
 from dast_jax.models.device_defaults import resolved
 from dast_jax.models.layout import check_divides, replicated
@@ -40,7 +41,6 @@ from dast_jax.training.step import SFTObjective, batch_shapes, make_train_step, 
 
 __all__ = ["Program", "Shapes", "cached_model", "programs", "run_shapes"]
 
-_CPU_BLOCK, _BLOCK = 64, 128  # of blockwise attention
 _FEWER = (2, 4)  # layers
 
 
@@ -111,7 +111,8 @@ class Program:
 
 def run_shapes(config: RunConfig, model: LlamaConfig, target: Target) -> Shapes:
     """Return the shapes of the run's programs on `target`. Raises `UserError` for what does not divide."""
-    mesh = make_mesh(config.mesh, target.devices)
+    of_cpu = config.mesh.cpu_data if target.platform == "cpu" else 0  # CPU devices may stand for others
+    mesh = make_mesh(dataclasses.replace(config.mesh, cpu_data=of_cpu), target.devices)
     for_sampling = sampling_mesh(config.mesh.sampling, mesh)
     options = resolved(config.model, target.platform)
     method, given = method_class(config.method), config.training
@@ -230,16 +231,16 @@ def _row_program(shapes: Shapes, stage: str) -> Program:
         trace=trace,
         trips={
             "head_chunks": math.ceil(length / min(options.head_chunk, length)),
-            "attention_blocks": _visits(mesh, length, max(1, size // shards_of(mesh, "batch"))),
+            "attention_blocks": _visits(mesh, length, max(1, size // shards_of(mesh, "batch")), packed=True),
         },
     )
 
 
-def _visits(mesh: Mesh, length: int, rows: int) -> float:
+def _visits(mesh: Mesh, length: int, rows: int, *, packed: bool) -> float:
     """Return the pairs of blocks that blockwise attention visits in rows of one text each."""
-    cpu = mesh.devices.flat[0].platform == "cpu"
-    blocks = math.ceil(length / (_CPU_BLOCK if cpu else _BLOCK))
-    return blocks * (blocks + 1) / 2 * (rows if cpu else 1)
+    platform = mesh.devices.flat[0].platform
+    blocks = math.ceil(length / block_length(platform, packed=packed))
+    return blocks * (blocks + 1) / 2 * (rows if platform == "cpu" else 1)
 
 
 def _sampling_program(shapes: Shapes, stage: str) -> Program:
@@ -290,7 +291,7 @@ def _sampling_program(shapes: Shapes, stage: str) -> Program:
         trace=trace,
         trips={
             "kept_prompts": rows / shards,
-            "attention_blocks": _visits(mesh, bucket, rows // shards),
+            "attention_blocks": _visits(mesh, bucket, rows // shards, packed=False),
             "prompt_groups": 1,
             "prompt_blocks": math.ceil(bucket / prompt_block(bucket)),
             "suffix_blocks": max(1, math.ceil(o.max_new_tokens / 2 / block)),

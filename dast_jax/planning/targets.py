@@ -43,14 +43,22 @@ class Target:
     memory: float | None
 
 
-def find_target(topology: str | None) -> Target:
+def find_target(topology: str | None, cpu_devices: int = 0) -> Target:
     """Return the target that `--topology` names: `v5p:2x2x1`, `h100:8`, `cpu:8`, or what is there.
+
+    `cpu_devices` is the number of devices that a CPU which is there is divided into.
 
     Must be called before jax has started, where virtual CPU devices are named. Raises `UserError` for a name
     that is none, and where libtpu, the TPU compiler, is not installed.
     """
     if topology is None:
-        return _local()
+        import jax
+
+        from dast_jax.models.target import divide_cpu
+
+        divide_cpu(cpu_devices)
+        devices = jax.devices()
+        return _target(f"{len(devices)} x {devices[0].device_kind}, which are here", devices)
     kind, _, shape = topology.lower().partition(":")
     if kind == "cpu" and re.fullmatch(r"[1-9]\d*", shape):
         return _target(f"cpu:{shape}", _cpu_devices(int(shape), topology))
@@ -105,10 +113,11 @@ def _tpu(kind: str, shape: str) -> Target:
 def _cpu_devices(count: int, topology: str) -> Sequence[Any]:
     import jax
 
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        with contextlib.suppress(RuntimeError):  # jax has started: what there is must do
-            jax.config.update("jax_platforms", "cpu")
-            jax.config.update("jax_num_cpu_devices", count)
+    from dast_jax.models.target import divide_cpu
+
+    with contextlib.suppress(RuntimeError):  # jax has started: what there is must do
+        jax.config.update("jax_platforms", "cpu")
+    divide_cpu(count)
     devices = jax.devices("cpu")
     if len(devices) < count:
         raise UserError(
@@ -116,13 +125,6 @@ def _cpu_devices(count: int, topology: str) -> Sequence[Any]:
             "process"
         )
     return devices[:count]
-
-
-def _local() -> Target:
-    import jax
-
-    devices = jax.devices()
-    return _target(f"{len(devices)} x {devices[0].device_kind}, which are here", devices)
 
 
 def _target(name: str, devices: Sequence[Any]) -> Target:

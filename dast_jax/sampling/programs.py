@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from dast_jax.models.cache import Prompts, Suffixes, Window, append, blocked, empty_window, store_row
-from dast_jax.models.decode_attention import DecodeContext, Groups
+from dast_jax.models.decode_attention import Groups, tick_context
 from dast_jax.models.llama import Graph, LlamaConfig, Params
 from dast_jax.models.sharding import Laid, constrain, locally
 from dast_jax.models.target import target_platform
@@ -142,7 +142,7 @@ class Programs:
         state = state._replace(active=state.active & live)
         # A response begins with a tick, so at the next ones it has a multiple of `tick_steps` entries.
         stored = jnp.where(state.active, state.drawn - 1, 0)
-        context = DecodeContext(pool.cache, pool.length, state.cache, stored, groups)
+        context = tick_context(pool.cache, pool.length, state.cache, stored, groups)
         width = 1 + self.options.tick_steps
         last = (state.token, state.logprob, state.entropy)
         drawn = Choice(*(jnp.zeros((x.shape[0], width), x.dtype).at[:, 0].set(x) for x in last))

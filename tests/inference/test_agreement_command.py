@@ -11,6 +11,7 @@ from dast_jax.agreement import main
 SMALL = [
     "--config=quickstart",
     "data.limit=10",
+    "mesh.cpu_data=0",
     "trials=5",
     "exemplars=1",
     "sampling.max_new_tokens=24",

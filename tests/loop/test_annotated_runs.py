@@ -32,6 +32,7 @@ def config(folder, server, cache):
         "training.batch_size=2",
         "training.epochs=1",
         "logging.tensorboard=false",
+        "mesh.cpu_data=0",
     )
     mapping = {**load_yaml(config_path("quickstart")), "method": {**sai, "tagger": tagger}}
     return build_config(apply_overrides(mapping, overrides))

@@ -41,6 +41,7 @@ def config(folder: Path, rounds: int):
             "training.batch_size=4",
             "training.epochs=1",
             "logging.tensorboard=false",
+            "mesh.cpu_data=0",
         ],
     )
 

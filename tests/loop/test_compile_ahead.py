@@ -85,6 +85,7 @@ def test_a_run_compiles_each_program_once_and_those_it_can_ahead(tmp_path, compi
         "evaluation.length_probe=0", "evaluation.probe=0", "evaluation.max_new_tokens=24",
         "sampling.max_new_tokens=24", "sampling.slots=8", "training.batch_size=2", "training.epochs=1",
         "logging.tensorboard=false", "method.trials=5", "method.max_trials=6",
+        "mesh.cpu_data=0",
     )  # fmt: skip
     config = build_config(apply_overrides(load_yaml(config_path("quickstart")), overrides))
 

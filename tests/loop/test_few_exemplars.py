@@ -23,6 +23,7 @@ def test_missing_exemplars_and_probes_are_named(tmp_path: Path, caplog) -> None:
         "sampling.max_new_tokens=16",
         "training.batch_size=2",
         "logging.tensorboard=false",
+        "mesh.cpu_data=0",
     ]
     run(load_config("quickstart", settings))
     said = [record.getMessage() for record in caplog.records]

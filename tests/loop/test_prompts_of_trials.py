@@ -39,6 +39,7 @@ def overrides(folder: Path) -> tuple[str, ...]:
         "evaluation.length_probe=0", "evaluation.probe=0", "evaluation.max_new_tokens=16",
         "sampling.max_new_tokens=24",
         "sampling.slots=8", "training.batch_size=2", "training.epochs=1", "logging.tensorboard=false",
+        "mesh.cpu_data=0",
     )  # fmt: skip
 
 

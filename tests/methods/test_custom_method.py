@@ -28,6 +28,7 @@ SMALL = (
     "training.batch_size=2",
     "training.epochs=1",
     "logging.tensorboard=false",
+    "mesh.cpu_data=0",
 )
 
 

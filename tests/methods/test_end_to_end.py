@@ -54,6 +54,7 @@ SETTING = (
     "training.batch_size=2",
     "training.epochs=1",
     "logging.tensorboard=false",
+    "mesh.cpu_data=0",
 )
 
 

@@ -26,7 +26,7 @@ from dast_jax.models.cache import (
     store_row,
     suffix_block,
 )
-from dast_jax.models.decode_attention import DecodeContext, decode_attention
+from dast_jax.models.decode_attention import DecodeContext, decode_attention, tick_context
 from dast_jax.models.options import MeshOptions
 from dast_jax.models.sharding import make_mesh, shard_params, shards_of
 from dast_jax.sampling.groups import group_slots
@@ -83,8 +83,8 @@ def test_prefill_and_decode_equal_the_whole_row(name):
         np.testing.assert_allclose(logits, whole[row_of, at], atol=2e-5)
 
 
-def random_context(slots, rows, *, config, seed=0):
-    """Prompts up to three blocks long, responses up to two, and the slots' rows."""
+def random_context(slots, rows, *, config, seed=0, blocks=3):
+    """Prompts up to `blocks` long, responses up to two, and the slots' rows."""
     random = np.random.default_rng(seed)
     kv, h = config.num_kv_heads, config.head_dim
     normal = functools.partial(random.standard_normal, dtype=np.float32)
@@ -92,10 +92,10 @@ def random_context(slots, rows, *, config, seed=0):
     block = suffix_block(W)
     return {
         "prompts": Prompts(
-            tuple(normal((rows, 3, kv, h, PROMPT_BLOCK)) for _ in layers),
-            tuple(normal((rows, 3, kv, PROMPT_BLOCK, h)) for _ in layers),
+            tuple(normal((rows, blocks, kv, h, PROMPT_BLOCK)) for _ in layers),
+            tuple(normal((rows, blocks, kv, PROMPT_BLOCK, h)) for _ in layers),
         ),
-        "lengths": random.integers(1, 3 * PROMPT_BLOCK + 1, rows),
+        "lengths": random.integers(1, blocks * PROMPT_BLOCK + 1, rows),
         "suffixes": Suffixes(
             tuple(normal((2, slots, kv, h, block)) for _ in layers),
             tuple(normal((2, slots, kv, block, h)) for _ in layers),
@@ -107,7 +107,7 @@ def random_context(slots, rows, *, config, seed=0):
     }
 
 
-def attended(c, size, live=None, mesh=None):
+def attended(c, size, live=None, mesh=None, reach=None):
     live = np.ones(len(c["stored"]), bool) if live is None else live
     parts = shards_of(mesh, "batch")
     rows_of_part = len(c["lengths"]) // parts  # the numbers of rows begin at 0 in each part
@@ -116,7 +116,7 @@ def attended(c, size, live=None, mesh=None):
     @jax.jit
     def run(q, prompts, lengths, suffixes, stored, groups, k, v):
         return decode_attention(
-            q, DecodeContext(prompts, lengths, suffixes, stored, groups), 0, k, v, jnp.int32(2)
+            q, tick_context(prompts, lengths, suffixes, stored, groups), 0, k, v, jnp.int32(2), reach
         )
 
     args = (c["q"], c["prompts"], c["lengths"], c["suffixes"], c["stored"], groups, *c["window"])
@@ -126,8 +126,8 @@ def attended(c, size, live=None, mesh=None):
         return np.asarray(run(*args))
 
 
-def dense(c, slot):
-    """softmax(q kᵀ / √H) v over all keys of one slot at once, in float64."""
+def dense(c, slot, reach=None):
+    """softmax(q kᵀ / √H) v over all keys of one slot at once, or the last `reach`, in float64."""
     length, stored = c["lengths"][c["row_of"][slot]], c["stored"][slot]
 
     def flat(keys, values):  # [NB, KV, H, C], [NB, KV, C, H] → [KV, T, H]
@@ -139,7 +139,7 @@ def dense(c, slot):
     own = flat(c["suffixes"].k[0][:, slot], c["suffixes"].v[0][:, slot])
     now = flat(c["window"][0][None, slot], c["window"][1][None, slot])
     k, v = (
-        np.concatenate([p[:, :length], o[:, :stored], w[:, :3]], axis=1, dtype=np.float64)
+        np.concatenate([p[:, :length], o[:, :stored], w[:, :3]], axis=1, dtype=np.float64)[:, -(reach or 0) :]
         for p, o, w in zip(prompt, own, now, strict=True)
     )
     heads, kv_heads = c["q"].shape[1], len(k)
@@ -151,10 +151,10 @@ def dense(c, slot):
 
 
 @pytest.mark.parametrize("mesh", [None, {"fsdp": 2, "tensor": 2}])
-@pytest.mark.parametrize("size", [1, 4, 8])
-def test_attention_equals_the_dense_one(size, mesh):
+@pytest.mark.parametrize(("size", "blocks"), [(1, 1), (1, 3), (4, 1), (8, 3)])
+def test_attention_equals_the_dense_one(size, blocks, mesh):
     config, _, _ = case("grouped")
-    c = random_context(8, 6, config=config)
+    c = random_context(8, 6, config=config, blocks=blocks)
     if mesh is not None:  # the prompts of the first four slots are in the first three rows
         mesh = make_mesh(MeshOptions(**mesh))
         c["row_of"] = c["row_of"] % 3 + 3 * (np.arange(8) // 4)
@@ -163,11 +163,21 @@ def test_attention_equals_the_dense_one(size, mesh):
         np.testing.assert_allclose(found[slot], dense(c, slot), atol=2e-5)
 
 
+@pytest.mark.parametrize("reach", [2, 20, 60])
+@pytest.mark.parametrize(("size", "blocks"), [(1, 1), (1, 3), (4, 3)])
+def test_attention_within_a_window_equals_the_dense_one(size, blocks, reach):
+    config, _, _ = case("grouped")
+    c = random_context(8, 6, config=config, blocks=blocks)
+    found = attended(c, size, reach=reach)
+    for slot in range(8):
+        np.testing.assert_allclose(found[slot], dense(c, slot, reach), atol=2e-5)
+
+
 @pytest.mark.parametrize("name", ["grouped", "multi_query"])
-@pytest.mark.parametrize(("slots", "size"), [(5, 1), (5, 4), (24, 8)])
-def test_a_slot_has_the_same_bits_whatever_its_place_and_neighbors(name, slots, size):
+@pytest.mark.parametrize(("slots", "size", "blocks"), [(5, 1, 1), (5, 1, 3), (5, 4, 3), (24, 8, 3)])
+def test_a_slot_has_the_same_bits_whatever_its_place_and_neighbors(name, slots, size, blocks):
     config, _, _ = case(name)
-    c = random_context(slots, 6, config=config)
+    c = random_context(slots, 6, config=config, blocks=blocks)
     expected = attended(c, size)
     random = np.random.default_rng(1)
     order = random.permutation(slots)
@@ -179,13 +189,13 @@ def test_a_slot_has_the_same_bits_whatever_its_place_and_neighbors(name, slots, 
     }
     assert np.array_equal(attended(moved, size), expected[order])
     # Alone, in every slot.
-    other = random_context(slots, 6, config=config, seed=2)
+    other = random_context(slots, 6, config=config, seed=2, blocks=blocks)
     for slot in range(slots):
         alone = attended(c, size, live=np.arange(slots) == slot)
         assert np.array_equal(alone[slot], expected[slot])
     # Among others: other prompts, lengths, responses, whatever is masked of its own overwritten.
     mine, row = slots - 1, c["row_of"][slots - 1]
-    for length, stored in ((1, 0), (3 * PROMPT_BLOCK, 2 * suffix_block(W)), (PROMPT_BLOCK, W)):
+    for length, stored in ((1, 0), (blocks * PROMPT_BLOCK, 2 * suffix_block(W)), (PROMPT_BLOCK, W)):
         mixed = {**other, "q": other["q"].copy(), "row_of": other["row_of"].copy()}
         mixed["lengths"] = np.where(np.arange(6) == row, c["lengths"], length)
         mixed["stored"] = np.where(np.arange(slots) == mine, c["stored"], stored)
