@@ -49,12 +49,12 @@ def extract_math(text: str) -> Extraction:
     only quantity of the last sentence. What is marked with an empty box or a blank has no answer.
     """
     for mark in marks(text):
-        if (
-            len(mark.rest) < _SHORT
-            and not (mark.enclosed or mark.before)
-            and (word := mark.rest.strip()).isalnum()
-        ):
-            return Extraction(word, mark.found)  # `#### 18`
+        if len(mark.rest) < _SHORT and not mark.enclosed:
+            word = mark.rest.strip()
+            if not mark.before and word.isalnum():
+                return Extraction(word, mark.found)  # `#### 18`
+            if (digits := word.removesuffix(".")).isdigit() and digits.isascii():  # `So the answer is 18.`
+                return Extraction(digits, mark.found) if mark.states_answer() else _NOTHING
         rest = mark.rest[:_PROSE_TAIL]
         rest = join_thousands(_CALCULATOR.sub("", rest) if "<<" in rest else rest)
         if not mark.states_answer():

@@ -155,7 +155,7 @@ def _before(text: str, start: int) -> str:
     """Return what the sentence in which a mark starts says before it."""
     before = text[max(0, start - _SENTENCE) : start].rpartition("\n")[2]
     if "." in before or "!" in before or "?" in before:
-        before = before[max(before.rfind(stop) for stop in _STOPS) + 1 :]
+        before = before[max(map(before.rfind, _STOPS)) + 1 :]
     return before
 
 

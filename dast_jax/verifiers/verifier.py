@@ -131,7 +131,8 @@ class Verifier:
                 VerdictKind.INCORRECT, answer[: self.options.max_answer_chars], f"refused: {reason}"
             )
         compared = family.compare(reference, answer, self.options, asked.tolerance)
-        if not (compared and compared.equal) and (quoted := self._quoted(reference, prediction)):
+        others = len(reference) == len(answer) == 1 and reference != answer  # A for B quotes nothing
+        if not ((compared and compared.equal) or others) and (quoted := self._quoted(reference, prediction)):
             return quoted
         if compared is not None:
             return _verdict(compared.equal, answer, f"{extraction.found}; {compared.reason}")
