@@ -52,6 +52,7 @@ SMALLEST = (
     "run.rounds=0",
     "run.flush_responses=4",
     "training.batch_size=4",
+    "training.micro_batch_size=0",
     "training.sequence_length=128",
     "training.checkpoint_seconds=0",
     "logging.tensorboard=false",

@@ -39,7 +39,7 @@ def test_a_run_of_two_processes_that_is_stopped_and_resumed_is_the_run_of_one(tm
 
 def test_processes_refuse_a_mesh_that_leaves_one_out_and_configs_that_differ(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    assert hosts.finish(hosts.start(run_dir, 2, "mesh.data=1")) == [2, 2]
+    assert hosts.finish(hosts.start(run_dir, 2, "mesh.data=1", "mesh.cpu_data=0")) == [2, 2]
     assert "mesh: 1 of the 4 devices of all 2 processes" in hosts.last_line(run_dir, 0)
 
 
