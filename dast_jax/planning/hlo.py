@@ -112,6 +112,14 @@ class _Operation(NamedTuple):
 _Computation = dict[str, _Operation]  # in order; the last one is the root
 
 
+class _Caller(NamedTuple):
+    """Which operation, of which computation, called the present one, and that one's caller."""
+
+    operation: _Operation
+    inside: _Computation
+    caller: _Caller | None
+
+
 def executed(text: str, trips: Trips = lambda where: None) -> Executed:
     """Return what a compiled module executes; `text` is that of `compiled.as_text()`."""
     computations, entry = _parse(text)
@@ -229,13 +237,41 @@ class _Walk:
         return Executed(flops=_flops(o, inside), memory=memory)
 
     def _trip_count(self, loop: _Operation, inside: _Computation) -> float | None:
-        """Return the constant in the loop's condition, or the caller's number where there is none."""
+        """Return the constant in the loop's condition over its stride, or the caller's number."""
         said = self.trips(loop.where)
         if said is not None:
             return said
         condition = self.computations.get(loop.called("condition"), {})
         limits = [*self._constants(condition), *self._initial_limits(loop, inside, condition)]
-        return float(max(limits)) if limits else None
+        stride = self._stride(self.computations.get(loop.called("body"), {}), condition)
+        return float(math.ceil(max(limits) / stride)) if limits else None
+
+    def _stride(self, body: _Computation, condition: _Computation) -> int:
+        """Return what a turn adds to the counter that the condition compares: 2 in a loop unrolled once.
+
+        1 where that cannot be read.
+        """
+        stride = 0
+        results = list(body.values())[-1].operands if body else ()
+        for o in condition.values():
+            place = re.search(r"index=(\d+)", o.rest) if o.kind == "get-tuple-element" else None
+            value = body.get(results[int(place[1])]) if place and int(place[1]) < len(results) else None
+            stride = max(stride, 0 if value is None else self._added(value, body, None))
+        return stride or 1
+
+    def _added(self, o: _Operation, inside: _Computation, caller: _Caller | None) -> int:
+        """Return the sum of the constants that are added up in a value."""
+        if o.kind == "constant":
+            return int(o.operands[0]) if o.operands[0].isdigit() else 0
+        if o.kind in ("add", "copy", "bitcast"):
+            return sum(self._added(inside[n], inside, caller) for n in o.operands if n in inside)
+        called = self.computations.get(o.called("calls") or o.called("to_apply"), {})
+        if o.kind in ("fusion", "call") and called:
+            return self._added(list(called.values())[-1], called, _Caller(o, inside, caller))
+        if o.kind == "parameter" and caller is not None:
+            given = caller.inside.get(caller.operation.operands[int(o.operands[0])])
+            return 0 if given is None else self._added(given, caller.inside, caller.caller)
+        return 0
 
     def _constants(self, computation: _Computation) -> Iterator[int]:
         for o in computation.values():

@@ -206,12 +206,22 @@ def _labels_in(sentence: str) -> list[_Found]:
         before = sentence[max(at, label - 60) : label]
         no = denied(before) or names_another(before)
         no = no or DENIED_AFTER.match(sentence[end : end + 60]) is not None
+        if not no and (text := _OPTION_TEXT.match(sentence, end)) is not None:
+            no = DENIED_AFTER.match(sentence[text.end() : text.end() + 60]) is not None
         if no or attributed(before.lower()):
             found += [_Found(letter, True, match.start()) for letter in letters]
         elif introduces_label(_before(sentence, at, label), sentence[end : end + 60]):
             found += [_Found(letter, False, match.start()) for letter in letters]
         at = end
     return found
+
+
+_OPTION_TEXT = re.compile(
+    r"[\s*)\]]*(?:\([^()\n]{1,80}\)"
+    r"|[:—–]\s+[^.;,:!?\n]{1,80}?(?=\s+(?:is|are|was|were|can|could|does|do|would|will|must|has|have|fails?|makes?"
+    r"|contradicts?)(?:n['’]t|not)?\b|\s+[—–-]\s))"
+)
+"""The text of an option before what is said of it: `Option E (bank) is wrong`, `Option E: bank is wrong`."""
 
 
 def _before(sentence: str, at: int, label: int) -> str:

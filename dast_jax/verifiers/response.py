@@ -24,8 +24,36 @@ def graded_part(text: str) -> str:
     marked_up = "<" in text and _MARKUP.search(text) is not None
     if marked_up and _TAG.search(text):
         text = _without_reasoning(text)
-    own = _own_problem(text, marked_up=marked_up)
+    own = _without_closing(_own_problem(text, marked_up=marked_up))
     return one_spelling(_STRUCK.sub(" ", own) if "~" in own else own)
+
+
+_CLOSING = re.compile(
+    r"(?<=[.!?)*}$\d])[\s*]*(?:"
+    r"(?:(?:Would you like|Do you (?:want|need)) (?:me to|any|more|help)|Do you have any"
+    r"|Is there anything else|(?:Please )?let me know if|(?:Please )?feel free to (?:ask|reach|let)"
+    r"|I hope (?:this|that|it) helps"
+    r"|Hope (?:this|that) helps|If you (?:have|need|would like|want)[^.!?\n]{1,80}\b(?:let me know|ask|help))"
+    r"\b[^.!?\n]{0,160}[.!?]?|[\U0001F600-\U0001F606\U0001F60A\U0001F642\U0001F44D\U0001F389\u2728]"
+    r")[\s*]*$",
+    re.IGNORECASE,
+)
+"""What chat models say last, to the reader and not about the problem: `Let me know if you have questions!`"""
+
+
+def _without_closing(text: str) -> str:
+    """Cut up to three courtesies from the end."""
+    for _ in range(3):
+        tail = text[-_COURTESY:]
+        if "ou" not in tail and "helps" not in tail and "eel free" not in tail and tail.isascii():
+            break
+        if (closing := _CLOSING.search(tail)) is None or closing.start() == 0:
+            break
+        text = text[: len(text) - len(tail) + closing.start()]
+    return text
+
+
+_COURTESY = 220
 
 
 _STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}(?<=\S)~~")

@@ -46,6 +46,19 @@ def test_loops_within_loops_are_multiplied():
     assert found.flops == 5 * 3 * 2 * 2 * ROWS * WIDTH * DEEP
 
 
+@pytest.mark.parametrize(("limit", "stride", "count"), [(8, 1, 8), (8, 2, 4), (7, 2, 4), (9, 3, 3)])
+def test_a_loop_ends_after_its_limit_over_its_stride(limit, stride, count):
+    def strided(x, w):
+        def turn(state):
+            return state[0] + stride, jnp.sin(state[1] @ w)
+
+        return jax.lax.while_loop(lambda state: state[0] < limit, turn, (0, x))[1]
+
+    found = executed(compiled(strided, shape(ROWS, WIDTH), shape(WIDTH, WIDTH)).as_text())
+    assert found.flops == count * 2 * ROWS * WIDTH * WIDTH
+    assert found.uncounted == ()
+
+
 def test_a_loop_that_follows_the_data_takes_the_number_of_its_scope():
     def repeated(x, w, count):
         with jax.named_scope("chunks"):
