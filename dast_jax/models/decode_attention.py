@@ -64,8 +64,8 @@ def tick_context(
 ) -> DecodeContext:
     """Return the context of a tick, `prompts` and `lengths` being those of the pool.
 
-    On CPU, prompts of one block for groups of one slot are laid out by slot, once a tick: copying them from
-    the pool was a third of every step.
+    On CPU, prompts of one block for groups of one slot are laid out by slot once a tick, instead of being
+    copied out of the pool at every step.
     """
     slots, rows = groups.slots.shape
     if target_platform() != "cpu" or rows > 1 or prompts.k[0].shape[1] > 1:
