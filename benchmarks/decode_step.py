@@ -1,7 +1,6 @@
 """What a decode step costs beside what it must: `python -m benchmarks.decode_step [--model embedded|5m]`.
 
-All slots hold responses to W1's prompts, 8 to a prompt, with the shapes that are chosen for a user; with
-`--alone N` each to a prompt of its own, the last N tokens of one of W1's, as an evaluation has them. Prints
+All slots hold responses to W1's prompts, 8 to a prompt, with the shapes that are chosen for a user. Prints
 the CPU milliseconds of a step on one core, and beside them: the bytes that a step has to read (the weights
 once, each prompt's keys and values once for the slots that share it, each slot's own), over the bandwidth of
 a copy on this machine; its products, over the rate of a large matrix product; and the share of choosing the
@@ -28,13 +27,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", default="5m", choices=("embedded", "5m"))
     parser.add_argument("--ticks", type=int, default=6, help="ticks measured; the least time counts")
     parser.add_argument("--slots", type=int, default=0, help="0: as chosen")
-    parser.add_argument(
-        "--alone", type=int, default=0, metavar="N", help="a prompt of N tokens for each slot"
-    )
     args = parser.parse_args(argv)
     machine = machine_name(1)
     _use_one_core()
-    step = _Step(args.model, args.slots, args.alone)
+    step = _Step(args.model, args.slots)
     seconds, context = step.measure(args.ticks)
     reads, flops = step.needs(context)
     copy, product, choice = _copy_rate(), _product_rate(), step.choice()
@@ -42,7 +38,6 @@ def main(argv: list[str] | None = None) -> None:
         "benchmark": "decode_step",
         "model": args.model,
         "slots": step.slots,
-        "alone": args.alone,
         "step_cpu_ms": round(1e3 * seconds, 2),
         "bandwidth_share": round(reads / seconds / copy, 3),
         "product_share": round(flops / seconds / product, 3),
@@ -68,7 +63,7 @@ def _use_one_core() -> None:
 class _Step:
     """An engine whose slots are all in use."""
 
-    def __init__(self, model: str, slots: int, alone: int):
+    def __init__(self, model: str, slots: int):
         import jax
 
         from benchmarks.models import model_folder
@@ -85,14 +80,11 @@ class _Step:
             min_new_tokens=work.max_new,  # no response ends while the ticks are measured
             temperature=work.temperature,
             top_p=work.top_p,
-            prompt_buckets=(alone,) if alone else (),
-            group=1 if alone else 0,
         )
         self.engine = Engine(side.graphdef, side.params, tokenizer=_NoText(), options=options)
         self.slots = self.engine.options.slots
-        self._trials, self._config = 1 if alone else work.trials, side.config
-        prompts = work.prompts[: -(-self.slots // self._trials)]
-        self._prompts = [prompt[-alone:] for prompt in prompts]
+        self._prompts = work.prompts[: -(-self.slots // work.trials)]
+        self._trials, self._config = work.trials, side.config
         self._weights = sum(leaf.size for leaf in jax.tree.leaves(side.params))
 
     def measure(self, ticks: int) -> tuple[float, int]:
