@@ -24,7 +24,9 @@ def graded_part(text: str) -> str:
     marked_up = "<" in text and _MARKUP.search(text) is not None
     if marked_up and _TAG.search(text):
         text = _without_reasoning(text)
-    own = _without_closing(_own_problem(text, marked_up=marked_up))
+    own = _own_problem(text, marked_up=marked_up)
+    if not own[-1:].isalnum():  # as in `#### 18`
+        own = _without_closing(own)
     return one_spelling(_STRUCK.sub(" ", own) if "~" in own else own)
 
 
@@ -45,7 +47,7 @@ def _without_closing(text: str) -> str:
     """Cut up to three courtesies from the end."""
     for _ in range(3):
         tail = text[-_COURTESY:]
-        if "ou" not in tail and "helps" not in tail and "eel free" not in tail and tail.isascii():
+        if tail.isascii() and not any(word in tail for word in _COURTEOUS):
             break
         if (closing := _CLOSING.search(tail)) is None or closing.start() == 0:
             break
@@ -54,6 +56,8 @@ def _without_closing(text: str) -> str:
 
 
 _COURTESY = 220
+_COURTEOUS = ("you", "helps", "know if", "eel free", "else")
+"""One of these is in each of them, smileys aside."""
 
 
 _STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}(?<=\S)~~")
