@@ -11,6 +11,7 @@ An axis whose length the mesh axes do not divide is replicated instead of padded
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -40,6 +41,8 @@ __all__ = [
     "shard_params",
     "shards_of",
 ]
+
+log = logging.getLogger(__name__)
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
@@ -91,12 +94,19 @@ def make_mesh(options: MeshOptions, devices: Sequence[Any] | None = None) -> Mes
 
     `devices` are others to use, which may be absent (`planning`). Raises `UserError` as `mesh_sizes`.
     """
+    wanted = options.cpu_devices
     if devices is None:
-        divide_cpu(options.cpu_devices)
+        divide_cpu(wanted)
         devices = jax.devices()
+        if devices[0].platform == "cpu" and len(devices) < wanted:
+            log.warning(
+                "mesh.cpu_data: jax has %d CPU devices already, which are used instead of %d",
+                len(devices),
+                wanted,
+            )
     devices = list(devices)
-    if options.cpu_devices and devices[0].platform == "cpu":
-        options = dataclasses.replace(options, data=min(options.cpu_devices, len(devices)))
+    if wanted and devices[0].platform == "cpu":
+        options = dataclasses.replace(options, data=min(wanted, len(devices)))
     sizes = mesh_sizes(options, len(devices))
     count = math.prod(sizes)
     return jax.make_mesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:count])

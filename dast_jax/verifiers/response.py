@@ -32,15 +32,19 @@ def graded_part(text: str) -> str:
 
 _CLOSING = re.compile(
     r"(?<=[.!?)*}$\d])[\s*]*(?:"
-    r"(?:(?:Would you like|Do you (?:want|need)) (?:me to|any|more|help)|Do you have any"
-    r"|Is there anything else|(?:Please )?let me know if|(?:Please )?feel free to (?:ask|reach|let)"
-    r"|I hope (?:this|that|it) helps"
-    r"|Hope (?:this|that) helps|If you (?:have|need|would like|want)[^.!?\n]{1,80}\b(?:let me know|ask|help))"
-    r"\b[^.!?\n]{0,160}[.!?]?|[\U0001F600-\U0001F606\U0001F60A\U0001F642\U0001F44D\U0001F389\u2728]"
+    r"(?:(?:Would you like|Do you (?:want|need)) (?:me to|any more|more|help)"
+    r"|Do you have any (?:other |more )?questions|Is there anything else|(?:Please )?let me know if you"
+    r"|(?:Please )?feel free to (?:ask|reach|let)"
+    r"|Let me know if anything is unclear|I hope (?:this|that|it) helps|Hope (?:this|that) helps"
+    r"|If you (?:have|need) (?:any|more|further|other) (?:questions|help|clarification|explanation))"
+    r"\b[^.!?\n\d\\$]{0,160}[.!?]?|[\U0001F600-\U0001F606\U0001F60A\U0001F642\U0001F44D\U0001F389\u2728]"
     r")[\s*]*$",
     re.IGNORECASE,
 )
-"""What chat models say last, to the reader and not about the problem: `Let me know if you have questions!`"""
+"""What chat models say last, to the reader and not about the problem: `Let me know if you have questions!`
+
+It holds no number: `If you have 5 apples and ask for 3 more, you get 8` is the answer.
+"""
 
 
 def _without_closing(text: str) -> str:

@@ -21,8 +21,14 @@ def test_it_is_the_data_axis_where_the_other_sizes_are_1(sizes, expected):
     assert make_mesh(MeshOptions(**sizes)).devices.shape == expected
 
 
-def test_it_is_at_most_the_devices_that_jax_has_started_with():
-    assert make_mesh(MeshOptions(cpu_data=len(jax.devices()) + 1)).size == len(jax.devices())
+def test_it_is_at_most_the_devices_that_jax_has_started_with(caplog):
+    there = len(jax.devices())
+    assert make_mesh(MeshOptions(cpu_data=there)).size == there
+    assert not caplog.records
+    assert make_mesh(MeshOptions(cpu_data=there + 1)).size == there
+    assert caplog.messages == [
+        f"mesh.cpu_data: jax has {there} CPU devices already, which are used instead of {there + 1}"
+    ]
 
 
 @pytest.mark.parametrize(("jax_says", "expected"), [("", 3), ("2", 2)])
