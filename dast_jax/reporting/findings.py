@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dast_jax.estimators.levels import DEFAULT_CUTS
 from dast_jax.reporting.numbers import percent
 from dast_jax.store.comparison_results import Comparison
 
-__all__ = ["TIED", "findings"]
+__all__ = ["TIED", "cut_points", "findings"]
 
 TIED = (
     "Tied, significant: by the 95 % interval of the paired difference, which includes zero or does not; no "
@@ -21,6 +22,19 @@ def findings(comparison: Comparison) -> list[str]:
         for sentence in (_best(comparison, name), _over_base(comparison, name))
         if sentence
     ]
+
+
+def cut_points(comparison: Comparison) -> str:
+    """Return a sentence on the cut points of the levels by entry; empty where all have the same."""
+    entries: dict[str, list[str]] = {}
+    for label, entry in comparison.entries.items():
+        if entry.last and entry.last.level_shares and entry.method.get("estimator", "sampled") == "sampled":
+            easy, hard = (entry.method.get(f"{k}_cut", getattr(DEFAULT_CUTS, k)) for k in ("easy", "hard"))
+            entries.setdefault(f"easy from {easy:g}, hard below {hard:g}", []).append(label)
+    if len(entries) < 2:
+        return ""
+    parts = [f"{cuts} ({', '.join(labels)})" for cuts, labels in entries.items()]
+    return f"Levels are cut at different pass rates: {'; '.join(parts)}."
 
 
 def _best(comparison: Comparison, name: str) -> str:

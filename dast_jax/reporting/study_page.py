@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from dast_jax.metrics.stats import Accuracy
 from dast_jax.records import LEVELS
-from dast_jax.reporting.findings import TIED, findings
+from dast_jax.reporting.findings import TIED, cut_points, findings
 from dast_jax.reporting.headline import accuracy_cell, difference_cell
 from dast_jax.reporting.layout import run_color
 from dast_jax.reporting.markup import Html, text
@@ -82,7 +82,8 @@ def render_comparison(comparison: Comparison) -> str:
         section(
             "Level shares of the training data",
             cards([_shares_figure(comparison)]),
-            note="Of the last round; entries whose method estimates levels, by its own estimate.",
+            note="Of the last round; entries whose method estimates levels, by its own estimate. "
+            + cut_points(comparison),
             anchor="shares",
         ),
         section("Settings", _settings(comparison), anchor="settings"),

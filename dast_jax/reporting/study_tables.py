@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dast_jax.metrics.flops import Flops
 from dast_jax.records import LEVELS
-from dast_jax.reporting.findings import TIED, findings
+from dast_jax.reporting.findings import TIED, cut_points, findings
 from dast_jax.reporting.numbers import number, percent, tokens
 from dast_jax.reporting.terminal import difference, make_console, make_table, plain, print_tables
 from dast_jax.runtime.visible import visible
@@ -40,8 +40,9 @@ def print_comparison(comparison: Comparison, *, console: Console | None = None) 
     print_tables(_tables(comparison), console)
     for finding in findings(comparison):
         console.print(visible(finding).replace("\u202f", " "), markup=False, highlight=False)
-    if comparison.best:
-        console.print(TIED, style="dim", markup=False, highlight=False)
+    for note in (cut_points(comparison), TIED if comparison.best else ""):
+        if note:
+            console.print(visible(note), style="dim", markup=False, highlight=False)
     for lack in comparison.missing:
         line = f"missing: {lack.label}, seed {lack.seed}: {lack.why}"
         console.print(visible(line), style="yellow", markup=False, highlight=False)

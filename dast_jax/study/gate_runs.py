@@ -112,11 +112,13 @@ def _estimate_gates(directory: Path) -> Iterator[Gate]:
     a, b, trials = two_estimates(responses, cuts)
     yield from of.agreement_gates(a, b, trials)
     yield from of.level_gates(a, b, trials, cuts)
-    probe = summary.base.probe if summary.base else None
+    zero_shot = summary.base.probe.zero_shot if summary.base and summary.base.probe else None
+    analysis = summary.rounds[0].analysis
     yield of.modes_gate(
-        probe.zero_shot.accuracy if probe else None,
-        float(responses.correct.mean()),
-        (probe.zero_shot.n * probe.trials if probe else 0, len(responses.correct)),
+        zero_shot.accuracy if zero_shot else None,
+        zero_shot.n * _PROBE_TRIALS if zero_shot else 0,
+        responses.correct,
+        analysis.steps if analysis else {},
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Bool, Integer
 
 from dast_jax.estimators.levels import DEFAULT_CUTS, HARD, Cuts, level_shares, levels_from_counts
 from dast_jax.estimators.reliability import cohen_kappa
@@ -110,18 +110,24 @@ def level_gates(
     )
 
 
-def modes_gate(zero_shot: float | None, few_shot: float, trials: tuple[int, int]) -> Gate:
+def modes_gate(
+    zero_shot: float | None, trials: int, few_shot: Bool[np.ndarray, " n"], steps: Mapping[str, StepCounts]
+) -> Gate:
     """Return how far, in points, M_0's pass rates differ between evaluation and sampling mode, at most 3.
 
-    Evaluations are zero-shot, estimates few-shot, behind exemplars drawn for each trial; both are pass rates
-    of all training queries at the sampling temperature, by `trials` trials in all.
+    Evaluations are zero-shot, estimates few-shot; both are of all training queries at the sampling
+    temperature: `zero_shot` of `trials` trials, and `few_shot`, whether each trial is correct. Evaluations
+    look at answers alone, so few-shot trials refused only for a step (`steps`, by level) are correct here.
     """
     name = "pass rate, few-shot against zero-shot, points"
     if zero_shot is None:
         return _unmeasured(name, _MODES, "M_0 was not probed without exemplars")
-    asked = f"zero-shot {100 * zero_shot:.1f} % of {trials[0]:,}"
-    note = f"{asked}, few-shot {100 * few_shot:.1f} % of {trials[1]:,}"
-    return _gate(name, 100 * abs(few_shot - zero_shot), _MODES, note)
+    refused = sum(counts.refused for counts in steps.values())
+    n, rate = len(few_shot), (int(few_shot.sum()) + refused) / len(few_shot)
+    note = f"zero-shot {100 * zero_shot:.1f} % of {trials:,}, few-shot {100 * rate:.1f} % of {n:,}"
+    if refused:
+        note += f"; {refused:,} of the few-shot ones by a wrong step"
+    return _gate(name, 100 * abs(rate - zero_shot), _MODES, note)
 
 
 def false_positive_gate(rounds: Sequence[Mapping[str, StepCounts]], mode: str) -> Gate:

@@ -8,7 +8,9 @@ The gates of a study are measured by `python -m dast_jax.compare --config STUDY 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
+import math
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -25,6 +27,9 @@ from dast_jax.records import LEVELS, Rollout
 from dast_jax.verifiers.steps import steps_checker
 
 Row = dict[str, str]
+
+CHAINS_OF = 16
+"""Distinct chains are counted among this many correct responses of a query."""
 
 
 def read_rows(file: Path) -> list[Row]:
@@ -55,6 +60,17 @@ def is_short(row: Row) -> bool:
     return row["answer"].count(" = ") + 1 < operations
 
 
+def orders(row: Row) -> int:
+    """Return how many orders of reducing the question's expression are correct, as `Problem.orders` does."""
+    operations = [
+        node
+        for node in ast.walk(ast.parse(row["question"].removesuffix("=?")))
+        if isinstance(node, ast.BinOp)
+    ]
+    sizes = [sum(isinstance(part, ast.BinOp) for part in ast.walk(node)) for node in operations]
+    return math.factorial(len(sizes)) // math.prod(sizes)
+
+
 def by_stratum(rows: Sequence[Row], values: Sequence[float]) -> str:
     """Return the mean of the values, and by stratum, as text."""
     found = defaultdict(list)
@@ -81,16 +97,25 @@ def print_levels(rows: Sequence[Row], responses: Sequence[Sequence[Rollout]]) ->
     print(
         f"  levels by {half} trials, %: {shares}; κ {cohen_kappa(a, b):.2f}; hard again {100 * again:.0f} %"
     )
+    found = np.array([orders(row) for row in rows])
     for level, name in enumerate(LEVELS):
         of = a == level
         false = 100 * (right & wrong)[of].sum() / max(1, right[of].sum())
-        print(f"    {name}: {of.sum()} queries; false positives {false:.1f} % of the correct responses")
+        print(
+            f"    {name}: {of.sum()} queries, median of correct orders {np.median(found[of]):g}; "
+            f"false positives {false:.1f} % of the correct responses"
+        )
+    for title, of in (("hard and unsolved", a >= 2), ("easy and middle", a < 2)):
+        print(f"  median of correct orders, {title}: {np.median(found[of]):g}")
     chains = [
-        len({r.text.split("\n####")[0] for r, ok in zip(some, sound[i], strict=True) if ok}) / sound[i].sum()
+        len({text.split("\n####")[0] for text in texts[:CHAINS_OF]}) / CHAINS_OF
         for i, some in enumerate(responses)
-        if sound[i].sum() >= 8
+        if len(texts := [r.text for r, ok in zip(some, sound[i], strict=True) if ok]) >= CHAINS_OF
     ]
-    print(f"  distinct chains, share of the correct responses of a query: median {np.median(chains):.2f}")
+    print(
+        f"  distinct chains among {CHAINS_OF} correct responses of a query, {len(chains)} queries: "
+        f"median {100 * np.median(chains):.0f} %"
+    )
     print(f"  tokens of a response: {np.mean([len(r.tokens) for some in responses for r in some]):.1f}")
 
 

@@ -1,7 +1,8 @@
 """Pretrains the embedded base model: a small Llama on the corpus of `corpus.py`, from one seed.
 
 The learning rate warms up, stays constant and falls linearly to zero over the last steps, so a run can
-be ended early from any checkpoint (edit STAGES, `--resume FILE`).
+be ended early from any checkpoint (edit STAGES, `--resume FILE`). On Linux one core is used, because sums
+depend on how many share them: the same kind of processor gives the same bits, however many cores it has.
 
     python launch/make_assets/pretrain.py --out base/
 """
@@ -11,12 +12,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import os
 import pickle
 import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+if hasattr(os, "sched_setaffinity"):  # before jax counts the cores
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import jax
 import jax.numpy as jnp

@@ -70,9 +70,9 @@ class Stratum:
 STRATA = {
     stratum.name: stratum
     for stratum in (
-        Stratum(name="small", operations=(5, 6), limit=SMALL, short=0.15),
+        Stratum(name="small", operations=(6,), limit=SMALL, short=0.15),
         Stratum(name="large", operations=(6,), limit=LARGE),
-        Stratum(name="bare", operations=(5, 6), limit=SMALL, bare=1),
+        Stratum(name="bare", operations=(6,), limit=SMALL, bare=1),
         Stratum(name="bare-2", operations=(6,), limit=SMALL, bare=2),
         Stratum(name="long", operations=(7, 8), limit=LARGE),
         Stratum(name="long-bare", operations=(7,), limit=SMALL, bare=1),

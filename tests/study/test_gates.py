@@ -73,7 +73,21 @@ def test_levels_of_the_pool():
     ("zero", "passed"), [(0.52, True), (0.48, True), (0.54, False), (0.46, False), (None, None)]
 )
 def test_pass_rates_of_the_two_modes(zero, passed):
-    assert modes_gate(zero, 0.5, (1024, 2048)).passed is passed
+    trials = np.arange(2000) % 2 == 0
+    assert modes_gate(zero, 1024, trials, {}).passed is passed
+
+
+def test_a_right_answer_by_a_wrong_step_counts_in_both_modes():
+    """Evaluations do not look at steps: what rounds refuse for one is no difference between the modes."""
+    trials = np.arange(100) < 40
+    steps = {
+        "easy": StepCounts(correct=35, checked=35, false_positives=0, unreadable=0, refused=4),
+        "hard": StepCounts(correct=5, checked=5, false_positives=0, unreadable=0, refused=6),
+    }
+    gate = modes_gate(0.5, 1600, trials, steps)
+    assert (gate.value, gate.passed) == (pytest.approx(0.0), True)
+    assert "few-shot 50.0 % of 100; 10 of the few-shot ones by a wrong step" in gate.note
+    assert modes_gate(0.5, 1600, trials, {}).value == pytest.approx(10.0)
 
 
 def test_false_positives_of_all_rounds():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from dast_jax.errors import UserError
 from dast_jax.metrics import stats
 from dast_jax.metrics.flops import Flops
-from dast_jax.reporting.findings import TIED, findings
+from dast_jax.reporting.findings import TIED, cut_points, findings
 from dast_jax.reporting.study_page import render_comparison
 from dast_jax.reporting.study_tables import print_comparison
 from dast_jax.store.analysis_results import LevelAccuracy
@@ -22,6 +23,7 @@ from dast_jax.store.evaluation_results import EvalEntry, VerdictCounts
 from dast_jax.store.results import (
     BaseResult,
     DataFacts,
+    LevelShares,
     RoundFlops,
     RoundResult,
     RoundSeconds,
@@ -311,3 +313,36 @@ def test_ties_and_entries_that_do_not_beat_the_base_are_named() -> None:
     for finding in (*said(every), TIED):
         assert finding in shown
         assert finding in page
+
+
+def test_different_cut_points_of_levels_are_named() -> None:
+    """Levels of one entry cannot be compared with another's that are cut elsewhere."""
+    labels = ("rft", "dast", "ranked")
+    results = [hand_made(label, 0, [([1, 0] * 4, 100)], [1, 0] * 4) for label in labels]
+    found = compare(results, name="x", labels=labels, seeds=[0], baselines=[])
+
+    def with_cuts(**methods: dict[str, Any]) -> Comparison:
+        shares = LevelShares(before={"easy": 1.0}, after={"easy": 1.0})
+        entries = {
+            label: dataclasses.replace(
+                found.entries[label],
+                method=method,
+                rounds=tuple(
+                    dataclasses.replace(r, level_shares=shares) for r in found.entries[label].rounds
+                ),
+            )
+            for label, method in methods.items()
+        }
+        return dataclasses.replace(found, entries=entries)
+
+    cuts = {"estimator": "sampled", "easy_cut": 0.7, "hard_cut": 0.4}
+    several = with_cuts(rft={}, dast=cuts, ranked={**cuts, "estimator": "label"})
+    said = (
+        "Levels are cut at different pass rates: easy from 0.75, hard below 0.25 (rft); easy from 0.7, hard "
+    )
+    assert cut_points(several) == said + "below 0.4 (dast)."
+    assert said in " ".join(check_fits(print_comparison, several).split())
+    assert said in Page(render_comparison(several)).words
+    assert cut_points(with_cuts(dast=cuts, ranked=cuts)) == ""
+    assert cut_points(with_cuts(rft={}, dast={**cuts, "easy_cut": 0.75, "hard_cut": 0.25})) == ""
+    assert cut_points(found) == "", "no entry has levels"
