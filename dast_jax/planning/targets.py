@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 from dast_jax.errors import UserError
 from dast_jax.metrics.devices import Peak, peak_of
 from dast_jax.options import nearest
 
-__all__ = ["Target", "find_target"]
+__all__ = ["Target", "find_target", "libtpu_mismatch"]
+
+log = logging.getLogger(__name__)
 
 _TPUS = ("v4", "v5e", "v5p", "v6e")
 _GPUS = {
@@ -101,13 +105,29 @@ def _tpu(kind: str, shape: str) -> Target:
         if "not installed" in str(error):
             raise UserError(
                 f"--topology {kind}:{shape}: libtpu, the TPU compiler, is not installed; "
-                "pip install -c constraints.txt 'dast_jax[plan]'"
+                "pip install 'dast_jax[plan]'"
             ) from None
         raise UserError(
             f"--topology {kind}:{shape}: the TPU compiler has no such slice ({str(error)[:120]}); name the "
             "chips of one, as v5p:2x2x1"
         ) from None
+    with contextlib.suppress(PackageNotFoundError):  # a libtpu that TPU_LIBRARY_PATH names
+        if mismatch := libtpu_mismatch(requires("jax") or [], version("libtpu")):
+            log.warning("jax %s %s", version("jax"), mismatch)
     return _target(f"{kind}:{shape}", devices)
+
+
+def libtpu_mismatch(requirements: Sequence[str], installed: str) -> str:
+    """Return how libtpu differs from what jax's own `requirements` name; empty where it does not.
+
+    Another version may refuse programs, or compile them differently from TPU hosts with this jax.
+    """
+    wanted = next(
+        (m[1] for text in requirements if (m := re.match(r"libtpu\s*==\s*([\d.]+)\.\*", text))), None
+    )
+    if wanted is None or f"{installed}.".startswith(f"{wanted}."):
+        return ""
+    return f"is built for libtpu {wanted}, and {installed} is installed: pip install 'dast_jax[plan]'"
 
 
 def _cpu_devices(count: int, topology: str) -> Sequence[Any]:

@@ -20,13 +20,16 @@ import numpy as np
 from corpus import format_problem
 from generate import Decoder
 
-from dast_jax.estimators.levels import level_shares, levels_from_counts
+from dast_jax.estimators.levels import Cuts, level_shares, levels_from_counts
 from dast_jax.estimators.reliability import cohen_kappa
 from dast_jax.models.load import load_model
 from dast_jax.records import LEVELS, Rollout
 from dast_jax.verifiers.steps import steps_checker
 
 Row = dict[str, str]
+
+CUTS = Cuts(easy=0.7, hard=0.4)
+"""The quickstart's cut points of the levels."""
 
 CHAINS_OF = 16
 """Distinct chains are counted among this many correct responses of a query."""
@@ -90,7 +93,7 @@ def print_levels(rows: Sequence[Row], responses: Sequence[Sequence[Rollout]]) ->
     sound = right & ~wrong
     print(f"  without wrong steps, %: {by_stratum(rows, 100 * sound.mean(1))}")
     half = right.shape[1] // 2
-    a, b = (levels_from_counts(sound[:, k::2].sum(1), half) for k in (0, 1))
+    a, b = (levels_from_counts(sound[:, k::2].sum(1), half, CUTS) for k in (0, 1))
     shares = {k: round(50 * (level_shares(a)[k] + level_shares(b)[k]), 1) for k in LEVELS}
     hard = (a == 2), (b == 2)
     again = 2 * (hard[0] & hard[1]).sum() / max(1, hard[0].sum() + hard[1].sum())
@@ -150,8 +153,8 @@ def main() -> None:
         lengths[name] = np.mean([len(r.tokens) for (r,) in sampler(prompts)])
     ratio = lengths["long"] / lengths["short"]
     print(f"behind four {lengths} exemplars, tokens: ratio {ratio:.2f}", flush=True)
-    fixed = rng.sample(others, 4)
-    print("sampling, behind four exemplars", flush=True)
+    fixed = rng.sample([row for row in others if not is_short(row)], 4)
+    print("sampling, behind four long exemplars", flush=True)
     prompts = [few_shot_prompt(row["question"], fixed) for row in asked]
     print_levels(asked, sampler(prompts, trials=args.trials))
     print("sampling, zero-shot", flush=True)

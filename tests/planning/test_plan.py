@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -15,6 +16,7 @@ from dast_jax.planning.formula import forward_flops
 from dast_jax.planning.model_shapes import known_models
 from dast_jax.planning.plan import compile_program
 from dast_jax.planning.programs import programs, run_shapes
+from dast_jax.planning.targets import libtpu_mismatch
 from dast_jax.store.plan_results import Plan
 from dast_jax.store.typed_json import from_json, to_json
 
@@ -193,6 +195,19 @@ def test_what_a_mesh_does_not_divide_is_said(model):
     assert any("vocabulary" in line or "heads" in line for line in shapes.replicated)
 
 
+def test_another_libtpu_than_jax_is_built_for_is_named():
+    requirements = [
+        "numpy>=2.0",
+        'jaxlib<=0.10.2,>=0.10.2; extra == "tpu"',
+        'libtpu==0.0.42.*; extra == "tpu"',
+    ]
+    assert libtpu_mismatch(requirements, "0.0.42") == libtpu_mismatch(requirements, "0.0.42.1") == ""
+    assert "built for libtpu 0.0.42, and 0.0.420 is installed" in libtpu_mismatch(requirements, "0.0.420")
+    assert libtpu_mismatch(requirements[:2], "0.0.52") == ""
+    # jax names it in this form: another one would be taken for none.
+    assert libtpu_mismatch(metadata.requires("jax"), "0.0.1")
+
+
 def test_without_libtpu_the_command_says_how_to_install_it():
     code = (
         "import sys; sys.modules['libtpu'] = None\n"
@@ -204,4 +219,4 @@ def test_without_libtpu_the_command_says_how_to_install_it():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.endswith("is not installed; pip install -c constraints.txt 'dast_jax[plan]'")
+    assert line.endswith("is not installed; pip install 'dast_jax[plan]'")
