@@ -150,7 +150,7 @@ def main() -> None:
         ("short", [row for row in others if is_short(row)]),
     ):
         prompts = [few_shot_prompt(row["question"], rng.sample(some, 4)) for row in asked]
-        lengths[name] = np.mean([len(r.tokens) for (r,) in sampler(prompts)])
+        lengths[name] = round(float(np.mean([len(r.tokens) for (r,) in sampler(prompts)])), 1)
     ratio = lengths["long"] / lengths["short"]
     print(f"behind four {lengths} exemplars, tokens: ratio {ratio:.2f}", flush=True)
     fixed = rng.sample([row for row in others if not is_short(row)], 4)
