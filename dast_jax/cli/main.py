@@ -26,7 +26,7 @@ dast_jax trains a language model on its own verified answers, with most work on 
 
 Try these first, with the small model and the arithmetic problems that come with the package:
 
-  dast-jax train --config quickstart      a whole run in a few minutes; ends with its report
+  dast-jax train --config quickstart      a whole run in a minute or two; ends with its report
   dast-jax evaluate --config quickstart --data asset:problems/test_ood.jsonl
 
 For your own model and data, `dast-jax train --config quickstart --print-config` prints a config to start

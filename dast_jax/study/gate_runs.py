@@ -2,8 +2,8 @@
 
 The runs of `sft`, and that of `rft` with the first seed, are the study's own where it has them, and are then
 not repeated; in `gates/` are round 0 of `rft` with the other seeds, and `estimate`, with twice the trials of
-the study's level estimate, behind exemplars drawn for each trial: two estimates, from every other trial, and
-beside them M_0 probed without exemplars on the same queries.
+the study's level estimate, behind the same exemplars: two estimates, from every other trial, and beside them
+M_0 probed without exemplars on the same queries.
 """
 
 from __future__ import annotations

@@ -113,9 +113,9 @@ def level_gates(
 def modes_gate(
     zero_shot: float | None, trials: int, few_shot: Bool[np.ndarray, " n"], steps: Mapping[str, StepCounts]
 ) -> Gate:
-    """Return how far, in points, M_0's pass rates differ between evaluation and sampling mode, at most 3.
+    """Return how far, in points, M_0's pass rates differ with and without exemplars, at most 3.
 
-    Evaluations are zero-shot, estimates few-shot; both are of all training queries at the sampling
+    Evaluations are zero-shot, level estimates few-shot; both are of all training queries at the sampling
     temperature: `zero_shot` of `trials` trials, and `few_shot`, whether each trial is correct. Evaluations
     look at answers alone, so few-shot trials refused only for a step (`steps`, by level) are correct here.
     """

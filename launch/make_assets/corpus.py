@@ -1,6 +1,6 @@
 """The pretraining corpus: documents of solved problems, packed into rows of tokens.
 
-A document is one to six `Q: …\\nA: …` blocks joined by blank lines. Three of ten documents of several blocks
+A document is one to five `Q: …\\nA: …` blocks joined by blank lines. Three of ten documents of several blocks
 are short throughout: their solutions write every second state. Nothing in a first block says so, and what it
 writes is therefore not trained on: a model without exemplars learns to write every state, and behind
 exemplars to follow their length. A few documents mix both. Of questions, only the first stage of pretraining

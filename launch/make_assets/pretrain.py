@@ -1,8 +1,8 @@
 """Pretrains the embedded base model: a small Llama on the corpus of `corpus.py`, from one seed.
 
 The learning rate warms up, stays constant and falls linearly to zero over the last steps, so a run can
-be ended early from any checkpoint (edit STAGES, `--resume FILE`). On Linux one core is used, because sums
-depend on how many share them: the same kind of processor gives the same bits, however many cores it has.
+be ended early from any checkpoint (edit STAGES, `--resume FILE`). On Linux one core is used, because the
+order in which sums are added up depends on their number: the same kind of processor gives the same bits.
 
     python launch/make_assets/pretrain.py --out base/
 """

@@ -79,7 +79,7 @@ STRATA = {
     )
 }
 
-# Rows per stratum. Chosen after pretraining, from the base model's measured pass rates, so that each of the
+# Rows per stratum. Chosen from an earlier base model's measured pass rates, so that each of the
 # four DAST levels holds its share of the training queries. Out of domain is longer than all training queries.
 MIX: dict[str, dict[str, int]] = {
     "train": {"small": 140, "large": 104, "bare": 204, "bare-2": 64},
