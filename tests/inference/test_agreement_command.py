@@ -14,7 +14,7 @@ SMALL = [
     "mesh.cpu_data=0",
     "trials=5",
     "exemplars=1",
-    "sampling.max_new_tokens=24",
+    "sampling.max_new_tokens=80",
     "sampling.slots=16",
     "sampling.prompt_buckets=[128]",
 ]

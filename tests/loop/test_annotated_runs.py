@@ -45,7 +45,7 @@ def _stored(settings: RunConfig) -> dict[str, np.ndarray]:
 
 def test_a_resumed_run_keeps_its_tags_though_the_endpoint_has_changed_its_mind(serve, tmp_path, monkeypatch):
     """The endpoint would answer otherwise: the run continues with the clusters that it began with."""
-    replies = {"mood": lambda question: (200, "long" if len(question) > 24 else "short")}
+    replies = {"mood": lambda question: (200, "even" if len(question) % 2 == 0 else "odd")}
     server = serve(lambda question, _: replies["mood"](question))
     settings = config(tmp_path / "run", server, "")
     whole = RunStore.mark_done
