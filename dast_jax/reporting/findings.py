@@ -15,12 +15,16 @@ TIED = (
 
 
 def findings(comparison: Comparison) -> list[str]:
-    """Return two sentences for each set: the best entry with its ties, and how many entries beat the base."""
-    return [
+    """Return sentences: of each set the best entry, its ties, and what beats the base; who ended alike."""
+    of_sets = [
         sentence
         for name in comparison.best
         for sentence in (_best(comparison, name), _over_base(comparison, name))
         if sentence
+    ]
+    return of_sets + [
+        f"{' and '.join(labels)} ended alike on every question with every seed: do their settings differ?"
+        for labels in comparison.alike
     ]
 
 

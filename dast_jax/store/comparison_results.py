@@ -165,7 +165,7 @@ class Comparison:
     Means are over the seeds whose runs have finished.
     """
 
-    schema: str = "dast_jax.comparison/4"
+    schema: str = "dast_jax.comparison/5"
     """version of this file"""
     status: Status
     """`running` while runs are still to come"""
@@ -202,6 +202,9 @@ class Comparison:
     best: dict[str, tuple[str, ...]]
     """set → the label with the highest accuracy after the last round, and after it those tied with it: their
     difference to it has an interval that includes zero, or cannot be paired"""
+    alike: tuple[tuple[str, ...], ...]
+    """labels whose runs ended alike with every seed: on as many trained tokens, with the same result on every
+    question; they probably do the same"""
     missing: tuple[MissingRun, ...]
     """runs without a result"""
 

@@ -130,6 +130,7 @@ def compare(
             for label, found in runs.items()
         },
         best={s: best for s in sets if (best := _best(runs, entries, s))},
+        alike=_alike(runs),
         missing=missing,
     )
 
@@ -295,6 +296,25 @@ def _best(
         if label != best and (found is None or found.interval[0] <= 0):
             ties.append(label)
     return (best, *ties)
+
+
+def _alike(runs: Mapping[str, Sequence[RunResult]]) -> tuple[tuple[str, ...], ...]:
+    """Return the labels whose runs have the same seeds and, with each, the same end."""
+    groups: list[tuple[list[str], Mapping[int, tuple[object, ...]]]] = []
+    for label, found in runs.items():
+        ends = {run.seed: _end(run) for run in found if run.evaluated}
+        same = next((labels for labels, theirs in groups if ends and theirs == ends), None)
+        if same is None:
+            groups.append(([label], ends))
+        else:
+            same.append(label)
+    return tuple(tuple(labels) for labels, _ in groups if len(labels) > 1)
+
+
+def _end(run: RunResult) -> tuple[object, ...]:
+    """Return what a run trained on, in tokens, and what its last evaluation found on every question."""
+    last = run.rounds[-1]
+    return last.cumulative.trained_tokens, last.evaluation, run.scores[run.evaluated[-1]]
 
 
 def _matched_difference(pairs: Pairs, name: str) -> MatchedDifference | None:

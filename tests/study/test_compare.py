@@ -67,7 +67,7 @@ def test_a_study_ends_with_a_comparison_of_ordinary_runs(
     small_study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = json.loads((small_study / "comparison.json").read_text())
-    assert (found["schema"], found["status"]) == ("dast_jax.comparison/4", "finished")
+    assert (found["schema"], found["status"]) == ("dast_jax.comparison/5", "finished")
     assert found["sets"] == ["in_domain", "out_of_domain"]
     assert {label: entry["seeds"] for label, entry in found["entries"].items()} == {
         "dast": [0, 1],

@@ -308,11 +308,34 @@ def test_ties_and_entries_that_do_not_beat_the_base_are_named() -> None:
         "t: every entry beats the base (50.0 %).",
     ]
     assert said(found("even")) == ["t: nothing beats the base (50.0 %)."]
+    assert every.alike == ()
     shown = " ".join(check_fits(print_comparison, every).split())
     page = Page(render_comparison(every)).words.replace("\u202f", " ")
     for finding in (*said(every), TIED):
         assert finding in shown
         assert finding in page
+
+
+def test_entries_that_end_alike_are_named() -> None:
+    """Two entries of the same results on every question, with every seed, are probably one."""
+    base, good, other = [1, 0] * 4, [1] * 8, [0, 1] * 4
+    ends = {
+        "a": {0: (good, 100), 1: (other, 100)},
+        "same": {0: (good, 100), 1: (other, 100)},
+        "longer": {0: (good, 100), 1: (other, 101)},
+        "swapped": {0: (other, 100), 1: (good, 100)},
+        "shorter": {0: (good, 100)},
+    }
+    results = [
+        hand_made(label, seed, [end], base)
+        for label, by_seed in ends.items()
+        for seed, end in by_seed.items()
+    ]
+    found = compare(results, name="x", labels=list(ends), seeds=[0, 1], baselines=[])
+    assert found.alike == (("a", "same"),)
+    said = "a and same ended alike on every question with every seed: do their settings differ?"
+    assert findings(found)[-1] == said
+    assert said in " ".join(check_fits(print_comparison, found).split())
 
 
 def test_different_cut_points_of_levels_are_named() -> None:
