@@ -15,7 +15,7 @@ TIED = (
 
 
 def findings(comparison: Comparison) -> list[str]:
-    """Return sentences: of each set the best entry, its ties, and what beats the base; who ended alike."""
+    """Return sentences: of each set the best entry, its ties, and what beats the base; identical entries."""
     of_sets = [
         sentence
         for name in comparison.best
@@ -23,8 +23,9 @@ def findings(comparison: Comparison) -> list[str]:
         if sentence
     ]
     return of_sets + [
-        f"{' and '.join(labels)} ended alike on every question with every seed: do their settings differ?"
-        for labels in comparison.alike
+        f"{' and '.join(labels)} have identical results on every question and seed: check that their "
+        "settings differ."
+        for labels in comparison.identical
     ]
 
 
@@ -34,7 +35,7 @@ def cut_points(comparison: Comparison) -> str:
     for label, entry in comparison.entries.items():
         if entry.last and entry.last.level_shares and entry.method.get("estimator", "sampled") == "sampled":
             easy, hard = (entry.method.get(f"{k}_cut", getattr(DEFAULT_CUTS, k)) for k in ("easy", "hard"))
-            entries.setdefault(f"easy from {easy:g}, hard below {hard:g}", []).append(label)
+            entries.setdefault(f"easy from {easy}, hard below {hard}", []).append(label)
     if len(entries) < 2:
         return ""
     parts = [f"{cuts} ({', '.join(labels)})" for cuts, labels in entries.items()]

@@ -202,9 +202,9 @@ class Comparison:
     best: dict[str, tuple[str, ...]]
     """set → the label with the highest accuracy after the last round, and after it those tied with it: their
     difference to it has an interval that includes zero, or cannot be paired"""
-    alike: tuple[tuple[str, ...], ...]
-    """labels whose runs ended alike with every seed: on as many trained tokens, with the same result on every
-    question; they probably do the same"""
+    identical: tuple[tuple[str, ...], ...]
+    """labels whose runs have identical results: with every seed the same trained tokens, and the same score
+    on every question; their settings probably do not differ"""
     missing: tuple[MissingRun, ...]
     """runs without a result"""
 

@@ -126,7 +126,7 @@ def modes_gate(
     n, rate = len(few_shot), (int(few_shot.sum()) + refused) / len(few_shot)
     note = f"zero-shot {100 * zero_shot:.1f} % of {trials:,}, few-shot {100 * rate:.1f} % of {n:,}"
     if refused:
-        note += f"; {refused:,} of the few-shot ones by a wrong step"
+        note += f"; {refused:,} of the few-shot answers were refused for a step"
     return _gate(name, 100 * abs(rate - zero_shot), _MODES, note)
 
 

@@ -130,7 +130,7 @@ def compare(
             for label, found in runs.items()
         },
         best={s: best for s in sets if (best := _best(runs, entries, s))},
-        alike=_alike(runs),
+        identical=_identical(runs),
         missing=missing,
     )
 
@@ -298,21 +298,21 @@ def _best(
     return (best, *ties)
 
 
-def _alike(runs: Mapping[str, Sequence[RunResult]]) -> tuple[tuple[str, ...], ...]:
-    """Return the labels whose runs have the same seeds and, with each, the same end."""
+def _identical(runs: Mapping[str, Sequence[RunResult]]) -> tuple[tuple[str, ...], ...]:
+    """Return the labels whose runs have the same seeds and, with each, the same results."""
     groups: list[tuple[list[str], Mapping[int, tuple[object, ...]]]] = []
     for label, found in runs.items():
-        ends = {run.seed: _end(run) for run in found if run.evaluated}
-        same = next((labels for labels, theirs in groups if ends and theirs == ends), None)
+        results = {run.seed: _final_results(run) for run in found if run.evaluated}
+        same = next((labels for labels, theirs in groups if results and theirs == results), None)
         if same is None:
-            groups.append(([label], ends))
+            groups.append(([label], results))
         else:
             same.append(label)
     return tuple(tuple(labels) for labels, _ in groups if len(labels) > 1)
 
 
-def _end(run: RunResult) -> tuple[object, ...]:
-    """Return what a run trained on, in tokens, and what its last evaluation found on every question."""
+def _final_results(run: RunResult) -> tuple[object, ...]:
+    """Return the tokens that a run trained on, and its last evaluation with the score of every question."""
     last = run.rounds[-1]
     return last.cumulative.trained_tokens, last.evaluation, run.scores[run.evaluated[-1]]
 

@@ -86,7 +86,7 @@ def test_a_right_answer_by_a_wrong_step_counts_in_both_modes():
     }
     gate = modes_gate(0.5, 1600, trials, steps)
     assert (gate.value, gate.passed) == (pytest.approx(0.0), True)
-    assert "few-shot 50.0 % of 100; 10 of the few-shot ones by a wrong step" in gate.note
+    assert "few-shot 50.0 % of 100; 10 of the few-shot answers were refused for a step" in gate.note
     assert modes_gate(0.5, 1600, trials, {}).value == pytest.approx(10.0)
 
 

@@ -308,7 +308,7 @@ def test_ties_and_entries_that_do_not_beat_the_base_are_named() -> None:
         "t: every entry beats the base (50.0 %).",
     ]
     assert said(found("even")) == ["t: nothing beats the base (50.0 %)."]
-    assert every.alike == ()
+    assert every.identical == ()
     shown = " ".join(check_fits(print_comparison, every).split())
     page = Page(render_comparison(every)).words.replace("\u202f", " ")
     for finding in (*said(every), TIED):
@@ -316,7 +316,7 @@ def test_ties_and_entries_that_do_not_beat_the_base_are_named() -> None:
         assert finding in page
 
 
-def test_entries_that_end_alike_are_named() -> None:
+def test_entries_with_identical_results_are_named() -> None:
     """Two entries of the same results on every question, with every seed, are probably one."""
     base, good, other = [1, 0] * 4, [1] * 8, [0, 1] * 4
     ends = {
@@ -332,8 +332,8 @@ def test_entries_that_end_alike_are_named() -> None:
         for seed, end in by_seed.items()
     ]
     found = compare(results, name="x", labels=list(ends), seeds=[0, 1], baselines=[])
-    assert found.alike == (("a", "same"),)
-    said = "a and same ended alike on every question with every seed: do their settings differ?"
+    assert found.identical == (("a", "same"),)
+    said = "a and same have identical results on every question and seed: check that their settings differ."
     assert findings(found)[-1] == said
     assert said in " ".join(check_fits(print_comparison, found).split())
 
@@ -360,4 +360,5 @@ def test_different_cut_points_of_levels_are_named() -> None:
     assert said in " ".join(check_fits(print_comparison, several).split())
     assert said in Page(render_comparison(several)).words
     assert cut_points(with_cuts(dast=cuts, ranked=cuts)) == ""
+    assert "easy from auto" in cut_points(with_cuts(rft={}, custom={"easy_cut": "auto", "hard_cut": None}))
     assert cut_points(with_cuts(rft={}, dast={**cuts, "easy_cut": 0.75, "hard_cut": 0.25})) == ""
