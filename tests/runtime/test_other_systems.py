@@ -132,8 +132,9 @@ def _resident() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def test_commands_do_not_say_that_pytorch_is_missing(tmp_path: Path) -> None:
+def test_commands_do_not_say_that_pytorch_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Importing transformers without torch prints so by itself."""
+    monkeypatch.delenv("TRANSFORMERS_NO_ADVISORY_WARNINGS", raising=False)  # a command run here has set it
     code = "import transformers"
     command = f"from dast_jax.cli.command import command\ncommand(lambda argv: exec({code!r}))([])"
     by_itself = _elsewhere(tmp_path, "-c", code, TRANSFORMERS_VERBOSITY="")
